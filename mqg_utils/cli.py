@@ -1,0 +1,150 @@
+"""The command `mqg`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mqg_utils.parameters import ParameterError, project_root
+from mqg_utils.pipeline import Plan, StageFailed, Step, run, runs
+from mqg_utils.pipeline import plan as make_plan
+from mqg_utils.records import RecordError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@app.callback()
+def main() -> None:
+    """MQG workbench: train a small model on textbooks and generated questions, and see where it fails."""
+
+
+@app.command("run")
+def run_command(
+    preset: Annotated[str, typer.Argument(help="a preset of notebooks/presets, or a YAML file")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="stage.parameter=value; may be repeated")
+    ] = None,
+    name: Annotated[str, typer.Option(help="the run's folder in outputs/ (default: the preset's name)")] = "",
+) -> None:
+    """Execute the six notebooks of a preset in order; what is complete and unchanged is skipped."""
+    try:
+        plan = make_plan(preset, parameter or [], name)
+    except ParameterError as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(2) from None
+    started = time.monotonic()
+    shown = _Shown(plan)
+    try:
+        with shown.progress:
+            run(plan, shown.report)
+    except StageFailed as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(1) from None
+    except ParameterError as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        errors.print("Stopped. Complete stages are kept; the same command goes on from here.")
+        raise typer.Exit(130) from None
+    index = plan.folder / "index.html"
+    report = plan.folder / "06_report" / "report.html"
+    seconds = time.monotonic() - started
+    why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
+    console.print(f"[green]✓[/] run {_plain(plan.name)} complete in {seconds:.0f} s{why}")
+    console.print(f"  report: {_plain(_near(report))}\n  index:  {_plain(_near(index))}")
+
+
+def _plain(words: object) -> str:
+    return str(words).replace("[", r"\[")
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+class _Shown:
+    """Progress of the run, the stage and the cell: bars on a terminal, lines elsewhere."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.executed = 0
+        columns = (BarColumn(20), TextColumn("{task.completed}/{task.total} {task.description}"), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._stages: TaskID = self.progress.add_task("stages", total=len(plan.steps))
+        self._cells: TaskID = self.progress.add_task("", total=None, visible=False)
+
+    def report(self, event: str, step: Step, detail: str) -> None:
+        words = _plain(detail)
+        if event == "start":
+            console.print(f"▸ {_plain(step.title)}: {words}")
+            self.executed += 1
+            self.progress.update(self._stages, description=_plain(step.title))
+            self.progress.reset(self._cells, total=None, description="", visible=True)
+        elif event == "cells":
+            done, _, total = detail.partition("/")
+            self.progress.update(self._cells, completed=int(done), total=int(total), description="cells")
+        elif event == "cell":
+            self.progress.update(self._cells, description=words[:100])
+        else:
+            sign = {"skip": "[green]=[/]", "done": "[green]✓[/]", "fail": "[red]✗[/]"}[event]
+            skipped = "skipped, " if event == "skip" else ""
+            console.print(f"{sign} {_plain(step.title)}: {skipped}{words}")
+            self.progress.advance(self._stages)
+            self.progress.update(self._cells, visible=False)
+
+
+@app.command("runs")
+def runs_command() -> None:
+    """List the runs in outputs/ with their state."""
+    found = list(runs())
+    if not found:
+        console.print("no runs yet; `mqg run quick` makes one")
+    for name, states, report in found:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        state = "complete" if set(states) == {"complete"} else "incomplete"
+        console.print(f"{_plain(name)}  {state} ({counts})  {_plain(_near(Path(report))) if report else ''}")
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
+    """Validate an exam or passages file; list every fault as file:line: field: problem."""
+    from mqg_utils.exams import by_split, read_exam
+    from mqg_utils.records import Passage, read_jsonl
+
+    try:
+        with file.open("rb") as opened:
+            passages = b'"passage_id"' in opened.readline().split(b'"questions"')[0]
+        if passages:
+            records = read_jsonl(file, Passage)
+            console.print(f"[green]✓[/] {_plain(file)}: {len(records)} passages")
+            return
+        chains = read_exam(file)
+    except (RecordError, OSError) as error:
+        errors.print(_plain(error))
+        raise typer.Exit(1) from None
+    questions = [question for chain in chains for question in chain.questions]
+    propositions = [p for question in questions for p in question.propositions]
+    splits = ", ".join(f"{len(by_split(chains, s))} {s or 'without a split'}" for s in ("train", "validation", "test", ""))
+    console.print(
+        f"[green]✓[/] {_plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; "
+        f"{splits}), {len(questions)} questions, {len(propositions)} propositions "
+        f"({sum(p.is_true for p in propositions)} true)"
+    )
+
+
+@app.command()
+def lab() -> None:
+    """Start JupyterLab on the notebooks, on this machine only."""
+    folder = project_root() / "notebooks"
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={project_root()}",
+                              f"--LabApp.default_url=/lab/tree/{folder.name}/01_corpus.ipynb"])  # fmt: skip
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,148 @@
+"""Students: loaded from the hub, from a folder, or built small from their config; LoRA; saving."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+transformers_logging.disable_progress_bar()  # bars of shards and weights say nothing in a report
+transformers_logging.set_verbosity_error()  # notably of tied weights, absent from checkpoints by design
+
+class Student(NamedTuple):
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+class ModelError(ValueError):
+    """A model that cannot be had. The message says what was looked for and the other ways to get one."""
+
+
+def use_threads(threads: int) -> None:
+    """Set torch's CPU threads; 0 leaves torch's own choice. Same seed and threads give the same numbers."""
+    if threads > 0:
+        torch.set_num_threads(threads)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator in use and refuse nondeterministic kernels where torch has a choice."""
+    from transformers import set_seed
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    set_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against nothing done here
+
+
+def build_tiny(
+    texts: list[str], folder: Path, seed: int = 0, vocab_size: int = 2048, width: int = 192, layers: int = 4
+) -> Student:
+    """Train a byte-level BPE on `texts` and initialise a GPT-2 of a few million parameters; save both.
+
+    Bytes cover every script, so no text is unknown. The model is for smoke runs: it knows nothing.
+    """
+    bpe = Tokenizer(BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|endoftext|>"]
+    # the label words must be one token each, whatever the book is about
+    labels = [" True False Vrai Faux"] * 100
+    bpe.train_from_iterator(
+        texts + labels,
+        trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=special[0], pad_token=special[0])
+    seed_everything(seed)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=1024,
+        n_embd=width,
+        n_layer=layers,
+        n_head=width // 64,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,  # dropout inside attention would also rule out the fast kernels
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    student = Student(GPT2LMHeadModel(config), tokenizer)
+    save_student(student, folder)
+    return student
+
+
+def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub repository. Raises ModelError."""
+    return _load(AutoTokenizer, name, revision)
+
+
+def load_student(name: str, revision: str = "", dtype: str = "float32", device: str = "") -> Student:
+    """A causal language model and its tokenizer from a folder or hub repository, in eval mode.
+
+    Safetensors only and no remote code. A folder that holds a LoRA adapter is merged into the base model it
+    names. `device` "" means the first accelerator, else the CPU. Raises ModelError.
+    """
+    if (Path(name) / "adapter_config.json").exists():
+        student = _load_adapter(Path(name), dtype)
+    else:
+        options = {"dtype": getattr(torch, dtype), "use_safetensors": True, "attn_implementation": "sdpa"}
+        student = Student(_load(AutoModelForCausalLM, name, revision, **options), load_tokenizer(name, revision))
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Student(student.model.to(target).eval(), student.tokenizer)  # type: ignore[arg-type]
+
+
+def _load_adapter(folder: Path, dtype: str) -> Student:
+    from peft import PeftConfig, PeftModel
+
+    base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+    student = load_student(str(base), dtype=dtype, device="cpu")
+    merged = PeftModel.from_pretrained(student.model, str(folder)).merge_and_unload()
+    return Student(merged, student.tokenizer)
+
+
+def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
+    folder = Path(name)
+    if folder.is_absolute() and not folder.is_dir():
+        raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
+    try:
+        return factory.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {name!r} could not be loaded: {str(error).splitlines()[0]}\n"
+            f"Give a folder that holds a transformers model, the name of a hub repository that can be reached from "
+            f"here, or 'tiny' for a small one built from the textbook."
+        ) from error
+
+
+def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> Any:
+    """Wrap a model with LoRA adapters on every linear layer but the LM head (peft)."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def save_student(student: Student, folder: Path) -> None:
+    """Save weights as safetensors, whole (LoRA merged), with the tokenizer."""
+    model: Any = student.model
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.save_pretrained(str(folder))
+    student.tokenizer.save_pretrained(str(folder))
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters of a model, tied ones once."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,119 @@
+"""The parameters of a notebook: read from its `parameters` cell, and checked strictly.
+
+papermill only warns of an unknown name and takes any value for any type, so every value passes here first.
+"""
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+TYPES: dict[str, Any] = {
+    "int": int, "float": float, "str": str, "bool": bool,
+    "list[str]": list[str], "list[int]": list[int], "list[float]": list[float],
+    "int | None": int | None, "float | None": float | None, "str | None": str | None,
+}  # fmt: skip
+
+PACKAGE = Path(__file__).parent
+BUNDLED = "bundled:"  # begins the name of a file that comes with the package
+
+
+class ParameterError(ValueError):
+    """A parameter that is unknown or has the wrong value. The message names where it was set."""
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell: `name: type = default  # comment`. A comment "path: …" marks a file."""
+
+    name: str
+    type: str
+    default: Any
+    comment: str
+
+    @property
+    def is_path(self) -> bool:
+        return self.comment.startswith("path:")
+
+
+def parse_parameters(source: str) -> list[Parameter]:
+    """The parameters of a cell in which every statement is an annotated literal. Raises ParameterError."""
+    comments = _comments(source)
+    found = []
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+            raise ParameterError(f"parameters cell, line {node.lineno}: only `name: type = literal` may stand here")
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError as error:
+            raise ParameterError(f"parameters cell, line {node.lineno}: the value is not a literal") from error
+        parameter = Parameter(node.target.id, ast.unparse(node.annotation), value, comments.get(node.end_lineno, ""))
+        check_value(parameter, value, f"parameters cell, line {node.lineno}")
+        found.append(parameter)
+    return found
+
+
+def _comments(source: str) -> dict[int | None, str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
+
+
+def is_parameters_cell(source: str) -> bool:
+    """Whether a cell holds annotated literals and nothing else."""
+    try:
+        return bool(parse_parameters(source))
+    except (ParameterError, SyntaxError):
+        return False
+
+
+def check_value(parameter: Parameter, value: Any, where: str) -> Any:
+    """The value, as the parameter's own type. Raises ParameterError naming `where`, the value and the type."""
+    if parameter.type not in TYPES:
+        raise ParameterError(f"{where}: type {parameter.type!r} is none of {', '.join(TYPES)}")
+    adapter = TypeAdapter(TYPES[parameter.type], config=ConfigDict(strict=True))
+    try:
+        checked = adapter.validate_python(value)
+    except ValidationError as error:
+        raise ParameterError(
+            f"{where}: {parameter.name} is {parameter.type} ({parameter.comment}), not {value!r}"
+        ) from error
+    if parameter.is_path and not checked and parameter.default:
+        raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.comment.removeprefix('path: ')}")
+    if parameter.is_path and checked and not locate(checked).exists():
+        raise ParameterError(f"{where}: {parameter.name} names {checked!r}, and there is no such file or folder")
+    return checked
+
+
+def check_all(
+    parameters: Iterable[Parameter], values: dict[str, Any], where: dict[str, str], owner: str
+) -> dict[str, Any]:
+    """All values checked. `where` says for each name where it was set; `owner` is the notebook's name."""
+    known = {parameter.name: parameter for parameter in parameters}
+    for name in values:
+        if name not in known:
+            raise ParameterError(f"{where[name]}: {owner} has no parameter {name!r}; it has {', '.join(known)}")
+    return {name: check_value(known[name], value, where[name]) for name, value in values.items()}
+
+
+# --- paths ---
+
+
+def project_root() -> Path:
+    """The folder of the checkout: the nearest one upward that holds `notebooks`, else the package's parent."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "notebooks" / "01_corpus.ipynb").exists():
+            return folder
+    return PACKAGE.parent
+
+
+def locate(path: str) -> Path:
+    """A path as given in a parameter: `bundled:NAME`, absolute, or relative to here, else to the project."""
+    if path.startswith(BUNDLED):
+        return PACKAGE / "demo" / path.removeprefix(BUNDLED)
+    given = Path(path).expanduser()
+    if given.is_absolute() or given.exists():
+        return given.absolute()
+    return project_root() / given

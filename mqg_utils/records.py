@@ -1,0 +1,250 @@
+"""The records that travel between stages, and how they are read and written.
+
+One JSON object a line, UTF-8, NFC. Field meanings are those of DESIGN: a chain is a clinical case and its
+questions in order; a chain of one question without a vignette is an independent question.
+"""
+
+import json
+import os
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Split = Literal["", "train", "validation", "test"]
+Kind = Literal["multiple", "single", "fixed"]
+Weight = Literal["normal", "indispensable", "unacceptable"]
+History = Literal["gold", "predicted", "none"]
+Status = Literal["scored", "unparsed", "refused", "failed"]
+
+HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
+MAX_REPORTED = 20  # bad lines listed in one error
+
+
+class RecordError(ValueError):
+    """A file whose lines are not the records they should be. The message lists `file:line: field: problem`."""
+
+
+def _clean(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a surrogate pair, which is not a character; re-export the file") from error
+    return unicodedata.normalize("NFC", text)
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; give it some text")
+    return text
+
+
+def _identifier(text: str) -> str:
+    if any(unicodedata.category(char) == "Cc" for char in text):
+        raise ValueError("holds a control character; ids are printable")
+    return _filled(text)
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+FilledText = Annotated[str, AfterValidator(_clean), AfterValidator(_filled)]
+Id = Annotated[str, AfterValidator(_clean), AfterValidator(_identifier)]
+
+
+class Record(BaseModel):
+    """Frozen; an unknown field is an error, so that a misspelt one is not silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    unique: ClassVar[tuple[str, ...]] = ()  # fields that together tell one record of a file from another
+
+
+class Passage(Record):
+    """A piece of a textbook. `section` is the path of headings, `place` where it stands in the source."""
+
+    unique: ClassVar[tuple[str, ...]] = ("passage_id",)
+    passage_id: Id
+    book: FilledText
+    section: Annotated[tuple[Text, ...], Field(strict=False)]
+    text: FilledText
+    language: Text = ""
+    place: Text = ""
+    n_tokens: int = Field(default=0, ge=0)  # by the student's tokenizer
+
+
+class Proposition(Record):
+    """One statement offered as an answer. `quote` is the passage's own words that settle it."""
+
+    text: FilledText
+    is_true: bool
+    weight: Weight = "normal"
+    explanation: Text = ""
+    passage_id: Text = ""
+    quote: Text = ""
+
+
+class Question(Record):
+    """A stem and its propositions. Kinds (ECN): `multiple` QRM, `single` QRU, `fixed` QRP and QRPL."""
+
+    question_id: Id
+    stem: FilledText
+    kind: Kind = "multiple"
+    propositions: Annotated[tuple[Proposition, ...], Field(min_length=1, strict=False)]
+
+    @property
+    def n_true(self) -> int:
+        return sum(p.is_true for p in self.propositions)
+
+    @model_validator(mode="after")
+    def _check_key(self) -> "Question":
+        if self.kind == "single" and self.n_true != 1:
+            raise ValueError(f"is 'single' but has {self.n_true} true propositions; mark one true or say 'multiple'")
+        if self.kind == "fixed" and self.n_true == 0:
+            raise ValueError("is 'fixed' but has no true proposition; a fixed question says how many to tick")
+        return self
+
+
+class Chain(Record):
+    """A clinical case (`vignette`) and its questions in order. `split` is "" until one is assigned."""
+
+    unique: ClassVar[tuple[str, ...]] = ("chain_id",)
+    chain_id: Id
+    vignette: Text = ""
+    language: Text = ""
+    split: Split = ""
+    source: Text = ""
+    questions: Annotated[tuple[Question, ...], Field(min_length=1, strict=False)]
+
+    @property
+    def is_progressive(self) -> bool:
+        return bool(self.vignette.strip()) or len(self.questions) > 1
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> "Chain":
+        ids = [question.question_id for question in self.questions]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"question_id {twice[0]!r} stands twice in the chain; ids tell questions apart")
+        return self
+
+
+class Prediction(Record):
+    """One proposition as one model answered it. `p_true` and `predicted` are null unless `status` is scored."""
+
+    unique: ClassVar[tuple[str, ...]] = ("condition", "seed", "history", "chain_id", "question_id", "proposition")
+    condition: Id
+    seed: int
+    history: History
+    chain_id: Id
+    question_id: Id
+    position: int = Field(ge=1)  # the question's place in its chain
+    proposition: int = Field(ge=0)  # index in the question
+    kind: Kind
+    weight: Weight = "normal"
+    gold: bool
+    p_true: float | None = Field(default=None, ge=0, le=1)
+    predicted: bool | None = None
+    status: Status = "scored"
+
+    @model_validator(mode="after")
+    def _check_status(self) -> "Prediction":
+        if (self.status == "scored") != (self.predicted is not None and self.p_true is not None):
+            raise ValueError(f"status {self.status!r} does not fit p_true={self.p_true}, predicted={self.predicted}")
+        return self
+
+
+R = TypeVar("R", bound=Record)
+
+
+class _Line(NamedTuple):
+    number: int
+    raw: bytes
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    # bytes split on \n only: U+2028 and friends are characters of the text, not ends of a record
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if raw.strip():
+                yield _Line(number, raw)
+
+
+def _problems(path: Path, number: int, error: ValidationError) -> list[str]:
+    said = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"]) or "record"
+        problem = item["msg"].removeprefix("Value error, ")
+        value = item["input"]
+        seen = "" if isinstance(value, (dict, list)) or item["type"] == "missing" else f" (it is {str(value)[:60]!r})"
+        said.append(f"{path}:{number}: {field}: {problem}{seen}")
+    return said
+
+
+def _parse(path: Path, line: _Line, model: type[R]) -> R | list[str]:
+    try:
+        return model.model_validate(json.loads(line.raw.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return [f"{path}:{line.number}: record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
+    except json.JSONDecodeError as error:
+        return [f"{path}:{line.number}: record: not JSON at column {error.colno}: {error.msg}"]
+    except ValidationError as error:
+        return _problems(path, line.number, error)
+    except RecursionError:
+        return [f"{path}:{line.number}: record: nested too deeply to be a {model.__name__}"]
+
+
+def read_jsonl(path: Path, model: type[R]) -> list[R]:
+    """All records of a file, in order.
+
+    Raises RecordError with one `file:line: field: problem` for each fault, up to MAX_REPORTED, and OSError
+    where the file cannot be opened. Two records with one identity (`model.unique`) are a fault.
+    """
+    records: list[R] = []
+    problems: list[str] = []
+    seen: dict[tuple[Any, ...], int] = {}
+    for line in _lines(path):
+        parsed = _parse(path, line, model)
+        if isinstance(parsed, list):
+            problems += parsed
+        else:
+            key = tuple(getattr(parsed, name) for name in model.unique)
+            if model.unique and key in seen:
+                same = f"{key[-1]!r} was already used on line {seen[key]}"
+                problems.append(f"{path}:{line.number}: {model.unique[-1]}: {same}")
+            seen.setdefault(key, line.number)
+            records.append(parsed)
+        if len(problems) > MAX_REPORTED:
+            problems[MAX_REPORTED:] = [f"{path}: and more; only the first {MAX_REPORTED} faults are listed"]
+            break
+    if problems:
+        raise RecordError("\n".join(problems))
+    return records
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text so that the file is either the old one or the whole new one, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; what a run wrote is to be shared
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value, readable, atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> int:
+    """Write records, one a line, atomically; return how many."""
+    lines = [record.model_dump_json() + "\n" for record in records]
+    write_text(path, "".join(lines))
+    return len(lines)

@@ -1,0 +1,277 @@
+"""Continued pretraining on passages and proposition fine-tuning on chains, through transformers' Trainer.
+
+Both train on rows of packed trees: a passage is a tree without branches, so packing, masks and position ids are
+those of scoring.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from mqg_utils.models import Student
+from mqg_utils.records import Chain, Passage
+from mqg_utils.scoring import Decision, backbone, context_of, head_logits, leaf_inputs, leaf_log_odds, row_inputs
+from mqg_utils.trees import Tree, grow_trees, pack
+
+
+class Settings(NamedTuple):
+    """How a stage trains. Rates are peaks of a linear warm-up and cosine decay (AdamW)."""
+
+    epochs: float
+    learning_rate: float
+    max_tokens: int = 1024  # tokens of a packed row
+    rows_per_step: int = 1  # gradient accumulation
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    bf16: bool = False
+    activation_checkpointing: bool = False
+    seed: int = 0
+
+
+class Trained(NamedTuple):
+    """What training did: its curve (one dict a logged step), steps, distinct tokens and seconds."""
+
+    curve: list[dict[str, float]]
+    steps: int
+    tokens: int
+    seconds: float
+
+
+# --- rows ---
+
+
+def passage_rows(passages: Sequence[Passage], tokenizer: Any, max_tokens: int) -> list[Tree]:
+    """Passages as packed rows; none sees another, and every token but the first of a piece is predicted.
+
+    A passage longer than a row goes on in the next one: no tail is dropped.
+    """
+    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    trees = []
+    for passage in passages:
+        heading = " · ".join(part for part in passage.section if part)
+        ids = end + tokenizer(f"{heading}\n{passage.text}", add_special_tokens=False)["input_ids"] + end
+        for start in range(0, len(ids), max_tokens):
+            piece = ids[start : start + max_tokens]
+            trees.append(Tree(piece, list(range(-1, len(piece) - 1)), []))
+    return pack(trees, max_tokens)
+
+
+def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int) -> list[Tree]:
+    """Chains as packed rows whose leaves are to be judged, history as in the key."""
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model), max_tokens)
+    return pack(trees, max_tokens)
+
+
+# --- losses: one number a row, so that the mean over rows is the mean over tokens or leaves ---
+
+
+def language_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
+    """Summed cross-entropy of every token given its ancestors, over `per_row`, the tokens of an average row."""
+    parents = inputs.pop("parents")
+    hidden = backbone(model)(**inputs, use_cache=False)[0][0]  # (T, D)
+    inner = parents >= 0
+    logits = head_logits(model, hidden[parents[inner]])  # (N, V)
+    return functional.cross_entropy(logits, inputs["input_ids"][0][inner], reduction="sum") / per_row
+
+
+def leaf_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
+    """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves."""
+    at = {name: inputs.pop(name) for name in ("leaf", "labels")}
+    targets, weights = inputs.pop("targets"), inputs.pop("weights")
+    hidden = backbone(model)(**inputs, use_cache=False)[0][0]
+    log_odds = leaf_log_odds(model, hidden, **at)
+    return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum") / per_row
+
+
+def _language_inputs(row: Tree) -> dict[str, torch.Tensor]:
+    return {**row_inputs(row), "parents": torch.tensor(row.parents)}
+
+
+def _leaf_inputs(row: Tree, weight_true: float) -> dict[str, torch.Tensor]:
+    targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
+    # true and false propositions weigh the same in all, however many of each there are
+    weights = targets * weight_true + (1 - targets) * (2 - weight_true)
+    return {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": weights}
+
+
+# --- the loop ---
+
+Loss = Callable[[Any, dict[str, torch.Tensor], float], torch.Tensor]
+
+
+class _RowTrainer(Trainer):
+    """Trainer whose batch is one packed row and whose loss is ours."""
+
+    row_loss: Loss
+    per_row: tuple[float, float]  # targets in an average training row, and in a held-out one
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+        return self.row_loss(model, dict(inputs), self.per_row[not model.training])
+
+    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, None, None]:
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+class _Progress(TrainerCallback):
+    """One line that is rewritten: step, loss, time left."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.start, self.first = name, time.monotonic(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.start, self.first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs and state.max_steps:
+            done = state.global_step - self.first
+            left = (time.monotonic() - self.start) / max(done, 1) * (state.max_steps - state.global_step)
+            shown = f"{self.name} · step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f}"
+            print(f"\r{shown} · {left:.0f} s left ", end="", flush=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        print(flush=True)
+
+
+def pretrain(
+    student: Student, passages: Sequence[Passage], held_out: Sequence[Passage], settings: Settings, folder: Path
+) -> Trained:
+    """Continued pretraining of `student` in place. Checkpoints go to `folder`; an interrupted run resumes there."""
+    rows = passage_rows(passages, student.tokenizer, settings.max_tokens)
+    held = passage_rows(held_out, student.tokenizer, settings.max_tokens)
+    count = lambda row: sum(parent >= 0 for parent in row.parents)  # noqa: E731
+    return _train("pretraining", student, rows, held, language_loss, _language_inputs, count, settings, folder)
+
+
+def finetune(
+    student: Student, chains: Sequence[Chain], validation: Sequence[Chain], settings: Settings, folder: Path
+) -> Trained:
+    """Proposition fine-tuning of `student` in place; keeps the epoch with the lowest validation loss."""
+    rows = chain_rows(chains, student, settings.max_tokens)
+    held = chain_rows(validation, student, settings.max_tokens)
+    leaves = [leaf for row in rows for leaf in row.leaves]
+    n_true = sum(leaf.is_true for leaf in leaves)
+    # w n_true = (2 - w) n_false, so that both classes weigh the same and the mean weight stays near 1
+    weight_true = 2 * (len(leaves) - n_true) / len(leaves) if 0 < n_true < len(leaves) else 1.0
+    collate = lambda row: _leaf_inputs(row, weight_true)  # noqa: E731
+    count = lambda row: len(row.leaves)  # noqa: E731
+    return _train("fine-tuning", student, rows, held, leaf_loss, collate, count, settings, folder)
+
+
+def _train(
+    name: str,
+    student: Student,
+    rows: list[Tree],
+    held_out: list[Tree],
+    loss: Loss,
+    collate: Callable[[Tree], dict[str, torch.Tensor]],
+    count: Callable[[Tree], int],
+    settings: Settings,
+    folder: Path,
+) -> Trained:
+    steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
+    epochs = "epoch" if held_out and settings.epochs > 1 else "no"
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(settings.warmup_share * steps * settings.epochs),
+        weight_decay=settings.weight_decay,
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=settings.rows_per_step,
+        bf16=settings.bf16,
+        activation_checkpointing=settings.activation_checkpointing,
+        eval_strategy=epochs,
+        save_strategy="epoch",
+        load_best_model_at_end=epochs == "epoch",
+        metric_for_best_model="eval_loss",
+        save_total_limit=1,
+        logging_steps=max(1, steps // 5),
+        seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    trainer = _RowTrainer(
+        model=student.model,
+        args=arguments,
+        train_dataset=rows,  # type: ignore[arg-type]
+        eval_dataset=held_out or None,  # type: ignore[arg-type]
+        data_collator=lambda batch: collate(batch[0]),
+        callbacks=[_Progress(name)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.row_loss = loss
+    trainer.per_row = (_mean(rows, count), _mean(held_out, count))
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    student.model.eval()
+    tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
+    curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+    return Trained(curve, trainer.state.global_step, tokens, time.monotonic() - start)
+
+
+def _mean(rows: list[Tree], count: Callable[[Tree], int]) -> float:
+    return sum(map(count, rows)) / len(rows) if rows else 1.0
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint. Trainer writes `trainer_state.json` last; one without it is half-written."""
+    whole = []
+    for state in folder.glob("checkpoint-*/trainer_state.json"):
+        try:
+            whole.append((json.loads(state.read_text())["global_step"], str(state.parent)))
+        except (ValueError, KeyError):
+            continue  # torn while it was being written
+    return max(whole)[1] if whole else None
+
+
+# --- before and after ---
+
+
+@torch.inference_mode()
+def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 1024) -> float:
+    """exp of the mean cross-entropy of a passage's tokens, each given the tokens before it in its passage."""
+    rows = passage_rows(passages, student.tokenizer, max_tokens)
+    count = sum(parent >= 0 for row in rows for parent in row.parents)
+    device = student.model.device
+    total = sum(
+        float(language_loss(student.model, {k: v.to(device) for k, v in _language_inputs(row).items()}, 1.0))
+        for row in rows
+    )
+    return math.exp(total / count)
+
+
+def choose_decision(log_odds: Sequence[float], gold: Sequence[bool]) -> Decision:
+    """Temperature with the lowest log-loss, then the threshold with the most propositions right (nearest 0.5).
+
+    To be called with validation propositions only. With none of either class there is nothing to choose from,
+    and the untouched Decision is returned.
+    """
+    if len(set(gold)) < 2:
+        return Decision()
+    odds = torch.tensor(log_odds, dtype=torch.float64)
+    truth = torch.tensor(gold, dtype=torch.float64)
+    grid = torch.logspace(-1, 2, 121, dtype=torch.float64)
+    losses = functional.binary_cross_entropy_with_logits(
+        odds[None] / grid[:, None], truth.expand(len(grid), -1), reduction="none"
+    ).mean(1)
+    temperature = float(grid[losses.argmin()])
+    p_true = torch.sigmoid(odds / temperature)
+    # between any two neighbours every threshold is the same; midpoints are all there is to try
+    ordered = torch.unique(p_true)
+    candidates = torch.cat([(ordered[1:] + ordered[:-1]) / 2, torch.tensor([0.5], dtype=torch.float64)])
+    right = ((p_true[None] > candidates[:, None]) == truth[None].bool()).double().mean(1)
+    best = candidates[right == right.max()]
+    return Decision(temperature, float(best[(best - 0.5).abs().argmin()]))
