@@ -366,6 +366,7 @@ def _counting_engine(show: Callable[[int, int], None]) -> Any:
             nb_man.cell_start = cell_start
             # the kernel talks through sockets in the user's own folder: nobody else on the machine can listen
             options["config"] = Config(KernelManager={"transport": "ipc"})
+            options["shutdown_kernel"] = "immediate"  # a stage has synced its files before its last cell ends
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     return Engine

@@ -136,8 +136,8 @@ def score(
     max_tokens: int = 1024,
     progress: Progress = iter,
 ) -> Scored:
-    """Log-odds of every proposition under `gold` and `none` history, packed rows of at most `max_tokens`."""
-    trees, cuts = grow_trees(chains, student.tokenizer, histories, context_of(student.model), max_tokens)
+    """Log-odds of every proposition under `gold` and `none` history, packed in rows of about `max_tokens`."""
+    trees, cuts = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
     found: Scores = {}
     tokens = 0
     for row in progress(pack(trees, max_tokens)):

@@ -65,7 +65,7 @@ def passage_rows(passages: Sequence[Passage], tokenizer: Any, max_tokens: int) -
 
 def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int) -> list[Tree]:
     """Chains as packed rows whose leaves are to be judged, history as in the key."""
-    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model), max_tokens)
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
     return pack(trees, max_tokens)
 
 

@@ -7,12 +7,16 @@ the nesting is exact by construction.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mqg_utils.records import Chain, History, Question
+
+# A tree longer than this is split, its trunk repeated. Not the row length: short rows pack small trees, but to
+# split a large one costs far more tokens than its long row costs attention.
+SPLIT_TOKENS = 4096
 
 
 class Wording(NamedTuple):
@@ -174,7 +178,7 @@ def chain_trees(
     pieces: Pieces,
     histories: Iterable[History] = ("gold", "none"),
     context: int = 1024,
-    max_tokens: int = 1024,
+    max_tokens: int = SPLIT_TOKENS,
 ) -> tuple[list[Tree], Cuts]:
     """The trees of one chain: one, or several where it would pass `max_tokens` (the trunk is then repeated).
 
@@ -262,7 +266,10 @@ def _split(layout: _Layout, places: list[tuple[int, int]], max_tokens: int) -> l
 
 
 def pack(trees: Sequence[Tree], max_tokens: int) -> list[Tree]:
-    """Put trees side by side into rows of at most `max_tokens` (first fit, longest first; trees stay whole)."""
+    """Put trees side by side into rows of about `max_tokens` (first fit, longest first).
+
+    Trees stay whole: one longer than `max_tokens` is a row of its own.
+    """
     rows: list[list[int]] = []
     room: list[int] = []
     for i in sorted(range(len(trees)), key=lambda i: (-len(trees[i].ids), i)):
@@ -320,16 +327,14 @@ def grow_trees(
     tokenizer: Any,
     histories: Iterable[History] = ("gold", "none"),
     context: int = 1024,
-    max_tokens: int = 1024,
-    progress: Callable[[Sequence[Chain]], Iterable[Chain]] = iter,
 ) -> tuple[list[Tree], Cuts]:
     """The trees of many chains, unpacked, and what had to be cut."""
     pieces = Pieces(tokenizer)
     histories = tuple(histories)
     trees: list[Tree] = []
     cuts = Cuts(0, 0, 0)
-    for index, chain in enumerate(progress(chains)):
-        grown, cut = chain_trees(chain, index, pieces, histories, context, max_tokens)
+    for index, chain in enumerate(chains):
+        grown, cut = chain_trees(chain, index, pieces, histories, context)
         trees += grown
         cuts = Cuts(*(a + b for a, b in zip(cuts, cut, strict=True)))
     return trees, cuts
