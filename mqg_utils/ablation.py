@@ -115,10 +115,16 @@ class Ablation(NamedTuple):
             return cell.shown()
         return "—" if isnan(cell.value) else f"{cell.value:.3f}"
 
-    def differences(self) -> list[tuple[str, str, str, str, int]]:
-        """(condition, measure, difference with interval, p, n), against the baseline."""
+    def differences(self) -> list[dict[str, str | int]]:
+        """One row a condition and measure: the paired difference to the baseline with its interval, p and n."""
         return [
-            (name, measure, d.estimate.shown(signed=True), "—" if isnan(d.p_value) else f"{d.p_value:.4f}", d.estimate.n)
+            {
+                "condition": name,
+                "measure": measure,
+                f"difference to {self.baseline}": d.estimate.shown(signed=True),
+                "p": "—" if isnan(d.p_value) else f"{d.p_value:.4f}",
+                "n": d.estimate.n,
+            }
             for (name, measure), d in self.against.items()
         ]
 
@@ -137,7 +143,8 @@ class Ablation(NamedTuple):
             sure = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
             sure = "too few chains for an interval" if isnan(gain.low) else sure
             said.append(
-                f"**{last}** is {100 * gain.value:+.1f} points against {self.baseline}{_within(gain, points=True)}: {sure}."
+                f"**{last}** is {100 * gain.value:+.1f} points against {self.baseline}"
+                f"{_within(gain, points=True)}: {sure}."
             )
         if top.chains < MIN_CHAINS:
             said.append(f"Fewer than {MIN_CHAINS} chains: no interval is given.")
@@ -148,7 +155,7 @@ class Ablation(NamedTuple):
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""
         flat: dict[str, float | int | str] = {}
-        for (name, measure), e in self.cells.items():
+        for (name, measure), e in sorted(self.cells.items(), key=lambda item: _is_guess(item[0][0])):
             flat |= _flat(f"{measure}.{name.replace('guess: ', 'guess-')}", e, interval=not _is_guess(name))
         for (name, measure), d in self.against.items():
             flat |= _flat(f"delta_{measure}.{name}", d.estimate, interval=True)

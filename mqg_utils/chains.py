@@ -41,9 +41,7 @@ def by_position(scores: Sequence[QuestionScore]) -> list[PositionRow]:
     for position in sorted({s.position for s in scores}):
         here = [s for s in scores if s.position == position]
         alive = [s._replace(emr=float(perfect[s.seed, s.chain_id, position])) for s in here]
-        rows.append(
-            PositionRow(position, estimate(here, "accuracy"), estimate(here, "ecn"), estimate(alive, "emr"))
-        )
+        rows.append(PositionRow(position, estimate(here, "accuracy"), estimate(here, "ecn"), estimate(alive, "emr")))
     return rows
 
 
@@ -99,7 +97,9 @@ def chain_html(chain: Chain, predictions: Iterable[Prediction]) -> str:
         for i, proposition in enumerate(question.propositions):
             said = answers.get((question.question_id, i))
             key = "true" if proposition.is_true else "false"
-            why = " ".join(filter(None, (proposition.explanation, f"“{proposition.quote}”" if proposition.quote else "")))
+            why = " ".join(
+                filter(None, (proposition.explanation, f"“{proposition.quote}”" if proposition.quote else ""))
+            )
             cells = (escape(proposition.text), key, _verdict(said), _probability(said), escape(why))
             parts.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         parts.append("</tbody></table>")

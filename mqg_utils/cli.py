@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mqg_utils.parameters import ParameterError, project_root
-from mqg_utils.pipeline import Plan, StageFailed, Step, run, runs
-from mqg_utils.pipeline import plan as make_plan
+from mqg_utils.pipeline import StageFailed, run, runs
+from mqg_utils.plans import Plan, Step
+from mqg_utils.plans import plan as make_plan
 from mqg_utils.records import RecordError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -114,7 +115,7 @@ def runs_command() -> None:
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every fault as file:line: field: problem."""
-    from mqg_utils.exams import by_split, read_exam
+    from mqg_utils.exams import SPLITS, by_split, read_exam
     from mqg_utils.records import Passage, read_jsonl
 
     try:
@@ -130,12 +131,24 @@ def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.json
         raise typer.Exit(1) from None
     questions = [question for chain in chains for question in chain.questions]
     propositions = [p for question in questions for p in question.propositions]
-    splits = ", ".join(f"{len(by_split(chains, s))} {s or 'without a split'}" for s in ("train", "validation", "test", ""))
+    splits = ", ".join(f"{len(by_split(chains, name))} {name or 'without a split'}" for name in (*SPLITS, ""))
     console.print(
         f"[green]✓[/] {_plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; "
         f"{splits}), {len(questions)} questions, {len(propositions)} propositions "
         f"({sum(p.is_true for p in propositions)} true)"
     )
+
+
+@app.command()
+def bench() -> None:
+    """Execute the benchmark notebooks, each into outputs/ under its own name."""
+    from mqg_utils.pipeline import bench as run_benchmarks
+
+    pages = run_benchmarks()
+    for page in pages:
+        console.print(_plain(_near(page)))
+    if not pages:
+        console.print("there is no notebooks/benchmark_*.ipynb")
 
 
 @app.command()

@@ -97,8 +97,8 @@ def _read_text(file: Path, source: Path, language: str) -> Iterator[Section]:
         yield Section(book, tuple(path) or (file.stem,), blocks, language, f"{file.name}, line {start}")
         level = len(heading[1])
         while levels and levels[-1] >= level:
-            levels.pop(), path.pop()
-        levels.append(level), path.append(heading[2])
+            del levels[-1], path[-1]
+        levels, path = [*levels, level], [*path, heading[2]]
         lines, start = [], number
 
 
@@ -122,7 +122,9 @@ def _table_row(row: str) -> str:
 
 def _parse_xml(file: Path) -> etree._Element:
     # a book is data: no entity is expanded, nothing is fetched
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+    )
     try:
         return etree.parse(str(file), parser).getroot()
     except (etree.XMLSyntaxError, OSError) as error:
@@ -150,8 +152,8 @@ def _read_collection(collection: Path, modules: Path) -> Iterator[Section]:
         here = (*path, _child_text(document, "title") or module)
         for part in document:
             if _tag(part) in ("content", "glossary"):
-                headings = (*here, "Glossary") if _tag(part) == "glossary" else here
-                for headings, blocks in _cnxml_sections(part, headings):
+                top = (*here, "Glossary") if _tag(part) == "glossary" else here
+                for headings, blocks in _cnxml_sections(part, top):
                     yield Section(book, headings, tuple(blocks), language, f"module {module}")
 
 
@@ -170,9 +172,7 @@ def _skipped(element: etree._Element) -> bool:
     return _tag(element) in SKIPPED_TAGS or (_tag(element) in ("section", "note") and bool(classes & SKIPPED_CLASSES))
 
 
-def _cnxml_sections(
-    element: etree._Element, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+def _cnxml_sections(element: etree._Element, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     blocks: list[str] = []
     below: list[tuple[etree._Element, tuple[str, ...]]] = []
     for child in element:
@@ -225,13 +225,14 @@ def _runs(element: etree._Element, without: set[str]) -> Iterator[str]:
     yield before
     for child in element:
         tag = _tag(child)
-        if tag and not _skipped(child) and tag not in without:
-            inner = "".join(_runs(child, without))
-            # 10<sup>3</sup> is not 103
-            yield f"^{inner}" if tag == "sup" and before[-1:].isdigit() and inner[:1].isdigit() else inner
-            before = inner or before
-        elif tag == "newline":
+        if tag == "newline":
             yield " "
+        elif tag and not _skipped(child) and tag not in without:
+            inner = "".join(_runs(child, without))
+            # 10<sup>3</sup> is not 103, nor 10<sup>-3</sup> a range from 10 to 3
+            power = tag == "sup" and before[-1:].isdigit() and re.match(r"\s*[-–−+]?\d", inner)
+            yield f"^{inner.strip()}" if power else inner
+            before = inner or before
         before = child.tail or before
         yield child.tail or ""
 
@@ -244,9 +245,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w]+|_+", "-", unicodedata.normalize("NFKC", text).casefold()).strip("-") or "untitled"
 
 
-def split_passages(
-    sections: list[Section], count_tokens: Callable[[str], int], max_tokens: int = 384
-) -> list[Passage]:
+def split_passages(sections: list[Section], count_tokens: Callable[[str], int], max_tokens: int = 384) -> list[Passage]:
     """Sections -> passages of at most `max_tokens`, split between blocks, then rows, then sentences.
 
     Ids are `book/heading/…` with `#2`, `#3` for the later pieces of a long section, so they do not change

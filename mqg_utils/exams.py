@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.records import Chain, Kind, RecordError, Split, read_jsonl
+from pydantic import ValidationError
+
+from mqg_utils.records import Chain, Kind, RecordError, Split, problems_of, read_jsonl
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FORMATS = ("chains", "openstax")
@@ -32,9 +34,12 @@ def _recognise(path: Path) -> str:
     with path.open("rb") as file:
         first = next((line for line in file if line.strip()), b"")
     try:
-        fields = set(json.loads(first.decode("utf-8-sig")))
-    except (ValueError, TypeError):
+        record = json.loads(first.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
         return "chains"  # whose reader says what is wrong, line by line
+    fields = set(record)
     if {"question", "options", "answer", "module"} <= fields:
         return "openstax"
     if "chain_id" in fields or "questions" in fields:
@@ -46,24 +51,31 @@ def _recognise(path: Path) -> str:
 
 
 def _read_openstax(path: Path) -> list[Chain]:
-    chains, problems = [], []
+    chains: dict[str, Chain] = {}
+    problems = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             try:
-                chains.append(_openstax_chain(json.loads(line.decode("utf-8-sig"))))
+                chain = _openstax_chain(json.loads(line.decode("utf-8-sig")))
+                if chain.chain_id in chains:
+                    problems.append(f"{path}:{number}: id: {chain.chain_id!r} was already used")
+                chains[chain.chain_id] = chain
             except KeyError as error:
                 problems.append(f"{path}:{number}: {error.args[0]}: field is missing")
-            except (ValueError, TypeError) as error:
+            except ValidationError as error:
+                problems += [f"{path}:{number}: {problem}" for problem in problems_of(error)]
+            except (ValueError, TypeError, RecursionError) as error:
                 problems.append(f"{path}:{number}: record: {error}")
     if problems:
         raise RecordError("\n".join(problems[:20]))
-    return chains
+    return list(chains.values())
 
 
 def _openstax_chain(row: dict[str, Any]) -> Chain:
-    answer = ord(row["answer"].strip()) - ord("A")
-    if not 0 <= answer < len(row["options"]):
-        raise ValueError(f"answer {row['answer']!r} is none of the {len(row['options'])} options")
+    letters = [chr(ord("A") + i) for i in range(len(row["options"]))]
+    if (letter := str(row["answer"]).strip()) not in letters:
+        raise ValueError(f"answer {row['answer']!r} is none of the {len(letters)} options")
+    answer = letters.index(letter)
     propositions = [{"text": option, "is_true": i == answer} for i, option in enumerate(row["options"])]
     question_id = f"{row['module']}:{row['id']}"
     question = {"question_id": question_id, "stem": row["question"], "kind": "single", "propositions": propositions}

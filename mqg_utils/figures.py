@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+from IPython.display import HTML
 
 from mqg_utils.chains import PositionRow
 from mqg_utils.metrics import ECN_BY_DISCORDANCE, Estimate, QuestionScore
@@ -20,9 +22,27 @@ def use_notebook_charts() -> None:
     pio.renderers.default = "plotly_mimetype"
 
 
+def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> HTML:
+    """Rows as an HTML table, nothing cut short and everything escaped; a mapping becomes two columns."""
+    if isinstance(rows, Mapping):
+        rows = [{"": name, "value": value} for name, value in rows.items()]
+    cells = [{name: _shown(value) for name, value in row.items()} for row in rows]
+    with pd.option_context("display.max_colwidth", None):
+        html = pd.DataFrame(cells).to_html(index=False, border=0, justify="left", classes="rows")
+    return HTML(html)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
 def _figure(traces: Sequence[Any], x: str, y: str, **layout: Any) -> go.Figure:
     figure = go.Figure(list(traces))
-    figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 30, "b": 50}, colorway=SERIES, **layout)
+    figure.update_layout(
+        template="plotly_white", margin={"l": 60, "r": 20, "t": 30, "b": 50}, colorway=SERIES, **layout
+    )
     return figure.update_xaxes(title=x).update_yaxes(title=y)
 
 
@@ -41,8 +61,12 @@ def forest(rows: Mapping[str, Estimate], guesses: Mapping[str, float], x: str = 
         error_x=_arms(values), hovertemplate="%{y}: %{x:.3f}<extra></extra>", showlegend=False,
     )  # fmt: skip
     figure = _figure([points], x, "", height=140 + 45 * len(names))
-    for level in sorted(set(guesses.values())):
-        which = ", ".join(name for name, value in guesses.items() if value == level)
+    levels: dict[float, list[str]] = {}
+    for name, value in sorted(guesses.items(), key=lambda item: item[1]):
+        level = next((known for known in levels if abs(known - value) < 0.005), value)  # too close to tell apart
+        levels.setdefault(level, []).append(name.removeprefix("guess: "))
+    for level, strategies in levels.items():
+        which = "guess: " + ", ".join(strategies)
         figure.add_vline(x=level, line={"dash": "dot", "color": QUIET}, annotation_text=which,
                          annotation_font={"size": 11, "color": QUIET}, annotation_textangle=-90,
                          annotation_position="bottom left")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mqg_utils.records import Chain, Id, Passage, Question, Record, Text
+from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
 from mqg_utils.teacher import Reply, Request
 
 SYSTEM = """\
@@ -43,7 +43,11 @@ class Verified(NamedTuple):
     def funnel(self) -> dict[str, int]:
         """drafted, then how many each reason took, then kept: all in questions."""
         reasons = Counter(item.reason for item in self.rejected)
-        return {"drafted": self.drafted, **dict(reasons.most_common()), "kept": sum(len(c.questions) for c in self.kept)}
+        return {
+            "drafted": self.drafted,
+            **dict(reasons.most_common()),
+            "kept": sum(len(c.questions) for c in self.kept),
+        }
 
 
 def requests_for(passages: Iterable[Passage], examples: Sequence[Chain] = (), language: str = "en") -> list[Request]:
@@ -94,11 +98,14 @@ def verify(replies: Sequence[Reply], passages: Sequence[Passage], exam: Sequence
             for position, raw in enumerate(draft["questions"], 1):
                 drafted += 1
                 question_id = f"{reply.passage_id}|{number}-{position}"
-                fault = _Fault("chain", "an earlier question of its chain was rejected")
+                fault: _Fault | None = _Fault("chain", "an earlier question of its chain was rejected")
                 if len(good) == position - 1:
-                    fault = _check(raw, question_id, texts[reply.passage_id], copied, seen, good)
+                    fault = _check(raw, question_id, texts[reply.passage_id], draft["vignette"], copied, seen, good)
                 if fault:
-                    item = Rejected(passage_id=reply.passage_id, reason=fault.reason, detail=fault.detail, question=raw)
+                    shown = raw if isinstance(raw, dict) else None
+                    item = Rejected(
+                        passage_id=reply.passage_id, reason=fault.reason, detail=fault.detail, question=shown
+                    )
                     rejected.append(item)
             if good:
                 kept.append(
@@ -124,38 +131,60 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
     found = re.search(r"\{.*\}", reply.content, re.S)
     if not found:
         raise ValueError(f"no JSON object in a reply of {len(reply.content)} characters ({reply.finish_reason})")
-    chains = json.loads(found[0]).get("chains")
+    try:
+        chains = json.loads(found[0]).get("chains")
+    except RecursionError as error:
+        raise ValueError("the reply's JSON is nested too deeply") from error
+    json.dumps(chains, ensure_ascii=False).encode()  # half of a surrogate pair is a ValueError here
     if not isinstance(chains, list) or not chains:
         raise ValueError("no list `chains` in the reply")
     for chain in chains:
         if not isinstance(chain, dict) or not isinstance(chain.get("questions"), list):
             raise ValueError("a chain without a list of `questions`")
         chain["vignette"] = str(chain.get("vignette") or "")
+    if not any(chain["questions"] for chain in chains):
+        raise ValueError("no question in the reply")
     return chains
 
 
 def _check(
-    raw: Any, question_id: str, passage: Passage, copied: set[str], seen: set[frozenset[str]], good: list[Question]
+    raw: Any,
+    question_id: str,
+    passage: Passage,
+    vignette: str,
+    copied: set[str],
+    seen: set[frozenset[str]],
+    good: list[Question],
 ) -> _Fault | None:
     """Add the question to `good`, or say what is wrong with it."""
     try:
         marked = [{**p, "passage_id": passage.passage_id} for p in raw["propositions"]]
-        question = Question.model_validate({"question_id": question_id, **raw, "propositions": marked})
-    except (ValidationError, KeyError, TypeError) as error:
-        return _Fault("schema", str(error).splitlines()[0])
+        question = Question.model_validate({**raw, "question_id": question_id, "propositions": marked})
+    except ValidationError as error:
+        return _Fault("schema", problems_of(error)[0])
+    except (KeyError, TypeError) as error:
+        return _Fault("schema", f"not a question: {error}")
     if not 1 <= question.n_true < len(question.propositions):
         return _Fault("balance", f"{question.n_true} of {len(question.propositions)} propositions are true")
     for proposition in question.propositions:
-        if not proposition.quote.strip() or normalise(proposition.quote) not in normalise(passage.text):
+        if not _quotes(passage.text, proposition.quote):
             return _Fault("quote", f"not in the passage: {proposition.quote[:120]!r}")
     words = frozenset(normalise(p.text) for p in question.propositions)
     if any(len(words & other) > len(words) / 2 for other in seen):
         return _Fault("duplicate", "more than half of its propositions were asked before")
-    if grams := copied & {gram for text in _question_texts(question) for gram in _grams(text)}:
+    if grams := copied & {gram for text in [vignette, *_question_texts(question)] for gram in _grams(text)}:
         return _Fault("exam copy", f"shares with the exam: {min(grams)!r}")
     seen.add(words)
     good.append(question)
     return None
+
+
+def _quotes(text: str, quote: str) -> bool:
+    """Whether the quote stands in the text, a number at either end of it whole: "5 mg" is not in "25 mg"."""
+    words = normalise(quote)
+    before = r"(?<!\d)(?<!\d[.,])" if words[:1].isdigit() else ""
+    after = r"(?!\d|[.,]\d)" if words[-1:].isdigit() else ""
+    return bool(words) and re.search(before + re.escape(words) + after, normalise(text)) is not None
 
 
 def normalise(text: str) -> str:

@@ -56,11 +56,9 @@ class Estimate(NamedTuple):
 # --- one question ---
 
 
-def ecn_points(
-    kind: Kind, gold: Sequence[bool], predicted: Sequence[bool | None], weights: Sequence[Weight]
-) -> float:
+def ecn_points(kind: Kind, gold: Sequence[bool], predicted: Sequence[bool | None], weights: Sequence[Weight]) -> float:
     """ECN points of one question, in [0, 1]; an unanswered proposition (None) counts as wrong."""
-    for truth, tick, weight in zip(gold, predicted, weights, strict=True):
+    for tick, weight in zip(predicted, weights, strict=True):
         if (weight == "indispensable" and not tick) or (weight == "unacceptable" and tick is not False):
             return 0.0
     wrong = sum(tick is not truth for truth, tick in zip(gold, predicted, strict=True))
@@ -227,6 +225,8 @@ def compare(
     if a.keys() != b.keys():
         odd = sorted(a.keys() ^ b.keys())
         raise ValueError(f"the conditions did not answer the same chains: {odd[0]!r} and {len(odd) - 1} more differ")
+    if not a:
+        return Difference(Estimate(float("nan"), float("nan"), float("nan"), 0, 0), float("nan"))
     chains = sorted(a)
     first, second = np.array([a[c] for c in chains]), np.array([b[c] for c in chains])  # (C, 2)
     counts = resampled(len(chains), repeats, seed)

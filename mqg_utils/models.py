@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -20,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()  # bars of shards and weights say nothing in a report
 transformers_logging.set_verbosity_error()  # notably of tied weights, absent from checkpoints by design
+
 
 class Student(NamedTuple):
     model: PreTrainedModel
@@ -43,7 +45,7 @@ def seed_everything(seed: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     set_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against nothing done here
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time and guards against nothing done here
 
 
 def build_tiny(
@@ -97,7 +99,7 @@ def load_student(name: str, revision: str = "", dtype: str = "float32", device: 
     if (Path(name) / "adapter_config.json").exists():
         student = _load_adapter(Path(name), dtype)
     else:
-        options = {"dtype": getattr(torch, dtype), "use_safetensors": True, "attn_implementation": "sdpa"}
+        options = {"dtype": getattr(torch, dtype), "use_safetensors": True}
         student = Student(_load(AutoModelForCausalLM, name, revision, **options), load_tokenizer(name, revision))
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Student(student.model.to(target).eval(), student.tokenizer)  # type: ignore[arg-type]
@@ -118,7 +120,7 @@ def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
         raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
     try:
         return factory.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:  # the last for a file cut short
         raise ModelError(
             f"model {name!r} could not be loaded: {str(error).splitlines()[0]}\n"
             f"Give a folder that holds a transformers model, the name of a hub repository that can be reached from "

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import nbformat
-import plotly.offline  # type: ignore[import-untyped]
+import plotly.offline
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError, pass_context
 from jinja2.runtime import Context
@@ -25,7 +25,7 @@ from latex2mathml.converter import convert_to_element
 from markupsafe import Markup
 from nbconvert.exporters.html import HTMLExporter
 from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
-from plotly.utils import PlotlyJSONEncoder  # type: ignore[import-untyped]
+from plotly.utils import PlotlyJSONEncoder
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -108,10 +108,11 @@ def chart_json(figure: Mapping[str, Any]) -> str:
     return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c")
 
 
-def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
+def render_notebook(notebook: Path, page: Path, *, title: str = "", code: bool = True) -> None:
     """Write an executed notebook as one HTML file, whole or not at all.
 
     title: of the page; the first level-1 heading if empty, then the file's name.
+    code: whether the cells' code is in the page, folded; a report goes without.
     Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
     """
     nb = _read(notebook)
@@ -121,6 +122,7 @@ def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
         template_file="cells.html.j2",
         extra_template_paths=[str(TEMPLATES)],
         filters={"chart_json": chart_json},
+        exclude_input=not code,
     )
     try:
         cells, _ = exporter.from_notebook_node(nb, {"metadata": {"path": str(notebook.parent)}})
@@ -241,6 +243,6 @@ def _write(page: Path, template: str, **values: Any) -> None:
     temporary = page.with_name(f".{page.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(text.encode("utf-8", "replace"))  # a model may emit half a surrogate pair
-        os.replace(temporary, page)
+        temporary.replace(page)
     finally:
         temporary.unlink(missing_ok=True)

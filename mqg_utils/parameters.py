@@ -41,14 +41,18 @@ class Parameter(NamedTuple):
 
 def parse_parameters(source: str) -> list[Parameter]:
     """The parameters of a cell in which every statement is an annotated literal. Raises ParameterError."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ParameterError(f"parameters cell, line {error.lineno}: not Python: {error.msg}") from error
     comments = _comments(source)
     found = []
-    for node in ast.parse(source).body:
+    for node in body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             raise ParameterError(f"parameters cell, line {node.lineno}: only `name: type = literal` may stand here")
         try:
             value = ast.literal_eval(node.value)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ParameterError(f"parameters cell, line {node.lineno}: the value is not a literal") from error
         parameter = Parameter(node.target.id, ast.unparse(node.annotation), value, comments.get(node.end_lineno, ""))
         check_value(parameter, value, f"parameters cell, line {node.lineno}")
@@ -65,7 +69,7 @@ def is_parameters_cell(source: str) -> bool:
     """Whether a cell holds annotated literals and nothing else."""
     try:
         return bool(parse_parameters(source))
-    except (ParameterError, SyntaxError):
+    except ParameterError:
         return False
 
 

@@ -83,6 +83,13 @@ class Proposition(Record):
     passage_id: Text = ""
     quote: Text = ""
 
+    @model_validator(mode="after")
+    def _check_weight(self) -> "Proposition":
+        if (self.weight, self.is_true) in (("indispensable", False), ("unacceptable", True)):
+            truth = "true" if self.is_true else "false"
+            raise ValueError(f"is {self.weight!r} but {truth}; indispensable ones are true, unacceptable ones false")
+        return self
+
 
 class Question(Record):
     """A stem and its propositions. Kinds (ECN): `multiple` QRM, `single` QRU, `fixed` QRP and QRPL."""
@@ -167,17 +174,22 @@ def _lines(path: Path) -> Iterator[_Line]:
         for number, raw in enumerate(file, 1):
             raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if raw.strip():
-                yield _Line(number, raw)
+                yield _Line(number, raw.rstrip(b"\r\n"))  # else a column is counted on the next line
 
 
-def _problems(path: Path, number: int, error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError) -> list[str]:
+    """`field: problem (the value seen)` for each fault of a record."""
     said = []
+    places = [item["loc"] for item in error.errors()]
     for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "record"
+        place = item["loc"]
+        if item["type"] == "too_short" and any(p != place and p[: len(place)] == place for p in places):
+            continue  # a list is called too short when its items are bad, and those are listed already
+        field = ".".join(str(part) for part in place) or "record"
         problem = item["msg"].removeprefix("Value error, ")
         value = item["input"]
         seen = "" if isinstance(value, (dict, list)) or item["type"] == "missing" else f" (it is {str(value)[:60]!r})"
-        said.append(f"{path}:{number}: {field}: {problem}{seen}")
+        said.append(f"{field}: {problem}{seen}")
     return said
 
 
@@ -189,7 +201,9 @@ def _parse(path: Path, line: _Line, model: type[R]) -> R | list[str]:
     except json.JSONDecodeError as error:
         return [f"{path}:{line.number}: record: not JSON at column {error.colno}: {error.msg}"]
     except ValidationError as error:
-        return _problems(path, line.number, error)
+        return [f"{path}:{line.number}: {problem}" for problem in problems_of(error)]
+    except ValueError as error:  # a number of thousands of digits
+        return [f"{path}:{line.number}: record: {error}"]
     except RecursionError:
         return [f"{path}:{line.number}: record: nested too deeply to be a {model.__name__}"]
 
@@ -231,8 +245,8 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; what a run wrote is to be shared
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)  # mkstemp makes it private; what a run wrote is to be shared
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

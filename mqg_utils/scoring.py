@@ -19,6 +19,7 @@ from mqg_utils.trees import (
     Leaf,
     Pieces,
     Tree,
+    TreeError,
     ancestor_mask,
     chain_trees,
     depths,
@@ -59,7 +60,7 @@ class Examinee(NamedTuple):
 
     def write(self, file: Path) -> None:
         """Write decision.json; a folder is written relative to it, so that a run can be moved as a whole."""
-        student = os.path.relpath(self.student, file.parent) if os.path.isabs(self.student) else self.student
+        student = os.path.relpath(self.student, file.parent) if Path(self.student).is_absolute() else self.student
         write_json(file, {"student": student, "revision": self.revision, **self.decision._asdict()})
 
     @classmethod
@@ -72,7 +73,8 @@ class Examinee(NamedTuple):
 
 def context_of(model: Any) -> int:
     """The longest prompt a model takes, in tokens; its position embeddings say."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or getattr(model.config, "n_positions", 0) or 2048)
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 2048)
 
 
 def backbone(model: Any) -> Any:
@@ -98,6 +100,44 @@ def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
     }
 
 
+def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> Any:
+    """A tree mask (1, 1, T, K) as the layers of a model take it: one, or one a layer type.
+
+    A layer with a sliding window sees the ancestors less than a window of positions away (`query` (1, T) and
+    `key` (1, K) are positions): transformers applies its own window to no ready-made mask. Eager attention adds
+    its mask, so it gets numbers for booleans.
+    """
+    config = model.config.get_text_config()
+    types = getattr(config, "layer_types", None)
+    if other := set(types or ()) - {"full_attention", "sliding_attention"}:
+        raise TreeError(
+            f"model type {config.model_type!r} has {', '.join(sorted(other))} layers, which no tree mask fits"
+        )
+    window = getattr(config, "sliding_window", None)
+    masks = {"full_attention": seen, "sliding_attention": seen}
+    if window is not None:
+        masks["sliding_attention"] = seen & (query[:, :, None] - key[:, None, :] < window)[:, None]
+    if config._attn_implementation == "eager":
+        lowest = torch.finfo(model.dtype).min
+        masks = {
+            name: torch.zeros(mask.shape, device=mask.device, dtype=model.dtype).masked_fill(~mask, lowest)
+            for name, mask in masks.items()
+        }
+    if types and "sliding_attention" in types:
+        return masks
+    return masks["full_attention" if types or window is None else "sliding_attention"]
+
+
+def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
+    """Last hidden states (T, D) of a row's `row_inputs`; where a cache comes first, `key_positions` (1, K) too."""
+    tensors = dict(inputs)
+    seen, query = tensors.pop("attention_mask"), tensors["position_ids"]
+    key = tensors.pop("key_positions", query)
+    masks = layer_masks(model, seen, query, key)
+    states: torch.Tensor = backbone(model)(**tensors, attention_mask=masks, **{"use_cache": False, **options})[0][0]
+    return states
+
+
 def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
     """Logits of hidden states (N, D): all (N, V), or only the vocabulary `rows` (N, K) of each state, (N, K)."""
     head = model.get_output_embeddings()
@@ -106,7 +146,7 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     else:
         logits = torch.einsum("nd,nkd->nk", states, head.weight[rows].to(states.dtype))
         logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows]
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return (cap * torch.tanh(logits / cap) if cap else logits).float()
 
 
@@ -119,13 +159,13 @@ def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, labels: 
     return logits[:, 0] - logits[:, 1]
 
 
-def forward(student: Student, row: Tree, **inputs: Any) -> list[float]:
+def forward(student: Student, row: Tree, inputs: dict[str, torch.Tensor] | None = None, **options: Any) -> list[float]:
     """Log-odds of a row's leaves, in order."""
     device = student.model.device
-    tensors = {name: tensor.to(device) for name, tensor in (inputs.pop("inputs", None) or row_inputs(row)).items()}
-    hidden = backbone(student.model)(**tensors, **{"use_cache": False, **inputs})[0]
+    tensors = {name: tensor.to(device) for name, tensor in (inputs or row_inputs(row)).items()}
+    hidden = hidden_states(student.model, tensors, **options)
     at = {name: tensor.to(device) for name, tensor in leaf_inputs(row).items()}
-    return leaf_log_odds(student.model, hidden[0], **at).tolist()
+    return leaf_log_odds(student.model, hidden, **at).tolist()
 
 
 @torch.inference_mode()
@@ -187,7 +227,9 @@ def score_own(
         for position in range(max(len(walk.chain.questions) for walk in walks)):
             active = [walk for walk in walks if position < len(walk.chain.questions)]
             steps = [question_tree(w.chain, w.index, position, pieces, context, w.ticks) for w in active]
-            tokens += _step(student, active, steps, found)
+            # a question none of whose propositions fits has an empty tree, and leaves the cache as it is
+            at = [i for i, step in enumerate(steps) if step[0].ids]
+            tokens += _step(student, [active[i] for i in at], [steps[i] for i in at], found)
             cuts = Cuts(*(sum(parts) for parts in zip(cuts, *(step[2] for step in steps), strict=True)))
             for walk in active:
                 question = walk.chain.questions[position]
@@ -230,6 +272,7 @@ def _step(student: Student, walks: list[_Walk], steps: list[tuple[Tree, int, Cut
         seen[starts[i] : starts[i + 1], past_starts[i] : past_starts[i + 1]] = True
         inputs["position_ids"][0, starts[i] : starts[i + 1]] += n
     inputs["attention_mask"] = torch.cat([seen[None, None], inputs["attention_mask"]], dim=-1)
+    inputs["key_positions"] = torch.cat([*(torch.arange(n) for n in reused), inputs["position_ids"][0]])[None]
     cache = DynamicCache()
     for layer in range(len(next((walk.cache for walk in walks if walk.cache), []))):
         with_cache = [walk.cache[layer] for walk in walks if walk.cache]
@@ -239,12 +282,16 @@ def _step(student: Student, walks: list[_Walk], steps: list[tuple[Tree, int, Cut
         found["predicted", leaf.chain, leaf.question, leaf.proposition] = value
     for i, (walk, (tree, n_trunk, _)) in enumerate(zip(walks, steps, strict=True)):
         new = slice(n_past + int(starts[i]), n_past + int(starts[i]) + n_trunk - reused[i])
-        fresh_cache = [(layer.keys[:, :, new], layer.values[:, :, new]) for layer in cache.layers]
+        fresh_cache = [_of(layer, new) for layer in cache.layers]
         old = walk.cache or [(key[:, :, :0], value[:, :, :0]) for key, value in fresh_cache]
         pairs = zip(old, fresh_cache, strict=True)
         walk.cache = [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in pairs]
         walk.trunk = tree.ids[:n_trunk]
     return len(row.ids)
+
+
+def _of(layer: Any, tokens: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    return layer.keys[:, :, tokens], layer.values[:, :, tokens]
 
 
 def _moved(leaf: Leaf, shift: int) -> Leaf:

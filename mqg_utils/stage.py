@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from mqg_utils.parameters import (
     PACKAGE,
     check_value,
@@ -26,11 +28,25 @@ from mqg_utils.records import write_json
 MANIFEST = "manifest.json"
 UNSEALED = "manifest.unsealed.json"  # all is written but the notebook and its page; the pipeline then seals it
 TINY = "tiny"  # the student that stage 01 builds from the corpus
+LOCK_TIMEOUT_S = 20
 SEAL_LATER = "MQG_SEAL_LATER"  # set for kernels that the pipeline starts
-PACKAGES = (
-    "torch transformers peft accelerate tokenizers safetensors numpy pandas plotly papermill nbconvert jupyterlab"
-    " openai pydantic ipywidgets"
-).split()
+PACKAGES = [
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "plotly",
+    "papermill",
+    "nbconvert",
+    "jupyterlab",
+    "openai",
+    "pydantic",
+    "ipywidgets",
+]
 NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html", "report.html"}
 
 
@@ -71,23 +87,32 @@ class Stage:
         )
         stage._namespace = namespace
         stage.folder.mkdir(parents=True, exist_ok=True)
+        try:  # a kernel whose pipeline was killed goes on for a moment; two must not write to one folder
+            stage._lock().acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as error:
+            raise StageError(f"another kernel is working in {stage.folder}; wait for it or shut it down") from error
         for left in (MANIFEST, UNSEALED):  # from here on the folder is incomplete until `finish`
             (stage.folder / left).unlink(missing_ok=True)
         return stage
 
-    def settings(self) -> Any:
-        """The parameters as a table: name, value, meaning."""
-        import pandas as pd
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / ".lock", is_singleton=True)  # taken twice by one kernel: no harm
 
-        rows = [(name, repr(value), self.comments[name]) for name, value in self.parameters.items()]
-        return pd.DataFrame(rows, columns=["parameter", "value", "meaning"]).set_index("parameter")
+    def settings(self) -> list[dict[str, str]]:
+        """The parameters as rows of a table: name, value, meaning."""
+        return [
+            {"parameter": name, "value": repr(value), "meaning": self.comments[name].removeprefix("path: ")}
+            for name, value in self.parameters.items()
+        ]
 
     def needs(self, stage: str, file: str, variant: str = "") -> Path:
         """A file or folder that another stage of the run wrote. Raises StageError when that stage is not complete."""
         folder = self.run_dir / stage / variant if variant else self.run_dir / stage
         if not any((folder / name).exists() for name in (MANIFEST, UNSEALED)):
             what = f"{stage} ({variant})" if variant else stage
-            raise StageError(f"{self.name} needs {what}, which is not complete in {self.run_dir}; run {stage}.ipynb first")
+            raise StageError(
+                f"{self.name} needs {what}, which is not complete in {self.run_dir}; run {stage}.ipynb first"
+            )
         return self.reads(folder / file)
 
     def student(self, model: str) -> str:
@@ -101,23 +126,22 @@ class Stage:
         key = json.dumps([self.parameters, self.inputs, name], sort_keys=True)
         return self.folder / "checkpoints" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
-    def provenance(self) -> Any:
-        """Every manifest of the run as a table: stage, time, seconds, commit, hardware."""
-        import pandas as pd
-
+    def provenance(self) -> list[dict[str, Any]]:
+        """A row for every manifest of the run: stage, time, seconds, commit, hardware, versions."""
         found = [json.loads(path.read_text()) for path in sorted(self.run_dir.rglob("*manifest*.json"))]
-        rows = [
+        return [
             {
                 "stage": " ".join(filter(None, (m["stage"], m["variant"]))),
                 "started": m["started"],
                 "seconds": m["seconds"],
                 "commit": m["git_commit"][:12],
                 "hardware": m["hardware"],
-                "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items() if k in ("python", "torch", "transformers")),
+                "versions": ", ".join(
+                    f"{k} {v}" for k, v in m["versions"].items() if k in ("python", "torch", "transformers")
+                ),
             }
             for m in found
         ]
-        return pd.DataFrame(rows).set_index("stage")
 
     def reads(self, path: Path | str) -> Path:
         """Register an input of the stage, by its hash. Raises StageError when it does not exist."""
@@ -144,6 +168,7 @@ class Stage:
             "seconds": round(time.time() - self._started, 1),
         }
         write_json(self.folder / (UNSEALED if os.environ.get(SEAL_LATER) else MANIFEST), manifest)
+        self._lock().release(force=True)
         return manifest
 
 
@@ -230,4 +255,3 @@ def hardware() -> str:
     if torch is not None and torch.cuda.is_available():
         words += f", {torch.cuda.get_device_name()}"
     return words
-

@@ -20,6 +20,8 @@ from mqg_utils.corpus import split_sentences
 from mqg_utils.records import Id, Passage, Record, Text, read_jsonl
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+# a number that stands alone: not B12 nor 1,000,000, but what Chinese and Japanese write without spaces around
+NUMBER = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,])\d+(?:[.,]\d+)?(?!\d|[\w.,]\d)"
 
 
 class TeacherError(RuntimeError):
@@ -167,7 +169,7 @@ class ClozeTeacher:
         sentences = [s for line in passage.text.split("\n") for s in split_sentences(line)]
         sentences = [s for s in sentences if 5 <= len(s.split()) <= 40 or (" " not in s and 12 <= len(s) <= 120)]
         rng.shuffle(sentences)
-        chains = []
+        chains: list[dict[str, Any]] = []
         for start in range(0, len(sentences) - 4, 5):
             if len(chains) == self._questions:
                 break
@@ -184,7 +186,7 @@ class ClozeTeacher:
 
     def _falsify(self, sentence: str, rng: random.Random) -> str:
         """The sentence made false, or "" where none of the ways applies."""
-        numbers = list(re.finditer(r"(?<![\w.,])\d+(?:[.,]\d+)?(?![\w.,]\d)", sentence))
+        numbers = list(re.finditer(NUMBER, sentence))
         if numbers:
             chosen = rng.choice(numbers)
             return sentence[: chosen.start()] + _other_number(chosen[0], rng) + sentence[chosen.end() :]
@@ -199,8 +201,8 @@ class ClozeTeacher:
 
 def _other_number(number: str, rng: random.Random) -> str:
     """Another number of the same form, between half and twice the value."""
-    digits = len(number.partition(".")[2])
-    value = float(number.replace(",", "."))
+    plain = number.replace(",", ".")
+    digits, value = len(plain.partition(".")[2]), float(plain)
     for factor in rng.sample((0.5, 0.6, 0.75, 1.25, 1.5, 2.0), 6):
         other = f"{value * factor:.{digits}f}"
         if float(other) != value:
@@ -226,16 +228,24 @@ class ServerTeacher:
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
         for start in range(0, len(requests), self._concurrency):
-            yield from _in_new_loop(self._ask_some(requests[start : start + self._concurrency]))
+            said = _in_new_loop(self._ask_some(requests[start : start + self._concurrency]))
+            yield from (reply for reply in said if isinstance(reply, Reply))  # paid for, whatever became of the others
+            for failure in said:
+                if isinstance(failure, BaseException):
+                    raise failure
 
-    async def _ask_some(self, requests: Sequence[Request]) -> list[Reply]:
+    async def _ask_some(self, requests: Sequence[Request]) -> list[Reply | BaseException]:
         from openai import AsyncOpenAI
 
         key = os.environ.get(KEY_VARIABLE) or ("none" if self._base_url else "")
         if not key:
-            raise TeacherError(f"the teacher {self.name!r} needs a key in {KEY_VARIABLE}, or base_url of a local server")
+            raise TeacherError(
+                f"the teacher {self.name!r} needs a key in {KEY_VARIABLE}, or base_url of a local server"
+            )
         async with AsyncOpenAI(api_key=key, base_url=self._base_url or None, max_retries=5) as client:
-            return await asyncio.gather(*(self._ask_one(client, request) for request in requests))
+            return await asyncio.gather(
+                *(self._ask_one(client, request) for request in requests), return_exceptions=True
+            )
 
     async def _ask_one(self, client: Any, request: Request) -> Reply:
         from openai import APIError
@@ -244,12 +254,15 @@ class ServerTeacher:
             said = await client.chat.completions.create(messages=list(request.messages), **self._settings)
         except APIError as error:
             raise TeacherError(f"the server refused passage {request.passage.passage_id!r}: {error.message}") from error
+        if not getattr(said, "choices", None):
+            where = f"the answer on passage {request.passage.passage_id!r} is no chat completion"
+            raise TeacherError(f"{where}; is base_url right (it often ends in /v1)? It said: {str(said)[:200]!r}")
         choice = said.choices[0]
         return Reply(
             key=self.key(request),
             passage_id=request.passage.passage_id,
             model=said.model or self.name,
-            content=choice.message.content or "",
+            content=(choice.message.content or "").encode(errors="replace").decode(),
             finish_reason=choice.finish_reason or "",
             prompt_tokens=said.usage.prompt_tokens if said.usage else 0,
             completion_tokens=said.usage.completion_tokens if said.usage else 0,

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from mqg_utils.models import Student
 from mqg_utils.records import Chain, Passage
-from mqg_utils.scoring import Decision, backbone, context_of, head_logits, leaf_inputs, leaf_log_odds, row_inputs
+from mqg_utils.scoring import Decision, context_of, head_logits, hidden_states, leaf_inputs, leaf_log_odds, row_inputs
 from mqg_utils.trees import Tree, grow_trees, pack
 
 
@@ -75,7 +75,7 @@ def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int) -> li
 def language_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
     """Summed cross-entropy of every token given its ancestors, over `per_row`, the tokens of an average row."""
     parents = inputs.pop("parents")
-    hidden = backbone(model)(**inputs, use_cache=False)[0][0]  # (T, D)
+    hidden = hidden_states(model, inputs)  # (T, D)
     inner = parents >= 0
     logits = head_logits(model, hidden[parents[inner]])  # (N, V)
     return functional.cross_entropy(logits, inputs["input_ids"][0][inner], reduction="sum") / per_row
@@ -85,7 +85,7 @@ def leaf_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> to
     """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves."""
     at = {name: inputs.pop(name) for name in ("leaf", "labels")}
     targets, weights = inputs.pop("targets"), inputs.pop("weights")
-    hidden = backbone(model)(**inputs, use_cache=False)[0][0]
+    hidden = hidden_states(model, inputs)
     log_odds = leaf_log_odds(model, hidden, **at)
     return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum") / per_row
 
@@ -112,8 +112,12 @@ class _RowTrainer(Trainer):
     row_loss: Loss
     per_row: tuple[float, float]  # targets in an average training row, and in a held-out one
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
-        return self.row_loss(model, dict(inputs), self.per_row[not model.training])
+    def compute_loss(  # type: ignore[override]
+        self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
+    ) -> torch.Tensor:
+        # Trainer casts the model's own forward only, and the losses go around it to its backbone
+        with self.accelerator.autocast():
+            return self.row_loss(model, dict(inputs), self.per_row[not model.training])
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, None, None]:
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -206,8 +210,8 @@ def _train(
     trainer = _RowTrainer(
         model=student.model,
         args=arguments,
-        train_dataset=rows,  # type: ignore[arg-type]
-        eval_dataset=held_out or None,  # type: ignore[arg-type]
+        train_dataset=rows,
+        eval_dataset=held_out or None,
         data_collator=lambda batch: collate(batch[0]),
         callbacks=[_Progress(name)],
     )

@@ -220,16 +220,19 @@ def _lay_out(
         places += [(q, p) for p in fits]
         cuts = cuts._replace(failed=cuts.failed + len(prompt.leaves) - len(fits))
         longest = max((sum(map(len, prompt.leaves[p])) for p in fits), default=0)
+        truncated = 0
         for history in histories:
             past = [] if history == "none" else prompt.past
             fitted[q, history], dropped, cut = _fit(prompt._replace(past=past), context - longest)
-            cuts = cuts._replace(history_dropped=cuts.history_dropped + dropped, case_truncated=cuts.case_truncated + cut)
+            cuts = cuts._replace(history_dropped=cuts.history_dropped + dropped)
+            truncated |= cut  # once a question, though both histories lose the same end
+        cuts = cuts._replace(case_truncated=cuts.case_truncated + truncated)
     return _Layout(chain, index, fitted, labels), places, cuts
 
 
 class _Layout(NamedTuple):
     chain: Chain
-    index: int
+    number: int
     prompts: dict[tuple[int, History], _Prompt]
     labels: tuple[int, int]
 
@@ -245,7 +248,7 @@ class _Layout(NamedTuple):
         for (q, p, token), histories in found.items():
             _, text, after = self.prompts[q, histories[0]].leaves[p]
             is_true = self.chain.questions[q].propositions[p].is_true
-            leaf = Leaf(self.index, q, p, tuple(histories), token, len(text), len(after), self.labels, is_true)
+            leaf = Leaf(self.number, q, p, tuple(histories), token, len(text), len(after), self.labels, is_true)
             leaves.append(leaf)
         return Tree(builder.ids, builder.parents, leaves)
 
@@ -276,7 +279,8 @@ def pack(trees: Sequence[Tree], max_tokens: int) -> list[Tree]:
         size = len(trees[i].ids)
         row = next((r for r, free in enumerate(room) if free >= size), None)
         if row is None:
-            rows.append([]), room.append(max(max_tokens, size))
+            rows.append([])
+            room.append(max(max_tokens, size))
             row = len(rows) - 1
         rows[row].append(i)
         room[row] -= size

@@ -1,0 +1,145 @@
+"""Planning a run: every parameter is checked before anything starts, and the message names where it was set."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_project, mqg
+
+from mqg_utils import pipeline
+from mqg_utils.parameters import ParameterError
+from mqg_utils.plans import code_cells, notebook_parameters, plan
+from mqg_utils.stage import digest
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path))
+    return tmp_path
+
+
+def steps(plan_):
+    return [(step.stage, step.variant) for step in plan_.steps]
+
+
+def preset(project: Path, text: str) -> str:
+    file = project / "mine.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_quick_has_each_stage_and_each_condition(project):
+    assert steps(plan("quick")) == [
+        ("01_corpus", ""),
+        ("02_pretrain", ""),
+        ("03_generate", ""),
+        ("04_finetune", "base"),
+        ("04_finetune", "books+questions"),
+        ("05_evaluate", "base"),
+        ("05_evaluate", "books+questions"),
+        ("06_report", ""),
+    ]
+
+
+def test_stages_nobody_reads_are_left_out(project):
+    only_base = plan("quick", ["run.conditions=[base]"])
+    assert "02_pretrain" not in [s.stage for s in only_base.steps]
+    assert "03_generate" not in [s.stage for s in only_base.steps]
+
+
+def test_more_seeds_are_folders_of_their_own(project):
+    variants = [s.variant for s in plan("quick", ["run.seeds=[3, 4]", "run.conditions=base"]).steps if s.variant]
+    assert variants == ["base", "base@4", "base", "base@4"]
+
+
+def test_shared_values_go_to_the_stages_that_have_them(project):
+    by_key = {s.key: s.parameters for s in plan("quick", ["threads=2"]).steps}
+    assert by_key["pretrain"]["threads"] == 2 and "threads" not in by_key["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (
+            "corpus.chaptr=Drugs",
+            ["-p corpus.chaptr=Drugs", "01_corpus has no parameter 'chaptr'", "did you mean 'chapter'?"],
+        ),
+        ("pretrain.epochs=many", ["-p pretrain.epochs=many", "epochs is float", "'many'"]),
+        ("pretrain.lora_rank=1.5", ["lora_rank is int", "1.5"]),
+        ("corpus.only_taught=1", ["only_taught is bool", "1"]),
+        ("corpus.textbook=/no/such/book", ["textbook names '/no/such/book'", "no such file or folder"]),
+        ("corpus.textbook=", ["textbook is empty"]),
+        ("nostage.epochs=1", ["stage 'nostage' is none of", "corpus"]),
+        ("epochs", ["write stage.parameter=value"]),
+        ("nothing_has_this=1", ["no stage has a parameter 'nothing_has_this'"]),
+        ("run.conditions=[base, magic]", ["condition 'magic' is none of"]),
+        ("run.colour=red", ["run has no parameter 'colour'"]),
+        ("finetune.condition=base", ["no parameter", "condition"]),
+    ],
+)
+def test_a_wrong_flag_is_named(project, flag, said):
+    with pytest.raises(ParameterError) as error:
+        plan("quick", [flag])
+    for words in said:
+        assert words in str(error.value)
+
+
+def test_a_wrong_preset_line_is_named(project):
+    with pytest.raises(ParameterError, match=r"mine\.yaml:3: .*learning_rate is float"):
+        plan(preset(project, "pretrain:\n  epochs: 1.0\n  learning_rate: fast\n"))
+    with pytest.raises(ParameterError, match="section 'pretraining' is none of"):
+        plan(preset(project, "pretraining:\n  epochs: 1.0\n"))
+    with pytest.raises(ParameterError, match="not readable as YAML"):
+        plan(preset(project, "pretrain: [\n"))
+    with pytest.raises(ParameterError, match="no preset 'nope'; there are"):
+        plan("nope")
+
+
+def test_yaml_runs_no_code(project):
+    with pytest.raises(ParameterError):
+        plan(preset(project, "shared: !!python/object/apply:os.system ['touch pwned']\n"))
+    assert not (project / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "c:d", 'q"'])
+def test_a_run_name_stays_in_outputs(project, name):
+    with pytest.raises(ParameterError, match="--name"):
+        plan("quick", [], name)
+
+
+def test_nothing_starts_when_a_parameter_is_wrong(project):
+    done = mqg(project, "run", "quick", "-p", "pretrain.epoch=3")
+    assert done.returncode == 2
+    assert "02_pretrain" in done.stderr and "epoch" in done.stderr and "Traceback" not in done.stderr
+    assert not (project / "outputs").exists()
+
+
+def test_manifest_of_another_setting_input_or_output_is_stale(project):
+    plan_ = plan("quick")
+    step = plan_.steps[0]
+    step.folder.mkdir(parents=True)
+    (step.folder / "passages.jsonl").write_text("{}\n")
+    book = project / "book.md"
+    book.write_text("# A\ntext")
+    defaults = {p.name: p.default for p in notebook_parameters(step.notebook)}
+    code = pipeline.code_digest([cell.source for cell in code_cells(step.notebook)])
+    manifest = {
+        "parameters": defaults | step.parameters,
+        "code": code,
+        "inputs": {str(book): digest(book)},
+        "outputs": {"passages.jsonl": digest(step.folder / "passages.jsonl")},
+    }
+
+    def state(**changes):
+        (step.folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        return pipeline.state_of(step, plan_.folder)
+
+    assert state().state == "complete"
+    assert "seed changed from 7 to 0" in state(parameters=manifest["parameters"] | {"seed": 7}).why
+    assert "was edited" in state(code="x").why
+    assert "is not what was written" in state(outputs={"passages.jsonl": "x"}).why
+    assert "is not what was written" in state(outputs={"gone.jsonl": "x"}).why
+    book.write_text("# A\nother text")
+    assert f"its input {book} changed" in state().why
+    (step.folder / "manifest.json").unlink()
+    assert pipeline.state_of(step, plan_.folder).state == "missing"

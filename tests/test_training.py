@@ -1,0 +1,388 @@
+"""Training on trees is training on plain prompts; a run that is cut off goes on where it was."""
+
+import copy
+import math
+from collections import Counter
+
+import pytest
+import torch
+from small import chain, gold, handbook, passage, places, plain_ids, question, random_chains, tiny_student
+from torch.nn import functional
+from transformers import TrainerCallback
+
+from mqg_utils import training
+from mqg_utils.models import Student, add_lora
+from mqg_utils.scoring import Decision, hidden_states, row_inputs
+from mqg_utils.training import (
+    Settings,
+    chain_rows,
+    choose_decision,
+    finetune,
+    language_loss,
+    last_checkpoint,
+    leaf_loss,
+    passage_rows,
+    perplexity,
+    pretrain,
+)
+from mqg_utils.trees import prompt_ids
+
+CHAINS = random_chains(6, seed=11, questions=3)
+FAST = Settings(epochs=2, learning_rate=1e-3, max_tokens=128)
+
+
+def fresh(lora: bool = False) -> Student:
+    model = copy.deepcopy(tiny_student().model)
+    if lora:
+        torch.manual_seed(0)
+        model = add_lora(model, 4, 8)
+        with torch.no_grad():
+            for name, weights in model.named_parameters():
+                if "lora_B" in name:  # zero at first, and lora_A would have no gradient
+                    weights.normal_(0, 0.1)
+    return Student(model, tiny_student().tokenizer)
+
+
+def paragraphs(n: int):
+    texts = [text for text in handbook().split("\n\n") if len(text) > 200]
+    return [passage(text, f"p{i}") for i, text in enumerate(texts[:n])]
+
+
+def weights_of(student):
+    return {name: weights.detach().clone() for name, weights in student.model.named_parameters()}
+
+
+@torch.no_grad()
+def loss_on(student, chains, weight_true=1.0):
+    """Loss of a row of average length, as the held-out loss is reported."""
+    rows = chain_rows(chains, student, FAST.max_tokens)
+    total = sum(leaf_loss(student.model, training._leaf_inputs(row, weight_true), 1.0).item() for row in rows)
+    return total / sum(len(row.leaves) for row in rows)
+
+
+def pieces(rows):
+    """The pieces of passages that rows hold, each from its root to its end."""
+    found = []
+    for row in rows:
+        for token, parent in zip(row.ids, row.parents, strict=True):
+            if parent < 0:
+                found.append([])
+            found[-1].append(token)
+    return found
+
+
+# --- the loss at the leaves ---
+
+
+def gradients(model):
+    return {name: w.grad.clone() for name, w in model.named_parameters() if w.grad is not None}
+
+
+def one_by_one(student, weight_true):
+    """Gradients summed over plain prompts, each forwarded alone with its full logits."""
+    student.model.zero_grad()
+    losses = []
+    for one in CHAINS:
+        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
+        for q, p in places(one):
+            ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+            true, false = student.model(torch.tensor([ids])).logits[0, -1, labels]
+            is_true = one.questions[q].propositions[p].is_true
+            weight = weight_true if is_true else 2 - weight_true
+            loss = weight * functional.softplus(false - true if is_true else true - false)
+            loss.backward()
+            losses.append(loss.item())
+    return sum(losses), gradients(student.model)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_gradients_are_the_sum_over_single_propositions(lora, checkpointing):
+    student = fresh(lora)
+    wanted_loss, wanted = one_by_one(student, weight_true=1.3)
+    student.model.train()
+    if checkpointing:
+        student.model.gradient_checkpointing_enable({"use_reentrant": False})
+    runs = Counter()
+    block = student.model.get_submodule("base_model.model.transformer.h.0" if lora else "transformer.h.0")
+    block.ln_1.register_forward_hook(lambda *_: runs.update(["block"]))
+    student.model.zero_grad()
+    rows = chain_rows(CHAINS, student, 256)
+    loss = sum(leaf_loss(student.model, training._leaf_inputs(row, 1.3), 1.0) for row in rows)
+    loss.backward()
+    assert runs["block"] == len(rows) * (1 + checkpointing)
+    assert loss.item() == pytest.approx(wanted_loss, rel=1e-4)
+    got = gradients(student.model)
+    assert got.keys() == wanted.keys() and all("lora" in name for name in got if lora)
+    norm = torch.stack([g.norm() for g in wanted.values()]).norm()
+    for name, gradient in wanted.items():
+        # a gradient that is zero but for rounding (a key's bias) is held against the whole
+        assert (got[name] - gradient).norm() <= 1e-4 * max(gradient.norm(), 0.01 * norm), name
+
+
+def test_the_loss_is_over_the_leaves_of_an_average_row():
+    student = fresh()
+    (row,) = chain_rows(CHAINS[:1], student, 1024)
+    whole, half = (leaf_loss(student.model, training._leaf_inputs(row, 1.0), n).item() for n in (1.0, 2.0))
+    assert half == pytest.approx(whole / 2)
+
+
+@pytest.mark.parametrize(("n_true", "n_false"), [(1, 4), (3, 2), (2, 2), (4, 0)])
+def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2], collate=given[5]))
+    asked = question("Q", *(f"p{i}" for i in range(n_true + n_false)), true=tuple(range(n_true)))
+    finetune(tiny_student(), [chain(asked)], [], FAST, tmp_path)
+    (inputs,) = [seen["collate"](row) for row in seen["rows"]]
+    true, false = (inputs["weights"][inputs["targets"] == label].sum() for label in (1, 0))
+    assert inputs["targets"].sum() == n_true
+    if n_false:
+        assert true.item() == pytest.approx(false.item()) and true > 0
+    else:
+        assert inputs["weights"].tolist() == [1.0] * n_true
+
+
+# --- passages ---
+
+
+def test_no_passage_of_a_row_sees_another():
+    student = fresh()
+    passages = paragraphs(3)
+    (row,) = passage_rows(passages, student.tokenizer, 4096)
+    starts = [i for i, parent in enumerate(row.parents) if parent < 0]
+    assert len(starts) == 3
+    changed = row._replace(ids=[*row.ids[: starts[2]], *(7 for _ in row.ids[starts[2] :])])
+    with torch.no_grad():
+        before, after = (hidden_states(student.model, row_inputs(x)) for x in (row, changed))
+        assert torch.equal(before[: starts[2]], after[: starts[2]])
+        assert not torch.allclose(before[starts[2] :], after[starts[2] :])
+        together = language_loss(student.model, training._language_inputs(row), 1.0).item()
+        alone = [
+            language_loss(student.model, training._language_inputs(one), 1.0).item()
+            for p in passages
+            for one in passage_rows([p], student.tokenizer, 4096)
+        ]
+    assert together == pytest.approx(sum(alone), rel=1e-5)
+
+
+def test_language_loss_is_the_models_own():
+    student = fresh()
+    (row,) = passage_rows(paragraphs(1), student.tokenizer, 4096)
+    ids = torch.tensor([row.ids])
+    with torch.no_grad():
+        wanted = student.model(ids, labels=ids).loss.item() * (len(row.ids) - 1)
+        got = language_loss(student.model, training._language_inputs(row), 1.0).item()
+    assert got == pytest.approx(wanted, rel=1e-5)
+
+
+def test_rows_hold_every_token_of_a_passage_and_no_padding():
+    tokenizer = tiny_student().tokenizer
+    texts = [handbook()[:3000], "short", handbook()[3000:4000]]
+    passages = [passage(text, f"p{i}", ("Book", "", "Part")) for i, text in enumerate(texts)]
+    end = tokenizer.eos_token_id
+    wanted = []
+    for text in texts:
+        ids = [end, *tokenizer(f"Book · Part\n{text}")["input_ids"], end]
+        wanted += [ids[i : i + 100] for i in range(0, len(ids), 100)]
+    rows = passage_rows(passages, tokenizer, 100)
+    assert len(wanted) > 10
+    assert sorted(pieces(rows)) == sorted(wanted)
+    assert all(len(row.ids) <= 100 for row in rows)
+    shapes = [row_inputs(row)["input_ids"].shape for row in rows]
+    assert sum(n for _, n in shapes) == sum(map(len, wanted)), "a row holds padding"
+
+
+def test_perplexity_by_hand():
+    student = fresh()
+    tokenizer = student.tokenizer
+    a, b = (tokenizer(f"\n{text}")["input_ids"] for text in ("a", "of it"))
+    end = [tokenizer.eos_token_id]
+    log_probability, count = 0.0, 0
+    for ids in ([*end, *a, *end], [*end, *b, *end]):
+        with torch.no_grad():
+            logits = student.model(torch.tensor([ids])).logits[0].double()
+        for place in range(1, len(ids)):
+            row = logits[place - 1]
+            log_probability += float(row[ids[place]] - row.exp().sum().log())
+            count += 1
+    got = perplexity(student, [passage("a", "p0"), passage("of it", "p1")])
+    assert got == pytest.approx(math.exp(-log_probability / count), rel=1e-4)
+
+
+# --- the loop ---
+
+
+def test_pretraining_lowers_the_perplexity_of_what_was_read(tmp_path):
+    student, passages = fresh(), paragraphs(6)
+    before = perplexity(student, passages)
+    trained = pretrain(student, passages, [], Settings(3, 1e-3, 128), tmp_path)
+    assert perplexity(student, passages) < 0.7 * before
+    assert trained.steps == 3 * len(passage_rows(passages, student.tokenizer, 128))
+    assert trained.tokens == 3 * sum(map(len, pieces(passage_rows(passages, student.tokenizer, 128))))
+    assert trained.curve[0]["loss"] > trained.curve[-1]["loss"]
+    assert not student.model.training
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_fine_tuning_learns_its_chains(lora, tmp_path):
+    student = fresh(lora)
+    before, loss = weights_of(student), loss_on(student, CHAINS)
+    finetune(student, CHAINS, [], Settings(5, 1e-2 if lora else 1e-3, 256), tmp_path)
+    assert loss_on(student, CHAINS) < 0.8 * loss
+    changed = {name for name, weights in weights_of(student).items() if not torch.equal(weights, before[name])}
+    assert changed
+    assert all("lora" in name for name in changed) == lora
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    first, second, other = fresh(), fresh(), fresh()
+    for student, seed, name in ((first, 1, "a"), (second, 1, "b"), (other, 2, "c")):
+        finetune(student, CHAINS, [], FAST._replace(seed=seed), tmp_path / name)
+    a, b, c = (weights_of(student) for student in (first, second, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_bf16_is_what_the_layers_compute_in(bf16, tmp_path):
+    student = fresh()
+    seen = set()
+    student.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
+    finetune(student, CHAINS[:2], CHAINS[2:3], FAST._replace(bf16=bf16), tmp_path)
+    assert seen == {torch.bfloat16 if bf16 else torch.float32}
+    assert student.model.dtype == torch.float32
+
+
+def test_activation_checkpointing_changes_no_weight(tmp_path):
+    plain, recomputed = fresh(), fresh()
+    finetune(plain, CHAINS, [], FAST, tmp_path / "a")
+    finetune(recomputed, CHAINS, [], FAST._replace(activation_checkpointing=True), tmp_path / "b")
+    assert recomputed.model.is_gradient_checkpointing
+    a, b = weights_of(plain), weights_of(recomputed)
+    assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in a)
+
+
+# --- cut off and resumed ---
+
+
+class PowerCut(Exception):
+    pass
+
+
+class CutAtFirstCheckpoint(TrainerCallback):
+    def __init__(self, name):
+        pass
+
+    def on_save(self, args, state, control, **_):
+        raise PowerCut
+
+
+def steps_run(student):
+    """A list that grows by one at each training forward."""
+    runs = []
+    student.model.transformer.register_forward_pre_hook(lambda module, _: runs.append(1) if module.training else None)
+    return runs
+
+
+@pytest.mark.parametrize("held_out", [CHAINS[4:], []], ids=["best epoch kept", "last epoch kept"])
+def test_a_run_that_is_cut_off_goes_on_from_its_checkpoint(held_out, tmp_path, monkeypatch):
+    settings = FAST._replace(epochs=3)
+    whole = fresh()
+    trained = finetune(whole, CHAINS[:4], held_out, settings, tmp_path / "whole")
+    with monkeypatch.context() as power:
+        power.setattr(training, "_Progress", CutAtFirstCheckpoint)
+        with pytest.raises(PowerCut):
+            finetune(fresh(), CHAINS[:4], held_out, settings, tmp_path / "cut")
+    assert last_checkpoint(tmp_path / "cut").endswith(f"checkpoint-{trained.steps // 3}")
+    again = fresh()
+    runs = steps_run(again)
+    resumed = finetune(again, CHAINS[:4], held_out, settings, tmp_path / "cut")
+    assert len(runs) == trained.steps * 2 // 3, "the first epoch was run again"
+    assert resumed.steps == trained.steps
+    assert [entry["step"] for entry in resumed.curve] == [entry["step"] for entry in trained.curve]
+    for name in ("loss", "eval_loss"):
+        got, wanted = ([entry[name] for entry in x.curve if name in entry] for x in (resumed, trained))
+        assert got == pytest.approx(wanted, abs=1e-3)
+    assert bool(held_out) == any("eval_loss" in entry for entry in resumed.curve)
+    a, b = weights_of(whole), weights_of(again)
+    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path):
+    # the key of validation is that of training turned round: to learn the one is to unlearn the other
+    texts = [p.text for one in CHAINS for asked in one.questions for p in asked.propositions][:20]
+    train, turned = (
+        [chain(question(f"Question {i}", *texts[i : i + 4], true=true), name=str(i)) for i in range(0, 20, 4)]
+        for true in ((0, 1), (2, 3))
+    )
+    student = fresh()
+    trained = finetune(student, train, turned, FAST._replace(epochs=8), tmp_path)
+    losses = [entry["eval_loss"] for entry in trained.curve if "eval_loss" in entry]
+    assert len(losses) == 8 and min(losses) < losses[-1] - 0.1, "this run must overfit for the test to tell"
+    assert loss_on(student, turned) == pytest.approx(min(losses), abs=1e-3)
+
+
+def checkpoint(folder, step, state):
+    (folder / f"checkpoint-{step}").mkdir(parents=True)
+    (folder / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"")
+    if state is not None:
+        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+
+
+def test_a_torn_checkpoint_is_passed_over(tmp_path):
+    assert last_checkpoint(tmp_path / "nothing") is None
+    checkpoint(tmp_path, 30, None)
+    checkpoint(tmp_path, 40, '{"global_st')
+    checkpoint(tmp_path, 50, "{}")
+    assert last_checkpoint(tmp_path) is None
+    checkpoint(tmp_path, 9, '{"global_step": 9}')
+    checkpoint(tmp_path, 20, '{"global_step": 20}')
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+
+
+def test_a_run_begins_afresh_beside_a_torn_checkpoint(tmp_path):
+    checkpoint(tmp_path, 1, None)
+    student = fresh()
+    runs = steps_run(student)
+    trained = finetune(student, CHAINS[:2], [], FAST, tmp_path)
+    assert len(runs) == trained.steps > 0
+
+
+# --- the decision ---
+
+
+def test_a_temperature_is_the_one_that_fits():
+    # at log-odds ±2 three of four are right: P = 3/4 where 2 / T = ln 3
+    odds, truth = [2.0] * 4 + [-2.0] * 4, [True, True, True, False, False, False, False, True]
+    decision = choose_decision(odds, truth)
+    assert decision.temperature == pytest.approx(2 / math.log(3), rel=0.03)
+    assert decision.threshold == pytest.approx(0.5)
+
+
+def test_a_threshold_parts_the_true_from_the_false():
+    odds, truth = [5.0, 4.0, 3.0, 2.0], [True, True, False, False]
+    decision = choose_decision(odds, truth)
+    p_true = [decision.p_true(x) for x in odds]
+    assert p_true[2] < decision.threshold < p_true[1]
+    assert [p > decision.threshold for p in p_true] == truth
+
+
+def test_of_equal_thresholds_the_one_nearest_to_a_half_is_taken():
+    # above 3, between 1 and -1, below -3: the middle one gets all right, and 0.5 is in the middle
+    assert choose_decision([3.0, 1.0, -1.0, -3.0], [True, True, False, False]).threshold == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("truth", [[True, True], [False, False], []])
+def test_one_class_only_leaves_the_decision_alone(truth):
+    assert choose_decision([1.0, -1.0][: len(truth)], truth) == Decision()
+
+
+def test_training_and_scoring_lay_out_the_same_prompts():
+    student = tiny_student()
+    for row in chain_rows(CHAINS, student, 1024):
+        for leaf in row.leaves:
+            one = CHAINS[leaf.chain]
+            wanted = plain_ids(student.tokenizer, one, leaf.question, leaf.proposition, "gold", gold(one))
+            assert prompt_ids(row, leaf) == wanted
+            assert leaf.is_true == one.questions[leaf.question].propositions[leaf.proposition].is_true
