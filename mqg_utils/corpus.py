@@ -71,8 +71,11 @@ def select_chapter(sections: list[Section], chapter: str) -> list[Section]:
 
 
 def _text_files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.suffix in TEXT_SUFFIXES)
-    files = [f for f in files if f.suffix in TEXT_SUFFIXES and f.stem.upper() not in ("README", "LICENSE")]
+    inside = [] if source.is_file() else sorted(source.rglob("*"))
+    about = ("README", "LICENSE")  # of the folder, not of the book
+    visible = [f for f in inside if not any(part.startswith(".") for part in f.relative_to(source).parts)]
+    files = [source] if source.is_file() else [f for f in visible if f.stem.upper() not in about]
+    files = [f for f in files if f.suffix.lower() in TEXT_SUFFIXES]
     if not files:
         raise CorpusError(f"{source}: nothing readable here; wanted {', '.join(TEXT_SUFFIXES)} or a CNXML collection")
     return files
