@@ -94,7 +94,7 @@ class Ablation(NamedTuple):
         return {name: e.value for (name, label), e in self.cells.items() if label == measure and _is_guess(name)}
 
     def table(self) -> list[dict[str, str]]:
-        """One row a condition or guess, ready to show; n stands in the last columns."""
+        """One row a condition or guess, ready to show; n is propositions / questions / chains."""
         columns = {
             "propositions right": "accuracy", "AUC": "auc", "EMR": "emr", "Jaccard": "jaccard",
             "ECN points": "ecn", "ECN, DP": "ecn_dp", "ECN, QI": "ecn_qi",
@@ -103,8 +103,7 @@ class Ablation(NamedTuple):
         for name in dict.fromkeys(name for name, _ in self.cells):
             shown = {title: self._cell(name, measure) for title, measure in columns.items()}
             n, questions = self.cells[name, "accuracy"], self.cells[name, "emr"]
-            counts = {"propositions": str(n.n), "questions": str(questions.n), "chains": str(n.chains)}
-            rows.append({"condition": name, **shown, **counts})
+            rows.append({"condition": name, **shown, "n": f"{n.n} / {questions.n} / {n.chains}"})
         return rows
 
     def _cell(self, name: str, measure: str) -> str:

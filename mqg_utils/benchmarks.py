@@ -1,13 +1,18 @@
 """Scoring and training side by side: chains of exact size, contenders, and what a call costs."""
 
+import contextlib
+import ctypes
 import gc
+import importlib
 import importlib.util
+import io
 import logging
 import random
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +22,15 @@ import torch
 from mqg_utils import models
 from mqg_utils.models import Student
 from mqg_utils.parameters import PACKAGE
-from mqg_utils.plain import Prompt
+from mqg_utils.plain import Prompt, prompts_of, score_plain
 from mqg_utils.records import Chain
-from mqg_utils.scoring import Scores, backbone, leaf_inputs, row_inputs
+from mqg_utils.scoring import Scores, backbone, context_of, leaf_inputs, row_inputs, score
 from mqg_utils.training import leaf_loss
-from mqg_utils.trees import WORDINGS, Pieces, Tree
+from mqg_utils.trees import WORDINGS, Pieces, Tree, grow_trees
 
 SMOLLM2 = "smollm2-135m"
 SAMPLE_S = 0.01  # between two looks at the resident memory
+PLAIN_TOKENS = 2**15  # of a plain batch, padding included
 WORDING = WORDINGS["en"]
 Work = Callable[[], Any]
 
@@ -33,7 +39,7 @@ Work = Callable[[], Any]
 
 
 class Shape(NamedTuple):
-    """Size of a synthetic chain. Tokens are those of the case's and a stem's whole piece, and of a proposition's text."""
+    """Size of a synthetic chain: tokens of the case's and a stem's whole piece, and of a proposition's own words."""
 
     questions: int = 5
     propositions: int = 5
@@ -42,18 +48,24 @@ class Shape(NamedTuple):
     proposition_tokens: int = 12
 
 
-def load(model: str, folder: Path, seed: int) -> Student:
-    """A student by name or folder; "smollm2-135m" has SmolLM2-135M's shape, random weights and the handbook's words."""
+def load(model: str, seed: int) -> Student:
+    """A student by name or folder, in fp32 on the CPU, whose seconds are counted.
+
+    "smollm2-135m" needs no download: it has the shape of SmolLM2-135M, random weights, and a small tokenizer made
+    from the bundled handbook, whose ids are among the first of the 49,152 rows.
+    """
     if model != SMOLLM2:
-        return models.load_student(model)
+        return models.load_student(model, device="cpu")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     book = [file.read_text(encoding="utf-8") for file in sorted((PACKAGE / "demo" / "handbook").glob("*.md"))]
-    tokenizer = models.build_tiny(book, folder, seed, width=64, layers=1).tokenizer
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = models.build_tiny(book, Path(folder), seed, width=64, layers=1).tokenizer
     config = LlamaConfig(
         vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-        num_key_value_heads=3, max_position_embeddings=8192, rope_theta=100_000.0, rms_norm_eps=1e-5,
-        tie_word_embeddings=True, initializer_range=1 / 24, bos_token_id=0, eos_token_id=0, dtype="float32",
+        num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0}, initializer_range=1 / 24,
+        bos_token_id=0, eos_token_id=0, dtype="float32",
     )  # fmt: skip
     torch.manual_seed(seed)
     return Student(LlamaForCausalLM(config).eval(), tokenizer)
@@ -125,31 +137,41 @@ class Ratio(NamedTuple):
     high: float
 
 
+class Compared(NamedTuple):
+    """Scores against those of the tree: how many, the largest difference of log-odds, decisions that differ."""
+
+    n: int
+    difference: float
+    flips: int
+
+
 class _Memory(threading.Thread):
     """Looks at the resident memory until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._process, self._stop_now = psutil.Process(), threading.Event()
-        self.before = self.peak = self._process.memory_info().rss
+        self._process, self._ended = psutil.Process(), threading.Event()
+        self._before = self._peak = self._process.memory_info().rss
+        self.start()
 
     def run(self) -> None:
-        while not self._stop_now.wait(SAMPLE_S):
-            self.peak = max(self.peak, self._process.memory_info().rss)
+        while not self._ended.wait(SAMPLE_S):
+            self._peak = max(self._peak, self._process.memory_info().rss)
 
     def stop(self) -> float:
-        self._stop_now.set()
+        self._ended.set()
         self.join()
-        return (max(self.peak, self._process.memory_info().rss) - self.before) / 2**20
+        return (self._peak - self._before) / 2**20
 
 
 def measure(model: Any, work: Work) -> tuple[Any, Cost]:
     """What `work` returns, and its cost. Tokens are counted where they enter the model: at its embeddings."""
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
+    trim(0)  # glibc keeps what the call before let go, and this one's memory would not show
     seen: list[int] = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
     memory = _Memory()
-    memory.start()
     try:
         cpu, wall = time.process_time(), time.perf_counter()
         result = work()
@@ -160,21 +182,19 @@ def measure(model: Any, work: Work) -> tuple[Any, Cost]:
     return result, Cost(cpu, wall, peak, sum(seen))
 
 
-def interleave(
-    model: Any, contenders: Mapping[str, Work], repetitions: int
-) -> tuple[dict[str, Any], dict[str, list[Cost]]]:
-    """Every contender in turn, A B C A B C: what each returned last, and its cost in every repetition."""
+def interleave(model: Any, works: Mapping[str, Work], repetitions: int) -> tuple[dict[str, Any], dict[str, list[Cost]]]:
+    """Every work in turn, A B C A B C: what each returned last, and its cost in every repetition."""
     results: dict[str, Any] = {}
-    costs: dict[str, list[Cost]] = {name: [] for name in contenders}
+    costs: dict[str, list[Cost]] = {name: [] for name in works}
     for _ in range(repetitions):
-        for name, work in contenders.items():
+        for name, work in works.items():
             results[name], cost = measure(model, work)
             costs[name].append(cost)
     return results, costs
 
 
 def ratio(of: Sequence[Cost], to: Sequence[Cost]) -> Ratio:
-    """How many times the CPU seconds of `to` the calls of `of` took. Repetitions are compared with their like."""
+    """How many times the CPU seconds of `to` the calls `of` took. A repetition is compared with its like."""
     each = [a.cpu_s / b.cpu_s for a, b in zip(of, to, strict=True)]
     medians = [statistics.median(cost.cpu_s for cost in costs) for costs in (of, to)]
     return Ratio(medians[0] / medians[1], min(each), max(each))
@@ -186,26 +206,60 @@ def best_batch(model: Any, make: Callable[[int], Work], sizes: Sequence[int]) ->
 
 
 def cost_rows(costs: Mapping[str, Sequence[Cost]]) -> list[dict[str, Any]]:
-    """A row a contender: medians, with the range of CPU seconds."""
+    """A row a contender: medians, and the range of CPU seconds."""
     rows = []
     for name, calls in costs.items():
         cpu = [cost.cpu_s for cost in calls]
-        median = {field: statistics.median(getattr(cost, field) for cost in calls) for field in Cost._fields}
+        median = Cost(*(statistics.median(values) for values in zip(*calls, strict=True)))
         rows.append({
-            "contender": name, "tokens forwarded": int(median["tokens"]), "CPU s": median["cpu_s"],
-            "range": f"{min(cpu):.2f} to {max(cpu):.2f}", "wall s": median["wall_s"],
-            "peak memory MiB": round(median["peak_mib"]), "n": len(calls),
+            "": name, "tokens forwarded": round(median.tokens), "CPU s": median.cpu_s,
+            "range": f"{min(cpu):.2f} to {max(cpu):.2f}", "wall s": median.wall_s,
+            "peak memory MiB": round(median.peak_mib), "repetitions": len(calls),
         })  # fmt: skip
     return rows
 
 
-# --- contenders that are not scoring.score or plain.score_plain ---
+def compare(results: Mapping[str, Any]) -> Compared:
+    """The scores of all others against those of the tree. Raises ValueError where one scored other propositions."""
+    tree, others = results["tree"], [scores for name, scores in results.items() if name in ("plain", "lm-eval")]
+    if any(scores.keys() != tree.keys() for scores in others):
+        raise ValueError("the contenders did not score the same propositions")
+    pairs = [(tree[key], scores[key]) for scores in others for key in tree]
+    return Compared(len(tree), max(abs(a - b) for a, b in pairs), sum((a > 0) != (b > 0) for a, b in pairs))
 
 
-def floor(student: Student, tokens: int) -> Work:
-    """One bare forward of the backbone over a row of so many tokens, causal and without a cache."""
-    ids = torch.arange(tokens)[None] % len(student.tokenizer)
-    return torch.inference_mode()(lambda: backbone(student.model)(input_ids=ids, use_cache=False)[0].shape)
+# --- contenders ---
+
+
+def contenders(
+    student: Student, chains: Sequence[Chain], row_tokens: int, plain_batch: int, lm_eval_batch: int
+) -> dict[str, Work]:
+    """Scoring with gold history: on trees, in plain batches, and with lm-eval unless its batch is 0."""
+    works: dict[str, Work] = {
+        "tree": lambda: score(student, chains, ("gold",), row_tokens).log_odds,
+        "plain": lambda: score_plain(student, chains, ("gold",), PLAIN_TOKENS, plain_batch).log_odds,
+    }
+    if lm_eval_batch:
+        harness = Harness(student, gold_prompts(student, chains))
+        works["lm-eval"] = lambda: harness.score(lm_eval_batch)
+    return works
+
+
+def gold_prompts(student: Student, chains: Sequence[Chain]) -> list[Prompt]:
+    """The plain prompts of chains with gold history."""
+    return prompts_of(grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))[0])
+
+
+def floor(student: Student, tokens: Iterable[int]) -> Work:
+    """A bare forward of the backbone over rows of so many tokens, causal and without a cache."""
+    rows = [torch.arange(n)[None] % len(student.tokenizer) for n in tokens]
+
+    @torch.inference_mode()
+    def work() -> None:
+        for ids in rows:
+            backbone(student.model)(input_ids=ids.to(student.model.device), use_cache=False)
+
+    return work
 
 
 def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
@@ -228,14 +282,13 @@ def has_lm_eval() -> bool:
 
 
 class Harness:
-    """lm-evaluation-harness on a student: a multiple_choice task whose contexts are the plain prompts' texts."""
+    """lm-evaluation-harness on a student: a multiple_choice task whose contexts are the texts of plain prompts."""
 
     def __init__(self, student: Student, prompts: Sequence[Prompt]) -> None:
-        from datasets import Dataset
-        from lm_eval.api.task import ConfigurableTask
-
+        Dataset = importlib.import_module("datasets").Dataset  # imported here: the extra is optional
+        ConfigurableTask = importlib.import_module("lm_eval.api.task").ConfigurableTask
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        self.student, self.prompts = student, prompts
+        self._student, self._prompts = student, prompts
         self._root = len(Pieces(student.tokenizer).root)
         texts = [student.tokenizer.decode(prompt.ids[self._root :]) for prompt in prompts]
         docs = [{"prompt": text, "label": int(not p.leaf.is_true)} for text, p in zip(texts, prompts, strict=True)]
@@ -246,20 +299,21 @@ class Harness:
             "target_delimiter": "",
         }  # fmt: skip
         self._task = ConfigurableTask(config=config)
-        self._task.build_all_requests()
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            self._task.build_all_requests()
         found = [self._model(1).tok_encode(text) for text in texts]
+        # prompts whose text the tokenizer cuts into other ids than the tree's
         self.n_differing = sum(ids != prompt.ids for ids, prompt in zip(found, prompts, strict=True))
 
     def _model(self, batch: int) -> Any:
-        from lm_eval.models.huggingface import HFLM
-
-        model, tokenizer = self.student
-        return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, add_bos_token=bool(self._root))
+        make = importlib.import_module("lm_eval.models.huggingface").HFLM
+        model, tokenizer = self._student
+        return make(pretrained=model, tokenizer=tokenizer, batch_size=batch, add_bos_token=bool(self._root))
 
     def score(self, batch: int) -> Scores:
-        """Log-odds of the gold history, from the log-likelihoods of the two labels after each prompt."""
+        """Log-odds with gold history, from the log-likelihoods of the two labels after each prompt."""
         said = [value for value, _ in self._model(batch).loglikelihood(self._task.instances, disable_tqdm=True)]
-        return {
-            ("gold", leaf.chain, leaf.question, leaf.proposition): said[2 * i] - said[2 * i + 1]
-            for i, (_, leaf) in enumerate(self.prompts)
-        }
+        found: Scores = {}
+        for (_, leaf), true, false in zip(self._prompts, said[::2], said[1::2], strict=True):
+            found["gold", leaf.chain, leaf.question, leaf.proposition] = true - false
+        return found

@@ -5,8 +5,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from mqg_utils.parameters import ParameterError, project_root
 from mqg_utils.plans import Plan, Step, code_cells, notebook_parameters
@@ -73,44 +76,37 @@ Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip
 def run(plan: Plan, report: Report) -> None:
     """Execute what is not complete, in order. Raises StageFailed at the first stage that fails.
 
-    Raises RunBusy when another process is at this run. An interrupt stops the kernel and leaves the run resumable.
+    Raises ParameterError when another process is at this run. An interrupt stops the kernel and leaves the run
+    resumable. A stage's page is made while the next stage's kernel starts.
     """
-    from filelock import FileLock, Timeout
-
     plan.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(plan.folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(plan.folder / ".lock", timeout=0), ThreadPoolExecutor(1) as background:
+            try:
+                seals = [seal for step in plan.steps if (seal := _do(step, plan, report, background))]
+                for seal in seals:
+                    seal.result()
+            finally:
+                background.shutdown(wait=True)
+                write_index(plan)
     except Timeout as error:
-        raise ParameterError(
-            f"run {plan.name!r} is being executed by another process; wait for it or use --name"
-        ) from error
-    try:
-        for step in plan.steps:
-            _do(step, plan, report)
-        write_index(plan)
-    except BaseException:
-        write_index(plan)
-        raise
-    finally:
-        lock.release()
+        message = f"run {plan.name!r} is being executed by another process; wait for it or use --name"
+        raise ParameterError(message) from error
 
 
-def _do(step: Step, plan: Plan, report: Report) -> None:
+def _do(step: Step, plan: Plan, report: Report, background: ThreadPoolExecutor) -> Future[None] | None:
     state = state_of(step, plan.folder)
     if state.state == "missing" and _finished_unsealed(step, plan.folder):
-        _seal(step, plan)  # it was stopped between its last cell and its page
+        _seal(step)  # it was stopped between its last cell and its page
         state = state_of(step, plan.folder)
     if state.state == "complete":
-        if not (step.folder / "notebook.html").exists():
-            _seal(step, plan)
         report("skip", step, state.why)
-        return
+        return None
     report("start", step, state.why)
     started = time.monotonic()
     _execute(step, report)
-    _seal(step, plan)
     report("done", step, f"{time.monotonic() - started:.0f} s")
+    return background.submit(_seal, step)
 
 
 def _finished_unsealed(step: Step, run_dir: Path) -> bool:
@@ -193,7 +189,7 @@ def _render(step: Step, notebook: Path) -> None:
         render_notebook(notebook, step.folder / "report.html", code=False)
 
 
-def _seal(step: Step, plan: Plan) -> None:
+def _seal(step: Step) -> None:
     """Write the page, then the manifest: only now is the stage complete."""
     _render(step, step.folder / "notebook.ipynb")
     if (step.folder / UNSEALED).exists():

@@ -40,6 +40,11 @@ class Scored(NamedTuple):
     tokens: int
     cuts: Cuts
 
+    def merged(self, other: "Scored") -> "Scored":
+        """Both: other histories of the same chains."""
+        cuts = Cuts(*map(sum, zip(self.cuts, other.cuts, strict=True)))
+        return Scored({**self.log_odds, **other.log_odds}, self.tokens + other.tokens, cuts)
+
 
 class Decision(NamedTuple):
     """How log-odds become p_true (divided by `temperature`) and ticks (`threshold` on p_true)."""
@@ -142,12 +147,12 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     """Logits of hidden states (N, D): all (N, V), or only the vocabulary `rows` (N, K) of each state, (N, K)."""
     head = model.get_output_embeddings()
     if rows is None:
-        logits = head(states)
-    else:
-        logits = torch.einsum("nd,nkd->nk", states, head.weight[rows].to(states.dtype))
-        logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows]
+        logits = head(states).float()
+    else:  # a product and a sum, which autocast leaves in fp32: bf16 is coarse for a difference of logits
+        logits = (states[:, None].float() * head.weight[rows].float()).sum(-1)
+        logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows].float()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return (cap * torch.tanh(logits / cap) if cap else logits).float()
+    return cap * torch.tanh(logits / cap) if cap else logits
 
 
 def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -166,7 +166,8 @@ class ClozeTeacher:
                 yield Reply(key=self.key(request), passage_id=passage_id, model=self.name, content=content)
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
-        sentences = [s for line in passage.text.split("\n") for s in split_sentences(line)]
+        lines = [line for line in passage.text.split("\n") if not line.startswith(("Figure:", "Table:"))]
+        sentences = [s for line in lines for s in split_sentences(line.removeprefix("- "))]
         sentences = [s for s in sentences if 5 <= len(s.split()) <= 40 or (" " not in s and 12 <= len(s) <= 120)]
         rng.shuffle(sentences)
         chains: list[dict[str, Any]] = []

@@ -207,8 +207,8 @@ def test_cloze_quotes_the_passage_and_changes_only_what_it_calls_false() -> None
 def test_cloze_makes_false_by_number_by_term_and_by_negation() -> None:
     false = {p["quote"]: p["text"] for seed in range(40) for p in cloze(book(), seed=seed) if not p["is_true"]}
     assert false["Its pH is 7.9 in health."].split("pH is ")[1].split(" in")[0].count(".") == 1
-    dose = false["- the dose of wistoral is 2,5 mg at night"]
-    assert dose.startswith("- the dose of wistoral is ") and "," in dose and "2,5" not in dose
+    dose = false["the dose of wistoral is 2,5 mg at night"]
+    assert dose.startswith("the dose of wistoral is ") and "," in dose and "2,5" not in dose
     assert "ombrel of the" in false["Nuvestin is made by the ombrel of the quellor."]  # another term, not a negation
     assert false["The liver was never involved."] == "The liver was not never involved."
     assert false["Pain will pass after rest."] == "Pain will not pass after rest."
