@@ -38,9 +38,7 @@ def story() -> nbformat.NotebookNode:
             }
         },
         cells=[
-            new_markdown_cell(
-                "# 03 · Question generation\n\nCosts $5 or $7; the loss is $\\mathcal{L}_\\theta$."
-            ),
+            new_markdown_cell("# 03 · Question generation\n\nCosts $5 or $7; the loss is $\\mathcal{L}_\\theta$."),
             code("seed: int = 1  # any", "parameters"),
             new_markdown_cell("## Load\n\n$$\\frac{1}{n}\\sum_{i=1}^n x_i$$\n\nBroken: $x^$."),
             code(FIRST),
@@ -260,7 +258,7 @@ def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
         render_notebook(bad, tmp_path / "bad.html")
     with pytest.raises(OSError, match="none"):
         render_notebook(tmp_path / "none.ipynb", tmp_path / "none.html")
-    assert sorted(os.listdir(tmp_path)) == ["bad.ipynb"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ipynb"]
 
 
 def test_a_failed_write_keeps_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +271,7 @@ def test_a_failed_write_keeps_the_old_page(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         render_index(page, run())
-    assert os.listdir(tmp_path) == ["index.html"] and page.read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["index.html"] and page.read_text(encoding="utf-8") == "old"
 
 
 def test_an_expected_exception_is_no_failure(tmp_path: Path) -> None:
