@@ -34,7 +34,7 @@ def check_complete(
             for history in HISTORIES:
                 mine = [p for p in predictions if (p.condition, p.seed, p.history) == (condition, seed, history)]
                 answered = {(p.chain_id, p.question_id, p.proposition) for p in mine}
-                if answered != asked:
+                if answered != asked or len(mine) != len(asked):
                     missing, extra = len(asked - answered), len(answered - asked)
                     raise AblationError(
                         f"{condition}, seed {seed}, history {history}: {missing} propositions of the exam have no "

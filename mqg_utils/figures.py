@@ -1,6 +1,7 @@
 """Plotly figures. Every one says in its axes what it shows; colours are told apart without colour vision too."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -98,9 +99,10 @@ def chain_map(chains: Mapping[str, Sequence[QuestionScore]]) -> go.Figure:
         for s in items:
             row[s.position - 1] = s.ecn
         points.append(row)
+    names = [escape(name) for name in chains]  # plotly reads its labels as HTML
     marks = [["" if p is None else _mark(p) for p in row] for row in points]
     heat = go.Heatmap(
-        z=points, x=list(range(1, width + 1)), y=list(chains), text=marks, texttemplate="%{text}", colorscale=POINTS,
+        z=points, x=list(range(1, width + 1)), y=names, text=marks, texttemplate="%{text}", colorscale=POINTS,
         zmin=0, zmax=1, xgap=3, ygap=3, colorbar={"title": "ECN points", "tickvals": [0, 0.2, 0.5, 1]},
         hovertemplate="%{y}, question %{x}: %{z} points<extra></extra>", hoverongaps=False,
     )  # fmt: skip

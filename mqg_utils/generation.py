@@ -21,6 +21,7 @@ three to six questions in order, where later stems bring new findings.
 Answer with JSON only: {"chains": [{"vignette": "", "questions": [{"stem": "", "propositions":
 [{"text": "", "is_true": true, "explanation": "", "quote": ""}]}]}]}"""
 
+MIN_TEXT_WORDS = 4  # shorter texts, such as the name of a drug, are nobody's
 MIN_OVERLAP_WORDS = 10  # so many words in a row in common with the exam count as a copy of it
 
 
@@ -82,6 +83,7 @@ def verify(replies: Sequence[Reply], passages: Sequence[Passage], exam: Sequence
     """
     texts = {passage.passage_id: passage for passage in passages}
     copied = {gram for chain in exam for text in _texts(chain) for gram in _grams(text)}
+    copied |= {whole for chain in exam for question in chain.questions for whole in _wholes(question)}
     kept: list[Chain] = []
     rejected: list[Rejected] = []
     seen: set[frozenset[str]] = set()
@@ -172,7 +174,8 @@ def _check(
     words = frozenset(normalise(p.text) for p in question.propositions)
     if any(len(words & other) > len(words) / 2 for other in seen):
         return _Fault("duplicate", "more than half of its propositions were asked before")
-    if grams := copied & {gram for text in [vignette, *_question_texts(question)] for gram in _grams(text)}:
+    grams = {gram for text in [vignette, *_question_texts(question)] for gram in _grams(text)}
+    if grams := copied & {*grams, *_wholes(question)}:
         return _Fault("exam copy", f"shares with the exam: {min(grams)!r}")
     seen.add(words)
     good.append(question)
@@ -200,6 +203,12 @@ def _question_texts(question: Question) -> list[str]:
 
 def _texts(chain: Chain) -> list[str]:
     return [chain.vignette, *(text for q in chain.questions for text in _question_texts(q))]
+
+
+def _wholes(question: Question) -> list[str]:
+    """Propositions too short for a run of MIN_OVERLAP_WORDS: copies when all of their words are the same."""
+    texts = [normalise(p.text).rstrip(".") for p in question.propositions]
+    return [text for text in texts if len(text.split()) >= MIN_TEXT_WORDS]
 
 
 def _grams(text: str) -> list[str]:

@@ -55,7 +55,7 @@ def parse_parameters(source: str) -> list[Parameter]:
         except (ValueError, TypeError) as error:
             raise ParameterError(f"parameters cell, line {node.lineno}: the value is not a literal") from error
         parameter = Parameter(node.target.id, ast.unparse(node.annotation), value, comments.get(node.end_lineno, ""))
-        check_value(parameter, value, f"parameters cell, line {node.lineno}")
+        check_type(parameter, value, f"parameters cell, line {node.lineno}")
         found.append(parameter)
     return found
 
@@ -73,7 +73,7 @@ def is_parameters_cell(source: str) -> bool:
         return False
 
 
-def check_value(parameter: Parameter, value: Any, where: str) -> Any:
+def check_type(parameter: Parameter, value: Any, where: str) -> Any:
     """The value, as the parameter's own type. Raises ParameterError naming `where`, the value and the type."""
     if parameter.type not in TYPES:
         raise ParameterError(f"{where}: type {parameter.type!r} is none of {', '.join(TYPES)}")
@@ -84,6 +84,12 @@ def check_value(parameter: Parameter, value: Any, where: str) -> Any:
         raise ParameterError(
             f"{where}: {parameter.name} is {parameter.type} ({parameter.comment}), not {value!r}"
         ) from error
+    return checked
+
+
+def check_value(parameter: Parameter, value: Any, where: str) -> Any:
+    """The value, of the parameter's type, naming a file that exists where it is a path. Raises ParameterError."""
+    checked = check_type(parameter, value, where)
     if parameter.is_path and not checked and parameter.default:
         raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.comment.removeprefix('path: ')}")
     if parameter.is_path and checked and not locate(checked).exists():

@@ -43,7 +43,7 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any] | None:
 def state_of(step: Step, run_dir: Path) -> State:
     """Whether a step has to be run, and why."""
     manifest = read_manifest(step.folder)
-    if manifest is None:
+    if manifest is None or not (step.folder / "notebook.html").exists():
         return State("missing", "it never completed" if (step.folder / "notebook.ipynb").exists() else "not run yet")
     if why := _difference(step, run_dir, manifest):
         return State("stale", why)
@@ -82,6 +82,7 @@ def run(plan: Plan, report: Report) -> None:
     plan.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(plan.folder / ".lock", timeout=0), ThreadPoolExecutor(1) as background:
+            write_index(plan)  # from now on the run is listed, as incomplete
             try:
                 seals = [seal for step in plan.steps if (seal := _do(step, plan, report, background))]
                 for seal in seals:
@@ -111,11 +112,20 @@ def _do(step: Step, plan: Plan, report: Report, background: ThreadPoolExecutor) 
 
 def _finished_unsealed(step: Step, run_dir: Path) -> bool:
     manifest = read_manifest(step.folder, UNSEALED)
-    return manifest is not None and not _difference(step, run_dir, manifest)
+    return manifest is not None and not _difference(step, run_dir, manifest) and _is_finished(step.folder)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether papermill wrote its notebook to the end: a kill may have cut it short after the last cell."""
+    try:
+        return bool(json.loads((folder / "notebook.ipynb").read_text())["metadata"]["papermill"]["end_time"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _execute(step: Step, report: Report) -> None:
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
@@ -139,6 +149,10 @@ def _execute(step: Step, report: Report) -> None:
         message = f"{step.title} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
         report("fail", step, message)
         raise StageFailed(f"{message}\nThe notebook with the error: {output}") from error
+    except (DeadKernelError, OSError, RuntimeError) as error:
+        message = f"{step.title} stopped: {error} (a kernel that dies was often out of memory)"
+        report("fail", step, message)
+        raise StageFailed(message) from error
     finally:
         os.environ.pop(SEAL_LATER, None)
 
@@ -204,7 +218,7 @@ def bench() -> list[Path]:
         folder = project_root() / "outputs" / notebook.stem
         step = Step("bench", notebook.stem, "", notebook, folder, {"run_dir": f"outputs/{notebook.stem}"})
         _execute(step, lambda *_: None)
-        _render(step, folder / "notebook.ipynb")
+        _seal(step)
         pages.append(folder / "notebook.html")
     return pages
 
@@ -228,7 +242,7 @@ def write_index(plan: Plan) -> Path:
         "preset": plan.preset,
         "state": "complete" if done else "failed" if failed else "incomplete",
         "disclaimer": plan.disclaimer,
-        "report": "06_report/report.html" if report.exists() else "",
+        "report": "06_report/report.html" if report.exists() and stages[-1]["state"] == "complete" else "",
         "started": min((m["started"] for m in manifests), default=""),
         "seconds": sum(m["seconds"] for m in manifests),
         "git_commit": last.get("git_commit", ""),

@@ -21,6 +21,10 @@ STAGES = {
 }
 CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")
 BY_CONDITION = ("finetune", "evaluate")  # these run once a condition and seed
+# what a run sets itself, from its name, conditions and seeds
+RESERVED = {key: {"run_dir"} for key in STAGES}
+RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
+RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
 RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str}
 DISCLAIMER = "For research only. Not for the care of patients."
 
@@ -62,7 +66,10 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     settings, where = _read_preset(file)
     for flag in overrides:
         _override(settings, where, flag)
-    run = _run_settings(settings.pop("run", {}), where)
+    given = settings.pop("run", {})
+    if "seed" in settings.get("shared", {}) and "seeds" not in given:  # one seed for all is a run of that seed
+        given, where["run", "seeds"] = {**given, "seeds": [settings["shared"]["seed"]]}, where["shared", "seed"]
+    run = _run_settings(given, where)
     name = _run_name(name or file.stem)
     notebooks = {key: project_root() / "notebooks" / f"{stage}.ipynb" for key, stage in STAGES.items()}
     declared = {key: notebook_parameters(path) for key, path in notebooks.items()}
@@ -72,16 +79,18 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     for key, stage in STAGES.items():
         for condition, seed in _variants(key, run):
             names = {parameter.name for parameter in declared[key]}
+            names -= RESERVED.get(key, set())
             values = {n: v for n, v in settings.get("shared", {}).items() if n in names} | settings.get(key, {})
-            places = {n: where.get((key, n)) or where[("shared", n)] for n in values}
+            places = {n: where.get((key, n)) or where.get(("shared", n), file.name) for n in values}
+            values = {n: _as_declared(v, declared[key], n) for n, v in values.items()}
             values = check_all(declared[key], values, places, stage)
             values = {n: str(locate(v)) if _is_local(n, v, declared[key]) else v for n, v in values.items()}
             values |= {"run_dir": f"outputs/{name}"}
+            variant = variant_of(condition, seed, run["seeds"]) if condition else ""
             if condition:
-                values |= {"condition": condition, "seed": seed}
+                values |= {"condition": condition, "seed": seed, "variant": variant}
             if key == "report":
                 values |= {"conditions": run["conditions"], "seeds": run["seeds"], "disclaimer": run["disclaimer"]}
-            variant = variant_of(condition, seed, run["seeds"]) if condition else ""
             steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values))
     return Plan(name, file.stem, folder, steps, run["disclaimer"])
 
@@ -132,12 +141,32 @@ def _override(settings: dict[str, dict[str, Any]], where: dict[tuple[str, str], 
         raise ParameterError(f"-p {flag}: write stage.parameter=value")
     if section not in ("run", "shared", *STAGES):
         raise ParameterError(f"-p {flag}: stage {section!r} is none of {', '.join(STAGES)}")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
-    settings.setdefault(section, {})[name] = value
+    settings.setdefault(section, {})[name] = _yaml(text) if section == "run" else _Flag(text)
     where[section, name] = f"-p {flag}"
+
+
+class _Flag(str):
+    """The text of a flag, to be read as the type its parameter declares."""
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        return text
+
+
+def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
+    """A flag's text as its parameter's type; YAML takes 2e-4 for a text, so that is made a number too."""
+    type_ = next((p.type for p in declared if p.name == name), "")
+    if isinstance(value, _Flag):
+        value = str(value) if type_ == "str" else _yaml(value)
+    if type_.startswith("float") and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value  # which the check then names
+    return value
 
 
 def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> dict[str, Any]:
@@ -154,8 +183,12 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
         if condition not in CONDITIONS:
             place = where.get(("run", "conditions"), "preset")
             raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}")
+    run["seeds"] = [_yaml(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
     if not all(isinstance(seed, int) for seed in run["seeds"]):
         raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
+    for name in ("conditions", "seeds"):
+        if len(set(run[name])) < len(run[name]):
+            raise ParameterError(f"{where['run', name]}: run.{name} names one twice: {run[name]!r}")
     return run
 
 
@@ -171,9 +204,9 @@ def _check_names(
     declared: dict[str, list[Parameter]],
 ) -> None:
     """Every name must belong to the stage it is set for; a shared one to some stage."""
-    reserved = {"run_dir", "condition"}
     for section, values in settings.items():
-        known = {p.name for key, ps in declared.items() if section in ("shared", key) for p in ps} - reserved
+        sections = [key for key in declared if section in ("shared", key)]
+        known = {p.name for key in sections for p in declared[key] if p.name not in RESERVED.get(key, {"run_dir"})}
         for name in values:
             if name not in known:
                 owner = "no stage has a" if section == "shared" else f"{STAGES[section]} has no"

@@ -98,10 +98,10 @@ def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
 
 
 def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where the leaves of a row are read: leaf (N,) token indices, labels (N, 2) token ids of true and false."""
+    """Where the leaves of a row are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
     return {
         "leaf": torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long),
-        "labels": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
+        "label_ids": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
     }
 
 
@@ -155,12 +155,12 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
-def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
     """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D).
 
     Only leaf states meet the LM head, and only its two label rows.
     """
-    logits = head_logits(model, hidden[leaf], labels)  # (N, 2)
+    logits = head_logits(model, hidden[leaf], label_ids)  # (N, 2)
     return logits[:, 0] - logits[:, 1]
 
 

@@ -64,6 +64,7 @@ class Stage:
         self.inputs: dict[str, str] = {}
         self._started = time.time()
         self._namespace: Mapping[str, Any] = {}
+        self._lock = FileLock(self.folder / ".lock", is_singleton=True)  # taken twice by one kernel: no harm
 
     @classmethod
     def begin(cls, name: str, namespace: Mapping[str, Any], variant: str = "") -> "Stage":
@@ -88,15 +89,12 @@ class Stage:
         stage._namespace = namespace
         stage.folder.mkdir(parents=True, exist_ok=True)
         try:  # a kernel whose pipeline was killed goes on for a moment; two must not write to one folder
-            stage._lock().acquire(timeout=LOCK_TIMEOUT_S)
+            stage._lock.acquire(timeout=LOCK_TIMEOUT_S)
         except Timeout as error:
             raise StageError(f"another kernel is working in {stage.folder}; wait for it or shut it down") from error
         for left in (MANIFEST, UNSEALED):  # from here on the folder is incomplete until `finish`
             (stage.folder / left).unlink(missing_ok=True)
         return stage
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / ".lock", is_singleton=True)  # taken twice by one kernel: no harm
 
     def settings(self) -> list[dict[str, str]]:
         """The parameters as rows of a table: name, value, meaning."""
@@ -128,7 +126,7 @@ class Stage:
 
     def provenance(self) -> list[dict[str, Any]]:
         """A row for every manifest of the run: stage, time, seconds, commit, hardware, versions."""
-        found = [json.loads(path.read_text()) for path in sorted(self.run_dir.rglob("*manifest*.json"))]
+        found = [json.loads(text) for text in map(_manifest_text, sorted(self.run_dir.rglob("manifest*.json"))) if text]
         return [
             {
                 "stage": " ".join(filter(None, (m["stage"], m["variant"]))),
@@ -168,13 +166,20 @@ class Stage:
             "seconds": round(time.time() - self._started, 1),
         }
         write_json(self.folder / (UNSEALED if os.environ.get(SEAL_LATER) else MANIFEST), manifest)
-        self._lock().release(force=True)
+        self._lock.release(force=True)
         return manifest
 
 
 def variant_of(condition: str, seed: int, seeds: Sequence[int]) -> str:
     """The folder of a condition under one seed: its name; `@seed` is added for all seeds but the first."""
     return condition if seed == seeds[0] else f"{condition}@{seed}"
+
+
+def _manifest_text(path: Path) -> str:
+    for name in (path.name, MANIFEST):  # the pipeline may be renaming it just now
+        if (path.parent / name).exists():
+            return (path.parent / name).read_text()
+    return ""
 
 
 def results(folder: Path) -> list[Path]:

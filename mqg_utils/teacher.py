@@ -124,7 +124,11 @@ class RecordedTeacher:
 
     def __init__(self, path: Path) -> None:
         self.name = f"recorded:{path.name}"
-        self._replies = {reply.passage_id: reply for reply in read_jsonl(path, Reply)}
+        replies = read_jsonl(path, Reply)
+        # keyed by what is said, so that an edited reply is another one to the cache
+        keys = [hashlib.sha256(f"{r.passage_id}\n{r.content}".encode()).hexdigest()[:32] for r in replies]
+        pairs = zip(replies, keys, strict=True)
+        self._replies = {reply.passage_id: reply.model_copy(update={"key": key}) for reply, key in pairs}
 
     def key(self, request: Request) -> str:
         reply = self._replies.get(request.passage.passage_id)
@@ -155,7 +159,7 @@ class ClozeTeacher:
         self._terms = sorted({w.casefold() for w in words if re.search(rf"\b{re.escape(w)}\b", texts, re.I)})
 
     def key(self, request: Request) -> str:
-        return request.key(teacher=self.name, seed=self._seed, questions=self._questions)
+        return request.key(teacher=self.name, seed=self._seed, questions=self._questions, terms=self._terms)
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
         for request in requests:

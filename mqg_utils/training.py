@@ -83,7 +83,7 @@ def language_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -
 
 def leaf_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
     """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves."""
-    at = {name: inputs.pop(name) for name in ("leaf", "labels")}
+    at = {name: inputs.pop(name) for name in ("leaf", "label_ids")}
     targets, weights = inputs.pop("targets"), inputs.pop("weights")
     hidden = hidden_states(model, inputs)
     log_odds = leaf_log_odds(model, hidden, **at)

@@ -52,13 +52,16 @@ def test_run_all_completes_the_first_stage_and_draws_its_chart(lab):
         browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{address}/lab/tree/notebooks/01_corpus.ipynb?token={TOKEN}")
-        page.get_by_role("menuitem", name="Run", exact=True).click(timeout=60_000)
-        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=90_000)
+        page.get_by_role("button", name="Select", exact=True).click(timeout=60_000)  # the kernel it proposes
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
         manifest = project / "outputs" / "quick" / "01_corpus" / "manifest.json"
         for _ in range(600):
             if manifest.exists():
                 break
             page.wait_for_timeout(200)
+        page.screenshot(path=project / "lab.png")
         assert manifest.exists(), (project / "lab.log").read_text()[-2000:]
         page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=30_000)
         assert "48 passages" in page.locator(".jp-Notebook").inner_text()

@@ -171,9 +171,11 @@ def test_a_path_may_be_empty_only_where_its_default_is() -> None:
         check_value(Parameter("book", "str", "bundled:handbook", "path: the textbook"), "", "here")
 
 
-def test_the_default_path_of_a_cell_is_checked_too() -> None:
-    said = "line 1: book names 'no/such/book.md', and there is no such file or folder"
-    assert refusal('book: str = "no/such/book.md"  # path: the textbook') == said
+def test_the_default_path_of_a_cell_is_checked_when_it_is_used() -> None:
+    source = 'book: str = "no/such/book.md"  # path: the textbook'
+    assert is_parameters_cell(source), "a path that is wrong does not make it another kind of cell"
+    with pytest.raises(ParameterError, match=r"book names 'no/such/book.md', and there is no such file or folder"):
+        check_value(parsed(source), "no/such/book.md", "here")
     assert parsed('book: str = "bundled:exam.jsonl"  # path: the exam').default == "bundled:exam.jsonl"
 
 

@@ -52,6 +52,25 @@ def test_more_seeds_are_folders_of_their_own(project):
     assert variants == ["base", "base@4", "base", "base@4"]
 
 
+def test_each_seed_and_condition_writes_where_the_run_looks(project):
+    for step in plan("quick", ["run.seeds=[3, 4]"]).steps:
+        if step.variant:
+            assert step.parameters["variant"] == step.variant == step.folder.name
+            assert step.parameters["seed"] == (4 if step.variant.endswith("@4") else 3)
+
+
+def test_one_seed_for_all_is_the_seed_of_the_run(project):
+    seeds = {step.parameters["seed"] for step in plan("quick", ["seed=5"]).steps if step.key != "generate"}
+    assert seeds == {5}
+
+
+def test_flags_are_read_as_their_parameter_declares(project):
+    flags = ["corpus.chapter=The Heart: Anatomy", "finetune.learning_rate=2e-4", "corpus.language=no"]
+    corpus, *_, tune, _, _, _ = plan("quick", flags).steps
+    assert corpus.parameters["chapter"] == "The Heart: Anatomy" and corpus.parameters["language"] == "no"
+    assert tune.parameters["learning_rate"] == 2e-4
+
+
 def test_shared_values_go_to_the_stages_that_have_them(project):
     by_key = {s.key: s.parameters for s in plan("quick", ["threads=2"]).steps}
     assert by_key["pretrain"]["threads"] == 2 and "threads" not in by_key["corpus"]
@@ -75,6 +94,10 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
         ("run.conditions=[base, magic]", ["condition 'magic' is none of"]),
         ("run.colour=red", ["run has no parameter 'colour'"]),
         ("finetune.condition=base", ["no parameter", "condition"]),
+        ("finetune.seed=7", ["no parameter 'seed'"]),
+        ("report.conditions=[base]", ["no parameter 'conditions'"]),
+        ("run.seeds=[0, 0]", ["names one twice"]),
+        ("pretrain.learning_rate=fast", ["learning_rate is float", "'fast'"]),
     ],
 )
 def test_a_wrong_flag_is_named(project, flag, said):
@@ -119,6 +142,7 @@ def test_manifest_of_another_setting_input_or_output_is_stale(project):
     step = plan_.steps[0]
     step.folder.mkdir(parents=True)
     (step.folder / "passages.jsonl").write_text("{}\n")
+    (step.folder / "notebook.html").write_text("its page")
     book = project / "book.md"
     book.write_text("# A\ntext")
     defaults = {p.name: p.default for p in notebook_parameters(step.notebook)}

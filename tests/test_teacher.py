@@ -155,13 +155,19 @@ def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
 # --- recorded replies ---
 
 
-def test_recorded_replies_are_replayed_under_their_own_keys(tmp_path: Path) -> None:
+def test_recorded_replies_are_replayed_and_an_edited_one_is_another(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three")])
     teacher = RecordedTeacher(path)
     wanted = [request("p3"), request("p2"), request("p1")]
     assert [r.content for r in ask_all(teacher, wanted, ReplyCache(tmp_path / "cache.jsonl"))] == ["three", "one"]
-    assert [teacher.key(r) for r in wanted][::2] == ["k3", "k1"] and teacher.key(wanted[1]) not in ("k1", "k3")
+    keys = [teacher.key(r) for r in wanted]
+    assert len(set(keys)) == 3
+    write_jsonl(path, [reply("k1", "p1", "edited"), reply("k3", "p3", "three")])
+    edited = RecordedTeacher(path)
+    assert [edited.key(r) == key for r, key in zip(wanted, keys, strict=True)] == [True, True, False]
+    cached = ask_all(edited, wanted, ReplyCache(tmp_path / "cache.jsonl"))
+    assert [r.content for r in cached] == ["three", "edited"]
     assert teacher.name == "recorded:replies.jsonl"
 
 
