@@ -125,7 +125,6 @@ class Cost(NamedTuple):
 
     cpu_s: float  # of all threads of this process
     wall_s: float
-    peak_mib: float  # highest resident memory during the call, above that before it
     tokens: int  # forwarded, padding included
 
 
@@ -145,52 +144,60 @@ class Compared(NamedTuple):
     flips: int
 
 
-class _Memory(threading.Thread):
-    """Looks at the resident memory until it is stopped."""
+class Round(NamedTuple):
+    """What contenders returned last, what each call took, and each one's peak memory."""
 
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._process, self._ended = psutil.Process(), threading.Event()
-        self._before = self._peak = self._process.memory_info().rss
-        self.start()
-
-    def run(self) -> None:
-        while not self._ended.wait(SAMPLE_S):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def stop(self) -> float:
-        self._ended.set()
-        self.join()
-        return (self._peak - self._before) / 2**20
+    results: dict[str, Any]
+    costs: dict[str, list[Cost]]
+    peaks: dict[str, float]  # MiB; empty where memory was not measured
 
 
 def measure(model: Any, work: Work) -> tuple[Any, Cost]:
     """What `work` returns, and its cost. Tokens are counted where they enter the model: at its embeddings."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)
-    trim(0)  # glibc keeps what the call before let go, and this one's memory would not show
     seen: list[int] = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
-    memory = _Memory()
     try:
         cpu, wall = time.process_time(), time.perf_counter()
         result = work()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     finally:
         hook.remove()
-        peak = memory.stop()
-    return result, Cost(cpu, wall, peak, sum(seen))
+    return result, Cost(cpu, wall, sum(seen))
 
 
-def interleave(model: Any, works: Mapping[str, Work], repetitions: int) -> tuple[dict[str, Any], dict[str, list[Cost]]]:
-    """Every work in turn, A B C A B C: what each returned last, and its cost in every repetition."""
+def peak_memory(work: Work) -> float:
+    """Highest resident memory during a call, above that before it, in MiB; looked at every hundredth of a second."""
+    gc.collect()
+    # glibc keeps what earlier calls let go, and this one's memory would not show
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
+    process, ended = psutil.Process(), threading.Event()
+    seen = [process.memory_info().rss]
+
+    def watch() -> None:
+        while not ended.wait(SAMPLE_S):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        work()
+    finally:
+        ended.set()
+        watcher.join()
+    return (max(seen) - seen[0]) / 2**20
+
+
+def interleave(model: Any, works: Mapping[str, Work], repetitions: int, memory: bool = True) -> Round:
+    """Every work in turn, A B C A B C. A round before that is not timed: it warms up and measures memory."""
+    peaks = {name: peak_memory(work) for name, work in works.items()} if memory else {}
     results: dict[str, Any] = {}
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for _ in range(repetitions):
         for name, work in works.items():
             results[name], cost = measure(model, work)
             costs[name].append(cost)
-    return results, costs
+    return Round(results, costs, peaks)
 
 
 def ratio(of: Sequence[Cost], to: Sequence[Cost]) -> Ratio:
@@ -205,17 +212,18 @@ def best_batch(model: Any, make: Callable[[int], Work], sizes: Sequence[int]) ->
     return min(sizes, key=lambda size: measure(model, make(size))[1].cpu_s)
 
 
-def cost_rows(costs: Mapping[str, Sequence[Cost]]) -> list[dict[str, Any]]:
-    """A row a contender: medians, and the range of CPU seconds."""
-    rows = []
-    for name, calls in costs.items():
+def cost_rows(measured: Round) -> list[dict[str, Any]]:
+    """A row a contender: medians, the range of CPU seconds, and peak memory where it was measured."""
+    rows: list[dict[str, Any]] = []
+    for name, calls in measured.costs.items():
         cpu = [cost.cpu_s for cost in calls]
         median = Cost(*(statistics.median(values) for values in zip(*calls, strict=True)))
         rows.append({
             "": name, "tokens forwarded": round(median.tokens), "CPU s": median.cpu_s,
-            "range": f"{min(cpu):.2f} to {max(cpu):.2f}", "wall s": median.wall_s,
-            "peak memory MiB": round(median.peak_mib), "repetitions": len(calls),
+            "range": f"{min(cpu):.2f} to {max(cpu):.2f}", "wall s": median.wall_s, "repetitions": len(calls),
         })  # fmt: skip
+        if name in measured.peaks:
+            rows[-1]["peak memory MiB"] = round(measured.peaks[name])
     return rows
 
 

@@ -10,7 +10,7 @@ import torch
 from small import distinct, gold, places, plain_ids, tiny_student
 
 from mqg_utils import benchmarks, models
-from mqg_utils.benchmarks import Cost, Ratio, Shape, compare, synthetic_chains
+from mqg_utils.benchmarks import Cost, Ratio, Round, Shape, compare, synthetic_chains
 from mqg_utils.plain import prompts_of, train_step
 from mqg_utils.scoring import context_of, score
 from mqg_utils.training import chain_rows
@@ -67,29 +67,32 @@ def test_a_cost_counts_every_token_that_enters_the_model():
     student = tiny_student()
     _, cost = benchmarks.measure(student.model, benchmarks.floor(student, [30, 12]))
     assert cost.tokens == 42
-    assert min(cost.cpu_s, cost.wall_s) > 0 and cost.peak_mib >= 0
+    assert min(cost.cpu_s, cost.wall_s) > 0
 
 
 def test_memory_is_that_of_the_call():
-    _, cost = benchmarks.measure(tiny_student().model, lambda: [torch.ones(2**24).sum() for _ in range(20)])
-    assert 32 < cost.peak_mib < 500  # 64 MiB at a time; two when one is made before the other is let go
+    peak = benchmarks.peak_memory(lambda: [torch.ones(2**24).sum() for _ in range(20)])
+    assert 32 < peak < 500  # 64 MiB at a time; two when one is made before the other is let go
 
 
 def test_contenders_take_turns():
     turns = []
     works = {name: lambda name=name: turns.append(name) for name in "ABC"}
-    _, costs = benchmarks.interleave(tiny_student().model, works, 2)
+    measured = benchmarks.interleave(tiny_student().model, works, 2, memory=False)
     assert turns == list("ABCABC")
-    assert {name: len(calls) for name, calls in costs.items()} == {"A": 2, "B": 2, "C": 2}
+    assert {name: len(calls) for name, calls in measured.costs.items()} == {"A": 2, "B": 2, "C": 2}
+    assert measured.peaks == {}
+    assert benchmarks.interleave(tiny_student().model, works, 1).peaks.keys() == set("ABC")
+    assert turns == list("ABCABCABCABC")  # a round for memory before the timed one
 
 
 def test_ratios_medians_and_ranges_by_hand():
-    slow = [Cost(cpu, 9.0, 1.0, 7) for cpu in (12.0, 10.0, 30.0)]
-    fast = [Cost(cpu, 1.0, 1.0, 7) for cpu in (1.0, 2.0, 3.0)]
+    slow = [Cost(cpu, 9.0, 7) for cpu in (12.0, 10.0, 30.0)]
+    fast = [Cost(cpu, 1.0, 7) for cpu in (1.0, 2.0, 3.0)]
     assert benchmarks.ratio(slow, fast) == Ratio(12 / 2, 5.0, 12.0)
-    (row,) = benchmarks.cost_rows({"slow": slow})
+    (row,) = benchmarks.cost_rows(Round({}, {"slow": slow}, {"slow": 12.4}))
     assert row["CPU s"] == statistics.median([12, 10, 30]) and row["range"] == "10.00 to 30.00"
-    assert row["tokens forwarded"] == 7 and row["repetitions"] == 3
+    assert row["tokens forwarded"] == 7 and row["repetitions"] == 3 and row["peak memory MiB"] == 12
 
 
 def test_differences_and_flips_are_counted_over_all_others():
@@ -121,7 +124,7 @@ def test_lm_eval_forwards_the_prompts_once_each_as_they_are():
 
 def test_the_best_batch_is_the_cheapest(monkeypatch):
     costs = {40: 3.0, 1: 1.0, 80: 2.0}
-    monkeypatch.setattr(benchmarks, "measure", lambda model, work: (None, Cost(costs[work()], 0.0, 0.0, 0)))
+    monkeypatch.setattr(benchmarks, "measure", lambda model, work: (None, Cost(costs[work()], 0.0, 0)))
     assert benchmarks.best_batch(tiny_student().model, lambda size: lambda: size, list(costs)) == 1
 
 
@@ -147,7 +150,7 @@ def test_the_notebook_runs_and_writes_its_summary(tmp_path):
     models.save_student(tiny_student(), tmp_path / "model")
     given = {"run_dir": str(tmp_path / "run"), "model": str(tmp_path / "model"), "repetitions": 1, "sweep": False}
     given |= {"questions": 2, "propositions": 3, "case_tokens": 60, "threads": 1, "control_chains": 2}
-    given |= {"plain_batches": [2], "lm_eval_batches": [2]}
+    given |= {"plain_batches": [2], "lm_eval_batches": [2], "train_batches": [3]}
     papermill.execute_notebook(str(NOTEBOOK), str(tmp_path / "out.ipynb"), given, progress_bar=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     ratios = {"token_ratio", "cpu_ratio_plain", "train_ratio_plain", "control_ratio", "floor_ratio"}
