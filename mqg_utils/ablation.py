@@ -103,7 +103,7 @@ class Ablation(NamedTuple):
         for name in dict.fromkeys(name for name, _ in self.cells):
             shown = {title: self._cell(name, measure) for title, measure in columns.items()}
             n, questions = self.cells[name, "accuracy"], self.cells[name, "emr"]
-            rows.append({"condition": name, **shown, "n": f"{n.n} / {questions.n} / {n.chains}"})
+            rows.append({"condition": name, **shown, "n": "\u00a0/\u00a0".join(map(str, (n.n, questions.n, n.chains)))})
         return rows
 
     def _cell(self, name: str, measure: str) -> str:

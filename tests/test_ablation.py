@@ -148,7 +148,7 @@ def test_the_table_has_guesses_first_then_conditions() -> None:
         "ECN points": "1.000 [1.000, 1.000]",
         "ECN, DP": "1.000",  # four chains: no interval
         "ECN, QI": "1.000",
-        "n": "32 / 8 / 8",
+        "n": "32\u00a0/\u00a08\u00a0/\u00a08",
     }
 
 
@@ -164,7 +164,7 @@ def test_guessing_rows_are_exact_and_have_no_interval() -> None:
     # a coin: 4 right in 1 of 16 patterns, one wrong in 4, two in 6: (1 + 4 * 0.5 + 6 * 0.2) / 16
     assert (coin["EMR"], coin["ECN points"], coin["AUC"]) == ("0.062", "0.263", "0.500")
     assert rows["guess: prior"] == {**coin, "condition": "guess: prior"}  # half of the propositions are true
-    assert {row["n"] for row in rows.values()} == {"32 / 8 / 8"}
+    assert {row["n"] for row in rows.values()} == {"32\u00a0/\u00a08\u00a0/\u00a08"}
 
 
 def test_an_exam_of_one_sort_of_chain_shows_a_dash_for_the_other() -> None:
