@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -172,10 +173,13 @@ def _counting_engine(show: Callable[[int, int], None]) -> Any:
                 return started(cell, cell_index, **more)
 
             nb_man.cell_start = cell_start
-            # the kernel talks through sockets in the user's own folder: nobody else on the machine can listen
-            options["config"] = Config(KernelManager={"transport": "ipc"})
+            # the kernel talks through sockets in a folder of the user's own: nobody else on the machine can listen
+            sockets = tempfile.TemporaryDirectory(prefix="mqg-")
+            ip = str(Path(sockets.name) / "kernel")
+            options["config"] = Config(KernelManager={"transport": "ipc", "ip": ip})
             options["shutdown_kernel"] = "immediate"  # a stage has synced its files before its last cell ends
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            with sockets:
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     return Engine
 
