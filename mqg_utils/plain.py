@@ -17,20 +17,12 @@ from mqg_utils.records import Chain, History
 from mqg_utils.scoring import Decision, Scored, Scores, context_of
 from mqg_utils.trees import Cuts, Leaf, Pieces, Tree, grow_trees, prompt_ids, question_tree
 
-# model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
-TREE_TYPES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text")
-
 
 class Prompt(NamedTuple):
     """The whole prompt of one proposition, up to where its label comes next."""
 
     ids: list[int]
     leaf: Leaf
-
-
-def supports_trees(model: Any) -> bool:
-    """Whether trees are tested for this type of model; another one is scored plainly."""
-    return model.config.get_text_config().model_type in TREE_TYPES
 
 
 def prompts_of(trees: Iterable[Tree]) -> list[Prompt]:

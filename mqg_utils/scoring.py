@@ -76,6 +76,24 @@ class Examinee(NamedTuple):
         return cls(student, said["revision"], Decision(said["temperature"], said["threshold"]))
 
 
+# model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
+TREE_TYPES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text")
+
+
+def supports_trees(model: Any) -> bool:
+    """Whether trees are tested for this type of model."""
+    return model.config.get_text_config().model_type in TREE_TYPES
+
+
+def require_trees(model: Any) -> None:
+    """Raise TreeError for a type of model whose trees are not tested: its scores could be wrong without a sign."""
+    if not supports_trees(model):
+        raise TreeError(
+            f"models of type {model.config.get_text_config().model_type!r} are not among those whose token trees are "
+            f"tested ({', '.join(TREE_TYPES)}); mqg_utils.plain scores them prompt by prompt"
+        )
+
+
 def context_of(model: Any) -> int:
     """The longest prompt a model takes, in tokens; its position embeddings say."""
     config = model.config.get_text_config()
@@ -182,6 +200,7 @@ def score(
     progress: Progress = iter,
 ) -> Scored:
     """Log-odds of every proposition under `gold` and `none` history, packed in rows of about `max_tokens`."""
+    require_trees(student.model)
     trees, cuts = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
     found: Scores = {}
     tokens = 0
@@ -224,6 +243,7 @@ def score_own(
     The trunk's keys and values are kept, so a later question forwards its new tokens only. Where a prompt passes
     the model's context, what its shortened form has in common with the cache is reused.
     """
+    require_trees(student.model)
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
     found: Scores = {}
     tokens, cuts = 0, Cuts(0, 0, 0)

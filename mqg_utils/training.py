@@ -17,7 +17,16 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from mqg_utils.models import Student
 from mqg_utils.records import Chain, Passage
-from mqg_utils.scoring import Decision, context_of, head_logits, hidden_states, leaf_inputs, leaf_log_odds, row_inputs
+from mqg_utils.scoring import (
+    Decision,
+    context_of,
+    head_logits,
+    hidden_states,
+    leaf_inputs,
+    leaf_log_odds,
+    require_trees,
+    row_inputs,
+)
 from mqg_utils.trees import Tree, grow_trees, pack
 
 
@@ -65,6 +74,7 @@ def passage_rows(passages: Sequence[Passage], tokenizer: Any, max_tokens: int) -
 
 def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int) -> list[Tree]:
     """Chains as packed rows whose leaves are to be judged, history as in the key."""
+    require_trees(student.model)
     trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
     return pack(trees, max_tokens)
 

@@ -10,17 +10,24 @@ from test_scoring import FAMILIES, HALF, LIKE_LLAMA, random_student
 
 from mqg_utils.models import Student
 from mqg_utils.plain import (
-    TREE_TYPES,
     batches,
     prompts_of,
     score_own_plain,
     score_plain,
-    supports_trees,
     train_step,
 )
-from mqg_utils.scoring import context_of, leaf_inputs, row_inputs, score, score_own
+from mqg_utils.scoring import (
+    TREE_TYPES,
+    Decision,
+    context_of,
+    leaf_inputs,
+    row_inputs,
+    score,
+    score_own,
+    supports_trees,
+)
 from mqg_utils.training import chain_rows, leaf_loss
-from mqg_utils.trees import grow_trees, pack
+from mqg_utils.trees import TreeError, grow_trees, pack
 
 CHAINS = random_chains(12, seed=21)
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2}
@@ -150,3 +157,12 @@ def test_a_plain_training_step_is_the_step_on_the_tree():
     for a, b in zip(student.model.parameters(), other.model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
     assert all(weights.grad is None for weights in other.model.parameters())
+
+
+@pytest.mark.parametrize("name", WITHOUT_TREES)
+def test_a_model_whose_trees_are_not_tested_is_refused_instead_of_scored_wrongly(name):
+    student = random_student(*WITHOUT_TREES[name])
+    with pytest.raises(TreeError, match="plain scores them prompt by prompt"):
+        score(student, [])
+    with pytest.raises(TreeError, match="plain scores them prompt by prompt"):
+        score_own(student, [], Decision())

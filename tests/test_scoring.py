@@ -16,7 +16,7 @@ from mqg_utils import trees
 from mqg_utils.exams import ticks
 from mqg_utils.models import Student, add_lora
 from mqg_utils.records import HISTORIES, Prediction
-from mqg_utils.scoring import Decision, Examinee, Scored, backbone, context_of, predictions, score, score_own
+from mqg_utils.scoring import Decision, Examinee, Scored, backbone, context_of, forward, predictions, score, score_own
 from mqg_utils.trees import Cuts, TreeError, wording_for
 
 HALF = Decision()
@@ -154,8 +154,10 @@ def test_eager_attention():
 
 def test_a_model_whose_layers_no_tree_mask_fits_is_an_error():
     options = {"hidden_size": 64, "num_hidden_layers": 2}
+    student = random_student("MambaConfig", options)
+    (row, *_), _ = trees.grow_trees(random_chains(1), student.tokenizer)
     with pytest.raises(TreeError, match=r"mamba.* linear_attention layers"):
-        score(random_student("MambaConfig", options), random_chains(1))
+        forward(student, row)
 
 
 def test_lora_scores_as_it_does_merged():
