@@ -27,6 +27,8 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> HTML:
     """Rows as an HTML table, nothing cut short and everything escaped; a mapping becomes two columns."""
     if isinstance(rows, Mapping):
         rows = [{"": name, "value": value} for name, value in rows.items()]
+    if not rows:
+        return HTML("<p><em>There is nothing of this kind in this run.</em></p>")
     cells = [{name: _shown(value) for name, value in row.items()} for row in rows]
     with pd.option_context("display.max_colwidth", None):
         html = pd.DataFrame(cells).to_html(index=False, border=0, justify="left", classes="rows")
