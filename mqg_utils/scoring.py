@@ -1,194 +1,113 @@
-"""P(true) of every proposition of an exam, in every history, each distinct token computed once."""
+"""Every proposition of an exam read in every history, each distinct token computed once."""
 
-import json
-import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
+from mqg_utils.decision import Decision, Place, Readout
 from mqg_utils.exams import ticks
+from mqg_utils.forward import (
+    context_of,
+    fitting,
+    halving,
+    hidden_states,
+    leaf_inputs,
+    leaf_log_odds,
+    require_trees,
+    row_inputs,
+    text_inputs,
+    text_log_likelihood,
+)
 from mqg_utils.models import Student
-from mqg_utils.records import Chain, History, Prediction, write_json
+from mqg_utils.records import Chain, History, Prediction, Question
 from mqg_utils.trees import (
+    SPLIT_TOKENS,
+    Before,
     Cuts,
     Leaf,
     Pieces,
     Tree,
-    TreeError,
-    ancestor_mask,
     chain_trees,
-    depths,
     grow_trees,
     join,
     pack,
     question_tree,
 )
 
-Scores = dict[tuple[History, int, int, int], float]  # (history, chain, question, proposition) -> log-odds of true
+Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class Scored(NamedTuple):
-    """Log-odds of every proposition that could be read, tokens forwarded, and what had to be cut."""
+    """Readouts of every proposition that could be read, tokens forwarded, and what had to be cut."""
 
-    log_odds: Scores
+    readouts: dict[Readout, Scores]
     tokens: int
     cuts: Cuts
 
+    @property
+    def log_odds(self) -> Scores:
+        """The readout `truth`: logit of the true label minus that of the false."""
+        return self.readouts["truth"]
+
     def merged(self, other: "Scored") -> "Scored":
-        """Both: other histories of the same chains."""
-        cuts = Cuts(*map(sum, zip(self.cuts, other.cuts, strict=True)))
-        return Scored({**self.log_odds, **other.log_odds}, self.tokens + other.tokens, cuts)
-
-
-class Decision(NamedTuple):
-    """How log-odds become p_true (divided by `temperature`) and ticks (`threshold` on p_true)."""
-
-    temperature: float = 1.0
-    threshold: float = 0.5
-
-    def p_true(self, log_odds: float) -> float:
-        return 0.5 * (1 + math.tanh(0.5 * log_odds / self.temperature))  # a logistic that cannot overflow
-
-
-class Examinee(NamedTuple):
-    """What stage 04 hands to stage 05: where the student is, and how it decides."""
-
-    student: str  # a folder, or a name on the hub
-    revision: str
-    decision: Decision
-
-    def write(self, file: Path) -> None:
-        """Write decision.json; a folder is written relative to it, so that a run can be moved as a whole."""
-        student = os.path.relpath(self.student, file.parent) if Path(self.student).is_absolute() else self.student
-        write_json(file, {"student": student, "revision": self.revision, **self.decision._asdict()})
-
-    @classmethod
-    def read(cls, file: Path) -> "Examinee":
-        said = json.loads(file.read_text(encoding="utf-8"))
-        folder = (file.parent / said["student"]).resolve()
-        student = str(folder) if folder.is_dir() else said["student"]
-        return cls(student, said["revision"], Decision(said["temperature"], said["threshold"]))
-
-
-# model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
-TREE_TYPES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text")
-
-
-def supports_trees(model: Any) -> bool:
-    """Whether trees are tested for this type of model."""
-    return model.config.get_text_config().model_type in TREE_TYPES
-
-
-def require_trees(model: Any) -> None:
-    """Raise TreeError for a type of model whose trees are not tested: its scores could be wrong without a sign."""
-    if not supports_trees(model):
-        raise TreeError(
-            f"models of type {model.config.get_text_config().model_type!r} are not among those whose token trees are "
-            f"tested ({', '.join(TREE_TYPES)}); mqg_utils.plain scores them prompt by prompt"
-        )
-
-
-def context_of(model: Any) -> int:
-    """The longest prompt a model takes, in tokens; its position embeddings say."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 2048)
-
-
-def backbone(model: Any) -> Any:
-    """The model below its LM head, through a LoRA wrapper where there is one."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.base_model
-
-
-def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Model inputs of one row: input_ids (1, T), position_ids (1, T), attention_mask (1, 1, T, T), True = seen."""
-    return {
-        "input_ids": torch.tensor([row.ids]),
-        "position_ids": torch.from_numpy(depths(row.parents))[None],
-        "attention_mask": torch.from_numpy(ancestor_mask(row.parents))[None, None],
-    }
-
-
-def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where the leaves of a row are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
-    return {
-        "leaf": torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long),
-        "label_ids": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
-    }
-
-
-def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> Any:
-    """A tree mask (1, 1, T, K) as the layers of a model take it: one, or one a layer type.
-
-    A layer with a sliding window sees the ancestors less than a window of positions away (`query` (1, T) and
-    `key` (1, K) are positions): transformers applies its own window to no ready-made mask. Eager attention adds
-    its mask, so it gets numbers for booleans.
-    """
-    config = model.config.get_text_config()
-    types = getattr(config, "layer_types", None)
-    if other := set(types or ()) - {"full_attention", "sliding_attention"}:
-        raise TreeError(
-            f"model type {config.model_type!r} has {', '.join(sorted(other))} layers, which no tree mask fits"
-        )
-    window = getattr(config, "sliding_window", None)
-    masks = {"full_attention": seen, "sliding_attention": seen}
-    if window is not None:
-        masks["sliding_attention"] = seen & (query[:, :, None] - key[:, None, :] < window)[:, None]
-    if config._attn_implementation == "eager":
-        lowest = torch.finfo(model.dtype).min
-        masks = {
-            name: torch.zeros(mask.shape, device=mask.device, dtype=model.dtype).masked_fill(~mask, lowest)
-            for name, mask in masks.items()
+        """Both: other histories of the same chains; the readouts that both have."""
+        both = {
+            name: {**self.readouts[name], **other.readouts[name]} for name in self.readouts if name in other.readouts
         }
-    if types and "sliding_attention" in types:
-        return masks
-    return masks["full_attention" if types or window is None else "sliding_attention"]
+        cuts = Cuts(*map(sum, zip(self.cuts, other.cuts, strict=True)))
+        return Scored(both, self.tokens + other.tokens, cuts)
+
+    def places(self, readout: Readout, history: History) -> dict[Place, float]:
+        """One readout under one history: (chain, question, proposition) -> value."""
+        return {key[1:]: value for key, value in self.readouts[readout].items() if key[0] == history}
 
 
-def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
-    """Last hidden states (T, D) of a row's `row_inputs`; where a cache comes first, `key_positions` (1, K) too."""
-    tensors = dict(inputs)
-    seen, query = tensors.pop("attention_mask"), tensors["position_ids"]
-    key = tensors.pop("key_positions", query)
-    masks = layer_masks(model, seen, query, key)
-    states: torch.Tensor = backbone(model)(**tensors, attention_mask=masks, **{"use_cache": False, **options})[0][0]
-    return states
-
-
-def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits of hidden states (N, D): all (N, V), or only the vocabulary `rows` (N, K) of each state, (N, K)."""
-    head = model.get_output_embeddings()
-    if rows is None:
-        logits = head(states).float()
-    else:  # a product and a sum, which autocast leaves in fp32: bf16 is coarse for a difference of logits
-        logits = (states[:, None].float() * head.weight[rows].float()).sum(-1)
-        logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows].float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return cap * torch.tanh(logits / cap) if cap else logits
-
-
-def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
-    """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D).
-
-    Only leaf states meet the LM head, and only its two label rows.
-    """
-    logits = head_logits(model, hidden[leaf], label_ids)  # (N, 2)
-    return logits[:, 0] - logits[:, 1]
-
-
-def forward(student: Student, row: Tree, inputs: dict[str, torch.Tensor] | None = None, **options: Any) -> list[float]:
-    """Log-odds of a row's leaves, in order."""
+def read_row(
+    student: Student,
+    row: Tree,
+    readouts: Sequence[Readout] = ("truth",),
+    inputs: dict[str, torch.Tensor] | None = None,
+    **options: Any,
+) -> dict[Readout, list[float]]:
+    """`truth` and `likelihood` of a row's leaves, in order, as asked for, from one forward pass."""
     device = student.model.device
-    tensors = {name: tensor.to(device) for name, tensor in (inputs or row_inputs(row)).items()}
-    hidden = hidden_states(student.model, tensors, **options)
-    at = {name: tensor.to(device) for name, tensor in leaf_inputs(row).items()}
-    return leaf_log_odds(student.model, hidden, **at).tolist()
+
+    def moved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    hidden = hidden_states(student.model, moved(inputs or row_inputs(row)), **options)
+    found: dict[Readout, list[float]] = {}
+    if "truth" in readouts:
+        found["truth"] = leaf_log_odds(student.model, hidden, **moved(leaf_inputs(row))).tolist()
+    if "likelihood" in readouts:
+        found["likelihood"] = text_log_likelihood(student.model, hidden, **moved(text_inputs(row))).tolist()
+    return found
+
+
+def read_from_tree(readouts: Iterable[Readout]) -> tuple[Readout, ...]:
+    """What must be read off a tree for these readouts: PMI is made from likelihoods."""
+    return tuple(dict.fromkeys("likelihood" if readout == "pmi" else readout for readout in readouts))
+
+
+def with_pmi(found: dict[Readout, Scores], readouts: Sequence[Readout]) -> dict[Readout, Scores]:
+    """The readouts asked for: PMI is a proposition's likelihood minus its likelihood `alone`."""
+    made: dict[Readout, Scores] = {}
+    for readout in readouts:
+        source = found["likelihood" if readout == "pmi" else readout]
+        kept = {key: value for key, value in source.items() if key[0] != "alone"}
+        made[readout] = {k: v - source["alone", *k[1:]] for k, v in kept.items()} if readout == "pmi" else kept
+    return made
+
+
+def own_ticks(question: Question, place: tuple[int, int], values: Scores, decision: Decision) -> list[bool]:
+    """What the student ticks at a (chain, question), its own answers before it; what was not read is not ticked."""
+    read = [values.get(("predicted", *place, p)) for p in range(len(question.propositions))]
+    p_true = [0.0 if value is None else decision.p_true(value) for value in read]
+    return ticks(question.kind, p_true, question.n_true)
 
 
 @torch.inference_mode()
@@ -198,17 +117,38 @@ def score(
     histories: Sequence[History] = ("gold", "none"),
     max_tokens: int = 1024,
     progress: Progress = iter,
+    readouts: Sequence[Readout] = ("truth",),
 ) -> Scored:
-    """Log-odds of every proposition under `gold` and `none` history, packed in rows of about `max_tokens`."""
+    """Readouts of every proposition under `gold` and `none` history, packed in rows of about `max_tokens`.
+
+    Shorter rows, and trees split, where memory runs out. Raises ValueError for `predicted`: see `score_own`.
+    """
     require_trees(student.model)
-    trees, cuts = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
-    found: Scores = {}
-    tokens = 0
-    for row in progress(pack(trees, max_tokens)):
-        for leaf, value in zip(row.leaves, forward(student, row), strict=True):
-            found.update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})
-        tokens += len(row.ids)
-    return Scored(found, tokens, cuts)
+    if "predicted" in histories:
+        raise ValueError("the history 'predicted' hangs on the student's own answers: use score_own")
+    before: tuple[Before, ...] = (*histories, "alone") if "pmi" in readouts else tuple(histories)
+
+    def attempt(row_tokens: int) -> tuple[dict[Readout, Scores], int, Cuts]:
+        # longest rows first: where memory is short, little is computed twice
+        split = SPLIT_TOKENS if row_tokens >= max_tokens else row_tokens
+        trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
+        found, tokens = _read(student, pack(trees, row_tokens), read_from_tree(readouts), progress)
+        return found, tokens, cuts
+
+    found, tokens, cuts = halving(attempt, fitting(student.model, max_tokens))
+    return Scored(with_pmi(found, readouts), tokens, cuts)
+
+
+def _read(
+    student: Student, rows: Sequence[Tree], readouts: Sequence[Readout], progress: Progress
+) -> tuple[dict[Readout, Scores], int]:
+    found: dict[Readout, Scores] = {readout: {} for readout in readouts}
+    for row in progress(rows):
+        asked: list[Readout] = [r for r in readouts if r != "truth" or any(leaf.n_after for leaf in row.leaves)]
+        for readout, values in read_row(student, row, asked).items():
+            for leaf, value in zip(row.leaves, values, strict=True):
+                found[readout].update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})
+    return found, sum(len(row.ids) for row in rows)
 
 
 class _Walk:
@@ -241,12 +181,26 @@ def score_own(
     """Log-odds under `predicted` history: position by position, the chains of a group together.
 
     The trunk's keys and values are kept, so a later question forwards its new tokens only. Where a prompt passes
-    the model's context, what its shortened form has in common with the cache is reused.
+    the model's context, what its shortened form has in common with the cache is reused. The readout is that of
+    the decision.
     """
     require_trees(student.model)
+    most = fitting(student.model, max_tokens)
+    return halving(lambda n: _score_own(student, chains, decision, n, progress), most)
+
+
+def _score_own(
+    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int, progress: Progress
+) -> Scored:
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    found: Scores = {}
+    readout = read_from_tree([decision.readout])[0]
+    found: Scores = {}  # the readout asked for, PMI made of likelihoods as they come
+    alone: Scores = {}
     tokens, cuts = 0, Cuts(0, 0, 0)
+    if decision.readout == "pmi":
+        trees, _ = grow_trees(chains, student.tokenizer, ("alone",), context)
+        read, tokens = _read(student, pack(trees, max_tokens), [readout], iter)
+        alone = read[readout]
     for group in progress(_groups(chains, pieces, context, max_tokens)):
         walks = [_Walk(index, chains[index]) for index in group]
         for position in range(max(len(walk.chain.questions) for walk in walks)):
@@ -254,14 +208,12 @@ def score_own(
             steps = [question_tree(w.chain, w.index, position, pieces, context, w.ticks) for w in active]
             # a question none of whose propositions fits has an empty tree, and leaves the cache as it is
             at = [i for i, step in enumerate(steps) if step[0].ids]
-            tokens += _step(student, [active[i] for i in at], [steps[i] for i in at], found)
+            tokens += _step(student, [active[i] for i in at], [steps[i] for i in at], readout, alone, found)
             cuts = Cuts(*(sum(parts) for parts in zip(cuts, *(step[2] for step in steps), strict=True)))
             for walk in active:
                 question = walk.chain.questions[position]
-                odds = [found.get(("predicted", walk.index, position, p)) for p in range(len(question.propositions))]
-                p_true = [0.0 if value is None else decision.p_true(value) for value in odds]
-                walk.ticks.append(ticks(question.kind, p_true, question.n_true, decision.threshold))
-    return Scored(found, tokens, cuts)
+                walk.ticks.append(own_ticks(question, (walk.index, position), found, decision))
+    return Scored({decision.readout: found}, tokens, cuts)
 
 
 def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: int) -> list[list[int]]:
@@ -279,7 +231,14 @@ def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: i
     return groups
 
 
-def _step(student: Student, walks: list[_Walk], steps: list[tuple[Tree, int, Cuts]], found: Scores) -> int:
+def _step(
+    student: Student,
+    walks: list[_Walk],
+    steps: list[tuple[Tree, int, Cuts]],
+    readout: Readout,
+    alone: Scores,
+    found: Scores,
+) -> int:
     """Forward the new tokens of each walk's next question on top of the cached trunks; return how many."""
     reused = [walk.reuse(tree.ids[:n_trunk]) for walk, (tree, n_trunk, _) in zip(walks, steps, strict=True)]
     fresh = [
@@ -302,9 +261,10 @@ def _step(student: Student, walks: list[_Walk], steps: list[tuple[Tree, int, Cut
     for layer in range(len(next((walk.cache for walk in walks if walk.cache), []))):
         with_cache = [walk.cache[layer] for walk in walks if walk.cache]
         cache.update(torch.cat([k for k, _ in with_cache], 2), torch.cat([v for _, v in with_cache], 2), layer)
-    values = forward(student, row, inputs=inputs, past_key_values=cache, use_cache=True)
-    for leaf, value in zip(row.leaves, values, strict=True):
-        found["predicted", leaf.chain, leaf.question, leaf.proposition] = value
+    values = read_row(student, row, [readout], inputs=inputs, past_key_values=cache, use_cache=True)
+    for leaf, value in zip(row.leaves, values[readout], strict=True):
+        place = (leaf.chain, leaf.question, leaf.proposition)
+        found["predicted", *place] = value - alone.get(("alone", *place), 0.0)
     for i, (walk, (tree, n_trunk, _)) in enumerate(zip(walks, steps, strict=True)):
         new = slice(n_past + int(starts[i]), n_past + int(starts[i]) + n_trunk - reused[i])
         fresh_cache = [_of(layer, new) for layer in cache.layers]
@@ -331,14 +291,15 @@ def predictions(
     seed: int,
     decision: Decision,
 ) -> list[Prediction]:
-    """One Prediction for every proposition of every chain and history; one without log-odds has status failed."""
+    """One Prediction for every proposition of every chain and history; one without a readout has status failed."""
+    values = scored.readouts[decision.readout]
     made = []
     for history in histories:
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
-                odds = [scored.log_odds.get((history, c, q, p)) for p in range(len(question.propositions))]
-                p_true = [None if value is None else decision.p_true(value) for value in odds]
-                answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true, decision.threshold)
+                read = [values.get((history, c, q, p)) for p in range(len(question.propositions))]
+                p_true = [None if value is None else decision.p_true(value) for value in read]
+                answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
                 made += [
                     Prediction(
                         condition=condition,

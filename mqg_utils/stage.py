@@ -158,6 +158,7 @@ class Stage:
             "parameters": self.parameters,
             "inputs": self.inputs,
             "outputs": {str(p.relative_to(self.folder)): digest(p) for p in results(self.folder)},
+            "facts": {name: value for name, value in summary.items() if isinstance(value, str)},
             "code": code_digest(self._namespace["In"]),
             "versions": versions(),
             "git_commit": git_commit(),

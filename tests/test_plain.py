@@ -5,42 +5,33 @@ import copy
 import pytest
 import torch
 import transformers
-from small import random_chains, tiny_student
-from test_scoring import FAMILIES, HALF, LIKE_LLAMA, random_student
+from small import chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
+from test_scoring import FAMILIES, GIVEN, HALF, LIKE_LLAMA, OneByOne, alone_ids, difference, random_student
 
-from mqg_utils.models import Student
+from mqg_utils.decision import READOUTS, Decision
+from mqg_utils.forward import TREE_TYPES, context_of, supports_trees
+from mqg_utils.models import Student, add_lora
 from mqg_utils.plain import (
     batches,
     prompts_of,
+    read_prompts,
     score_own_plain,
     score_plain,
+    scorer_for,
     train_step,
 )
-from mqg_utils.scoring import (
-    TREE_TYPES,
-    Decision,
-    context_of,
-    leaf_inputs,
-    row_inputs,
-    score,
-    score_own,
-    supports_trees,
-)
-from mqg_utils.training import chain_rows, leaf_loss
+from mqg_utils.scoring import score, score_own
+from mqg_utils.training import chain_rows, leaf_loss, leaf_targets
 from mqg_utils.trees import TreeError, grow_trees, pack
 
 CHAINS = random_chains(12, seed=21)
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2}
+WIDE = {"initializer_range": 0.1}
 WITHOUT_TREES = {
-    "bloom": ("BloomConfig", {**SMALL, "n_head": 4}),
-    "mpt": ("MptConfig", {"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 1024}),
+    "bloom": ("BloomConfig", {**SMALL, **WIDE, "n_head": 4}),
+    "mpt": ("MptConfig", {**WIDE, "d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 1024}),
     "mamba": ("MambaConfig", SMALL),
 }
-
-
-def difference(got, wanted):
-    assert got.keys() == wanted.keys()
-    return max(abs(got[key] - wanted[key]) for key in wanted)
 
 
 def causal_student(config_class, options):
@@ -53,30 +44,52 @@ def causal_student(config_class, options):
     return student
 
 
-def one_by_one(student, chains, histories):
-    """Each prompt alone, whole logits: no padding, no batch."""
-    found = {}
-    trees, _ = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
-    with torch.inference_mode():
-        for ids, leaf in prompts_of(trees):
-            true, false = student.model(torch.tensor([ids])).logits[0, -1, list(leaf.labels)].tolist()
-            found.update({(h, leaf.chain, leaf.question, leaf.proposition): true - false for h in leaf.histories})
-    return found
-
-
 def test_plain_scores_are_those_of_the_tree():
     student = tiny_student()
-    for histories in (("gold",), ("none",), ("gold", "none")):
-        tree, plain = score(student, CHAINS, histories), score_plain(student, CHAINS, histories)
-        assert difference(plain.log_odds, tree.log_odds) < 1e-4
+    for histories in (("gold",), ("none",), GIVEN):
+        tree, plain = (do(student, CHAINS, histories, readouts=READOUTS) for do in (score, score_plain))
+        assert list(plain.readouts) == list(READOUTS)
+        assert max(difference(plain.readouts[name], tree.readouts[name]) for name in READOUTS) < 1e-4
         assert plain.cuts == tree.cuts and plain.tokens > tree.tokens
 
 
-def test_its_own_answers_as_history():
+# thresholds in the midst of the values
+OWN = [HALF, Decision("likelihood", 0.1, -2.5), Decision("pmi", 0.1, 0.0)]
+
+
+@pytest.mark.parametrize("decision", OWN, ids=READOUTS)
+def test_its_own_answers_as_history(decision):
     chains = random_chains(8, seed=22)
-    own, plain = score_own(tiny_student(), chains, HALF), score_own_plain(tiny_student(), chains, HALF)
-    assert difference(plain.log_odds, own.log_odds) < 1e-4
+    own, plain = score_own(tiny_student(), chains, decision), score_own_plain(tiny_student(), chains, decision)
+    assert list(plain.readouts) == [decision.readout]
+    assert difference(plain.readouts[decision.readout], own.readouts[decision.readout]) < 1e-4
     assert plain.cuts == own.cuts
+    ticked = [decision.p_true(value) > 0.5 for value in plain.readouts[decision.readout].values()]
+    assert 0.1 < sum(ticked) / len(ticked) < 0.9, "all histories are alike"
+
+
+def test_tokens_are_those_of_the_prompts_and_of_the_propositions_alone():
+    tokenizer, one = tiny_student().tokenizer, CHAINS[0]
+    prompts = [plain_ids(tokenizer, one, q, p, "gold", gold(one)) for q, p in places(one)]
+    alone = [alone_ids(tokenizer, one, q, p) for q, p in places(one)]
+    plain = score_plain(tiny_student(), [one], ("gold",), readouts=("pmi",))
+    assert plain.tokens == sum(map(len, prompts + alone))
+    assert score_plain(tiny_student(), [one], ("gold",)).tokens == sum(map(len, prompts)) > distinct(prompts)
+
+
+def test_words_are_found_in_a_padded_batch_by_hand():
+    student = tiny_student()
+    one = chain(question("Q", "a", "rest and water and more rest", "a rest", true=(1,)), case="A case.")
+    prompts = prompts_of(grow_trees([one], student.tokenizer, ("none", "alone"))[0])
+    assert len(prompts) == 6 and len({len(prompt.ids) for prompt in prompts}) > 3
+    with torch.no_grad():
+        both = read_prompts(student.model, prompts, ("truth", "likelihood"))
+        likelihood = read_prompts(student.model, prompts, ("likelihood",))
+    assert list(likelihood) == ["likelihood"] and torch.allclose(likelihood["likelihood"], both["likelihood"])
+    alone = OneByOne(student)
+    for (ids, leaf), value in zip(prompts, both["likelihood"].tolist(), strict=True):
+        text = one.questions[0].propositions[leaf.proposition].text
+        assert value == pytest.approx(alone.likelihood(ids, text, leaf.n_after), abs=1e-5)
 
 
 def test_what_does_not_fit_fails_as_in_the_tree():
@@ -114,10 +127,66 @@ def test_trees_are_for_the_families_that_are_tested():
 def test_a_family_without_trees_scores_as_one_by_one(family):
     shape = (WITHOUT_TREES | FAMILIES)[family]
     student = causal_student(*shape)
-    plain = score_plain(student, CHAINS[:5], batch=4)
-    wanted = one_by_one(student, CHAINS[:5], ("gold", "none"))
-    assert torch.tensor(list(wanted.values())).std() > 0.05
-    assert difference(plain.log_odds, wanted) < 1e-4
+    plain = score_plain(student, CHAINS[:5], batch=4, readouts=READOUTS)
+    alone = OneByOne(student)
+    wanted = alone.all(CHAINS[:5], GIVEN)
+    for readout in READOUTS:
+        assert torch.tensor(list(wanted[readout].values())).std() > 0.05
+        assert difference(plain.readouts[readout], wanted[readout]) < 1e-4
+    decision = Decision("pmi", threshold=sum(wanted["pmi"].values()) / len(wanted["pmi"]))
+    own = score_own_plain(student, CHAINS[:5], decision, batch=4).readouts["pmi"]
+    assert difference(own, alone.all(CHAINS[:5], ("predicted",), decision)["pmi"]) < 1e-4
+
+
+def test_the_scorer_is_the_one_that_fits_the_model_and_says_so_once(capsys):
+    trees = scorer_for(tiny_student().model)
+    assert (trees.name, trees.score, trees.score_own) == ("token trees", score, score_own)
+    assert capsys.readouterr().out == ""
+    student = random_student(*WITHOUT_TREES["bloom"])
+    plain = scorer_for(student.model)
+    assert (plain.name, plain.score, plain.score_own) == ("plain prompts", score_plain, score_own_plain)
+    plain.score(student, CHAINS[:1], GIVEN, 1024, readouts=READOUTS)
+    plain.score_own(student, CHAINS[:1], HALF, 1024)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said == "no token tree is tested for BloomForCausalLM: it is scored prompt by prompt, which takes longer"
+    assert scorer_for(add_lora(copy.deepcopy(tiny_student().model), 2, 4)).name == "token trees"
+
+
+class ShortOfMemory(torch.nn.Module):
+    """A model that finds no memory for batches of more than `most` tokens, padding included."""
+
+    def __init__(self, model, most):
+        super().__init__()
+        self.model, self.config, self.device, self.most, self.sizes = model, model.config, model.device, most, []
+
+    def forward(self, input_ids, **options):
+        if input_ids.numel() > self.most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.sizes.append(input_ids.numel())
+        return self.model(input_ids=input_ids, **options)
+
+
+@pytest.mark.parametrize("decision", [None, HALF, OWN[2]], ids=["given", "own", "own by pmi"])
+def test_short_memory_makes_batches_smaller_and_changes_no_score(decision, capsys):
+    student, chains = tiny_student(), CHAINS[:6]
+    short = Student(ShortOfMemory(student.model, 600), student.tokenizer)
+
+    def read(student):
+        own = lambda: score_own_plain(student, chains, decision, 1024)  # noqa: E731
+        return own() if decision else score_plain(student, chains, max_tokens=1024)
+
+    found, wanted = read(short), read(student)
+    readout = decision.readout if decision else "truth"
+    assert difference(found.readouts[readout], wanted.readouts[readout]) < 1e-4
+    assert found.tokens == wanted.tokens and found.cuts == wanted.cuts
+    assert max(short.model.sizes) > 300
+    assert "rows of 512 tokens" in capsys.readouterr().out
+
+
+def test_a_prompt_too_long_for_the_memory_is_the_error_of_the_device():
+    short = Student(ShortOfMemory(tiny_student().model, 10), tiny_student().tokenizer)
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        score_plain(short, CHAINS[:1], max_tokens=128)
 
 
 def test_an_encoder_decoder_reads_the_label_as_its_first_word():
@@ -136,6 +205,9 @@ def test_an_encoder_decoder_reads_the_label_as_its_first_word():
             wanted = float(logits[leaf.labels[0]] - logits[leaf.labels[1]])
             got = plain.log_odds["gold", leaf.chain, leaf.question, leaf.proposition]
             assert got == pytest.approx(wanted, abs=1e-4)
+    for readouts in (("likelihood",), ("truth", "pmi")):
+        with pytest.raises(ValueError, match="label words only: use the readout 'truth'"):
+            score_plain(student, CHAINS[:1], readouts=readouts)
 
 
 def test_a_plain_training_step_is_the_step_on_the_tree():
@@ -147,9 +219,7 @@ def test_a_plain_training_step_is_the_step_on_the_tree():
     plain_loss = train_step(other, prompts, steps[1], 10**9, 8)
     tree_loss = 0.0
     for row in pack(chain_rows(CHAINS, student, 512), 512):
-        targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
-        inputs = {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": torch.ones_like(targets)}
-        loss = leaf_loss(student.model, inputs, len(prompts))
+        loss = leaf_loss(student.model, leaf_targets(row), len(prompts))
         loss.backward()
         tree_loss += loss.item()
     steps[0].step()

@@ -1,31 +1,34 @@
 """Training on trees is training on plain prompts; a run that is cut off goes on where it was."""
 
 import copy
+import functools
 import math
 from collections import Counter
 
 import pytest
 import torch
 from small import chain, gold, handbook, passage, places, plain_ids, question, random_chains, tiny_student
+from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
 from transformers import TrainerCallback
 
 from mqg_utils import training
+from mqg_utils.forward import hidden_states, row_inputs
 from mqg_utils.models import Student, add_lora
-from mqg_utils.scoring import Decision, hidden_states, row_inputs
 from mqg_utils.training import (
     Settings,
     chain_rows,
-    choose_decision,
     finetune,
     language_loss,
     last_checkpoint,
     leaf_loss,
+    leaf_targets,
     passage_rows,
     perplexity,
     pretrain,
+    rows_that_fit,
 )
-from mqg_utils.trees import prompt_ids
+from mqg_utils.trees import SPLIT_TOKENS, prompt_ids
 
 CHAINS = random_chains(6, seed=11, questions=3)
 FAST = Settings(epochs=2, learning_rate=1e-3, max_tokens=128)
@@ -56,7 +59,7 @@ def weights_of(student):
 def loss_on(student, chains, weight_true=1.0):
     """Loss of a row of average length, as the held-out loss is reported."""
     rows = chain_rows(chains, student, FAST.max_tokens)
-    total = sum(leaf_loss(student.model, training._leaf_inputs(row, weight_true), 1.0).item() for row in rows)
+    total = sum(leaf_loss(student.model, leaf_targets(row, weight_true), 1.0).item() for row in rows)
     return total / sum(len(row.leaves) for row in rows)
 
 
@@ -78,11 +81,19 @@ def gradients(model):
     return {name: w.grad.clone() for name, w in model.named_parameters() if w.grad is not None}
 
 
-def one_by_one(student, weight_true):
+def assert_equal_gradients(got, wanted):
+    assert got.keys() == wanted.keys()
+    norm = torch.stack([g.norm() for g in wanted.values()]).norm()
+    for name, gradient in wanted.items():
+        # a gradient that is zero but for rounding (a key's bias) is held against the whole
+        assert (got[name] - gradient).norm() <= 1e-4 * max(gradient.norm(), 0.01 * norm), name
+
+
+def one_by_one(student, weight_true, chains=CHAINS):
     """Gradients summed over plain prompts, each forwarded alone with its full logits."""
     student.model.zero_grad()
     losses = []
-    for one in CHAINS:
+    for one in chains:
         words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
         labels = [student.tokenizer(word)["input_ids"][0] for word in words]
         for q, p in places(one):
@@ -109,22 +120,19 @@ def test_gradients_are_the_sum_over_single_propositions(lora, checkpointing):
     block.ln_1.register_forward_hook(lambda *_: runs.update(["block"]))
     student.model.zero_grad()
     rows = chain_rows(CHAINS, student, 256)
-    loss = sum(leaf_loss(student.model, training._leaf_inputs(row, 1.3), 1.0) for row in rows)
+    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0) for row in rows)
     loss.backward()
     assert runs["block"] == len(rows) * (1 + checkpointing)
     assert loss.item() == pytest.approx(wanted_loss, rel=1e-4)
     got = gradients(student.model)
-    assert got.keys() == wanted.keys() and all("lora" in name for name in got if lora)
-    norm = torch.stack([g.norm() for g in wanted.values()]).norm()
-    for name, gradient in wanted.items():
-        # a gradient that is zero but for rounding (a key's bias) is held against the whole
-        assert (got[name] - gradient).norm() <= 1e-4 * max(gradient.norm(), 0.01 * norm), name
+    assert all("lora" in name for name in got if lora)
+    assert_equal_gradients(got, wanted)
 
 
 def test_the_loss_is_over_the_leaves_of_an_average_row():
     student = fresh()
     (row,) = chain_rows(CHAINS[:1], student, 1024)
-    whole, half = (leaf_loss(student.model, training._leaf_inputs(row, 1.0), n).item() for n in (1.0, 2.0))
+    whole, half = (leaf_loss(student.model, leaf_targets(row, 1.0), n).item() for n in (1.0, 2.0))
     assert half == pytest.approx(whole / 2)
 
 
@@ -149,7 +157,7 @@ def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_
 def test_no_passage_of_a_row_sees_another():
     student = fresh()
     passages = paragraphs(3)
-    (row,) = passage_rows(passages, student.tokenizer, 4096)
+    (row,) = passage_rows(passages, student, 4096)
     starts = [i for i, parent in enumerate(row.parents) if parent < 0]
     assert len(starts) == 3
     changed = row._replace(ids=[*row.ids[: starts[2]], *(7 for _ in row.ids[starts[2] :])])
@@ -161,14 +169,14 @@ def test_no_passage_of_a_row_sees_another():
         alone = [
             language_loss(student.model, training._language_inputs(one), 1.0).item()
             for p in passages
-            for one in passage_rows([p], student.tokenizer, 4096)
+            for one in passage_rows([p], student, 4096)
         ]
     assert together == pytest.approx(sum(alone), rel=1e-5)
 
 
 def test_language_loss_is_the_models_own():
     student = fresh()
-    (row,) = passage_rows(paragraphs(1), student.tokenizer, 4096)
+    (row,) = passage_rows(paragraphs(1), student, 4096)
     ids = torch.tensor([row.ids])
     with torch.no_grad():
         wanted = student.model(ids, labels=ids).loss.item() * (len(row.ids) - 1)
@@ -185,7 +193,7 @@ def test_rows_hold_every_token_of_a_passage_and_no_padding():
     for text in texts:
         ids = [end, *tokenizer(f"Book · Part\n{text}")["input_ids"], end]
         wanted += [ids[i : i + 100] for i in range(0, len(ids), 100)]
-    rows = passage_rows(passages, tokenizer, 100)
+    rows = passage_rows(passages, tiny_student(), 100)
     assert len(wanted) > 10
     assert sorted(pieces(rows)) == sorted(wanted)
     assert all(len(row.ids) <= 100 for row in rows)
@@ -218,8 +226,8 @@ def test_pretraining_lowers_the_perplexity_of_what_was_read(tmp_path):
     before = perplexity(student, passages)
     trained = pretrain(student, passages, [], Settings(3, 1e-3, 128), tmp_path)
     assert perplexity(student, passages) < 0.7 * before
-    assert trained.steps == 3 * len(passage_rows(passages, student.tokenizer, 128))
-    assert trained.tokens == 3 * sum(map(len, pieces(passage_rows(passages, student.tokenizer, 128))))
+    assert trained.steps == 3 * len(passage_rows(passages, student, 128))
+    assert trained.tokens == 3 * sum(map(len, pieces(passage_rows(passages, student, 128))))
     assert trained.curve[0]["loss"] > trained.curve[-1]["loss"]
     assert not student.model.training
 
@@ -349,33 +357,138 @@ def test_a_run_begins_afresh_beside_a_torn_checkpoint(tmp_path):
     assert len(runs) == trained.steps > 0
 
 
-# --- the decision ---
+# --- models that no tree mask fits ---
+
+FEW = CHAINS[:3]
 
 
-def test_a_temperature_is_the_one_that_fits():
-    # at log-odds ±2 three of four are right: P = 3/4 where 2 / T = ln 3
-    odds, truth = [2.0] * 4 + [-2.0] * 4, [True, True, True, False, False, False, False, True]
-    decision = choose_decision(odds, truth)
-    assert decision.temperature == pytest.approx(2 / math.log(3), rel=0.03)
-    assert decision.threshold == pytest.approx(0.5)
+def without_trees(name, lora=False):
+    student = causal_student(*WITHOUT_TREES[name])
+    return Student(add_lora(student.model, 4, 8), student.tokenizer) if lora else student
 
 
-def test_a_threshold_parts_the_true_from_the_false():
-    odds, truth = [5.0, 4.0, 3.0, 2.0], [True, True, False, False]
-    decision = choose_decision(odds, truth)
-    p_true = [decision.p_true(x) for x in odds]
-    assert p_true[2] < decision.threshold < p_true[1]
-    assert [p > decision.threshold for p in p_true] == truth
+@pytest.mark.parametrize("name", WITHOUT_TREES)
+def test_without_trees_gradients_are_the_sum_over_single_propositions(name):
+    student = without_trees(name)
+    wanted_loss, wanted = one_by_one(student, 1.3, FEW)
+    student.model.zero_grad()
+    rows = chain_rows(FEW, student, 256)
+    assert len(rows) > 1
+    # a row is as long as its prompts, so that its length says what it costs
+    assert all(len(row.ids) == sum(len(prompt_ids(row, leaf)) for leaf in row.leaves) for row in rows)
+    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0) for row in rows)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted_loss, rel=1e-4)
+    assert_equal_gradients(gradients(student.model), wanted)
 
 
-def test_of_equal_thresholds_the_one_nearest_to_a_half_is_taken():
-    # above 3, between 1 and -1, below -3: the middle one gets all right, and 0.5 is in the middle
-    assert choose_decision([3.0, 1.0, -1.0, -3.0], [True, True, False, False]).threshold == pytest.approx(0.5)
+@pytest.mark.parametrize("name", WITHOUT_TREES)
+def test_without_trees_gradients_are_the_sum_over_single_passages(name):
+    student = without_trees(name)
+    rows = passage_rows([passage("short", "a"), *paragraphs(2)], student, 100)
+    assert [row.parents for row in rows] == [list(range(-1, len(row.ids) - 1)) for row in rows] and len(rows) > 3
+    losses = []
+    for row in rows:
+        ids = torch.tensor([row.ids])
+        losses.append(functional.cross_entropy(student.model(ids).logits[0, :-1], ids[0, 1:], reduction="sum"))
+    sum(losses).backward()
+    wanted = gradients(student.model)
+    student.model.zero_grad()
+    loss = sum(language_loss(student.model, training._language_inputs(row), 1.0) for row in rows)
+    loss.backward()
+    assert loss.item() == pytest.approx(sum(losses).item(), rel=1e-5)
+    assert_equal_gradients(gradients(student.model), wanted)
 
 
-@pytest.mark.parametrize("truth", [[True, True], [False, False], []])
-def test_one_class_only_leaves_the_decision_alone(truth):
-    assert choose_decision([1.0, -1.0][: len(truth)], truth) == Decision()
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_without_trees_fine_tuning_learns_its_chains(lora, tmp_path):
+    student = without_trees("bloom", lora)
+    before, loss = weights_of(student), loss_on(student, FEW)
+    trained = finetune(student, FEW, CHAINS[3:4], Settings(4, 1e-2 if lora else 1e-3, 256), tmp_path)
+    assert loss_on(student, FEW) < 0.8 * loss
+    changed = {name for name, weights in weights_of(student).items() if not torch.equal(weights, before[name])}
+    assert changed and all("lora" in name for name in changed) == lora
+    losses = [entry["eval_loss"] for entry in trained.curve if "eval_loss" in entry]
+    assert len(losses) == 4
+    assert trained.steps == 4 * len(chain_rows(FEW, student, 256))
+
+
+def test_without_trees_pretraining_lowers_the_perplexity(tmp_path):
+    student, passages = without_trees("bloom"), paragraphs(3)
+    before = perplexity(student, passages)
+    pretrain(student, passages, passages[:1], Settings(2, 1e-3, 128), tmp_path)
+    assert perplexity(student, passages) < 0.8 * before
+
+
+def test_a_run_without_trees_ends_with_the_weights_of_one_with_them(tmp_path, monkeypatch):
+    tree, plain = fresh(), fresh()
+    one_row = FAST._replace(max_tokens=10**6)  # so that a step is over the same propositions
+    finetune(tree, FEW, FEW[:1], one_row, tmp_path / "tree")
+    monkeypatch.setattr(training, "supports_trees", lambda model: False)
+    finetune(plain, FEW, FEW[:1], one_row, tmp_path / "plain")
+    a, b, c = (weights_of(student) for student in (tree, plain, fresh()))
+    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+    assert not all(torch.allclose(a[name], c[name], atol=1e-4) for name in a)
+
+
+# --- what does not fit the memory ---
+
+LONG = [chain(*(question(f"What of {i}?", "rest and water", f"more of {i}") for i in range(12)), case="A case. " * 9)]
+
+
+def short_of_memory(monkeypatch, most):
+    """Rows of more than `most` tokens find no memory. The list receives the lengths that were tried."""
+    tried = []
+
+    def forward_if_short(model, inputs, **options):
+        tried.append(inputs["input_ids"].shape[1])
+        if tried[-1] > most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return hidden_states(model, inputs, **options)
+
+    monkeypatch.setattr(training, "hidden_states", forward_if_short)
+    return tried
+
+
+def test_the_longest_row_is_tried_before_a_weight_is_changed(monkeypatch, capsys):
+    student, passages = fresh(), paragraphs(5)
+    before, tried = weights_of(student), short_of_memory(monkeypatch, 300)
+    make = functools.partial(passage_rows, passages, student)
+    rows = rows_that_fit(student, make, language_loss, training._language_inputs, 1024, try_longest=True)
+    assert rows == make(256)
+    assert tried == [max(len(row.ids) for row in make(n)) for n in (1024, 512, 256)]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"memory ran out: going on with rows of {n} tokens" for n in (512, 256)]
+    assert gradients(student.model) == {}
+    assert all(torch.equal(weights, before[name]) for name, weights in weights_of(student).items())
+
+
+def test_a_processor_is_not_tried(monkeypatch):
+    student, tried = fresh(), short_of_memory(monkeypatch, 0)
+    rows = rows_that_fit(student, lambda n: chain_rows(CHAINS, student, n), leaf_loss, leaf_targets, 1024)
+    assert rows == chain_rows(CHAINS, student, 1024) and tried == []
+
+
+@pytest.mark.parametrize("way", ["tried", "reckoned"])
+def test_a_chain_too_long_for_the_memory_is_split_for_training(way, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2]))
+    student = tiny_student() if way == "reckoned" else fresh()
+    finetune(student, LONG, [], FAST._replace(max_tokens=1024), tmp_path)
+    (whole,) = seen["rows"]
+    assert 600 < len(whole.ids) < SPLIT_TOKENS
+    if way == "tried":
+        short_of_memory(monkeypatch, 600)
+        monkeypatch.setattr(training, "rows_that_fit", functools.partial(rows_that_fit, try_longest=True))
+    else:
+        monkeypatch.setattr(training, "fitting", lambda model, max_tokens, training: 512)
+    finetune(student, LONG, [], FAST._replace(max_tokens=1024), tmp_path)
+    assert len(seen["rows"]) > 1 and max(len(row.ids) for row in seen["rows"]) <= 600
+    prompts = [sorted(prompt_ids(row, leaf) for row in rows for leaf in row.leaves) for rows in ([whole], seen["rows"])]
+    assert prompts[0] == prompts[1]
+
+
+# --- what is laid out ---
 
 
 def test_training_and_scoring_lay_out_the_same_prompts():

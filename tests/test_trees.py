@@ -19,6 +19,7 @@ from mqg_utils.trees import (
     depths,
     grow_trees,
     join,
+    own_words,
     pack,
     prompt_ids,
     question_tree,
@@ -118,6 +119,43 @@ def test_text_and_its_ends_are_told_apart():
     path = prompt_ids(tree, leaf)
     assert path[-leaf.n_after - leaf.n_text : -leaf.n_after] == tokens(" aspirin weekly", tokenizer)
     assert path[-leaf.n_after :] == tokens("\nTrue or false:", tokenizer)
+
+
+@pytest.mark.parametrize("history", ["gold", "none", "alone"])
+def test_the_own_words_of_a_proposition_are_those_of_its_text(history):
+    tokenizer = Words()
+    for one in [TWO, *random_chains(6, seed=3)]:
+        trees, _ = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
+        for q, p in places(one):
+            tree, leaf = leaf_of(trees, q, p, history)
+            own, text = own_words(tree, leaf), one.questions[q].propositions[p].text
+            assert [tree.ids[token] for token in own] == tokens(" " + text, tokenizer)
+            assert [tree.parents[token] for token in own[1:]] == own[:-1]
+            before = prompt_ids(tree, leaf._replace(token=tree.parents[own[0]]))
+            assert before[-2:] == tokens(wording_for(one.language).before, tokenizer)[-2:]
+            assert leaf.n_characters == len(text)
+
+
+def test_alone_a_proposition_has_no_case_no_question_and_no_end():
+    tokenizer = Words(bos=1)
+    trees, cuts = grow(TWO, ("none", "alone"), tokenizer=tokenizer)
+    assert cuts == NONE
+    tree, leaf = leaf_of(trees, 1, 2, "alone")
+    assert prompt_ids(tree, leaf) == [1, *tokens("Proposition:", tokenizer), *tokens(" aspirin", tokenizer)]
+    assert (leaf.histories, leaf.n_text, leaf.n_after, leaf.n_characters) == (("alone",), 1, 0, 7)
+    assert len(tree.leaves) == 2 * len(places(TWO)) and tree.ids.count(1) == 1
+
+
+def test_alone_the_propositions_of_all_questions_share_what_they_begin_with():
+    one = chain(question("Q", "rest", "rest well"), question("R", "rest"))
+    (tree,) = grow(one, ("alone",))[0]
+    assert len(tree.ids) == 2 + 2  # Proposition : and then ␣rest ␣well
+    assert [(leaf.question, leaf.proposition, leaf.token) for leaf in tree.leaves] == [(0, 0, 2), (0, 1, 3), (1, 0, 2)]
+
+
+def test_spaces_around_a_text_are_no_characters_of_it():
+    ((tree,), _) = grow(chain(question("Q", "  rest well\n")))
+    assert [leaf.n_characters for leaf in tree.leaves] == [9]
 
 
 def test_the_start_token_comes_once_and_first():
@@ -352,13 +390,16 @@ def test_the_mask_of_any_tree_is_the_transitive_closure(parents):
 @settings(deadline=None)
 def test_any_chain_is_laid_out_whole_and_each_distinct_token_once(one):
     tokenizer = Words()
-    trees, cuts = grow(one, tokenizer=tokenizer)
+    trees, cuts = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
     (tree,) = trees
     assert cuts == NONE
     assert all(parent < i for i, parent in enumerate(tree.parents))
     wanted = {
         h: {(q, p): plain_ids(tokenizer, one, q, p, h, gold(one)) for q, p in places(one)} for h in ("gold", "none")
     }
+    before = tokens(wording_for(one.language).before, tokenizer)
+    texts = {(q, p): one.questions[q].propositions[p].text for q, p in places(one)}
+    wanted["alone"] = {place: before + tokens(" " + text, tokenizer) for place, text in texts.items()}
     for history, prompts in wanted.items():
         assert read(trees, one, tokenizer, history) == prompts
     needed = distinct([ids for prompts in wanted.values() for ids in prompts.values()])
