@@ -100,6 +100,25 @@ class _Shown:
             self.progress.update(self._cells, visible=False)
 
 
+@app.command("release")
+def release_command(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="a complete run in outputs/")],
+    to: Annotated[Path, typer.Option(help="folder to write (default: outputs/RUN/release)")] = Path(),
+    condition: Annotated[str, typer.Option(help="whose model")] = "books+questions",
+    push: Annotated[str, typer.Option(help="hub repository to upload to; nothing is uploaded without it")] = "",
+) -> None:
+    """Write a run's model and generated questions as folders for a model hub, cards included."""
+    from mqg_utils.release import ReleaseError, release
+
+    run_folder = project_root() / "outputs" / run_name
+    try:
+        for written in release(run_folder, run_folder / "release" if to == Path() else to, condition, push):
+            console.print(_plain(_near(written)))
+    except ReleaseError as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(1) from None
+
+
 @app.command("runs")
 def runs_command() -> None:
     """List the runs in outputs/ with their state."""
