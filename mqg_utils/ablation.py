@@ -1,13 +1,15 @@
 """The comparison of conditions: its table, its differences to a baseline, and its answer in words."""
 
-from collections.abc import Sequence
-from math import isnan
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import comb, isnan
 from typing import Any, NamedTuple
 
 from mqg_utils.metrics import (
     GUESSES,
     MEASURES,
     MIN_CHAINS,
+    REPEATS,
     WARN_CHAINS,
     Difference,
     Estimate,
@@ -16,6 +18,7 @@ from mqg_utils.metrics import (
     compare,
     estimate,
     guess,
+    holm,
 )
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
 
@@ -25,14 +28,21 @@ class AblationError(ValueError):
 
 
 def check_complete(
-    predictions: Sequence[Prediction], exam: Sequence[Chain], conditions: Sequence[str], seeds: Sequence[int]
+    predictions: Sequence[Prediction],
+    exam: Sequence[Chain],
+    conditions: Sequence[str],
+    seeds: Sequence[int],
+    histories: Sequence[str] = HISTORIES,
 ) -> None:
     """Raise AblationError unless every condition, seed and history answers every proposition of the exam."""
     asked = {(c.chain_id, q.question_id, i) for c in exam for q in c.questions for i in range(len(q.propositions))}
+    given: dict[tuple[str, int, str], list[Prediction]] = {}
+    for p in predictions:
+        given.setdefault((p.condition, p.seed, p.history), []).append(p)
     for condition in conditions:
         for seed in seeds:
-            for history in HISTORIES:
-                mine = [p for p in predictions if (p.condition, p.seed, p.history) == (condition, seed, history)]
+            for history in histories:
+                mine = given.get((condition, seed, history), [])
                 answered = {(p.chain_id, p.question_id, p.proposition) for p in mine}
                 if answered != asked or len(mine) != len(asked):
                     missing, extra = len(asked - answered), len(answered - asked)
@@ -46,9 +56,9 @@ class Ablation(NamedTuple):
     """Everything the report says about conditions, computed once."""
 
     conditions: tuple[str, ...]
-    baseline: str
+    references: dict[str, str]  # condition -> the one it is compared with
     cells: dict[tuple[str, str], Estimate]  # (condition or guess, measure)
-    against: dict[tuple[str, str], Difference]  # (condition, measure), where there is a baseline
+    against: dict[tuple[str, str], Difference]  # (condition, measure), for conditions with a reference
 
     @classmethod
     def of(
@@ -59,13 +69,17 @@ class Ablation(NamedTuple):
         conditions: Sequence[str],
         baseline: str = "base",
         history: History = "gold",
-        repeats: int = 2000,
+        repeats: int = REPEATS,
         seed: int = 0,
+        references: Mapping[str, str] | None = None,
     ) -> "Ablation":
         """Estimates of MEASURES and AUC, of ECN points on progressive and independent chains apart, and differences.
 
-        Raises ValueError when a condition did not answer the chains that the baseline answered.
+        Each condition is compared with `baseline`, or with what `references` names for it. Raises ValueError when
+        the two did not answer the same chains.
         """
+        pairs = {c: baseline for c in conditions if c != baseline} if references is None else references
+        pairs = {c: other for c, other in pairs.items() if c in conditions and other in conditions}
         progressive = {chain.chain_id for chain in exam if chain.is_progressive}
         cells: dict[tuple[str, str], Estimate] = {}
         against: dict[tuple[str, str], Difference] = {}
@@ -82,10 +96,10 @@ class Ablation(NamedTuple):
         for name, items in rows.items():
             said = [p for p in predictions if p.condition == name and p.history == history]
             cells[name, "auc"] = auc(said, repeats, seed)
-            if baseline in rows and name != baseline:
+            if name in pairs:
                 for measure in MEASURES:
-                    against[name, measure] = compare(items, rows[baseline], measure, repeats, seed)
-        return cls(tuple(conditions), baseline, cells, against)
+                    against[name, measure] = compare(items, rows[pairs[name]], measure, repeats, seed)
+        return cls(tuple(conditions), pairs, cells, against)
 
     def estimates(self, measure: str) -> dict[str, Estimate]:
         return {name: self.cells[name, measure] for name in self.conditions}
@@ -115,16 +129,19 @@ class Ablation(NamedTuple):
         return "—" if isnan(cell.value) else f"{cell.value:.3f}"
 
     def differences(self) -> list[dict[str, str | int]]:
-        """One row a condition and measure: the paired difference to the baseline with its interval, p and n."""
+        """One row a condition and measure: the paired difference, its interval, p as it is and after Holm, n."""
+        adjusted = holm([d.p_value for d in self.against.values()])
         return [
             {
                 "condition": name,
+                "against": self.references[name],
                 "measure": measure,
-                f"difference to {self.baseline}": d.estimate.shown(signed=True),
-                "p": "—" if isnan(d.p_value) else f"{d.p_value:.4f}",
+                "difference": d.estimate.shown(signed=True),
+                "p": _p(d.p_value),
+                "p (Holm)": _p(p),
                 "n": d.estimate.n,
             }
-            for (name, measure), d in self.against.items()
+            for ((name, measure), d), p in zip(self.against.items(), adjusted, strict=True)
         ]
 
     def answer(self) -> str:
@@ -142,7 +159,7 @@ class Ablation(NamedTuple):
             sure = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
             sure = "too few chains for an interval" if isnan(gain.low) else sure
             said.append(
-                f"**{last}** is {100 * gain.value:+.1f} points against {self.baseline}"
+                f"**{last}** is {100 * gain.value:+.1f} points against {self.references[last]}"
                 f"{_within(gain, points=True)}: {sure}."
             )
         if top.chains < MIN_CHAINS:
@@ -160,6 +177,57 @@ class Ablation(NamedTuple):
             flat |= _flat(f"delta_{measure}.{name}", d.estimate, interval=True)
             flat[f"delta_{measure}.{name}.p"] = _number(d.p_value)
         return flat
+
+
+class Changes(NamedTuple):
+    """What one condition gets right that another did not, and the other way round; under one history.
+
+    A chain is fixed when it had an error and has none now, broken the other way; (seed, chain) in common count.
+    """
+
+    condition: str
+    reference: str
+    fixed: tuple[tuple[int, str], ...]
+    broken: tuple[tuple[int, str], ...]
+    mended: tuple[Prediction, ...]  # propositions that became right
+    spoiled: tuple[Prediction, ...]  # propositions that became wrong
+    p_value: float  # sign test over the chains that changed
+
+
+def changes(condition: Sequence[Prediction], reference: Sequence[Prediction]) -> Changes:
+    """Compare the predictions of two conditions under one history, proposition by proposition.
+
+    The p-value is an exact sign test, two-sided: of the chains that were more often fixed than broken, against those
+    more often broken (seeds of a chain are one vote). nan where no chain changed or MIN_CHAINS were not compared.
+    """
+    before = {_place(p): p for p in reference}
+    both = [(p, before[_place(p)]) for p in condition if _place(p) in before]
+    failing = [{(p.seed, p.chain_id) for p in side if p.predicted != p.gold} for side in zip(*both, strict=True)]
+    now, then = failing or (set(), set())
+    fixed, broken = sorted(then - now), sorted(now - then)
+    votes = Counter(chain for _, chain in fixed)
+    votes.subtract(chain for _, chain in broken)
+    up, down = sum(v > 0 for v in votes.values()), sum(v < 0 for v in votes.values())
+    p_value = _sign_test(up, down) if len({p.chain_id for p, _ in both}) >= MIN_CHAINS else float("nan")
+    mended = tuple(p for p, b in both if p.predicted == p.gold and b.predicted != b.gold)
+    spoiled = tuple(p for p, b in both if p.predicted != p.gold and b.predicted == b.gold)
+    names = [next((p.condition for p in side), "") for side in (condition, reference)]
+    return Changes(names[0], names[1], tuple(fixed), tuple(broken), mended, spoiled, p_value)
+
+
+def _place(p: Prediction) -> tuple[int, str, str, str, int]:
+    return p.seed, p.history, p.chain_id, p.question_id, p.proposition
+
+
+def _sign_test(up: int, down: int) -> float:
+    n = up + down
+    if not n:
+        return float("nan")
+    return min(1.0, 2 * sum(comb(n, k) for k in range(min(up, down) + 1)) / 2**n)
+
+
+def _p(value: float) -> str:
+    return "—" if isnan(value) else f"{value:.4f}"
 
 
 def _is_guess(name: str) -> bool:

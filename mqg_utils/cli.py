@@ -132,6 +132,24 @@ def runs_command() -> None:
 
 
 @app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs of outputs/, or their folders")],
+) -> None:
+    """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
+    from mqg_utils.ablation import AblationError
+    from mqg_utils.report import report_runs
+
+    outputs = project_root() / "outputs"
+    folders = [Path(name) if Path(name).is_dir() else outputs / name for name in names]
+    try:
+        page = report_runs([folder.resolve() for folder in folders], outputs)
+    except (ParameterError, AblationError, RecordError, OSError) as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(2) from None
+    console.print(f"[green]✓[/] report: {_plain(_near(page))}")
+
+
+@app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every fault as file:line: field: problem."""
     from mqg_utils.exams import SPLITS, by_split, read_exam

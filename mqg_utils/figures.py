@@ -1,7 +1,6 @@
 """Plotly figures. Every one says in its axes what it shows; colours are told apart without colour vision too."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -9,13 +8,9 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import HTML
 
-from mqg_utils.chains import PositionRow
-from mqg_utils.metrics import ECN_BY_DISCORDANCE, Estimate, QuestionScore
-
 ACCENT, WARM, QUIET = "#1b6ca8", "#c8553d", "#8a94a6"
 SERIES = (ACCENT, WARM, "#5b8c3a", "#8e5ea2", "#b8860b")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
-POINTS = [[0.0, WARM], [0.2, "#f2c28b"], [0.5, "#8fbcd4"], [1.0, ACCENT]]  # of ECN points, bad to good
 
 
 def use_notebook_charts() -> None:
@@ -47,74 +42,6 @@ def _figure(traces: Sequence[Any], x: str, y: str, **layout: Any) -> go.Figure:
         template="plotly_white", margin={"l": 60, "r": 20, "t": 30, "b": 50}, colorway=SERIES, **layout
     )
     return figure.update_xaxes(title=x).update_yaxes(title=y)
-
-
-def _arms(estimates: Sequence[Estimate]) -> dict[str, Any]:
-    up = [e.high - e.value for e in estimates]
-    down = [e.value - e.low for e in estimates]
-    return {"type": "data", "array": up, "arrayminus": down, "thickness": 1.5}
-
-
-def forest(rows: Mapping[str, Estimate], guesses: Mapping[str, float], x: str = "propositions right") -> go.Figure:
-    """One line a condition: value and 95 % interval; dotted lines are what guessing scores."""
-    names = list(rows)[::-1]
-    values = [rows[name] for name in names]
-    points = go.Scatter(
-        x=[e.value for e in values], y=names, mode="markers", marker={"size": 11, "color": ACCENT},
-        error_x=_arms(values), hovertemplate="%{y}: %{x:.3f}<extra></extra>", showlegend=False,
-    )  # fmt: skip
-    figure = _figure([points], x, "", height=140 + 45 * len(names))
-    levels: dict[float, list[str]] = {}
-    for name, value in sorted(guesses.items(), key=lambda item: item[1]):
-        level = next((known for known in levels if abs(known - value) < 0.005), value)  # too close to tell apart
-        levels.setdefault(level, []).append(name.removeprefix("guess: "))
-    for level, strategies in levels.items():
-        which = "guess: " + ", ".join(strategies)
-        figure.add_vline(x=level, line={"dash": "dot", "color": QUIET}, annotation_text=which,
-                         annotation_font={"size": 11, "color": QUIET}, annotation_textangle=-90,
-                         annotation_position="bottom left")  # fmt: skip
-    return figure
-
-
-def positions(rows: Mapping[str, Sequence[PositionRow]], measure: str, y: str) -> go.Figure:
-    """A measure of PositionRow along the chain, a line a condition."""
-    traces = []
-    for i, (name, items) in enumerate(rows.items()):
-        values = [getattr(item, measure) for item in items]
-        traces.append(
-            go.Scatter(
-                x=[item.position for item in items], y=[e.value for e in values], name=name, mode="lines+markers",
-                error_y=_arms(values), marker={"symbol": SYMBOLS[i % 5], "size": 9},
-                line={"color": SERIES[i % 5], "dash": ("solid", "dash", "dot", "dashdot")[i % 4]},
-            )
-        )  # fmt: skip
-    figure = _figure(traces, "position in the chain", y, yaxis_range=[0, 1])
-    return figure.update_xaxes(dtick=1)
-
-
-def chain_map(chains: Mapping[str, Sequence[QuestionScore]]) -> go.Figure:
-    """Chains (rows, worst first) by position, coloured and marked by ECN points."""
-    width = max((s.position for items in chains.values() for s in items), default=0)
-    points: list[list[float | None]] = []
-    for items in chains.values():
-        row: list[float | None] = [None] * width
-        for s in items:
-            row[s.position - 1] = s.ecn
-        points.append(row)
-    names = [escape(name) for name in chains]  # plotly reads its labels as HTML
-    marks = [["" if p is None else _mark(p) for p in row] for row in points]
-    heat = go.Heatmap(
-        z=points, x=list(range(1, width + 1)), y=names, text=marks, texttemplate="%{text}", colorscale=POINTS,
-        zmin=0, zmax=1, xgap=3, ygap=3, colorbar={"title": "ECN points", "tickvals": [0, 0.2, 0.5, 1]},
-        hovertemplate="%{y}, question %{x}: %{z} points<extra></extra>", hoverongaps=False,
-    )  # fmt: skip
-    figure = _figure([heat], "position in the chain", "", height=120 + 24 * max(len(chains), 1))
-    return figure.update_yaxes(autorange="reversed", type="category").update_xaxes(dtick=1, showgrid=False)
-
-
-def _mark(points: float) -> str:
-    best, half, low = ECN_BY_DISCORDANCE
-    return "●" if points >= best else "◐" if points >= half else "◔" if points >= low else "○"
 
 
 def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], y: str = "loss") -> go.Figure:

@@ -108,11 +108,10 @@ def chart_json(figure: Mapping[str, Any]) -> str:
     return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c")
 
 
-def render_notebook(notebook: Path, page: Path, *, title: str = "", code: bool = True) -> None:
+def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
     """Write an executed notebook as one HTML file, whole or not at all.
 
     title: of the page; the first level-1 heading if empty, then the file's name.
-    code: whether the cells' code is in the page, folded; a report goes without.
     Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
     """
     nb = _read(notebook)
@@ -122,7 +121,6 @@ def render_notebook(notebook: Path, page: Path, *, title: str = "", code: bool =
         template_file="cells.html.j2",
         extra_template_paths=[str(TEMPLATES)],
         filters={"chart_json": chart_json},
-        exclude_input=not code,
     )
     try:
         cells, _ = exporter.from_notebook_node(nb, {"metadata": {"path": str(notebook.parent)}})
@@ -154,6 +152,11 @@ def render_index(page: Path, run: Mapping[str, Any]) -> None:
         _write(page, "index.html.j2", run=run)
     except UndefinedError as error:
         raise ValueError(f"index of run {run.get('name', '(no name)')!r}: {error}") from error
+
+
+def render_report(page: Path, **values: Any) -> None:
+    """Write the report (see mqg_utils.report). Raises OSError if it cannot be written."""
+    _write(page, "report.html.j2", report_css=_source("report.css"), report_js=_source("report.js"), **values)
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
@@ -202,6 +205,7 @@ def _settle(soup: BeautifulSoup) -> None:
 def _environment() -> Environment:
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     env.filters.update(duration=_duration, number=_number, href=lambda path: quote(str(path), safe="/"))
+    env.filters["estimate"] = lambda e: e.shown()
     env.globals.update(css=_css(), notebook_js=_source("notebook.js"))
     return env
 

@@ -203,8 +203,6 @@ def _render(step: Step, notebook: Path) -> None:
     from mqg_utils.pages import render_notebook
 
     render_notebook(notebook, step.folder / "notebook.html")
-    if step.key == "report":
-        render_notebook(notebook, step.folder / "report.html", code=False)
 
 
 def _seal(step: Step) -> None:

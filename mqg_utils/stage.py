@@ -47,7 +47,7 @@ PACKAGES = [
     "pydantic",
     "ipywidgets",
 ]
-NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html", "report.html"}
+NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html"}
 
 
 class StageError(RuntimeError):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mqg_utils.ablation import Ablation, AblationError, check_complete
+from mqg_utils.ablation import Ablation, AblationError, changes, check_complete
 from mqg_utils.metrics import GUESSES, MEASURES, score_questions
 from mqg_utils.records import HISTORIES, Chain, Prediction
 
@@ -175,16 +175,18 @@ def test_an_exam_of_one_sort_of_chain_shows_a_dash_for_the_other() -> None:
 
 def test_differences_show_sign_interval_p_and_n() -> None:
     accuracy, *_, ecn = ablation_of(exam_of(8), base=2, books=1).differences()
-    assert 0 < float(str(accuracy.pop("p"))) < 0.05
+    p, adjusted = float(str(accuracy.pop("p"))), float(str(accuracy.pop("p (Holm)")))
+    assert 0 < p < 0.05 and adjusted == pytest.approx(4 * p, abs=4e-4), "the smallest of four p-values"
     assert accuracy == {
         "condition": "books",
+        "against": "base",
         "measure": "accuracy",
-        "difference to base": "+0.250 [0.250, 0.250]",
+        "difference": "+0.250 [0.250, 0.250]",
         "n": 32,
     }
-    assert (ecn["measure"], ecn["difference to base"], ecn["n"]) == ("ecn", "+0.300 [0.300, 0.300]", 8)
+    assert (ecn["measure"], ecn["difference"], ecn["n"]) == ("ecn", "+0.300 [0.300, 0.300]", 8)
     few = ablation_of(exam_of(4), base=2, books=1).differences()[0]
-    assert list(few.values()) == ["books", "accuracy", "+0.250", "—", 16]
+    assert list(few.values()) == ["books", "base", "accuracy", "+0.250", "—", "—", 16]
 
 
 # --- in words ---
@@ -244,3 +246,40 @@ def test_summary_is_json_without_nan() -> None:
     flat = ablation_of(exam_of(3), base=2, books=1).summary()
     assert flat["accuracy.base.low"] == "none" and flat["delta_accuracy.books.p"] == "none"
     assert json.loads(json.dumps(flat, allow_nan=False)) == flat
+
+
+# --- other pairs, and what changed ---
+
+
+def test_each_condition_can_have_a_reference_of_its_own() -> None:
+    exam = exam_of(8)
+    said = [p for name, n in (("a", 2), ("b", 1), ("c", 0)) for p in answers(exam, name, n)]
+    made = Ablation.of(score_questions(said), said, exam, ["a", "b", "c"], repeats=50, references={"c": "b", "x": "a"})
+    assert {name for name, _ in made.against} == {"c"} and made.references == {"c": "b"}
+    assert made.against["c", "accuracy"].estimate.value == 0.25
+
+
+def test_changes_by_hand() -> None:
+    exam = exam_of(6)
+    base = answers(exam[:3], "base", 0, histories=("gold",)) + answers(exam[3:], "base", 1, histories=("gold",))
+    books = answers(exam[:1], "books", 2, histories=("gold",)) + answers(exam[1:], "books", 0, histories=("gold",))
+    c = changes(books, base)
+    assert (c.condition, c.reference) == ("books", "base")
+    assert (c.fixed, c.broken) == (((0, "c03"), (0, "c04"), (0, "c05")), ((0, "c00"),))
+    assert ([p.chain_id for p in c.mended], len(c.spoiled)) == (["c03", "c04", "c05"], 2)
+    # one of four chains the other way: 2 * (1 + 4) / 16
+    assert c.p_value == pytest.approx(2 * (1 + 4) / 16)
+
+
+def test_nothing_changed_and_too_few_chains_have_no_p_value() -> None:
+    exam = exam_of(6)
+    same = changes(answers(exam, "books", 1), answers(exam, "base", 1))
+    assert (same.fixed, same.broken) == ((), ()) and same.p_value != same.p_value
+    few = changes(answers(exam[:4], "books"), answers(exam[:4], "base", 1))
+    assert len(few.fixed) == 4 and few.p_value != few.p_value
+    assert changes([], []).fixed == ()
+
+
+def test_only_the_histories_that_were_asked_need_to_be_complete() -> None:
+    exam = exam_of(2)
+    check_complete(answers(exam, "base", histories=("gold",)), exam, ["base"], [0], ["gold"])

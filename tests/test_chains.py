@@ -1,13 +1,12 @@
-"""Chain error analysis: survival, first errors, carry-over, and a chain shown as inert HTML."""
+"""Along the chain: scores by position, survival, first errors, recovery, points lost."""
 
-from html.parser import HTMLParser
 from math import isnan
 from typing import Any
 
 import pytest
 
-from mqg_utils.chains import by_position, carry_over, chain_html, first_errors, progressive, worst_first
-from mqg_utils.metrics import QuestionScore
+from mqg_utils.chains import by_position, causes, first_errors, losses, progressive, recovery, worst_first
+from mqg_utils.metrics import QuestionScore, score_questions
 from mqg_utils.records import Chain, Prediction
 
 
@@ -31,14 +30,6 @@ def chain(chain_id: str = "c1", vignette: str = "A case.", stem: str = "Which?",
     propositions = [{"text": "alpha", "is_true": True, **proposition}, {"text": "beta", "is_true": False}]
     questions = [{"question_id": "q1", "stem": stem, "propositions": propositions}]
     return Chain.model_validate({"chain_id": chain_id, "vignette": vignette, "questions": questions})
-
-
-def prediction(
-    proposition: int, gold: bool, p_true: float | None, chain_id: str = "c1", status: str = "scored"
-) -> Prediction:
-    ids = {"condition": "base", "seed": 0, "history": "gold", "chain_id": chain_id, "question_id": "q1", "position": 1}
-    said = {"p_true": p_true, "predicted": None if p_true is None else p_true > 0.5, "status": status}
-    return Prediction.model_validate({**ids, **said, "proposition": proposition, "kind": "multiple", "gold": gold})
 
 
 # --- positions ---
@@ -77,21 +68,62 @@ def test_first_errors_by_hand() -> None:
     assert first_errors([*made, *scores(seed=1, a="++-")]) == {0: 2, 1: 2, 2: 1, 3: 1}
 
 
-def test_carry_over_by_hand() -> None:
-    # pairs (before, now): a +- --, b -- -+, c ++ ++ +-
-    said = carry_over(scores(a="+--", b="--+", c="+++-"))
-    assert (said.after_error.value, said.after_error.n) == (pytest.approx(2 / 3), 3)
-    assert (said.after_right.value, said.after_right.n) == (pytest.approx(2 / 4), 4)
+def test_hazard_is_of_the_chains_perfect_so_far() -> None:
+    rows = by_position(scores(a="+++", b="+-+", c="-+", d="++"))
+    # question 1: 1 of 4 fails; question 2: of a, b, d one; question 3: only a is still perfect
+    assert [r.hazard.value for r in rows] == pytest.approx([1 / 4, 1 / 3, 0.0])
+    assert [(r.hazard.n, r.hazard.chains) for r in rows] == [(4, 4), (3, 3), (1, 1)]
 
 
-def test_carry_over_of_single_questions_is_nothing() -> None:
-    said = carry_over(scores(a="-", b="+"))
-    assert isnan(said.after_error.value) and isnan(said.after_right.value) and said.after_error.n == 0
+def test_all_wrong_leaves_no_chain_to_fail() -> None:
+    rows = by_position(scores(a="--", b="--"))
+    assert isnan(rows[1].hazard.value) and rows[1].survival.value == 0
 
 
-def test_carry_over_does_not_cross_chains_or_seeds() -> None:
-    said = carry_over([*scores(a="-"), *scores(seed=1, a="++"), *scores(b="+-")])
-    assert said.after_error.n == 0 and (said.after_right.value, said.after_right.chains) == (0.5, 2)
+def test_recovery_by_hand() -> None:
+    found = recovery(scores(a="-+-", b="+-+", c="+++", d="-"))
+    assert [(r.after, r.right.value, r.right.n) for r in found] == [(1, 1.0, 2), (2, 0.0, 1)]
+
+
+def test_recovery_where_nothing_fails_is_empty() -> None:
+    assert recovery(scores(a="++", b="+")) == []
+
+
+# --- points lost ---
+
+
+def said(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Prediction]:
+    """(gold, predicted) of each proposition."""
+    return [
+        Prediction(
+            condition="base", seed=0, history="gold", chain_id=chain, question_id=f"q{position}", position=position,
+            proposition=i, kind="multiple", gold=gold, p_true=None if tick is None else 0.5, predicted=tick,
+            status="failed" if tick is None else "scored",
+        )
+        for i, (gold, tick) in enumerate(pairs)
+    ]  # fmt: skip
+
+
+MISSED, ACCEPTED, RIGHT, SILENT = (True, False), (False, True), (True, True), (False, None)
+
+
+def test_causes_by_hand() -> None:
+    made = [
+        *said("a", 1, MISSED, RIGHT), *said("a", 2, ACCEPTED, RIGHT), *said("a", 3, MISSED, ACCEPTED),
+        *said("a", 4, RIGHT), *said("a", 5, SILENT, MISSED),
+    ]  # fmt: skip
+    assert list(causes(made).values()) == ["missed truth", "accepted falsehood", "both", "", "no answer"]
+
+
+def test_losses_add_up_to_what_a_place_loses() -> None:
+    made = [*said("a", 1, MISSED, RIGHT), *said("b", 1, MISSED, ACCEPTED), *said("c", 1, RIGHT, RIGHT),
+            *said("a", 2, SILENT, RIGHT)]  # fmt: skip
+    rows = {(r.position, r.cause): r.points.value for r in losses(score_questions(made), made)}
+    # one wrong loses 0.5, two 0.8; three questions at place 1
+    assert rows[1, "missed truth"] == pytest.approx(0.5 / 3) and rows[1, "both"] == pytest.approx(0.8 / 3)
+    assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0
+    assert rows[2, "no answer"] == 0.5
+    assert len(rows) == 8
 
 
 def test_worst_first_orders_by_mean_points_then_name() -> None:
@@ -104,65 +136,3 @@ def test_worst_first_orders_by_mean_points_then_name() -> None:
 def test_progressive_leaves_independent_questions_out() -> None:
     chains = [chain("dp"), chain("qi", vignette="")]
     assert [s.chain_id for s in progressive(scores(dp="+-", qi="+", other="+"), chains)] == ["dp", "dp"]
-
-
-# --- HTML ---
-
-
-class Seen(HTMLParser):
-    """All tags with their attributes, and all text, as a browser would read them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: list[Any] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.add(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "<script>alert(1)</script>",
-        '"><img src=x onerror="alert(1)">',
-        "'><svg onload='alert(1)'>",
-        "</td></table><iframe src=//x.invalid>",
-        "<!-- <b> & &lt;b&gt; \"quoted\" 'too'",
-    ],
-)
-def test_hostile_text_is_shown_and_does_nothing(hostile: str) -> None:
-    hostile_chain = chain(hostile, hostile, hostile, text=hostile, explanation=hostile, quote=hostile)
-    seen = Seen(chain_html(hostile_chain, [prediction(0, True, 0.9, hostile)]))
-    assert seen.tags == {"h3", "p", "b", "table", "thead", "tbody", "tr", "th", "td"}
-    assert seen.attributes == []
-    assert seen.text.count(hostile) == 6
-
-
-def cells(html: str) -> list[list[str]]:
-    rows = html.split("<tbody>")[1].split("</tbody>")[0].split("<tr>")[1:]
-    return [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]] for row in rows]
-
-
-def test_the_answer_stands_beside_the_key() -> None:
-    html = chain_html(
-        chain(explanation="Since.", quote="in the book"), [prediction(0, True, 0.912), prediction(1, False, 0.7)]
-    )
-    assert cells(html) == [
-        ["alpha", "true", "✓ true", "0.91", "Since. “in the book”"],
-        ["beta", "false", "✗ true", "0.70", ""],
-    ]
-    assert html.startswith("<h3>c1</h3><p>A case.</p><p><b>1. Which?</b></p>")
-
-
-def test_missing_and_unparsed_answers_are_errors_that_can_be_seen() -> None:
-    html = chain_html(
-        chain(), [prediction(0, True, None, status="refused"), prediction(1, False, 0.1, chain_id="other")]
-    )
-    assert [row[2:4] for row in cells(html)] == [["✗ refused", "—"], ["✗ missing", "—"]]

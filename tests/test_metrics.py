@@ -19,7 +19,9 @@ from mqg_utils.metrics import (
     estimate,
     guess,
     guess_question,
+    holm,
     jaccard,
+    ratio,
     resampled,
     score_questions,
 )
@@ -427,3 +429,63 @@ def test_the_marks_of_these_tests_are_what_they_say() -> None:
         Proposition(text="p0", is_true=True, weight=VITAL),
         Proposition(text="p1", is_true=False),
     )
+
+
+# --- several seeds, several tests ---
+
+
+def seeded(*by_seed: dict[str, float]) -> list[QuestionScore]:
+    """One question a chain, one dict of EMR a seed."""
+    return [
+        QuestionScore("c", seed, "gold", chain, "q", 1, 1, emr, emr, emr, emr)
+        for seed, chains in enumerate(by_seed)
+        for chain, emr in chains.items()
+    ]
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    names = [f"c{i:02}" for i in range(40)]
+    mixed = {name: float(i % 2) for i, name in enumerate(names)}
+    alike = estimate(seeded(mixed, mixed), "emr")
+    apart = estimate(seeded(dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)), "emr")
+    assert alike.value == apart.value == 0.5
+    assert (apart.low, apart.high) == (0.0, 1.0), "in one draw of four the two seeds drawn are the same"
+    one = estimate(seeded(mixed), "emr")
+    assert alike[1:3] == pytest.approx(one[1:3], abs=0.03), "a copy of a seed tells nothing new"
+
+
+def test_a_difference_between_conditions_draws_the_seeds_of_either_on_their_own() -> None:
+    names = [f"c{i:02}" for i in range(10)]
+    low, high = dict.fromkeys(names, 0.2), dict.fromkeys(names, 0.6)
+    d = compare(seeded(low, high), seeded(low, high), "emr").estimate
+    assert (d.value, d.low, d.high) == (pytest.approx(0), pytest.approx(-0.4), pytest.approx(0.4))
+
+
+def test_a_condition_of_two_seeds_against_one() -> None:
+    names = [f"c{i:02}" for i in range(10)]
+    d = compare(seeded(dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.5)), seeded(dict.fromkeys(names, 0.25)), "emr")
+    assert d.estimate.value == pytest.approx(0.5) and d.estimate.n == 10 and d.p_value < 0.01
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, float("nan"), 0.9]) == [1.0, pytest.approx(float("nan"), nan_ok=True), 1.0]
+    assert holm([]) == []
+
+
+def test_auc_of_two_seeds_is_the_mean_of_theirs() -> None:
+    def said(seed: int, *p_true: float) -> list[Prediction]:
+        return [
+            Prediction(condition="c", seed=seed, history="gold", chain_id=f"c{i}", question_id="q", position=1,
+                       proposition=0, kind="multiple", gold=i % 2 == 1, p_true=p, predicted=p > 0.5)
+            for i, p in enumerate(p_true)
+        ]  # fmt: skip
+
+    first, second = said(0, 0.1, 0.2, 0.1, 0.2), said(1, 0.8, 0.9, 0.8, 0.9)
+    assert auc(first).value == auc(second).value == auc(first + second).value == 1.0
+    assert auc([*first, *said(1, 0.9, 0.8, 0.9, 0.8)]).value == 0.5, "one seed ranks all right, the other all wrong"
+
+
+def test_a_ratio_counts_only_chains_that_have_something_below() -> None:
+    e = ratio(["a", "a", "b", "c", "d", "e"], [0] * 6, [1, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0])
+    assert (e.value, e.n, e.chains) == (pytest.approx(1 / 3), 3, 2) and isnan(e.low)
