@@ -1,28 +1,22 @@
 """Passages -> drafted -> verified questions, with the reason for every rejection."""
 
-import json
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from mqg_utils.consistency import EXAMPLE_AGE, contradicts, leaked
+from mqg_utils.duplicates import MIN_OVERLAP_WORDS, Asked, Exam
+from mqg_utils.prompts import PROPOSITIONS, reading_request, requests_for
+from mqg_utils.quantities import unquoted
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
-from mqg_utils.teacher import Reply, Request
+from mqg_utils.replies import Reply, ReplyCache, read_list
+from mqg_utils.teacher import Teacher, ask
+from mqg_utils.wording import decide, find_quote, normalise
 
-SYSTEM = """\
-You write questions for a medical residency exam from a textbook passage. Every question has exactly five
-propositions, of which one to four are true. Every proposition can be judged from the passage alone, and
-carries a one-sentence explanation and a quote: the words of the passage, copied exactly, that settle it.
-Either write independent questions (empty vignette, one question each) or one progressive case: a vignette and
-three to six questions in order, where later stems bring new findings.
-Answer with JSON only: {"chains": [{"vignette": "", "questions": [{"stem": "", "propositions":
-[{"text": "", "is_true": true, "explanation": "", "quote": ""}]}]}]}"""
-
-MIN_TEXT_WORDS = 4  # shorter texts, such as the name of a drug, are nobody's
-MIN_OVERLAP_WORDS = 10  # so many words in a row in common with the exam count as a copy of it
+__all__ = ["MIN_OVERLAP_WORDS", "Rejected", "Verified", "normalise", "requests_for", "round_trip", "verify"]
 
 
 class Rejected(Record):
@@ -51,43 +45,30 @@ class Verified(NamedTuple):
         }
 
 
-def requests_for(passages: Iterable[Passage], examples: Sequence[Chain] = (), language: str = "en") -> list[Request]:
-    """One request a passage; `examples` (from the exam's train split only) show the style wanted."""
-    shown = "\n".join(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)
-    style = f"\nExamples of the exam's style, on other matters:\n{shown}" if shown else ""
-    system = f"{SYSTEM}\nWrite in this language: {language}.{style}"
-    return [
-        Request(
-            passage=passage,
-            messages=(
-                {"role": "system", "content": system},
-                {"role": "user", "content": f"{' > '.join(passage.section)}\n\n{passage.text}"},
-            ),
-        )
-        for passage in passages
-    ]
+class _Fault(NamedTuple):
+    reason: str
+    detail: str
 
 
-def _as_example(chain: Chain) -> dict[str, Any]:
-    questions = [
-        {"stem": q.stem, "propositions": [{"text": p.text, "is_true": p.is_true} for p in q.propositions]}
-        for q in chain.questions
-    ]
-    return {"vignette": chain.vignette, "questions": questions}
+CHAIN_FAULT = _Fault("chain", "an earlier question of its chain was rejected")
 
 
-def verify(replies: Sequence[Reply], passages: Sequence[Passage], exam: Sequence[Chain]) -> Verified:
-    """Check every drafted question in turn: schema, balance, quotes, repetition, copies of the exam.
+# --- checks that need nobody's opinion ---
 
-    A chain keeps its good questions up to the first bad one, since later stems build on earlier ones.
+
+def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Sequence[Chain] | Exam) -> Verified:
+    """Check every drafted question in turn; the first fault found is its reason.
+
+    schema (five different propositions), balance, quote, number, key, leak, contradiction, duplicate, exam copy. A
+    chain keeps its good questions up to the first bad one, since later stems build on earlier ones.
     """
-    texts = {passage.passage_id: passage for passage in passages}
-    copied = {gram for chain in exam for text in _texts(chain) for gram in _grams(text)}
-    copied |= {whole for chain in exam for question in chain.questions for whole in _wholes(question)}
+    checks = _Checks(
+        {passage.passage_id: passage for passage in passages}, exam if isinstance(exam, Exam) else Exam(exam)
+    )
     kept: list[Chain] = []
     rejected: list[Rejected] = []
-    seen: set[frozenset[str]] = set()
     drafted = 0
+    times: Counter[str] = Counter()
     for reply in replies:
         try:
             drafts = _drafts(reply)
@@ -95,26 +76,25 @@ def verify(replies: Sequence[Reply], passages: Sequence[Passage], exam: Sequence
             drafted += 1
             rejected.append(Rejected(passage_id=reply.passage_id, reason="unreadable", detail=str(error)))
             continue
+        times[reply.passage_id] += 1
+        base = reply.passage_id if times[reply.passage_id] == 1 else f"{reply.passage_id}~{times[reply.passage_id]}"
         for number, draft in enumerate(drafts, 1):
             good: list[Question] = []
             for position, raw in enumerate(draft["questions"], 1):
                 drafted += 1
-                question_id = f"{reply.passage_id}|{number}-{position}"
-                fault: _Fault | None = _Fault("chain", "an earlier question of its chain was rejected")
+                fault: _Fault | None = CHAIN_FAULT
                 if len(good) == position - 1:
-                    fault = _check(raw, question_id, texts[reply.passage_id], draft["vignette"], copied, seen, good)
+                    question = f"{base}|{number}-{position}"
+                    fault = checks.check(raw, question, reply.passage_id, draft["vignette"], good)
                 if fault:
                     shown = raw if isinstance(raw, dict) else None
-                    item = Rejected(
-                        passage_id=reply.passage_id, reason=fault.reason, detail=fault.detail, question=shown
-                    )
-                    rejected.append(item)
+                    rejected.append(Rejected(passage_id=reply.passage_id, **fault._asdict(), question=shown))
             if good:
                 kept.append(
                     Chain(
-                        chain_id=f"{reply.passage_id}|{number}",
+                        chain_id=f"{base}|{number}",
                         vignette=draft["vignette"],
-                        language=texts[reply.passage_id].language,
+                        language=checks.passages[reply.passage_id].language,
                         split="train",
                         source=f"teacher {reply.model}",
                         questions=tuple(good),
@@ -123,23 +103,9 @@ def verify(replies: Sequence[Reply], passages: Sequence[Passage], exam: Sequence
     return Verified(kept, rejected, drafted)
 
 
-class _Fault(NamedTuple):
-    reason: str
-    detail: str
-
-
 def _drafts(reply: Reply) -> list[dict[str, Any]]:
-    """The chains of a reply's JSON, which may stand between other words or in a code fence."""
-    found = re.search(r"\{.*\}", reply.content, re.S)
-    if not found:
-        raise ValueError(f"no JSON object in a reply of {len(reply.content)} characters ({reply.finish_reason})")
-    try:
-        chains = json.loads(found[0]).get("chains")
-    except RecursionError as error:
-        raise ValueError("the reply's JSON is nested too deeply") from error
-    json.dumps(chains, ensure_ascii=False).encode()  # half of a surrogate pair is a ValueError here
-    if not isinstance(chains, list) or not chains:
-        raise ValueError("no list `chains` in the reply")
+    """The chains of a reply's JSON."""
+    chains = read_list(reply.content, "chains")
     for chain in chains:
         if not isinstance(chain, dict) or not isinstance(chain.get("questions"), list):
             raise ValueError("a chain without a list of `questions`")
@@ -149,68 +115,169 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
     return chains
 
 
-def _check(
-    raw: Any,
-    question_id: str,
-    passage: Passage,
-    vignette: str,
-    copied: set[str],
-    seen: set[frozenset[str]],
-    good: list[Question],
-) -> _Fault | None:
-    """Add the question to `good`, or say what is wrong with it."""
-    try:
-        marked = [{**p, "passage_id": passage.passage_id} for p in raw["propositions"]]
-        question = Question.model_validate({**raw, "question_id": question_id, "propositions": marked})
-    except ValidationError as error:
-        return _Fault("schema", problems_of(error)[0])
-    except (KeyError, TypeError) as error:
-        return _Fault("schema", f"not a question: {error}")
-    if not 1 <= question.n_true < len(question.propositions):
-        return _Fault("balance", f"{question.n_true} of {len(question.propositions)} propositions are true")
-    for proposition in question.propositions:
-        if not _quotes(passage.text, proposition.quote):
-            return _Fault("quote", f"not in the passage: {proposition.quote[:120]!r}")
-    words = frozenset(normalise(p.text) for p in question.propositions)
-    if any(len(words & other) > len(words) / 2 for other in seen):
-        return _Fault("duplicate", "more than half of its propositions were asked before")
-    grams = {gram for text in [vignette, *_question_texts(question)] for gram in _grams(text)}
-    if grams := copied & {*grams, *_wholes(question)}:
-        return _Fault("exam copy", f"shares with the exam: {min(grams)!r}")
-    seen.add(words)
-    good.append(question)
+class _Checks:
+    def __init__(self, passages: Mapping[str, Passage], exam: Exam) -> None:
+        self.passages, self._exam, self._asked = passages, exam, Asked()
+
+    def check(self, raw: Any, question_id: str, passage_id: str, case: str, good: list[Question]) -> _Fault | None:
+        """Add the question to `good`, or say what is wrong with it."""
+        try:
+            marked = [{**p, "passage_id": passage_id} for p in raw["propositions"]]
+            question = Question.model_validate({**raw, "question_id": question_id, "propositions": marked})
+        except ValidationError as error:
+            return _Fault("schema", problems_of(error)[0])
+        except (KeyError, TypeError) as error:
+            return _Fault("schema", f"not a question: {error}")
+        before = [case, *(q.stem for q in good)]
+        fault = _shape(question) or _support(question, self.passages[passage_id].text, "\n".join(before))
+        if fault:
+            return fault
+        if answer := leaked(question, [*before, question.stem]):
+            return _Fault("leak", f"stated before it is asked: {answer[:120]!r}")
+        if said := contradicts(question, case, good):
+            return _Fault("contradiction", said)
+        if earlier := self._asked.repeated(question):
+            return _Fault("duplicate", f"more than half of its propositions were asked before, in {earlier}")
+        if copy := self._exam.copied(question, case):
+            return _Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
+        self._asked.add(question)
+        good.append(question)
+        return None
+
+
+def _shape(question: Question) -> _Fault | None:
+    texts = {normalise(p.text).rstrip(".。 ") for p in question.propositions}
+    if len(texts) != PROPOSITIONS or len(question.propositions) != PROPOSITIONS:
+        found = f"{len(texts)} different propositions of {len(question.propositions)}"
+        return _Fault("schema", f"{found}; {PROPOSITIONS} are wanted")
+    if not 1 <= question.n_true < PROPOSITIONS:
+        return _Fault("balance", f"{question.n_true} of {PROPOSITIONS} propositions are true")
     return None
 
 
-def _quotes(text: str, quote: str) -> bool:
-    """Whether the quote stands in the text, a number at either end of it whole: "5 mg" is not in "25 mg"."""
-    words = normalise(quote)
-    before = r"(?<!\d)(?<!\d[.,])" if words[:1].isdigit() else ""
-    after = r"(?!\d|[.,]\d)" if words[-1:].isdigit() else ""
-    return bool(words) and re.search(before + re.escape(words) + after, normalise(text)) is not None
+def _support(question: Question, passage: str, before: str) -> _Fault | None:
+    """Quotes in the passage, numbers of what is called true, and keys that the quote itself contradicts."""
+    stated = f"{before}\n{question.stem}"
+    for proposition in question.propositions:
+        found = find_quote(passage, proposition.quote)
+        if found.problem:
+            return _Fault(found.problem, found.detail)
+    for p in question.propositions:
+        claimed = re.sub(EXAMPLE_AGE, " ", p.text, flags=re.I)
+        if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
+            number = f"{missing[0].value:g} {missing[0].unit}".strip()
+            return _Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
+        if decide(p.text, p.quote, stated) == (not p.is_true):
+            return _Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
+    return None
 
 
-def normalise(text: str) -> str:
-    """NFKC, one kind of quote and dash, single spaces, no case. Digits and units stay."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"[‘’ʼ]", "'", re.sub(r"[“”«»]", '"', re.sub(r"[‐‑‒–—−]", "-", text)))
-    return re.sub(r"\s+", " ", text).strip()
+# --- what another reading says ---
 
 
-def _question_texts(question: Question) -> list[str]:
-    return [question.stem, *(p.text for p in question.propositions)]
+def read(
+    reader: Teacher,
+    kept: Sequence[Chain],
+    passages: Sequence[Passage],
+    cache: ReplyCache,
+    progress: Callable[[int, int], None] | None = None,
+    with_passage: bool = True,
+) -> dict[str, list[bool] | None]:
+    """question_id -> what the reader calls true, by the passage or closed book; its replies go to the cache too.
+
+    With the passage, a proposition on which the reader disagrees with the key is read a second time, and the second
+    answer counts: one slip of the reader does not cost a sound question.
+    """
+    texts = {passage.passage_id: passage for passage in passages}
+    asked = {
+        question.question_id: (texts[question.propositions[0].passage_id], chain, position)
+        for chain in kept
+        for position, question in enumerate(chain.questions)
+    }
+
+    def once(ids: Iterable[str], vote: int) -> dict[str, list[bool] | None]:
+        requests = {i: reading_request(*asked[i], with_passage, vote) for i in ids}
+        ask(reader, list(requests.values()), cache, progress)
+        return {i: _answers(cache.get(reader.key(r)), asked[i][1].questions[asked[i][2]]) for i, r in requests.items()}
+
+    first = once(asked, 1)
+    if not with_passage:
+        return first
+    keys = {i: [p.is_true for p in chain.questions[position].propositions] for i, (_, chain, position) in asked.items()}
+    second = once([i for i, answers in first.items() if answers != keys[i]], 2)
+    return first | {i: settled(keys[i], first[i], answers) for i, answers in second.items()}
 
 
-def _texts(chain: Chain) -> list[str]:
-    return [chain.vignette, *(text for q in chain.questions for text in _question_texts(q))]
+def settled(key: Sequence[bool], first: list[bool] | None, second: list[bool] | None) -> list[bool] | None:
+    """Two readings as one: the reader disagrees with the key where it did both times."""
+    if first is None or second is None:
+        return first or second
+    return [truth if truth in both else not truth for truth, *both in zip(key, first, second, strict=True)]
 
 
-def _wholes(question: Question) -> list[str]:
-    """Propositions too short for a run of MIN_OVERLAP_WORDS: copies when all of their words are the same."""
-    texts = [normalise(p.text).rstrip(".") for p in question.propositions]
-    return [text for text in texts if len(text.split()) >= MIN_TEXT_WORDS]
+def _answers(reply: Reply | None, question: Question) -> list[bool] | None:
+    """The answer to every proposition, or None where one is missing or is neither true nor false."""
+    try:
+        answers = read_list(reply.content, "answers") if reply else []
+    except ValueError:
+        answers = []
+    whole = len(answers) == len(question.propositions) and all(isinstance(a, bool) for a in answers)
+    return answers if whole else None
 
 
-def _grams(text: str) -> list[str]:
-    words = re.findall(r"\w+(?:[.,]\d+)*", normalise(text))
-    return [" ".join(words[i : i + MIN_OVERLAP_WORDS]) for i in range(len(words) - MIN_OVERLAP_WORDS + 1)]
+def asked_before(replies: Iterable[Reply]) -> dict[str, list[str]]:
+    """passage_id -> the stems that replies asked about it, to be told to the teacher."""
+    found: dict[str, list[str]] = {}
+    for reply in replies:
+        for chain in read_list(reply.content, "chains"):
+            for question in (chain.get("questions") if isinstance(chain, dict) else None) or []:
+                if isinstance(question, dict) and question.get("stem"):
+                    found.setdefault(reply.passage_id, []).append(str(question["stem"]))
+    return found
+
+
+def round_trip(verified: Verified, read: Mapping[str, list[bool] | None]) -> Verified:
+    """Reject questions whose key the reader, with the passage in view, did not find again; and those after them."""
+    kept, rejected = [], list(verified.rejected)
+    for chain in verified.kept:
+        good: list[Question] = []
+        for position, question in enumerate(chain.questions):
+            fault: _Fault | None = CHAIN_FAULT
+            if len(good) == position:
+                fault = _disagreement(question, read.get(question.question_id))
+            if fault:
+                shown = question.model_dump(mode="json")
+                passage_id = question.propositions[0].passage_id
+                rejected.append(Rejected(passage_id=passage_id, **fault._asdict(), question=shown))
+            else:
+                good.append(question)
+        if good:
+            kept.append(chain.model_copy(update={"questions": tuple(good)}))
+    return Verified(kept, rejected, verified.drafted)
+
+
+def _disagreement(question: Question, answers: list[bool] | None) -> _Fault | None:
+    if answers is None:
+        return _Fault("round trip", "the reader gave no answer to every proposition")
+    for proposition, answer in zip(question.propositions, answers, strict=True):
+        if answer != proposition.is_true:
+            said = f"called {proposition.is_true}, and read as {answer}"
+            return _Fault("round trip", f"{said}: {proposition.text[:120]!r}")
+    return None
+
+
+class Difficulty(Record):
+    """How much of a question a reader gets right without the passage: 1 is known to it already."""
+
+    question_id: Id
+    share_right: float
+
+
+def closed_book(kept: Iterable[Chain], read: Mapping[str, list[bool] | None]) -> list[Difficulty]:
+    """The mark of every question that was answered."""
+    found = []
+    for question in (q for chain in kept for q in chain.questions):
+        if answers := read.get(question.question_id):
+            right = [a == p.is_true for a, p in zip(answers, question.propositions, strict=True)]
+            found.append(Difficulty(question_id=question.question_id, share_right=sum(right) / len(right)))
+    return found

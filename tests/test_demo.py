@@ -167,7 +167,14 @@ def test_every_reply_is_readable_and_nearly_all_questions_are_kept() -> None:
 
 def test_exactly_the_planted_faults_are_rejected() -> None:
     reasons = Counter(item.reason for item in verified().rejected)
-    assert reasons == {"quote": 3, "balance": 3, "duplicate": 2}
+    assert reasons == {"quote": 3, "balance": 3, "duplicate": 3}
+
+
+def close(one: str, other: str) -> bool:
+    """Whether two propositions differ in a word or two and in no number."""
+    mine, theirs = one.split(), other.split()
+    numbers = re.findall(r"\d+", one) == re.findall(r"\d+", other)
+    return numbers and 2 * len({*mine} & {*theirs}) >= 0.75 * (len({*mine}) + len({*theirs}))
 
 
 def test_every_rejection_is_right() -> None:
@@ -180,7 +187,7 @@ def test_every_rejection_is_right() -> None:
         assert {
             "quote": any(normalise(p["quote"]) not in text for p in mine),
             "balance": sum(p["is_true"] for p in mine) in (0, len(mine)),
-            "duplicate": any(len(words & other) > len(words) / 2 for other in kept),
+            "duplicate": any(sum(any(close(w, o) for o in other) for w in words) > len(words) / 2 for other in kept),
         }[item.reason]
 
 

@@ -1,0 +1,61 @@
+"""Prices, the estimate, and the ledger."""
+
+from pathlib import Path
+
+import pytest
+
+from mqg_utils.prices import PRICES, Budget, BudgetError, Price, estimate, most_tokens, price_of
+from mqg_utils.records import Passage
+from mqg_utils.replies import Request
+
+
+def request(user: str = "y" * 40, system: str = "x" * 80) -> Request:
+    place = Passage(passage_id="p", book="B", section=("S",), text="words")
+    return Request(passage=place, messages=({"role": "system", "content": system}, {"role": "user", "content": user}))
+
+
+def test_a_price_is_the_tables_or_the_users() -> None:
+    assert price_of("gpt-4o") == price_of("gpt-4o-2024-08-06") == Price(*PRICES["gpt-4o"])
+    assert price_of("gpt-4o", share=0.5) == Price(1.25, 5.0)
+    assert price_of("my-model") is None and price_of("my-model", 0, 0) == Price(0, 0)
+    assert price_of("gpt-4o", 1.0, 2.0) == Price(1.0, 2.0)
+    assert Price(2.0, 8.0).of(1_000_000, 500_000) == 6.0
+    with pytest.raises(BudgetError, match="give both"):
+        price_of("my-model", 1.0)
+
+
+def test_an_estimate_by_hand() -> None:
+    found = estimate([request(), request()], Price(10.0, 100.0), max_tokens=50, concurrency=4, reply_tokens=30)
+    # 80 characters are 21 tokens and 40 are 11: 4 characters a token, rounded up
+    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (2, 2 * (21 + 11), 60)
+    assert found.usd == pytest.approx((64 * 10 + 60 * 100) / 1e6)
+    assert found.most_usd == pytest.approx((2 * (80 + 40 + 32) * 10 + 100 * 100) / 1e6)
+    assert found.seconds == pytest.approx(60 / 50 / 2)  # two streams are enough for two requests
+    assert estimate([request()], Price(1, 1), 50, 1, count_tokens=lambda text: 7).prompt_tokens == 14
+    assert "not known" in str(estimate([request()], None, 50, 1).rows()["USD"])
+
+
+def test_the_most_counts_a_token_a_byte() -> None:
+    assert most_tokens(request("é骨", "x")) == 2 + 3 + 1 + 2 * 16
+
+
+def test_the_ledger_reserves_settles_and_survives(tmp_path: Path) -> None:
+    path = tmp_path / "s" / "spending.jsonl"
+    money = Budget(path, 1.0, Price(0.0, 100_000.0))  # 0.1 USD a completion token
+    assert money.reserve("a", 50, 6) == pytest.approx(0.6)
+    assert money.reserve("b", 50, 5) is None  # 1.1 would pass the cap
+    money.settle("a", 0.6, 50, 2)
+    assert money.spent_usd == pytest.approx(0.2)
+    assert money.reserve("b", 50, 8) == pytest.approx(0.8)  # exactly the cap
+    # killed here: the promise stays, and a torn line is as if it had not been
+    path.write_bytes(path.read_bytes() + b'{"key": "c", "us')
+    again = Budget(path, 1.0, Price(0.0, 100_000.0))
+    assert again.spent_usd == pytest.approx(1.0) and again.reserve("c", 1, 1) is None
+    assert Budget(tmp_path / "new", 1.0, Price(0, 1), [path]).spent_usd == pytest.approx(1.0)
+
+
+def test_a_budget_needs_a_price(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="budget_usd needs the model's price"):
+        Budget(tmp_path / "s", 1.0, None)
+    free = Budget(tmp_path / "s", 0.0, None)
+    assert free.reserve("a", 10**9, 10**9) == 0.0 and not (tmp_path / "s").exists()
