@@ -176,6 +176,83 @@ def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.json
     )
 
 
+convert_app = typer.Typer(no_args_is_help=True, help="Make this project's files from other formats.")
+app.add_typer(convert_app, name="convert")
+
+
+@convert_app.command("exam")
+def convert_exam(
+    source: Annotated[Path, typer.Argument(help="JSON, JSONL, CSV or Excel")],
+    target: Annotated[Path, typer.Argument(help="the chains.jsonl to write")],
+    format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
+    map: Annotated[list[str] | None, typer.Option(help="role=field; may be repeated")] = None,
+    without_images: Annotated[bool, typer.Option(help="leave out what cannot be answered without an image")] = False,
+) -> None:
+    """Convert an exam to chains.jsonl; an unknown structure is told with what is needed."""
+    from mqg_utils.exams import convert
+    from mqg_utils.records import write_jsonl
+
+    try:
+        fields = dict(_role(word) for word in map or [])
+        found = convert(source, format, fields, images=not without_images)
+        write_jsonl(target, found.chains)
+    except (RecordError, OSError) as error:
+        errors.print(_plain(error))
+        raise typer.Exit(1) from None
+    questions = [question for chain in found.chains for question in chain.questions]
+    several = sum(question.n_true > 1 for question in questions)
+    console.print(
+        f"[green]✓[/] {_plain(target)}: {len(found.chains)} chains, {len(questions)} questions, "
+        f"{several} with several true propositions (format {found.format})"
+    )
+    console.print(_plain("  fields: " + ", ".join(f"{role}={name}" for role, name in found.fields.items())))
+    kept = "left out" if without_images else "kept; --without-images leaves them out"
+    told = {
+        f"cannot be answered without an image ({kept})": found.with_image,
+        "have no key and are left out": found.without_key,
+        "have lost their stem in the source": found.without_stem,
+    }
+    for what, which in told.items():
+        if which:
+            console.print(_plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
+
+
+def _role(word: str) -> tuple[str, str]:
+    role, equals, field = word.partition("=")
+    if not equals or not field:
+        raise RecordError(f"--map {word}: write role=field")
+    return role.strip(), field.strip()
+
+
+@app.command()
+def overlap(
+    a: Annotated[Path, typer.Argument(help="an exam, or passages.jsonl, or a textbook")],
+    b: Annotated[Path, typer.Argument(help="what it is compared with: the same kinds of file")],
+    words: Annotated[int, typer.Option(help="shortest shared run, in words")] = 8,
+    out: Annotated[Path | None, typer.Option(help="write all pairs to this file, as JSON lines")] = None,
+) -> None:
+    """Find what two files share: long runs of words, and sentences that say nearly the same."""
+    from mqg_utils.documents import CorpusError
+    from mqg_utils.overlap import find_overlap, questions_touched, texts_of, to_jsonl
+    from mqg_utils.records import write_text
+
+    try:
+        texts = list(texts_of(a))
+        found = find_overlap(texts, texts_of(b), words)
+        if out:
+            write_text(out, to_jsonl(found))
+    except (RecordError, CorpusError, OSError, ValueError) as error:
+        errors.print(_plain(error))
+        raise typer.Exit(1) from None
+    for pair in found[:20]:
+        like = f", {pair.similarity:.0%} alike" if pair.kind == "sentence" else ""
+        console.print(_plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
+    if len(found) > 20:
+        console.print(_plain(f"… and {len(found) - 20} more pairs; --out FILE writes them all"))
+    touched, n = len(questions_touched(found)), len({text.id for text in texts})
+    console.print(_plain(f"{touched} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs"))
+
+
 @app.command()
 def bench() -> None:
     """Execute the benchmark notebooks, each into outputs/ under its own name."""

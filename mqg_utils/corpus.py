@@ -1,304 +1,230 @@
-"""Textbooks -> sections -> passages.
+"""Textbooks -> sections -> passages: finds the files of a library and reads them one by one."""
 
-Reads Markdown and plain text (one file, or a folder whose files are the chapters of one book) and OpenStax
-CNXML collections. Exercises never reach a section: the book's own review questions would leak the exam.
-"""
-
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lxml import etree
+from mqg_utils.cnxml import Module, read_cnxml, read_collection, read_jats, read_module
+from mqg_utils.documents import CorpusError, Section
+from mqg_utils.markup import read_docx, read_epub, read_html, read_markdown
+from mqg_utils.parameters import matches
+from mqg_utils.passages import Merged, Twins, iter_passages, slug, split_passages, split_sentences
+from mqg_utils.pdf import read_pdf
+from mqg_utils.texts import read_text
 
-from mqg_utils.records import Passage
+__all__ = [
+    "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",
+    "read_textbook", "select_chapter", "slug", "split_passages", "split_sentences",
+]  # fmt: skip
 
-TEXT_SUFFIXES = (".md", ".markdown", ".txt")
+Reader = Callable[[Path, str, str], Iterable[Section]]
+READERS: dict[str, Reader] = {
+    ".md": read_markdown, ".markdown": read_markdown, ".txt": read_text, ".html": read_html, ".htm": read_html,
+    ".xhtml": read_html, ".epub": read_epub, ".pdf": read_pdf, ".docx": read_docx, ".xml": read_jats,
+    ".nxml": read_jats, ".jats": read_jats, ".cnxml": read_cnxml,
+}  # fmt: skip
+CHAPTERS = (".md", ".markdown", ".txt", ".html", ".htm", ".xhtml", ".cnxml")  # of one book: their folder is its name
+ABOUT = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "PROVENANCE")  # of the folder, not of the book
+WAYS_OUT = {
+    ".doc": "save it as .docx", ".rtf": "save it as .docx", ".odt": "save it as .docx", ".djvu": "convert it to PDF",
+    ".mobi": "convert it to EPUB", ".azw": "convert it to EPUB", ".azw3": "convert it to EPUB", ".tex": "make a PDF",
+}  # fmt: skip
 
-# CNXML: what is not the book's running text (class of a section or note, or the element itself)
-SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}
-SKIPPED_CLASSES |= {"interactive", "chapter-objectives"}
-SKIPPED_TAGS = {"exercise", "metadata", "media", "label"}
-BLOCK_TAGS = {"para", "list", "table", "figure", "note", "section", "equation", "glossary", "definition"}
+
+class Fault(NamedTuple):
+    """A file that was not read, and why."""
+
+    file: Path
+    problem: str  # names the file and the way out
 
 
-class CorpusError(ValueError):
-    """A textbook that cannot be read as one. The message names the file and what to do."""
+class Unit(NamedTuple):
+    """What is read at once: a file, or a module of a collection."""
 
-
-class Section(NamedTuple):
-    """One headed piece of a book: `path` is its headings from the chapter down, `blocks` its paragraphs."""
-
+    file: Path
     book: str
-    path: tuple[str, ...]
-    blocks: tuple[str, ...]  # a table or list is one block, a row or item a line
-    language: str
-    place: str
+    read: Callable[[], Iterable[Section]]
 
 
-def read_textbook(source: Path, language: str = "") -> list[Section]:
-    """The sections of a book in reading order.
+class Library:
+    """Books as a stream of sections: iterating reads the files anew, one at a time, in an order of their own.
 
-    `source` is a Markdown or text file, a folder of them, or a folder with a CNXML collection
-    (`collections/*.collection.xml` and `modules/*/index.cnxml`). Raises CorpusError.
+    `sources` are files, folders, globs or a mixture. A file that cannot be read is listed in `faults` and the rest is
+    read; with `strict` it raises CorpusError. `progress` is told (files done, files in all, the one being read).
     """
+
+    def __init__(
+        self,
+        sources: Path | str | Sequence[Path | str],
+        language: str = "",
+        strict: bool = False,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        self.language, self.strict, self.progress = language, strict, progress
+        self.given = [sources] if isinstance(sources, Path | str) else list(sources)
+        self._found: list[Fault] = []  # while looking for files
+        self.units = _units(self.given, language, self._found)
+        self.faults: list[Fault] = list(self._found)
+        if strict and self._found:
+            raise CorpusError(self._found[0].problem)
+
+    def __iter__(self) -> Iterator[Section]:
+        self.faults = list(self._found)
+        any_text = False
+        for done, unit in enumerate(self.units):
+            if self.progress:
+                self.progress(done, len(self.units), f"{unit.book}: {unit.file.name}")
+            try:
+                # whole before the first is given away: a file is read or it is not
+                sections = [section for section in unit.read() if section.blocks]
+            except (CorpusError, OSError, RecursionError, MemoryError) as error:
+                problem = (
+                    str(error) if isinstance(error, CorpusError) else f"{unit.file}: {error or type(error).__name__}"
+                )
+                if self.strict:
+                    raise CorpusError(problem) from error
+                self.faults.append(Fault(unit.file, problem))
+                continue
+            any_text = any_text or bool(sections)
+            if not sections and len(self.units) > 1:
+                self.faults.append(Fault(unit.file, f"{unit.file}: no text found in it; is this the right file?"))
+            yield from sections
+        if self.progress:
+            self.progress(len(self.units), len(self.units), "")
+        if not any_text:
+            said = [fault.problem for fault in self.faults]
+            where = ", ".join(str(source) for source in self.given)
+            raise CorpusError("\n".join(said) or f"{where}: no text found in it; is this the right file?")
+
+
+def read_textbook(
+    source: Path | str | Sequence[Path | str],
+    language: str = "",
+    strict: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[Section]:
+    """The sections of one or more books in reading order.
+
+    `source` is a file (PDF, EPUB, HTML, Markdown, text, DOCX, JATS, CNXML), a folder of them, a folder with a CNXML
+    collection (`collections/*.xml` and `modules/*/index.cnxml`), a glob, or a list of these. Raises CorpusError.
+    """
+    return list(Library(source, language, strict, progress))
+
+
+def select_chapter(sections: Iterable[Section], chapter: str) -> list[Section]:
+    """The sections under one heading (case ignored), all of them where `chapter` is "". Raises CorpusError."""
+    return list(iter_chapter(sections, chapter))
+
+
+def iter_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]:
+    """What `select_chapter` returns, one by one. Raises CorpusError at the end where there is no such heading."""
+    titles: dict[str, None] = {}
+    book, found = "", not chapter
+    for section in sections:
+        book = book or section.book
+        if not chapter or any(heading.casefold() == chapter.casefold() for heading in section.path):
+            found = True
+            yield section
+        elif len(titles) < 60:
+            titles |= dict.fromkeys(section.path[:2])
+    if not found:
+        listed = "\n  ".join(list(titles)[:60])
+        raise CorpusError(f"no chapter {chapter!r} with text in {book!r}. Its headings:\n  {listed}")
+
+
+# --- which files ---
+
+
+def _units(given: Sequence[Path | str], language: str, faults: list[Fault]) -> list[Unit]:
+    units: dict[Path, Unit] = {}
+    for source in sorted({path for item in given for path in _expanded(item)}):
+        for unit in _units_of(source, language, faults):
+            units.setdefault(unit.file, unit)  # a file named twice is read once
+    return list(units.values())
+
+
+def _expanded(source: Path | str) -> list[Path]:
+    if not (found := matches(Path(source))):
+        if glob.has_magic(str(source)):
+            raise CorpusError(f"{source}: no file matches this pattern")
+        return [Path(source)]
+    return found
+
+
+def _units_of(source: Path, language: str, faults: list[Fault]) -> Iterator[Unit]:
     if not source.exists():
-        raise CorpusError(f"{source}: no such textbook; give a file (.md, .txt) or a folder")
+        link = "; it is a link that leads nowhere, or in a circle" if source.is_symlink() else ""
+        raise CorpusError(f"{source}: no such textbook{link}; give a file (.md, .txt) or a folder")
     collections = sorted(source.glob("collections/*.xml")) if source.is_dir() else []
     if collections:
-        sections = [s for collection in collections for s in _read_collection(collection, source / "modules")]
-    else:
-        sections = [s for file in _text_files(source) for s in _read_text(file, source, language)]
-    if not any(section.blocks for section in sections):
-        raise CorpusError(f"{source}: no text found in it; is this the right file?")
-    return [section for section in sections if section.blocks]
+        for collection in collections:
+            yield from _modules(collection, source / "modules", faults)
+        return
+    files = [source] if source.is_file() else _files_in(source, faults)
+    readable = [file for file in files if file.suffix.lower() in READERS]
+    for file in files:
+        if file not in readable and (source.is_file() or file.suffix.lower() in WAYS_OUT):
+            way = WAYS_OUT.get(file.suffix.lower(), f"wanted {', '.join(READERS)}")
+            faults.append(Fault(file, f"{file}: {file.suffix or 'a file without suffix'} is not read; {way}"))
+    if not readable and not faults:
+        raise CorpusError(f"{source}: nothing readable here; wanted {', '.join(READERS)} or a CNXML collection")
+    for file in readable:
+        yield _unit(file, _book_of(file, source), language)
 
 
-def select_chapter(sections: list[Section], chapter: str) -> list[Section]:
-    """The sections under one heading (case ignored), all of them where `chapter` is "". Raises CorpusError."""
-    if not chapter:
-        return sections
-    chosen = [s for s in sections if any(h.casefold() == chapter.casefold() for h in s.path)]
-    if not chosen:
-        titles = list(dict.fromkeys(heading for s in sections for heading in s.path[:2]))
-        listed = "\n  ".join(titles[:60])
-        raise CorpusError(f"no chapter {chapter!r} with text in {sections[0].book!r}. Its headings:\n  {listed}")
-    return chosen
+def _unit(file: Path, book: str, language: str) -> Unit:
+    reader = READERS[file.suffix.lower()]
+    return Unit(file, book, lambda: reader(file, book, language))
 
 
-# --- Markdown and plain text ---
+def _book_of(file: Path, source: Path) -> str:
+    """The chapters of a folder are one book; a PDF, EPUB, Word or JATS file is a book of its own."""
+    if source.is_file():
+        return file.stem
+    if file.suffix.lower() in CHAPTERS:
+        return source.stem
+    return "/".join(file.relative_to(source).with_suffix("").parts)
 
 
-def _text_files(source: Path) -> list[Path]:
-    inside = [] if source.is_file() else sorted(source.rglob("*"))
-    about = ("README", "LICENSE")  # of the folder, not of the book
-    visible = [f for f in inside if not any(part.startswith(".") for part in f.relative_to(source).parts)]
-    files = [source] if source.is_file() else [f for f in visible if f.stem.upper() not in about]
-    files = [f for f in files if f.suffix.lower() in TEXT_SUFFIXES]
-    if not files:
-        raise CorpusError(f"{source}: nothing readable here; wanted {', '.join(TEXT_SUFFIXES)} or a CNXML collection")
-    return files
-
-
-def _read_text(file: Path, source: Path, language: str) -> Iterator[Section]:
+def _modules(collection: Path, folder: Path, faults: list[Fault]) -> Iterator[Unit]:
     try:
-        text = unicodedata.normalize("NFC", file.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{file}: byte {error.start + 1} is not UTF-8; save the file as UTF-8") from error
-    book = source.stem if source.is_dir() or source == file else file.stem
-    path: list[str] = []
-    levels: list[int] = []
-    lines: list[str] = []
-    start = 1
-    for number, line in enumerate([*text.split("\n"), "# end"], 1):
-        heading = re.match(r"(#{1,6})\s+(.+?)\s*#*\s*$", line)
-        if not heading:
-            lines.append(line)
-            continue
-        blocks = tuple(_markdown_blocks(lines))
-        yield Section(book, tuple(path) or (file.stem,), blocks, language, f"{file.name}, line {start}")
-        level = len(heading[1])
-        while levels and levels[-1] >= level:
-            del levels[-1], path[-1]
-        levels, path = [*levels, level], [*path, heading[2]]
-        lines, start = [], number
-
-
-def _markdown_blocks(lines: list[str]) -> Iterator[str]:
-    for block in re.split(r"\n\s*\n", "\n".join(lines)):
-        rows = [row.strip() for row in block.split("\n") if row.strip()]
-        if rows and all(row.startswith("|") for row in rows):
-            rows = [_table_row(row) for row in rows if not re.fullmatch(r"[|:\-\s]+", row)]
-        elif rows and not re.match(r"([-*+]|\d+[.)])\s", rows[0]):
-            rows = [" ".join(rows)]  # a hard-wrapped paragraph is one line of text
-        if rows:
-            yield re.sub(r"(\*\*|__)(.+?)\1", r"\2", "\n".join(rows))
-
-
-def _table_row(row: str) -> str:
-    return " | ".join(cell.strip() for cell in row.strip("|").split("|"))
-
-
-# --- OpenStax CNXML ---
-
-
-def _parse_xml(file: Path) -> etree._Element:
-    # a book is data: no entity is expanded, nothing is fetched
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-    )
-    try:
-        return etree.parse(str(file), parser).getroot()
-    except (etree.XMLSyntaxError, OSError) as error:
-        raise CorpusError(f"{file}: not readable as XML: {error}") from error
-
-
-def _tag(element: etree._Element) -> str:
-    return etree.QName(element).localname if isinstance(element.tag, str) else ""
-
-
-def _child_text(element: etree._Element, name: str) -> str:
-    found = [child for child in element if _tag(child) == name]
-    return _inline(found[0]) if found else ""
-
-
-def _read_collection(collection: Path, modules: Path) -> Iterator[Section]:
-    root = _parse_xml(collection)
-    language = root.get("{http://www.w3.org/XML/1998/namespace}lang", "")
-    book = next((_inline(e) for e in root.iter() if _tag(e) == "title"), collection.stem)
-    for module, path in _walk_collection(root, ()):
-        file = modules / module / "index.cnxml"
-        if not file.exists():
-            raise CorpusError(f"{collection}: module {module} is listed but {file} is missing")
-        document = _parse_xml(file)
-        here = (*path, _child_text(document, "title") or module)
-        for part in document:
-            if _tag(part) in ("content", "glossary"):
-                top = (*here, "Glossary") if _tag(part) == "glossary" else here
-                for headings, blocks in _cnxml_sections(part, top):
-                    yield Section(book, headings, tuple(blocks), language, f"module {module}")
-
-
-def _walk_collection(element: etree._Element, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for child in element:
-        if _tag(child) == "module":
-            yield child.get("document", ""), path
-        elif _tag(child) == "subcollection":
-            yield from _walk_collection(child, (*path, _child_text(child, "title")))
-        elif _tag(child) == "content":
-            yield from _walk_collection(child, path)
-
-
-def _skipped(element: etree._Element) -> bool:
-    classes = set((element.get("class") or "").split())
-    return _tag(element) in SKIPPED_TAGS or (_tag(element) in ("section", "note") and bool(classes & SKIPPED_CLASSES))
-
-
-def _cnxml_sections(element: etree._Element, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    blocks: list[str] = []
-    below: list[tuple[etree._Element, tuple[str, ...]]] = []
-    for child in element:
-        if _skipped(child):
-            continue
-        if _tag(child) == "section":
-            title = _child_text(child, "title")
-            below.append((child, (*path, title) if title else path))
-        elif _tag(child) != "title":
-            blocks += _cnxml_blocks(child)
-    yield path, blocks
-    for child, headings in below:
-        yield from _cnxml_sections(child, headings)
-
-
-def _cnxml_blocks(element: etree._Element) -> list[str]:
-    if _skipped(element):
-        return []
-    tag = _tag(element)
-    if tag == "list":
-        rows = ["- " + _inline(item) for item in element if _tag(item) == "item"]
-        return ["\n".join(row for row in rows if row != "- ")]
-    if tag == "table":
-        rows = [" | ".join(_inline(cell) for cell in row) for row in element.iter("{*}row")]
-        title = " ".join(filter(None, (_child_text(element, "title"), _child_text(element, "caption"))))
-        return ["\n".join([f"Table: {title}"] * bool(title) + rows)]
-    if tag == "figure":
-        caption = " ".join(filter(None, (_child_text(element, "title"), _child_text(element, "caption"))))
-        return [f"Figure: {caption}"] if caption else []
-    if tag == "definition":
-        return [f"{_child_text(element, 'term')}: {_child_text(element, 'meaning')}"]
-    if tag in ("note", "glossary"):
-        title = _child_text(element, "title")
-        return [title] * bool(title) + [b for c in element if _tag(c) != "title" for b in _cnxml_blocks(c)]
-    # a paragraph; lists, tables and figures inside it follow it as blocks of their own
-    text = _inline(element, without=BLOCK_TAGS)
-    inner = [b for child in element if _tag(child) in BLOCK_TAGS for b in _cnxml_blocks(child)]
-    return [text] * bool(text) + inner
-
-
-def _inline(element: etree._Element, without: Iterable[str] = ()) -> str:
-    text = re.sub(r"\s+", " ", "".join(_runs(element, set(without)))).strip()
-    # a link to a figure has no words of its own: drop the brackets that held it
-    text = re.sub(r"\s*[(\[]\s*(?:see|and|,|;|\s)*[)\]]", "", text)
-    return unicodedata.normalize("NFC", re.sub(r"\s+([,.;:])", r"\1", text))
-
-
-def _runs(element: etree._Element, without: set[str]) -> Iterator[str]:
-    before = element.text or ""
-    yield before
-    for child in element:
-        tag = _tag(child)
-        if tag == "newline":
-            yield " "
-        elif tag and not _skipped(child) and tag not in without:
-            inner = "".join(_runs(child, without))
-            # 10<sup>3</sup> is not 103, nor 10<sup>-3</sup> a range from 10 to 3
-            power = tag == "sup" and before[-1:].isdigit() and re.match(r"\s*[-–−+]?\d", inner)
-            yield f"^{inner.strip()}" if power else inner
-            before = inner or before
-        before = child.tail or before
-        yield child.tail or ""
-
-
-# --- passages ---
-
-
-def slug(text: str) -> str:
-    """Letters and digits of any script in lower case, joined by hyphens."""
-    return re.sub(r"[^\w]+|_+", "-", unicodedata.normalize("NFKC", text).casefold()).strip("-") or "untitled"
-
-
-def split_passages(sections: list[Section], count_tokens: Callable[[str], int], max_tokens: int = 384) -> list[Passage]:
-    """Sections -> passages of at most `max_tokens`, split between blocks, then rows, then sentences.
-
-    Ids are `book/heading/…` with `#2`, `#3` for the later pieces of a long section, so they do not change
-    when another book is added. One sentence longer than the budget stays whole.
-    """
-    passages: list[Passage] = []
-    used: dict[str, int] = {}
-    for section in sections:
-        base = "/".join(slug(part) for part in (section.book, *section.path))
-        for text in _fill(_pieces(section.blocks, count_tokens, max_tokens), count_tokens, max_tokens):
-            used[base] = used.get(base, 0) + 1
-            passages.append(
-                Passage(
-                    passage_id=base if used[base] == 1 else f"{base}#{used[base]}",
-                    book=section.book,
-                    section=section.path,
-                    text=text,
-                    language=section.language,
-                    place=section.place,
-                    n_tokens=count_tokens(text),
-                )
-            )
-    return passages
-
-
-def split_sentences(text: str) -> list[str]:
-    """Sentences of one paragraph; Latin stops need a space and a capital or digit after them, CJK stops do not."""
-    ends = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])|(?<=[。！？])"
-    return [part.strip() for part in re.split(ends, text) if part.strip()]
-
-
-def _pieces(blocks: Iterable[str], count: Callable[[str], int], budget: int) -> Iterator[tuple[str, str]]:
-    """(separator, text) pairs, each text within the budget where a border allows it."""
-    for block in blocks:
-        if count(block) <= budget:
-            yield "\n\n", block
-        elif "\n" in block:
-            yield from (("\n\n" if i == 0 else "\n", row) for i, row in enumerate(block.split("\n")))
+        modules = read_collection(collection, folder)
+    except CorpusError as error:
+        faults.append(Fault(collection, str(error)))
+        return
+    for module in modules:
+        if module.file.exists():
+            yield _module_unit(module)
         else:
-            yield from (("\n\n" if i == 0 else " ", s) for i, s in enumerate(split_sentences(block)))
+            problem = f"{collection}: module {module.name} is listed but {module.file} is missing"
+            faults.append(Fault(module.file, problem))
 
 
-def _fill(pieces: Iterable[tuple[str, str]], count: Callable[[str], int], budget: int) -> Iterator[str]:
-    text = ""
-    for separator, piece in pieces:
-        joined = text + separator + piece if text else piece
-        if text and count(joined) > budget:
-            yield text
-            text = piece
-        else:
-            text = joined
-    if text:
-        yield text
+def _module_unit(module: Module) -> Unit:
+    return Unit(module.file, module.book, lambda: read_module(module))
+
+
+def _files_in(folder: Path, faults: list[Fault]) -> list[Path]:
+    """The visible files below a folder, sorted. Links are followed once; one that leads nowhere is a fault."""
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        at = Path(here)
+        status = at.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            faults.append(Fault(at, f"{at}: a link that leads back into the folder; not followed"))
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = at / name
+            if name.startswith(".") or file.stem.upper() in ABOUT:
+                continue
+            if file.is_file():
+                found.append(file)
+            elif file.is_symlink():
+                faults.append(Fault(file, f"{file}: a link that leads nowhere, or in a circle"))
+    return sorted(found)

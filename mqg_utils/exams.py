@@ -1,86 +1,22 @@
-"""Public exam formats -> chains, and their splits."""
+"""Exam files -> chains, and their splits."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from mqg_utils.conversion import FORMATS, IMAGES, Converted, convert, image_questions
+from mqg_utils.records import Chain, Kind, Split
 
-from mqg_utils.records import Chain, Kind, RecordError, Split, problems_of, read_jsonl
-
+__all__ = [
+    "FORMATS", "SPLITS", "Converted", "assign_splits", "by_split", "convert", "image_questions", "read_exam",
+    "taught_in", "ticks",
+]  # fmt: skip
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-FORMATS = ("chains", "openstax")
 
 
-def read_exam(path: Path, format: str = "auto") -> list[Chain]:
-    """An exam file as chains.
-
-    `chains` is this project's own chains.jsonl; `openstax` the review questions of an OpenStax book, one
-    JSON object a line with `module`, `id`, `question`, `options`, `answer` (a letter). Raises RecordError.
-    """
-    if format not in ("auto", *FORMATS):
-        raise RecordError(f"exam format {format!r} is unknown; choose one of: auto, {', '.join(FORMATS)}")
-    if format == "auto":
-        format = _recognise(path)
-    chains = read_jsonl(path, Chain) if format == "chains" else _read_openstax(path)
-    if not chains:
-        raise RecordError(f"{path}: the exam holds no question")
-    return chains
-
-
-def _recognise(path: Path) -> str:
-    with path.open("rb") as file:
-        first = next((line for line in file if line.strip()), b"")
-    try:
-        record = json.loads(first.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
-        return "chains"  # whose reader says what is wrong, line by line
-    fields = set(record)
-    if {"question", "options", "answer", "module"} <= fields:
-        return "openstax"
-    if "chain_id" in fields or "questions" in fields:
-        return "chains"
-    raise RecordError(
-        f"{path}:1: record: fields {', '.join(sorted(fields))} are of no known exam format "
-        f"({', '.join(FORMATS)}); chains.jsonl wants chain_id, questions"
-    )
-
-
-def _read_openstax(path: Path) -> list[Chain]:
-    chains: dict[str, Chain] = {}
-    problems = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            try:
-                chain = _openstax_chain(json.loads(line.decode("utf-8-sig")))
-                if chain.chain_id in chains:
-                    problems.append(f"{path}:{number}: id: {chain.chain_id!r} was already used")
-                chains[chain.chain_id] = chain
-            except KeyError as error:
-                problems.append(f"{path}:{number}: {error.args[0]}: field is missing")
-            except ValidationError as error:
-                problems += [f"{path}:{number}: {problem}" for problem in problems_of(error)]
-            except (ValueError, TypeError, RecursionError) as error:
-                problems.append(f"{path}:{number}: record: {error}")
-    if problems:
-        raise RecordError("\n".join(problems[:20]))
-    return list(chains.values())
-
-
-def _openstax_chain(row: dict[str, Any]) -> Chain:
-    letters = [chr(ord("A") + i) for i in range(len(row["options"]))]
-    if (letter := str(row["answer"]).strip()) not in letters:
-        raise ValueError(f"answer {row['answer']!r} is none of the {len(letters)} options")
-    answer = letters.index(letter)
-    propositions = [{"text": option, "is_true": i == answer} for i, option in enumerate(row["options"])]
-    question_id = f"{row['module']}:{row['id']}"
-    question = {"question_id": question_id, "stem": row["question"], "kind": "single", "propositions": propositions}
-    record = {"chain_id": question_id, "language": "en", "source": f"module {row['module']}", "questions": [question]}
-    return Chain.model_validate(record)
+def read_exam(path: Path, format: str = "auto", fields: Mapping[str, str] | None = None) -> list[Chain]:
+    """An exam file as chains. See `convert`."""
+    return convert(path, format, fields).chains
 
 
 def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
@@ -88,7 +24,7 @@ def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
 
     Chains whose source names no place of any book at all are kept: nothing ties them to a chapter.
     """
-    return [c for c in chains if not c.source.startswith("module ") or c.source in places]
+    return [c for c in chains if not c.source.startswith("module ") or c.source.split(IMAGES)[0] in places]
 
 
 def assign_splits(

@@ -4,6 +4,7 @@ papermill only warns of an unknown name and takes any value for any type, so eve
 """
 
 import ast
+import glob
 import io
 import tokenize
 from collections.abc import Iterable
@@ -92,7 +93,7 @@ def check_value(parameter: Parameter, value: Any, where: str) -> Any:
     checked = check_type(parameter, value, where)
     if parameter.is_path and not checked and parameter.default:
         raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.comment.removeprefix('path: ')}")
-    if parameter.is_path and checked and not locate(checked).exists():
+    if parameter.is_path and checked and not matches(locate(checked)):
         raise ParameterError(f"{where}: {parameter.name} names {checked!r}, and there is no such file or folder")
     return checked
 
@@ -117,6 +118,11 @@ def project_root() -> Path:
         if (folder / "notebooks" / "01_corpus.ipynb").exists():
             return folder
     return PACKAGE.parent
+
+
+def matches(path: Path) -> list[Path]:
+    """The path itself where it exists, else the files that it matches as a pattern, sorted."""
+    return [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - the pattern may be absolute
 
 
 def locate(path: str) -> Path:

@@ -237,13 +237,23 @@ def read_jsonl(path: Path, model: type[R]) -> list[R]:
     return records
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that the file is either the old one or the whole new one, even after a power cut."""
+def iter_jsonl(path: Path, model: type[R]) -> Iterator[R]:
+    """The records of a file that this project wrote, one by one. Raises RecordError at the first fault."""
+    for line in _lines(path):
+        parsed = _parse(path, line, model)
+        if isinstance(parsed, list):
+            raise RecordError("\n".join(parsed))
+        yield parsed
+
+
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write UTF-8 text, whole or piece by piece, so that the file is either the old one or the whole new one, even
+    after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)  # mkstemp makes it private; what a run wrote is to be shared
@@ -259,7 +269,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> int:
-    """Write records, one a line, atomically; return how many."""
-    lines = [record.model_dump_json() + "\n" for record in records]
-    write_text(path, "".join(lines))
-    return len(lines)
+    """Write records, one a line, atomically, as they come; return how many."""
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for record in records:
+            count += 1
+            yield record.model_dump_json() + "\n"
+
+    write_text(path, lines())
+    return count

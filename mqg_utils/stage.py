@@ -20,6 +20,7 @@ from mqg_utils.parameters import (
     check_value,
     is_parameters_cell,
     locate,
+    matches,
     parse_parameters,
     project_root,
 )
@@ -46,6 +47,10 @@ PACKAGES = [
     "openai",
     "pydantic",
     "ipywidgets",
+    "lxml",
+    "markdown-it-py",
+    "pypdfium2",
+    "python-docx",
 ]
 NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html"}
 
@@ -144,7 +149,7 @@ class Stage:
     def reads(self, path: Path | str) -> Path:
         """Register an input of the stage, by its hash. Raises StageError when it does not exist."""
         found = locate(path) if isinstance(path, str) else path
-        if not found.exists():
+        if not matches(found):
             raise StageError(f"{self.name} reads {path}, which does not exist")
         self.inputs[input_label(found, self.run_dir)] = digest(found)
         return found
@@ -205,10 +210,14 @@ def input_path(label: str, run_dir: Path) -> Path:
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder's file names and contents; "missing" where there is none."""
     if path.is_dir():
-        parts = [f"{p.relative_to(path).as_posix()} {digest(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
+        found = [p for p in sorted(path.rglob("*")) if p.is_file()]
+        # hidden files are no part of a book or a model
+        names = {p: p.relative_to(path) for p in found if not any(x.startswith(".") for x in p.relative_to(path).parts)}
+        parts = [f"{name.as_posix()} {digest(p)}" for p, name in names.items()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    if not path.exists():
-        return "missing"
+    if not path.exists():  # a pattern: the files it matches now
+        parts = [f"{found} {digest(found)}" for found in matches(path)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else "missing"
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

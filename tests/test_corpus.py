@@ -6,6 +6,7 @@ import pytest
 
 from mqg_utils.corpus import (
     CorpusError,
+    Library,
     Section,
     read_textbook,
     select_chapter,
@@ -110,10 +111,12 @@ def test_a_textbook_without_text(tmp_path: Path, text: str) -> None:
 
 
 def test_a_textbook_of_another_format(tmp_path: Path) -> None:
-    wanted = "SOURCE: nothing readable here; wanted .md, .markdown, .txt or a CNXML collection"
-    (tmp_path / "book.pdf").write_bytes(b"%PDF-1.4")
-    assert refusal(tmp_path / "book.pdf") == wanted
-    assert refusal(tmp_path) == wanted
+    (tmp_path / "book.djvu").write_bytes(b"AT&TFORM")
+    assert refusal(tmp_path / "book.djvu") == "SOURCE: .djvu is not read; convert it to PDF"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "cover.png").write_bytes(b"")
+    wanted = "SOURCE: nothing readable here; wanted .md, .markdown, .txt, .html, .htm, .xhtml, .epub, .pdf, .docx, "
+    assert refusal(tmp_path / "empty") == wanted + ".xml, .nxml, .jats, .cnxml or a CNXML collection"
 
 
 def test_a_textbook_that_is_not_utf8(tmp_path: Path) -> None:
@@ -361,6 +364,19 @@ def test_a_module_that_is_not_xml(tmp_path: Path) -> None:
         cnxml(tmp_path, "<para>open")
 
 
+def test_a_module_that_cannot_be_read_is_skipped_and_told(tmp_path: Path) -> None:
+    cnxml(tmp_path, "<para>x</para>")
+    collection = tmp_path / "collections" / "small.collection.xml"
+    listed = COLLECTION.replace('<col:module document="m1"/>', '<col:module document="m1"/><col:module document="m2"/>')
+    collection.write_text(listed, encoding="utf-8")
+    (tmp_path / "modules" / "m2").mkdir()
+    (tmp_path / "modules" / "m2" / "index.cnxml").write_text("<open>", encoding="utf-8")
+    library = Library(tmp_path)
+    assert [s.place for s in library] == ["module m1"]
+    (fault,) = library.faults
+    assert fault.file.parent.name == "m2" and "not readable as XML" in fault.problem
+
+
 # --- the real book ---
 
 
@@ -391,3 +407,15 @@ def test_no_review_question_stands_in_the_passages(book: list[Section]) -> None:
     assert len({p.passage_id for p in passages}) == len(passages)
     assert [stem for stem in stems if stem in text] == []
     assert "osteocyte" in text  # the check above has a text to look in
+
+
+@needs_book
+def test_no_options_or_answers_of_a_review_question_stand_in_the_passages(book: list[Section]) -> None:
+    # an option alone is often a word of the book; two in a row, or the stem with the answer, are the question's own
+    text = "\n".join(normalise(block) for section in book for block in section.blocks)
+    for chain in read_exam(BOOK / "review_mcq.jsonl"):
+        (question,) = chain.questions
+        options = [normalise(p.text) for p in question.propositions]
+        answer = next(p.text for p in question.propositions if p.is_true)
+        assert normalise(f"{question.stem} {answer}") not in text
+        assert not any(f"{a} {b} {c}" in text for a, b, c in zip(options, options[1:], options[2:], strict=False))

@@ -1,0 +1,136 @@
+"""The words of a PDF's table -> rows: columns by the gaps between them, rows by the column that tells them apart."""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+
+from mqg_utils.pdf import Word
+
+Join = Callable[[Sequence[Word]], str]
+
+
+def table_rows(words: Sequence[Word], join: Join) -> list[str]:
+    """Rows of cells joined by " | ". A line that runs across the columns (a note below the table) is a row alone."""
+    if not words:
+        return []
+    size = sorted(word.size for word in words)[len(words) // 2]
+    lines = _segments(words, size)
+    left, right = min(w.x0 for w in words), max(w.x1 for w in words)
+    lines, notes = _without_notes(lines, size, left)
+    wide = [s for s in lines if s[-1].x1 - s[0].x0 > 0.45 * (right - left)]
+    narrow = [s for s in lines if s not in wide]
+    if not narrow:
+        return [join(s) for s in [*wide, *notes]]
+    starts = _columns(narrow, size, left, right)
+    cells: dict[int, list[list[Word]]] = {}
+    for segment in narrow:
+        for part in _cut(segment, starts):
+            column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
+            cells.setdefault(max(column, 0), []).append(part)
+    lines = _lines([[word] for segment in narrow for word in segment], size)
+    firsts = [line[0].base for line in lines if len(starts) < 2 or line[0].x0 < starts[1]]
+    from_top = len(firsts) > 0.7 * len(lines)  # next to every line has a first cell: it begins a row
+    anchors = firsts if from_top else _anchors(cells, size)
+    rows: list[dict[int, list[list[Word]]]] = [{} for _ in anchors]
+    for column, parts in cells.items():
+        for part in parts:
+            if from_top:
+                nearest = max((i for i, top in enumerate(anchors) if top < part[0].base + 0.5 * size), default=0)
+            else:
+                nearest = min(range(len(anchors)), key=lambda i: abs(anchors[i] - part[0].base))
+            rows[nearest].setdefault(column, []).append(part)
+    said: list[tuple[float, str]] = []
+    for anchor, row in zip(anchors, rows, strict=True):
+        texts = []
+        for column in range(len(starts)):
+            texts.append(" ".join(join(line) for line in _lines(row.get(column, []), size)))
+        if any(texts):
+            said.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(texts).strip())))
+    said += [(s[0].base, join(s)) for s in wide]
+    return [text for _, text in sorted(said)] + [join(note) for note in notes]
+
+
+def _lines(parts: Sequence[Sequence[Word]], size: float) -> list[list[Word]]:
+    """The words of a cell line by line; a raised or lowered sign belongs to the line beside it."""
+    lines: list[list[Word]] = []
+    for part in sorted(parts, key=lambda part: part[0].base):
+        if lines and part[0].base - max(word.base for word in lines[-1]) < 0.55 * size:
+            lines[-1] += part
+        else:
+            lines.append(list(part))
+    return [sorted(line, key=lambda word: word.x0) for line in lines]
+
+
+def _without_notes(segments: list[list[Word]], size: float, left: float) -> tuple[list[list[Word]], list[list[Word]]]:
+    """The segments of a table, and the lines of the notes below it: each alone on its line, from the left edge."""
+    rows = _lines([[word] for segment in segments for word in segment], size)
+    notes = 0
+    for row in reversed(rows):
+        gap = max((b.x0 - a.x1 for a, b in itertools.pairwise(row)), default=0.0)
+        if gap > 1.5 * size or row[0].x0 > left + 3 * size:
+            break
+        notes += 1
+    if notes == len(rows):
+        return segments, []
+    below = min((word.base for row in rows[len(rows) - notes :] for word in row), default=float("inf"))
+    return [s for s in segments if s[0].base < below], rows[len(rows) - notes :]
+
+
+def _segments(words: Sequence[Word], size: float) -> list[list[Word]]:
+    """Words on one baseline without a gap of a column between them."""
+    found: list[list[Word]] = []
+    ordered = sorted(words, key=lambda w: (round(w.base / (0.25 * size)), w.x0))
+    for word in ordered:
+        last = found[-1][-1] if found else None
+        if last and abs(last.base - word.base) < 0.5 * size and -0.5 * size < word.x0 - last.x1 < 0.6 * size:
+            found[-1].append(word)
+        else:
+            found.append([word])
+    return found
+
+
+def _columns(segments: Sequence[Sequence[Word]], size: float, left: float, right: float) -> list[float]:
+    """Where columns begin: after every strip that next to no line crosses."""
+    n = int(right - left) + 2
+    covered = [0] * n
+    for segment in segments:
+        for word in segment:
+            for x in range(int(word.x0 - left), min(n, int(word.x1 - left) + 1)):
+                covered[x] += 1
+    most = max(1, len(segments) // 60)
+    starts, gap = [left - 1], 0
+    for x, count in enumerate(covered):
+        if count <= most:
+            gap += 1
+            continue
+        if gap >= 0.45 * size and x > gap:
+            starts.append(left + x - gap / 2)
+        gap = 0
+    return starts
+
+
+def _cut(segment: Sequence[Word], starts: Sequence[float]) -> list[list[Word]]:
+    """A segment cut where a column begins between two of its words."""
+    parts: list[list[Word]] = [[segment[0]]]
+    for before, word in itertools.pairwise(segment):
+        if any(before.x1 - 0.3 * word.size <= start <= word.x0 + 0.3 * word.size for start in starts):
+            parts.append([])
+        parts[-1].append(word)
+    return parts
+
+
+def _anchors(cells: dict[int, list[list[Word]]], size: float) -> list[float]:
+    """The middle of each row, by the column with the most cells that stand apart."""
+    best: list[float] = []
+    for parts in cells.values():
+        bases = sorted(part[0].base for part in parts)
+        groups: list[list[float]] = []
+        for base in bases:
+            if groups and base - groups[-1][-1] < 1.32 * size:
+                groups[-1].append(base)
+            else:
+                groups.append([base])
+        middles = [(group[0] + group[-1]) / 2 for group in groups]
+        if len(middles) > len(best):
+            best = middles
+    return best
