@@ -19,7 +19,9 @@ STAGES = {
     "evaluate": "05_evaluate",
     "report": "06_report",
 }
-CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")
+PAPER_CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")
+# open-book: as base, a passage of the book before each question; server: a chat model sits the exam, nothing is trained
+CONDITIONS = (*PAPER_CONDITIONS, "open-book", "server")
 BY_CONDITION = ("finetune", "evaluate")  # these run once a condition and seed
 # what a run sets itself, from its name, conditions and seeds
 RESERVED = {key: {"run_dir"} for key in STAGES}
@@ -98,7 +100,8 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
 def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
     conditions = run["conditions"]
     if key in BY_CONDITION:
-        return [(condition, seed) for seed in run["seeds"] for condition in conditions]
+        sat = [condition for condition in conditions if (key, condition) != ("finetune", "server")]
+        return [(condition, seed) for seed in run["seeds"] for condition in sat]
     if (key == "pretrain" and not any("books" in c for c in conditions)) or (
         key == "generate" and not any("questions" in c for c in conditions)
     ):
@@ -170,7 +173,7 @@ def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
 
 
 def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> dict[str, Any]:
-    run = {"conditions": list(CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": "", **given}
+    run = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": "", **given}
     for name, value in given.items():
         place = where["run", name]
         if name not in RUN_KEYS:

@@ -5,9 +5,10 @@ from math import log
 import pytest
 from small import chain, passage, question
 
-from mqg_utils.knowledge import CELLS, Index, Trail, cells, rarities, reading, trails, words
+from mqg_utils.knowledge import CELLS, Trail, cells, reading, trails
 from mqg_utils.metrics import QuestionScore
 from mqg_utils.records import Chain
+from mqg_utils.retrieval import Index, rarities, words
 
 BOOK = [
     "The quellor lies below the diaphragm and weighs 42 g.",

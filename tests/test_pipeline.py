@@ -47,6 +47,29 @@ def test_stages_nobody_reads_are_left_out(project):
     assert "03_generate" not in [s.stage for s in only_base.steps]
 
 
+def test_a_chat_model_sits_the_exam_without_training(project):
+    found = steps(plan("quick", ["run.conditions=[open-book, server]"]))
+    assert [s for s in found if s[1]] == [
+        ("04_finetune", "open-book"),
+        ("05_evaluate", "open-book"),
+        ("05_evaluate", "server"),
+    ]
+
+
+def test_the_demo_is_every_condition_of_the_paper(project):
+    found = plan("demo")
+    assert [v for s, v in steps(found) if s == "05_evaluate"] == [
+        "zero-shot",
+        "base",
+        "books",
+        "questions",
+        "books+questions",
+    ]
+    assert {s.parameters["model"] for s in found.steps if "model" in s.parameters} == {
+        "HuggingFaceTB/SmolLM2-135M-Instruct"
+    }
+
+
 def test_more_seeds_are_folders_of_their_own(project):
     variants = [s.variant for s in plan("quick", ["run.seeds=[3, 4]", "run.conditions=base"]).steps if s.variant]
     assert variants == ["base", "base@4", "base", "base@4"]

@@ -6,15 +6,17 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from conftest import MQG, make_project, mqg
+from fault_server import FaultServer, Said, completion
 
 from mqg_utils.exams import by_split
 from mqg_utils.metrics import score_questions
-from mqg_utils.records import Chain, Passage, Prediction, read_jsonl
+from mqg_utils.records import Chain, Passage, Prediction, read_jsonl, write_jsonl
 from mqg_utils.stage import digest
 
 STEPS = [
@@ -220,3 +222,57 @@ def test_a_stage_runs_alone_under_plain_papermill(tmp_path):
     done = subprocess.run([MQG[0], "-m", *words], cwd=project, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert (project / "outputs/alone/01_corpus/manifest.json").exists()
+
+
+# --- conditions beside the paper's ---
+
+
+def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tmp_path):
+    shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
+    server = FaultServer(lambda body: Said(body=completion('{"answers": [true, true, true, true, true]}')))
+    wanted = ["-p", "run.conditions=[base, open-book, server]", "-p", f"evaluate.base_url={server.url}"]
+    wanted += ["-p", "evaluate.reply_format=plain", "-p", "finetune.epochs_exam=1.0"]
+    try:
+        done = mqg(tmp_path, "run", "quick", *wanted)
+        assert done.returncode == 0, done.stdout + done.stderr
+        asked = server.count
+        shutil.rmtree(tmp_path / "outputs" / "quick" / "05_evaluate" / "server")
+        again = mqg(tmp_path, "run", "quick", *wanted)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert server.count == asked, "a sitting that is repeated asks for no reply again"
+    finally:
+        server.close()
+    run = tmp_path / "outputs" / "quick"
+    found = numbers(run)
+    # all ticked, wherever five propositions are asked: what guessing all-true scores
+    assert found["accuracy.server"] == pytest.approx(found["accuracy.guess-all-true"])
+    assert found["accuracy.open-book.n"] == found["accuracy.server.n"] == 370
+    assert not (run / "04_finetune" / "server").exists()
+
+
+def test_the_decision_does_not_see_the_test_split(quick_project, tmp_path):
+    shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
+    run = tmp_path / "outputs" / "quick"
+    exam = read_jsonl(run / "01_corpus" / "exam.jsonl", Chain)
+    turned = [chain if chain.split != "test" else with_turned_key(chain) for chain in exam]
+    assert turned != exam
+    write_jsonl(run / "01_corpus" / "exam.jsonl", turned)
+    before = (run / "04_finetune" / "base" / "decision.json").read_text()
+    given = json.loads((run / "04_finetune" / "base" / "manifest.json").read_text())["parameters"]
+    shutil.rmtree(run / "04_finetune" / "base")
+    typed = ["-y", json.dumps({name: given[name] for name in given if name != "run_dir"})]
+    asked = [sys.executable, "-m", "papermill", "notebooks/04_finetune.ipynb", "out.ipynb", "-p", "run_dir", str(run)]
+    done = subprocess.run([*asked, *typed], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (run / "04_finetune" / "base" / "decision.json").read_text() == before
+
+
+def with_turned_key(chain: Chain) -> Chain:
+    """Every true proposition false and every false one true, where the kind of question allows it."""
+
+    def turned(question):
+        propositions = [p.model_copy(update={"is_true": not p.is_true}) for p in question.propositions]
+        return question.model_copy(update={"propositions": tuple(propositions)})
+
+    questions = tuple(turned(q) if q.kind == "multiple" else q for q in chain.questions)
+    return chain.model_copy(update={"questions": questions})
