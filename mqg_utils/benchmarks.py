@@ -315,8 +315,10 @@ class Harness:
 
     def _model(self, batch: int) -> Any:
         make = importlib.import_module("lm_eval.models.huggingface").HFLM
-        model, tokenizer = self._student
-        return make(pretrained=model, tokenizer=tokenizer, batch_size=batch, add_bos_token=bool(self._root))
+        student = self._student
+        return make(
+            pretrained=student.model, tokenizer=student.tokenizer, batch_size=batch, add_bos_token=bool(self._root)
+        )
 
     def score(self, batch: int) -> Scores:
         """Log-odds with gold history, from the log-likelihoods of the two labels after each prompt."""

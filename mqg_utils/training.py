@@ -6,15 +6,18 @@ those of scoring.
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from mqg_utils.decision import Decision, Readout, fit_decision, log_loss
 from mqg_utils.forward import (
     context_of,
     fitting,
@@ -23,13 +26,19 @@ from mqg_utils.forward import (
     hidden_states,
     leaf_inputs,
     leaf_log_odds,
+    precision,
     row_inputs,
     supports_trees,
+    text_inputs,
+    text_log_likelihood,
 )
 from mqg_utils.models import Student
-from mqg_utils.plain import prompts_of, read_prompts
+from mqg_utils.plain import prompts_of, read_prompts, score_plain
 from mqg_utils.records import Chain, Passage
-from mqg_utils.trees import SPLIT_TOKENS, Tree, grow_trees, pack
+from mqg_utils.scoring import read_from_tree, score
+from mqg_utils.trees import SPLIT_TOKENS, Before, Tree, below, explained, grow_trees, pack
+
+TRUTH = Decision()
 
 
 class Settings(NamedTuple):
@@ -44,6 +53,7 @@ class Settings(NamedTuple):
     bf16: bool = False
     activation_checkpointing: bool = False
     seed: int = 0
+    explanations: float = 0.0  # weight of the loss on a verdict's explanation, beside the loss on the verdict
 
 
 class Trained(NamedTuple):
@@ -95,14 +105,23 @@ def replayed(passages: Sequence[Passage], general: Sequence[Passage], share: flo
     return taken
 
 
-def chain_rows(chains: Sequence[Chain], student: Student, max_tokens: int, split: int = SPLIT_TOKENS) -> list[Tree]:
+def chain_rows(
+    chains: Sequence[Chain],
+    student: Student,
+    max_tokens: int,
+    split: int = SPLIT_TOKENS,
+    readout: Readout = "truth",
+    explain: bool = False,
+) -> list[Tree]:
     """Chains as packed rows whose leaves are to be judged, history as in the key; a tree past `split` is split.
 
-    Where no tree mask fits the student, every proposition is a tree of its own.
+    For PMI a leaf without case and question stands in the same row; with `explain`, below each leaf stands what
+    explains it. Where no tree mask fits the student, every proposition is a tree of its own.
     """
     split = split if supports_trees(student.model) else 1
-    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model), split)
-    return pack(trees, max_tokens)
+    before: tuple[Before, ...] = ("gold", "alone") if readout == "pmi" else ("gold",)
+    trees, _ = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
+    return pack([explained(tree, chains, student.tokenizer) for tree in trees] if explain else trees, max_tokens)
 
 
 # --- losses: one number a row, so that the mean over rows is the mean over tokens or leaves ---
@@ -119,15 +138,59 @@ def language_loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.T
     return functional.cross_entropy(logits, ids[0][inner], reduction="sum") / per_row
 
 
-def leaf_loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
-    """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves."""
-    at = {name: inputs.pop(name) for name in ("leaf", "label_ids")}
-    targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
-    if supports_trees(model):
-        log_odds = leaf_log_odds(model, hidden_states(model, inputs), **at)
+def leaf_values(model: Any, hidden: torch.Tensor | None, row: Tree, readout: Readout = "truth") -> torch.Tensor:
+    """A readout of the propositions of a row (N,), those in `judged`, from its last hidden states (T, D).
+
+    Without hidden states its prompts are forwarded one by one.
+    """
+    at = judged(row)
+
+    def moved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: x.to(model.device) for name, x in tensors.items()}
+
+    if hidden is None:
+        values = read_prompts(model, prompts_of([row]), read_from_tree([readout]))[read_from_tree([readout])[0]]
+    elif readout == "truth":
+        values = leaf_log_odds(model, hidden, **moved(leaf_inputs(row)))
     else:
-        log_odds = read_prompts(model, prompts_of([row()]))["truth"]
-    return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum") / per_row
+        values = text_log_likelihood(model, hidden, **moved(text_inputs(row)))
+    if readout != "pmi":
+        return values[at]
+    alone = {leaf[:3]: i for i, leaf in enumerate(row.leaves) if leaf.histories == ("alone",)}
+    return values[at] - values[[alone[row.leaves[i][:3]] for i in at]]
+
+
+def judged(row: Tree) -> list[int]:
+    """Which leaves of a row are propositions after their question, and not alone."""
+    return [i for i, leaf in enumerate(row.leaves) if leaf.histories != ("alone",)]
+
+
+def leaf_loss(
+    model: Any, inputs: dict[str, Any], per_row: float, decision: Decision = TRUTH, explanations: float = 0.0
+) -> torch.Tensor:
+    """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves.
+
+    `decision` says which readout is trained and makes it log-odds. To each leaf's loss is added `explanations` times
+    the mean cross-entropy of the words below it.
+    """
+    targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+    hidden = hidden_states(model, inputs) if supports_trees(model) else None
+    loss = _cross_entropy(leaf_values(model, hidden, row(), decision.readout), targets, weights, decision)
+    words = below(row()) if explanations else {}
+    if hidden is not None and words:
+        tokens = torch.tensor([token for own in words.values() for token in own])
+        share = torch.tensor([explanations / len(own) for own in words.values() for _ in own])
+        logits = head_logits(model, hidden[torch.tensor(row().parents)[tokens].to(hidden.device)])
+        lost = functional.cross_entropy(logits, inputs["input_ids"][0][tokens.to(hidden.device)], reduction="none")
+        loss = loss + (lost * share.to(hidden.device)).sum()
+    return loss / per_row
+
+
+def _cross_entropy(
+    values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, decision: Decision
+) -> torch.Tensor:
+    log_odds = (values - decision.threshold) / decision.temperature
+    return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum")
 
 
 def _language_inputs(row: Tree) -> dict[str, Any]:
@@ -135,14 +198,14 @@ def _language_inputs(row: Tree) -> dict[str, Any]:
 
 
 def leaf_targets(row: Tree, weight_true: float = 1.0) -> dict[str, Any]:
-    """What `leaf_loss` takes of a row: model inputs, leaves, targets (N,), weights (N,), and the row itself.
+    """What `leaf_loss` takes of a row: model inputs, targets (N,), weights (N,), and the row itself.
 
     With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are.
     """
-    targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
+    targets = torch.tensor([float(row.leaves[i].is_true) for i in judged(row)])
     weights = targets * weight_true + (1 - targets) * (2 - weight_true)
     held = lambda: row  # noqa: E731  # Trainer takes tuples apart to move their tensors, and leaves a function alone
-    return {**row_inputs(row), **leaf_inputs(row), "targets": targets, "weights": weights, "row": held}
+    return {**row_inputs(row), "targets": targets, "weights": weights, "row": held}
 
 
 # --- the loop ---
@@ -155,6 +218,7 @@ class _RowTrainer(Trainer):
 
     row_loss: Loss
     per_row: tuple[float, float]  # targets in an average training row, and in a held-out one
+    decision: Decision | None = None  # of fine-tuning: its readout is read off the held-out rows
 
     def compute_loss(  # type: ignore[override]
         self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
@@ -163,9 +227,24 @@ class _RowTrainer(Trainer):
         with self.accelerator.autocast():
             return self.row_loss(model, dict(inputs), self.per_row[not model.training])
 
-    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, None, None]:
+    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
+        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+            if self.decision is None:
+                return self.compute_loss(model, inputs).detach(), None, None
+            targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+            with self.accelerator.autocast():
+                hidden = hidden_states(model, inputs) if supports_trees(model) else None
+                values = leaf_values(model, hidden, row(), self.decision.readout)
+            loss = _cross_entropy(values, targets, weights, self.decision) / self.per_row[1]
+            return loss, values[None], targets[None]  # (1, N): rows of unlike length are padded along N
+
+
+def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
+    """What the readouts of the held-out rows tell: their log-loss once temperature and threshold are fitted."""
+    there = read.label_ids != -100  # Trainer's padding
+    values, gold = read.predictions[there].tolist(), (read.label_ids[there] > 0).tolist()
+    return {"log_loss": log_loss(fit_decision("truth", values, gold), values, gold)}
 
 
 class _Progress(TrainerCallback):
@@ -200,20 +279,48 @@ def pretrain(
 
 
 def finetune(
-    student: Student, chains: Sequence[Chain], validation: Sequence[Chain], settings: Settings, folder: Path
+    student: Student,
+    chains: Sequence[Chain],
+    validation: Sequence[Chain],
+    settings: Settings,
+    folder: Path,
+    readout: Readout = "truth",
 ) -> Trained:
-    """Proposition fine-tuning of `student` in place; keeps the epoch with the lowest validation loss."""
+    """Proposition fine-tuning of `student` in place, the loss on `readout`.
+
+    Of the epochs it keeps the one whose readout tells most on the validation chains: the lowest log-loss after its
+    temperature and threshold are fitted, as they are afterwards anyway.
+    """
     most = settings.max_tokens
-    make = lambda n: chain_rows(chains, student, n, SPLIT_TOKENS if n >= most else n)  # noqa: E731
-    rows = rows_that_fit(student, make, leaf_loss, leaf_targets, most)
-    held = chain_rows(validation, student, most)
-    leaves = [leaf for row in rows for leaf in row.leaves]
-    n_true = sum(leaf.is_true for leaf in leaves)
+    decision = standardised(student, chains, readout, settings)
+    explain = settings.explanations > 0
+    if explain and not supports_trees(student.model):
+        raise ValueError("explanations are learned on token trees, and none is tested for this student: set them to 0")
+    make = lambda n: chain_rows(chains, student, n, SPLIT_TOKENS if n >= most else n, readout, explain)  # noqa: E731
+    loss = partial(leaf_loss, decision=decision, explanations=settings.explanations)
+    rows = rows_that_fit(student, make, loss, leaf_targets, most)
+    held = chain_rows(validation, student, most, readout=readout)
+    gold = [row.leaves[i].is_true for row in rows for i in judged(row)]
     # w n_true = (2 - w) n_false, so that both classes weigh the same and the mean weight stays near 1
-    weight_true = 2 * (len(leaves) - n_true) / len(leaves) if 0 < n_true < len(leaves) else 1.0
+    weight_true = 2 * (len(gold) - sum(gold)) / len(gold) if 0 < sum(gold) < len(gold) else 1.0
     collate = lambda row: leaf_targets(row, weight_true)  # noqa: E731
-    count = lambda row: len(row.leaves)  # noqa: E731
-    return _train("fine-tuning", student, rows, held, leaf_loss, collate, count, settings, folder)
+    count = lambda row: len(judged(row))  # noqa: E731
+    return _train("fine-tuning", student, rows, held, loss, collate, count, settings, folder, decision)
+
+
+def standardised(student: Student, chains: Sequence[Chain], readout: Readout, settings: Settings) -> Decision:
+    """The readout in standard deviations from its mean over `chains`, as the student is: where training begins.
+
+    Log-odds of the label words are log-odds already.
+    """
+    if readout == "truth":
+        return TRUTH
+    with precision(student.model, settings.bf16):
+        scored = (score if supports_trees(student.model) else score_plain)(
+            student, chains, ("gold",), settings.max_tokens, readouts=(readout,)
+        )
+    values = list(scored.readouts[readout].values())
+    return Decision(readout, max(statistics.pstdev(values), 1e-6), statistics.fmean(values))
 
 
 def rows_that_fit(
@@ -254,6 +361,7 @@ def _train(
     count: Callable[[Tree], int],
     settings: Settings,
     folder: Path,
+    decision: Decision | None = None,
 ) -> Trained:
     steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
     epochs = "epoch" if held_out and settings.epochs > 1 else "no"
@@ -272,7 +380,8 @@ def _train(
         eval_strategy=epochs,
         save_strategy="epoch",
         load_best_model_at_end=epochs == "epoch",
-        metric_for_best_model="eval_loss",
+        metric_for_best_model="eval_log_loss" if decision else "eval_loss",
+        greater_is_better=False,
         save_total_limit=1,
         logging_steps=max(1, steps // 5),
         seed=settings.seed,
@@ -288,10 +397,11 @@ def _train(
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=lambda batch: collate(batch[0]),
+        compute_metrics=_fitted_log_loss if decision else None,
         callbacks=[_Progress(name)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.row_loss = loss
+    trainer.row_loss, trainer.decision = loss, decision
     trainer.per_row = (_mean(rows, count), _mean(held_out, count))
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))

@@ -325,6 +325,37 @@ def join(trees: Sequence[Tree]) -> Tree:
     return Tree(ids, parents, leaves)
 
 
+def explained(tree: Tree, chains: Sequence[Chain], tokenizer: Any) -> Tree:
+    """The tree with each leaf's verdict and explanation below it, as text to be learned; leaves stay where they are.
+
+    A proposition without an explanation gets neither.
+    """
+    ids, parents = list(tree.ids), list(tree.parents)
+    for leaf in tree.leaves:
+        said = chains[leaf.chain].questions[leaf.question].propositions[leaf.proposition].explanation.strip()
+        if not said or not leaf.n_after:
+            continue
+        text = tokenizer(f". {said}", add_special_tokens=False)["input_ids"]
+        end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        parent = leaf.token
+        for token in (leaf.labels[not leaf.is_true], *text, *end):
+            parents.append(parent)
+            parent = len(ids)
+            ids.append(token)
+    return Tree(ids, parents, tree.leaves)
+
+
+def below(row: Tree) -> dict[int, list[int]]:
+    """The tokens below each leaf that has some, by the leaf's number in the row: its verdict and explanation."""
+    owner = {leaf.token: number for number, leaf in enumerate(row.leaves)}
+    found: dict[int, list[int]] = {}
+    for token, parent in enumerate(row.parents):
+        if parent in owner:
+            owner[token] = owner[parent]
+            found.setdefault(owner[token], []).append(token)
+    return found
+
+
 def depths(parents: Sequence[int]) -> np.ndarray:
     """Position id of each token: its number of ancestors. (T,)"""
     depth = np.zeros(len(parents), dtype=np.int64)

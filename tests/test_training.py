@@ -13,8 +13,11 @@ from torch.nn import functional
 from transformers import TrainerCallback
 
 from mqg_utils import training
-from mqg_utils.forward import hidden_states, row_inputs
+from mqg_utils.decision import Decision, fit_decision, log_loss
+from mqg_utils.forward import hidden_states, row_inputs, supports_trees
 from mqg_utils.models import Student, add_lora
+from mqg_utils.plain import score_plain
+from mqg_utils.scoring import score
 from mqg_utils.training import (
     Settings,
     chain_rows,
@@ -27,6 +30,7 @@ from mqg_utils.training import (
     perplexity,
     pretrain,
     rows_that_fit,
+    standardised,
 )
 from mqg_utils.trees import SPLIT_TOKENS, prompt_ids
 
@@ -232,6 +236,105 @@ def test_pretraining_lowers_the_perplexity_of_what_was_read(tmp_path):
     assert not student.model.training
 
 
+@pytest.mark.parametrize("readout", ["likelihood", "pmi"])
+def test_the_loss_can_be_put_on_another_readout(readout):
+    student, decision = fresh(), Decision(readout, 0.4, -1.5)
+    wanted = 0.0
+    for one in CHAINS:
+        for q, p in places(one):
+            proposition = one.questions[q].propositions[p]
+            value = own_log_likelihood(student, one, q, p)
+            if readout == "pmi":
+                value = value - own_log_likelihood(student, one, q, p, alone=True)
+            log_odds = (value / len(proposition.text) + 1.5) / 0.4
+            loss = 1.3 * functional.softplus(-log_odds) if proposition.is_true else 0.7 * functional.softplus(log_odds)
+            loss.backward()
+            wanted += loss.item()
+    one_by_one_gradients = gradients(student.model)
+    student.model.zero_grad()
+    rows = chain_rows(CHAINS, student, 256, readout=readout)
+    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0, decision) for row in rows)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted, rel=1e-4)
+    assert_equal_gradients(gradients(student.model), one_by_one_gradients)
+
+
+def own_log_likelihood(student, one, q, p, alone=False):
+    """Of a proposition's own words, from its whole prompt forwarded alone and every logit of it."""
+    ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+    after = "\nVrai ou faux :" if one.language == "fr" else "\nTrue or false:"
+    n_text, n_after = (
+        len(student.tokenizer(text)["input_ids"]) for text in (" " + one.questions[q].propositions[p].text, after)
+    )
+    ids = ids[: len(ids) - n_after]
+    if alone:
+        opening = "Proposition :" if one.language == "fr" else "Proposition:"
+        ids = student.tokenizer(opening)["input_ids"] + ids[-n_text:]
+    log_p = student.model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    return sum(log_p[i - 1, ids[i]] for i in range(len(ids) - n_text, len(ids)))
+
+
+def some_explained(one):
+    """The chain with explanations of the first two propositions of each question."""
+    data = one.model_dump()
+    for q, asked in enumerate(data["questions"]):
+        for p, proposition in enumerate(asked["propositions"][:2]):
+            proposition["explanation"] = f"It is number {p} of question {q}."
+    return type(one).model_validate(data)
+
+
+def test_explanations_are_learned_below_the_verdicts():
+    student, one = fresh(), some_explained(CHAINS[0])
+    wanted = 0.0
+    for q, p in places(one):
+        proposition = one.questions[q].propositions[p]
+        ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
+        said = [labels[not proposition.is_true], *student.tokenizer(f". {proposition.explanation}")["input_ids"]]
+        said = [*said, student.tokenizer.eos_token_id] if proposition.explanation else []
+        logits = student.model(torch.tensor([ids + said])).logits[0, len(ids) - 1 :]
+        true, false = logits[0, labels]
+        loss = functional.softplus(false - true if proposition.is_true else true - false)
+        if said:
+            loss = loss + 0.5 * functional.cross_entropy(logits[:-1], torch.tensor(said))
+        loss.backward()
+        wanted += loss.item()
+    one_by_one_gradients = gradients(student.model)
+    student.model.zero_grad()
+    rows = chain_rows([one], student, 4096, explain=True)
+    loss = sum(leaf_loss(student.model, leaf_targets(row), 1.0, explanations=0.5) for row in rows)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted, rel=1e-4)
+    assert_equal_gradients(gradients(student.model), one_by_one_gradients)
+
+
+def test_explanations_are_refused_where_no_tree_fits(tmp_path):
+    student = causal_student(*WITHOUT_TREES["bloom"])
+    with pytest.raises(ValueError, match="set them to 0"):
+        finetune(student, CHAINS, [], FAST._replace(explanations=1.0), tmp_path)
+
+
+@pytest.mark.parametrize("readout", ["likelihood", "pmi"])
+@pytest.mark.parametrize("make", [fresh, lambda: causal_student(*WITHOUT_TREES["bloom"])], ids=["trees", "plain"])
+def test_training_begins_at_the_readout_in_standard_deviations_and_lowers_its_loss(make, readout, tmp_path):
+    student = make()
+    scored = (score if supports_trees(student.model) else score_plain)(student, CHAINS, ("gold",), readouts=(readout,))
+    values = torch.tensor(list(scored.readouts[readout].values()))
+    decision = standardised(student, CHAINS, readout, FAST)
+    assert decision.temperature == pytest.approx(values.std(correction=0).item(), rel=1e-3)
+    assert decision.threshold == pytest.approx(values.mean().item(), rel=1e-3)
+    before = readout_loss(student, decision)
+    finetune(student, CHAINS, CHAINS[:2], FAST._replace(epochs=4), tmp_path, readout)
+    assert readout_loss(student, decision) < 0.9 * before
+
+
+@torch.no_grad()
+def readout_loss(student, decision):
+    rows = chain_rows(CHAINS, student, FAST.max_tokens, readout=decision.readout)
+    return sum(leaf_loss(student.model, leaf_targets(row), 1.0, decision).item() for row in rows)
+
+
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_fine_tuning_learns_its_chains(lora, tmp_path):
     student = fresh(lora)
@@ -317,7 +420,7 @@ def test_a_run_that_is_cut_off_goes_on_from_its_checkpoint(held_out, tmp_path, m
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
-def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path):
+def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(tmp_path):
     # the key of validation is that of training turned round: to learn the one is to unlearn the other
     texts = [p.text for one in CHAINS for asked in one.questions for p in asked.propositions][:20]
     train, turned = (
@@ -326,9 +429,16 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(tmp_path):
     )
     student = fresh()
     trained = finetune(student, train, turned, FAST._replace(epochs=8), tmp_path)
-    losses = [entry["eval_loss"] for entry in trained.curve if "eval_loss" in entry]
-    assert len(losses) == 8 and min(losses) < losses[-1] - 0.1, "this run must overfit for the test to tell"
-    assert loss_on(student, turned) == pytest.approx(min(losses), abs=1e-3)
+    kept = fitted_log_loss(student, turned)
+    losses = [entry["eval_log_loss"] for entry in trained.curve if "eval_loss" in entry]
+    assert len(losses) == 8 and min(losses) < losses[-1] - 1e-4, "epochs must differ for the test to tell"
+    assert kept == pytest.approx(min(losses), abs=1e-6)
+
+
+def fitted_log_loss(student, chains):
+    values = score(student, chains, ("gold",)).places("truth", "gold")
+    key = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
+    return log_loss(fit_decision("truth", list(values.values()), key), list(values.values()), key)
 
 
 def checkpoint(folder, step, state):
