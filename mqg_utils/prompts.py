@@ -142,10 +142,12 @@ def requests_for(
     style: Style = DEFAULT_STYLE,
     asked: Mapping[str, Sequence[str]] | None = None,
     questions: int = 4,
+    turn: int = 1,
 ) -> list[Request]:
     """One request a passage: for a progressive case or for independent questions, in the exam's proportion.
 
-    `examples` (from the exam's train split only) show the style; `asked` says for each passage what was asked before.
+    `examples` (from the exam's train split only) show the style; `asked` says for each passage what was asked before,
+    in the turns before this one.
     """
     wording = WORDINGS.get(language, ENGLISH)
     kinds = ", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items())
@@ -170,7 +172,7 @@ def requests_for(
         parts += ["\n".join([wording.asked, *(f"- {text}" for text in before)])] * bool(before)
         user = "\n\n".join(parts)
         messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
-        found.append(Request(passage=passage, messages=messages))
+        found.append(Request(passage=passage, messages=messages, round=turn))
     return found
 
 

@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 
 class Reply(Record):
-    """What a teacher said about one passage. `key` is the hash of all that was asked, `content` its words."""
+    """What a teacher said about one passage. `key` is the hash of all that was asked, `content` its words.
+
+    `round` tells the replies of a file on the same passage apart: 1 for what was asked first.
+    """
 
     unique: ClassVar[tuple[str, ...]] = ("key",)
     key: Id
@@ -35,14 +38,19 @@ class Reply(Record):
     completion_tokens: Annotated[int, Field(ge=0)] = 0
     status: Outcome = "ok"
     error: Text = ""
+    round: Annotated[int, Field(ge=1)] = 1
 
 
 class Request(Record):
-    """One thing to ask: a passage and, for a model, the messages. `wants` names the list its JSON answer holds."""
+    """One thing to ask: a passage and, for a model, the messages. `wants` names the list its JSON answer holds.
+
+    `round` counts the requests on one passage; only a recorded teacher needs it, models are told what was asked.
+    """
 
     passage: Passage
     messages: tuple[dict[str, str], ...] = ()
     wants: Literal["chains", "answers"] = "chains"
+    round: Annotated[int, Field(ge=1)] = 1
 
     def key(self, **settings: Any) -> str:
         """Hash of all that decides the answer; the same request is never paid for twice."""

@@ -101,7 +101,7 @@ def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) 
 
 
 class RecordedTeacher:
-    """Replays a replies file: one reply for each passage it has one for."""
+    """Replays a replies file: one reply for each passage and round it has one for."""
 
     def __init__(self, path: Path) -> None:
         self.name = f"recorded:{path.name}"
@@ -109,14 +109,14 @@ class RecordedTeacher:
         # keyed by what is said, so that an edited reply is another one to the cache
         keys = [hashlib.sha256(f"{r.passage_id}\n{r.content}".encode()).hexdigest()[:32] for r in replies]
         pairs = zip(replies, keys, strict=True)
-        self._replies = {reply.passage_id: reply.model_copy(update={"key": key}) for reply, key in pairs}
+        self._replies = {(reply.passage_id, reply.round): reply.model_copy(update={"key": key}) for reply, key in pairs}
 
     def key(self, request: Request) -> str:
-        reply = self._replies.get(request.passage.passage_id)
+        reply = self._replies.get((request.passage.passage_id, request.round))
         return reply.key if reply else request.key(teacher=self.name)
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for request in requests:
-            if reply := self._replies.get(request.passage.passage_id):
+            if reply := self._replies.get((request.passage.passage_id, request.round)):
                 cache.add(reply)
                 yield reply
