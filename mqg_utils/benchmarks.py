@@ -1,12 +1,7 @@
 """Scoring and training side by side: chains of exact size, contenders, and what a call costs."""
 
-import contextlib
 import ctypes
 import gc
-import importlib
-import importlib.util
-import io
-import logging
 import random
 import statistics
 import tempfile
@@ -23,9 +18,10 @@ from mqg_utils import models
 from mqg_utils.forward import backbone, context_of
 from mqg_utils.models import Student
 from mqg_utils.parameters import PACKAGE
+from mqg_utils.peers import Harness
 from mqg_utils.plain import Prompt, prompts_of, score_plain
 from mqg_utils.records import Chain
-from mqg_utils.scoring import Scores, score
+from mqg_utils.scoring import score
 from mqg_utils.training import leaf_loss, leaf_targets
 from mqg_utils.trees import WORDINGS, Pieces, Tree, grow_trees
 
@@ -282,48 +278,3 @@ def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
     optimizer.step()
     optimizer.zero_grad()
     return total
-
-
-def has_lm_eval() -> bool:
-    """Whether the extra `bench` is installed."""
-    return importlib.util.find_spec("lm_eval") is not None
-
-
-class Harness:
-    """lm-evaluation-harness on a student: a multiple_choice task whose contexts are the texts of plain prompts."""
-
-    def __init__(self, student: Student, prompts: Sequence[Prompt]) -> None:
-        Dataset = importlib.import_module("datasets").Dataset  # imported here: the extra is optional
-        ConfigurableTask = importlib.import_module("lm_eval.api.task").ConfigurableTask
-        logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        self._student, self._prompts = student, prompts
-        self._root = len(Pieces(student.tokenizer).root)
-        texts = [student.tokenizer.decode(prompt.ids[self._root :]) for prompt in prompts]
-        docs = [{"prompt": text, "label": int(not p.leaf.is_true)} for text, p in zip(texts, prompts, strict=True)]
-        config = {
-            "task": "mqg_propositions", "output_type": "multiple_choice", "test_split": "test",
-            "custom_dataset": lambda **_: {"test": Dataset.from_list(docs)},
-            "doc_to_text": "prompt", "doc_to_target": "label", "doc_to_choice": [WORDING.true, WORDING.false],
-            "target_delimiter": "",
-        }  # fmt: skip
-        self._task = ConfigurableTask(config=config)
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            self._task.build_all_requests()
-        found = [self._model(1).tok_encode(text) for text in texts]
-        # prompts whose text the tokenizer cuts into other ids than the tree's
-        self.n_differing = sum(ids != prompt.ids for ids, prompt in zip(found, prompts, strict=True))
-
-    def _model(self, batch: int) -> Any:
-        make = importlib.import_module("lm_eval.models.huggingface").HFLM
-        student = self._student
-        return make(
-            pretrained=student.model, tokenizer=student.tokenizer, batch_size=batch, add_bos_token=bool(self._root)
-        )
-
-    def score(self, batch: int) -> Scores:
-        """Log-odds with gold history, from the log-likelihoods of the two labels after each prompt."""
-        said = [value for value, _ in self._model(batch).loglikelihood(self._task.instances, disable_tqdm=True)]
-        found: Scores = {}
-        for (_, leaf), true, false in zip(self._prompts, said[::2], said[1::2], strict=True):
-            found["gold", leaf.chain, leaf.question, leaf.proposition] = true - false
-        return found

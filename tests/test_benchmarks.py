@@ -12,6 +12,7 @@ from small import distinct, gold, places, plain_ids, tiny_student
 from mqg_utils import benchmarks, models
 from mqg_utils.benchmarks import Cost, Ratio, Round, Shape, compare, synthetic_chains
 from mqg_utils.forward import context_of
+from mqg_utils.peers import Harness, has
 from mqg_utils.plain import prompts_of, train_step
 from mqg_utils.scoring import score
 from mqg_utils.training import chain_rows
@@ -19,7 +20,7 @@ from mqg_utils.trees import WORDINGS, grow_trees
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "benchmark_scoring.ipynb"
 SMALL = Shape(questions=2, propositions=3, case_tokens=40, stem_tokens=12, proposition_tokens=4)
-needs_lm_eval = pytest.mark.skipif(not benchmarks.has_lm_eval(), reason="the extra `bench` is not installed")
+needs_lm_eval = pytest.mark.skipif(not has("lm_eval"), reason="the extra `bench` is not installed")
 
 
 def count(text):
@@ -108,7 +109,7 @@ def test_differences_and_flips_are_counted_over_all_others():
 def test_contenders_score_the_same():
     student = tiny_student()
     chains = synthetic_chains(student.tokenizer, SMALL, 2)
-    works = benchmarks.contenders(student, chains, 1024, 4, 2 if benchmarks.has_lm_eval() else 0)
+    works = benchmarks.contenders(student, chains, 1024, 4, 2 if has("lm_eval") else 0)
     compared = compare({name: work() for name, work in works.items()})
     assert compared.n == 12 and compared.difference < 1e-4 and compared.flips == 0
 
@@ -117,7 +118,7 @@ def test_contenders_score_the_same():
 def test_lm_eval_forwards_the_prompts_once_each_as_they_are():
     student = tiny_student()
     prompts = benchmarks.gold_prompts(student, synthetic_chains(student.tokenizer, SMALL, 1))
-    harness = benchmarks.Harness(student, prompts)
+    harness = Harness(student, prompts)
     assert harness.n_differing == 0
     _, cost = benchmarks.measure(student.model, lambda: harness.score(1))
     assert cost.tokens == sum(len(prompt.ids) for prompt in prompts)
@@ -155,7 +156,7 @@ def test_the_notebook_runs_and_writes_its_summary(tmp_path):
     papermill.execute_notebook(str(NOTEBOOK), str(tmp_path / "out.ipynb"), given, progress_bar=False)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     ratios = {"token_ratio", "cpu_ratio_plain", "train_ratio_plain", "control_ratio", "floor_ratio"}
-    ratios |= {"cpu_ratio_lm_eval"} if benchmarks.has_lm_eval() else set()
+    ratios |= {"cpu_ratio_lm_eval"} if has("lm_eval") else set()
     assert all(summary[name] > 0 and summary[f"{name}.n"] > 0 for name in ratios)
     assert summary["max_abs_logit_diff"] < 1e-4 and summary["decision_flips"] == 0
     assert summary["decision_flips.n"] == 6 + 2

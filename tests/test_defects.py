@@ -21,7 +21,8 @@ def demo() -> tuple[list[Passage], list[Chain], Exam, list[Chain]]:
     passages = split_passages(read_textbook(PACKAGE / "demo" / "handbook", "en"), lambda t: len(t.split()), 100_000)
     exam = read_exam(PACKAGE / "demo" / "exam.jsonl")
     known = Exam(exam)
-    return passages, exam, known, verify(read_jsonl(PACKAGE / "demo" / "replies.jsonl", Reply), passages, known).kept
+    replies = [r for r in read_jsonl(PACKAGE / "demo" / "replies.jsonl", Reply) if r.round == 1]
+    return passages, exam, known, verify(replies, passages, known).kept
 
 
 @cache

@@ -153,10 +153,11 @@ def test_the_french_text_is_french() -> None:
 # --- recorded replies ---
 
 
-def test_there_are_enough_replies_one_a_passage() -> None:
-    assert len(replies()) >= 32
-    named = [r.passage_id for r in replies()]
-    assert len(set(named)) == len(named) and set(named) <= set(handbook()[1])
+def test_there_are_three_rounds_of_replies_each_with_one_a_passage() -> None:
+    rounds = [[r.passage_id for r in replies() if r.round == turn] for turn in (1, 2, 3)]
+    assert rounds == [list(handbook()[1])] * 3
+    assert len({r.key for r in replies()}) == len(replies()) == 144
+    assert [r.round for r in replies()] == sorted(r.round for r in replies())
 
 
 def test_every_reply_is_readable_and_nearly_all_questions_are_kept() -> None:

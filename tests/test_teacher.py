@@ -9,9 +9,8 @@ import pytest
 
 from mqg_utils.cloze import ClozeTeacher
 from mqg_utils.generation import verify
-from mqg_utils.parameters import locate
 from mqg_utils.prompts import requests_for
-from mqg_utils.records import Passage, read_jsonl, write_jsonl
+from mqg_utils.records import Passage, write_jsonl
 from mqg_utils.replies import Reply, ReplyCache, Request
 from mqg_utils.teacher import RecordedTeacher, TeacherError, ask_all, from_settings
 
@@ -115,13 +114,6 @@ def test_a_recorded_teacher_keeps_the_rounds_of_a_passage_apart(tmp_path: Path) 
     rounds = [ask_all(teacher, requests_for(passages, turn=turn), cache) for turn in (1, 2, 3)]
     assert [[r.content for r in found] for found in rounds] == [["one", "three"], ["again"], []]
     assert len(cache) == 3
-
-
-def test_three_rounds_of_the_bundled_replies_are_on_every_passage() -> None:
-    replies = read_jsonl(locate("bundled:replies.jsonl"), Reply)
-    assert len(replies) == 144 and len({reply.key for reply in replies}) == 144
-    rounds = [[reply.passage_id for reply in replies if reply.round == turn] for turn in (1, 2, 3)]
-    assert rounds[0] == rounds[1] == rounds[2] and len(set(rounds[0])) == 48
 
 
 # --- cloze ---
