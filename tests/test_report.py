@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import simulated
-from browser import OpenPage, launch, open_page
 from axe_playwright_python.sync_playwright import Axe
+from browser import OpenPage, launch, open_page
 from playwright.sync_api import Browser, sync_playwright
 from small import chain, question
 
