@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint lab bench clean
+.PHONY: demo test lint lab bench fuzz audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/mqg run quick
@@ -24,6 +24,17 @@ lab: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m mqg_utils.cli bench
+
+# FUZZ_S seconds for each parser; atheris where the registry has it for this Python, else plain mutation
+FUZZ_S ?= 60
+fuzz: $(INSTALLED)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz.py $(FUZZ_S)
+
+# known vulnerabilities of what is installed; exit code 2 where the service that knows them cannot be reached
+audit: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/python tests/audit.py
 
 # the stamp is made last: an interrupted installation is begun again
 $(INSTALLED): pyproject.toml constraints.txt

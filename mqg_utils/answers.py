@@ -11,6 +11,7 @@ from mqg_utils.replies import Outcome, Reply, Request, read_list
 KEY_VARIABLE = "OPENAI_API_KEY"
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would be told the same
 WORTHWHILE = (408, 409, 425)  # the 4xx, besides 429, that may go well the next time
+MAX_TOKENS = 10**9  # that a server may say one request took
 MAX_WAIT_S = 300  # a server that asks for a longer pause is not waited for
 
 
@@ -42,7 +43,8 @@ def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any
         status = "empty" if isinstance(choices, list) else "failed"
         words = f"no choice in the answer: {clean(json.dumps(said.get('error') or said))[:300]}"
         return Reply(**head, finish_reason="", status=status, error=words, **used)
-    message = choices[0].get("message") or {}
+    message = choices[0].get("message")
+    message = message if isinstance(message, dict) else {}
     finish = clean(str(choices[0].get("finish_reason") or ""))
     content = clean(str(message.get("content") or ""))
     status, words = "ok", ""
@@ -63,15 +65,16 @@ def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any
 def usage_of(body: str) -> tuple[int, int]:
     try:
         usage = json.loads(body).get("usage") or {}
-        return max(0, int(usage.get("prompt_tokens") or 0)), max(0, int(usage.get("completion_tokens") or 0))
-    except (ValueError, AttributeError, TypeError):
+        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return 0, 0
+    return min(max(0, prompt), MAX_TOKENS), min(max(0, completion), MAX_TOKENS)
 
 
 def content_of(body: str) -> str:
     try:
         return str(json.loads(body)["choices"][0]["message"]["content"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 
@@ -81,7 +84,7 @@ def obeys(body: str, name: str) -> bool:
         return '"choices"' in body
     try:
         said = json.loads(content_of(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and (name == "json_object" or said == {"mqg_probe": "seven"})
 
@@ -120,11 +123,25 @@ def retry_after(response: Any) -> float | None:
         return None
 
 
+def read_key() -> str:
+    """The key in the environment, "" for none. Raises ValueError for one that no header can carry."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()  # files of settings often leave a line's end
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"the key in {KEY_VARIABLE} holds a space or another sign that no key has; set it again")
+    return key
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key is one, and not a word such as EMPTY or none that a local server is given."""
+    return len(key) >= 8 and not key.isalpha()
+
+
 def without_key(text: str) -> str:
     """The text without the key, which some servers repeat when they refuse it."""
-    key = os.environ.get(KEY_VARIABLE)
-    return text.replace(key, "[key]") if key else text
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    return text.replace(key, "[key]") if is_secret(key) else text
 
 
 def clean(text: str) -> str:
-    return text.encode(errors="replace").decode()
+    """What a server said, ready to be kept: whole characters, and no key."""
+    return without_key(text.encode(errors="replace").decode())

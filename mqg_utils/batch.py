@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.answers import judge
+from mqg_utils.answers import clean, judge, without_key
 from mqg_utils.prompts import SCHEMAS
 from mqg_utils.records import write_json
 from mqg_utils.replies import Reply, ReplyCache, Request
@@ -56,8 +56,13 @@ class BatchTeacher(ServerTeacher):
                 left.pop(key, None)
 
     def _in_loop(self, work: Any) -> Any:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, work).result()
+        from openai import OpenAIError
+
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(asyncio.run, work).result()
+        except OpenAIError as error:  # its words may hold the key, and a notebook shows where an error comes from
+            raise TeacherError(f"the batch server: {without_key(str(error))}") from None
 
     def _read_job(self) -> dict[str, Any]:
         return json.loads(self._job_file.read_text(encoding="utf-8")) if self._job_file.exists() else {}
@@ -119,7 +124,7 @@ class BatchTeacher(ServerTeacher):
                     if self._budget:
                         self._budget.settle(key, usd, 0, 0)
                 words = "; ".join(str(e.message) for e in (now.errors.data or [])) if now.errors else "no reason given"
-                raise TeacherError(f"batch job {job['id']} failed: {words}")
+                raise TeacherError(f"batch job {job['id']} failed: {without_key(words)}")
             lines = []
             for file in filter(None, (now.output_file_id, now.error_file_id)):
                 text = (await client.files.content(file)).text
@@ -139,4 +144,4 @@ class BatchTeacher(ServerTeacher):
             else:
                 words = json.dumps(line.get("error") or response.get("body") or "the job ended without an answer to it")
                 head = {"key": key, "passage_id": request.passage.passage_id, "model": self.name, "content": ""}
-                yield Reply(**head, finish_reason="", status="failed", error=words[:500])
+                yield Reply(**head, finish_reason="", status="failed", error=clean(words)[:500])

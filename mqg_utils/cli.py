@@ -1,6 +1,7 @@
 """The command `mqg`."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from mqg_utils.parameters import ParameterError, project_root
 from mqg_utils.pipeline import StageFailed, run, runs
 from mqg_utils.plans import Plan, Step
 from mqg_utils.plans import plan as make_plan
+from mqg_utils.plans import run_name as check_name
 from mqg_utils.records import RecordError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -63,7 +65,8 @@ def run_command(
 
 
 def _plain(words: object) -> str:
-    return str(words).replace("[", r"\[")
+    """Words as they are: no markup, and no sign that would command the terminal."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", str(words)).replace("[", r"\[")
 
 
 def _near(path: Path) -> Path:
@@ -110,11 +113,11 @@ def release_command(
     """Write a run's model and generated questions as folders for a model hub, cards included."""
     from mqg_utils.release import ReleaseError, release
 
-    run_folder = project_root() / "outputs" / run_name
     try:
+        run_folder = project_root() / "outputs" / check_name(run_name)
         for written in release(run_folder, run_folder / "release" if to == Path() else to, condition, push):
             console.print(_plain(_near(written)))
-    except ReleaseError as error:
+    except (ReleaseError, ParameterError) as error:
         errors.print(f"[red]✗[/] {_plain(error)}")
         raise typer.Exit(1) from None
 
@@ -267,9 +270,11 @@ def bench() -> None:
 
 @app.command()
 def lab() -> None:
-    """Start JupyterLab on the notebooks, on this machine only."""
+    """Start JupyterLab on the notebooks, on this machine only, behind the token that it prints."""
     folder = project_root() / "notebooks"
+    # said here, so that no setting of the user's own opens it to others; the token is JupyterLab's, or JUPYTER_TOKEN
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={project_root()}",
+                              "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False",
                               f"--LabApp.default_url=/lab/tree/{folder.name}/01_corpus.ipynb"])  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
-from mqg_utils.documents import MAX_FILE_BYTES as MOST
-from mqg_utils.documents import CorpusError, Outline, Section, check_kind, check_size, is_left_out
-from mqg_utils.markup import runs, squeezed
+from mqg_utils.documents import MAX_HEADING, CorpusError, Outline, Section, is_left_out, read_bytes
+from mqg_utils.markup import is_inside, runs, squeezed
 
 # CNXML: what is not the book's running text (class of a section or note, or the element itself)
 SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}
@@ -24,14 +23,15 @@ BLOCK_TAGS = {"para", "list", "table", "figure", "note", "section", "equation", 
 
 def parse_xml(file: Path) -> Any:
     """The root of an XML file; no entity is expanded, nothing is fetched. Raises CorpusError."""
-    check_size(file, MOST)
-    check_kind(file, "")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
     try:
-        return etree.parse(str(file), parser).getroot()
-    except (etree.XMLSyntaxError, OSError) as error:
+        # from bytes: a name is taken for an address by some versions of libxml2
+        return etree.fromstring(read_bytes(file), parser)
+    except (etree.LxmlError, ValueError) as error:
+        if isinstance(error, CorpusError):
+            raise
         raise CorpusError(f"{file}: not readable as XML: {error}") from error
 
 
@@ -41,7 +41,8 @@ def _tag(element: Any) -> str:
 
 def _child_text(element: Any, name: str) -> str:
     found = [child for child in element if _tag(child) == name]
-    return _inline(found[0]) if found else ""
+    text = _inline(found[0]) if found else ""
+    return text[:MAX_HEADING] if name == "title" else text
 
 
 class Module(NamedTuple):
@@ -119,7 +120,9 @@ def _blocks(element: Any) -> list[str]:
         rows = ["- " + _inline(item) for item in element if _tag(item) == "item"]
         return ["\n".join(row for row in rows if row != "- ")]
     if tag == "table":
-        rows = [" | ".join(_inline(cell) for cell in row) for row in element.iter("{*}row")]
+        # a table inside a cell is that cell's text
+        rows = [row for row in element.iter("{*}row") if not is_inside(row, "{*}row")]
+        rows = [" | ".join(_inline(cell) for cell in row) for row in rows]
         title = " ".join(filter(None, (_child_text(element, "title"), _child_text(element, "caption"))))
         return ["\n".join([f"Table: {title}"] * bool(title) + rows)]
     if tag == "figure":
@@ -168,6 +171,8 @@ def read_jats(file: Path, book: str, language: str) -> list[Section]:
     # tables and figures kept apart from the text, by id
     floats = {e.get("id"): e for group in root.iter("{*}floats-group") for e in group if isinstance(e.tag, str)}
     for body in root.iter("{*}body"):
+        if is_inside(body, "{*}body"):
+            continue
         _jats_section(body, 0, outline, floats, file.name)
     for element in floats.values():
         _jats_block(element, outline)
@@ -203,9 +208,11 @@ def _jats_block(element: Any, outline: Outline) -> None:
         outline.add("\n".join(row for row in rows if row != "- "))
     elif tag == "def-list":
         for item in element.iter("{*}def-item"):
-            outline.add(": ".join(_jats_text(part) for part in item))
+            if not is_inside(item, "{*}def-item"):
+                outline.add(": ".join(_jats_text(part) for part in item))
     elif tag == "table-wrap":
-        rows = [" | ".join(_jats_text(cell) for cell in row) for row in element.iter("{*}tr")]
+        rows = [row for row in element.iter("{*}tr") if not is_inside(row, "{*}tr")]
+        rows = [" | ".join(_jats_text(cell) for cell in row) for row in rows]
         notes = [_jats_text(foot) for foot in element.iter("{*}table-wrap-foot")]
         outline.add("\n".join([f"Table: {_caption(element)}".strip(), *(r for r in rows if r.strip(" |")), *notes]))
     elif tag == "fig":

@@ -83,7 +83,11 @@ def convert(
 def image_questions(chain: Chain) -> list[str]:
     """The ids of a chain's questions that cannot be answered without an image."""
     marked = re.search(re.escape(IMAGES) + r"(.*)\]$", chain.source)
-    return json.loads(f"[{marked[1]}]") if marked else []
+    try:
+        found = json.loads(f"[{marked[1]}]") if marked else []
+    except (ValueError, RecursionError):  # the source's own words
+        return []
+    return [str(name) for name in found]
 
 
 def _without_images(chains: Iterable[Chain]) -> list[Chain]:
@@ -194,7 +198,7 @@ def _convert_rows(path: Path, format: str, given: dict[str, str]) -> Converted:
 
 def _base_of(keys: Sequence[Any], given: int | None) -> int | None:
     """Whether MedMCQA's keys count from 0 (its hub edition) or 1 (its first): 0 and 4 tell."""
-    numbers = {int(key) for key in keys if str(key).strip().lstrip("-").isdigit()}
+    numbers = {int(key) for key in keys if re.fullmatch(r"-?[0-9]{1,9}", str(key).strip())}
     return given if given is not None else 0 if 0 in numbers else 1 if 4 in numbers else None
 
 

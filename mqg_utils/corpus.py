@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mqg_utils.cnxml import Module, read_cnxml, read_collection, read_jats, read_module
-from mqg_utils.documents import CorpusError, Section
+from mqg_utils.documents import FILE_CPU_S, CorpusError, Section, cpu_limit
 from mqg_utils.markup import read_docx, read_epub, read_html, read_markdown
 from mqg_utils.parameters import matches
 from mqg_utils.passages import Merged, Twins, iter_passages, slug, split_passages, split_sentences
@@ -77,8 +77,9 @@ class Library:
             if self.progress:
                 self.progress(done, len(self.units), f"{unit.book}: {unit.file.name}")
             try:
-                # whole before the first is given away: a file is read or it is not
-                sections = [section for section in unit.read() if section.blocks]
+                with cpu_limit(unit.file, FILE_CPU_S):
+                    # whole before the first is given away: a file is read or it is not
+                    sections = [section for section in unit.read() if section.blocks]
             except (CorpusError, OSError, RecursionError, MemoryError) as error:
                 problem = (
                     str(error) if isinstance(error, CorpusError) else f"{unit.file}: {error or type(error).__name__}"
@@ -162,7 +163,12 @@ def _units_of(source: Path, language: str, faults: list[Fault]) -> Iterator[Unit
         for collection in collections:
             yield from _modules(collection, source / "modules", faults)
         return
-    files = [source] if source.is_file() else _files_in(source, faults)
+    files = []
+    for file in [source] if source.is_file() else _files_in(source, faults):
+        if (shown := os.fsencode(file).decode(errors="replace")) == str(file):
+            files.append(file)
+        else:  # its name would stand in every passage
+            faults.append(Fault(Path(shown), f"{shown}: its name is not UTF-8; rename the file"))
     readable = [file for file in files if file.suffix.lower() in READERS]
     for file in files:
         if file not in readable and (source.is_file() or file.suffix.lower() in WAYS_OUT):

@@ -4,16 +4,21 @@ A book is data of strangers: sizes are bounded, nothing in it is fetched or run,
 that names the file and the way out.
 """
 
+import contextlib
 import re
+import signal
+import threading
 import unicodedata
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 MAX_FILE_BYTES = 64 * 2**20  # of a text, Markdown, HTML or XML file, and of one inside an archive
 MAX_BOOK_BYTES = 1024 * 2**20  # of an archive or a PDF, and of all that an archive unpacks to
 MAX_PARAGRAPH = 1_000_000  # characters
+MAX_HEADING = 500  # characters; a heading stands in every passage below it
+FILE_CPU_S = 300  # of one file; a PDF has limits of its own
 
 # sections that are no running text: exercises (they would leak the exam), references, contents, indexes
 LEFT_OUT = re.compile(
@@ -38,7 +43,7 @@ NUMBER = r"(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.IGNORECASE)
 # what a converter leaves behind of a link to a figure, and of a processing instruction
 PLACEHOLDER = re.compile(
-    r"\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]|\[link\]\w?"
+    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]|\[link\]\w?"
 )
 FORMULA_SOURCE = re.compile(r"MathType@MTEF\S*(?:\s+\S{40,})*")  # the same of a formula
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
@@ -79,6 +84,7 @@ class Outline:
     def heading(self, level: int, title: str, place: str = "") -> None:
         """Open a section. `level` counts from 1; a deeper one stays inside."""
         self._close()
+        title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
         if self._silent is not None and level <= self._silent:
@@ -126,7 +132,26 @@ def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]
     return kept
 
 
-# --- bytes ---
+# --- time and bytes ---
+
+
+@contextlib.contextmanager
+def cpu_limit(file: Path, seconds: float) -> Iterator[None]:
+    """Raise CorpusError where reading takes more of this process's CPU time. Only the main thread can be limited."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise CorpusError(f"{file}: takes more than {seconds:g} s of CPU time; split it, or save it anew")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def sniff(head: bytes) -> str:
@@ -138,7 +163,7 @@ def sniff(head: bytes) -> str:
     signs = {
         b"\xd0\xcf\x11\xe0": "old Office", b"{\\rtf": "RTF", b"\x89PNG": "image", b"\xff\xd8\xff": "image",
         b"GIF8": "image", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"AT&TFORM": "DjVu",
-        b"BOOKMOBI": "MOBI", b"\x7fELF": "program",
+        b"BOOKMOBI": "MOBI", b"\x7fELF": "program", b"\xfd7zXZ": "xz", b"BZh9": "bzip2",
     }  # fmt: skip
     return next((name for sign, name in signs.items() if head.startswith(sign) or head[60:].startswith(sign)), "")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mqg_utils.documents import CorpusError, decode, open_archive
+from mqg_utils.documents import MAX_FILE_BYTES, CorpusError, check_size, decode, open_archive
 from mqg_utils.records import RecordError
 
 Row = dict[str, Any]
@@ -122,6 +122,9 @@ LAYOUTS = (
 )  # fmt: skip
 
 
+MAX_ROWS, MAX_CELLS = 1_048_576, 1000  # of a sheet, and of its rows
+
+
 def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, row) for every row of a JSON, JSONL, CSV, TSV or Excel file. Raises RecordError, OSError."""
     suffix = path.suffix.lower()
@@ -131,6 +134,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
         raise RecordError(f"{path}: old Excel files are not read; save it as .xlsx or .csv")
     else:
         try:
+            check_size(path, MAX_FILE_BYTES)
             text = decode(path.read_bytes(), path)
         except CorpusError as error:
             raise RecordError(str(error)) from error
@@ -169,7 +173,10 @@ def _table_rows(path: Path, text: str) -> Iterator[tuple[str, Row]]:
     delimiter = max("\t;,", key=first.count)
     reader = csv.reader(text.split("\n"), delimiter=delimiter)
     rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-    yield from _with_header(path, rows)
+    try:
+        yield from _with_header(path, rows)
+    except csv.Error as error:
+        raise RecordError(f"{path}:{reader.line_num}: record: not readable as a table: {error}") from error
 
 
 def _excel_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -177,19 +184,25 @@ def _excel_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
     try:
         open_archive(path).close()  # a bomb is told from a workbook before it is unpacked
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        with contextlib.closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
+            rows = list(_sheet_rows(book.worksheets[0]))
+            widest = max((len(cells) for _, cells in rows), default=0)
+            rows = [(number, cells + [""] * (widest - len(cells))) for number, cells in rows[:1]] + rows[1:]
     except CorpusError as error:
         raise RecordError(str(error)) from error
     except Exception as error:
         raise RecordError(f"{path}: not readable as an Excel file ({error}); save it again, or as .csv") from error
-    sheet = book.worksheets[0]
-    rows = (
-        (number, ["" if cell is None else _cell(cell) for cell in row])
-        for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
-        if any(cell is not None for cell in row)
-    )
     yield from _with_header(path, rows)
-    book.close()
+
+
+def _sheet_rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """(number, cells) of a sheet's rows that say something. What the sheet claims its size to be is not believed."""
+    sheet.reset_dimensions()
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > MAX_ROWS or len(row) > MAX_CELLS:
+            raise ValueError(f"row {number} of {len(row)} cells; at most {MAX_ROWS} rows of {MAX_CELLS} are read")
+        if any(cell is not None for cell in row):
+            yield number, ["" if cell is None else _cell(cell) for cell in row]
 
 
 def _cell(value: Any) -> str:
@@ -256,7 +269,7 @@ def options_of(row: Row, fields: Fields) -> list[tuple[str, Any]]:
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         value = json.loads(value)
     if isinstance(value, str):
-        value = [part.strip() for part in re.split(r"\s*[|\n]\s*", value) if part.strip()]
+        value = [part.strip() for part in re.split(r"[|\n]", value) if part.strip()]
     if isinstance(value, dict):
         return [(str(key).strip().casefold(), option) for key, option in value.items() if option not in (None, "")]
     if isinstance(value, list):

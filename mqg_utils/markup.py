@@ -1,10 +1,11 @@
 """HTML, EPUB, Markdown and DOCX -> sections, through one walk over HTML."""
 
+import codecs
 import posixpath
 import re
 import urllib.parse
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,24 @@ BLOCKS = {
 }  # fmt: skip
 
 
+MAX_ATTRIBUTES = 10_000  # of a tag
+MAX_COLUMNS = 1000  # of a Word table
+NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
+
+
 def tag_of(element: Any) -> str:
     """An element's name without its namespace; "" for a comment or an instruction."""
-    return etree.QName(element).localname.lower() if isinstance(element.tag, str) else ""
+    # a page may hold names that are none, such as <p{x}>
+    name = element.tag if isinstance(element.tag, str) else ""
+    return (name.partition("}")[2] if name.startswith("{") else name).lower()
 
 
-def runs(element: Any, leave: Callable[[Any], bool], also: Sequence[Any] = ()) -> Iterator[str]:
+def is_inside(element: Any, tag: str) -> bool:
+    """Whether an element stands in another of this name ("{*}name" for any namespace)."""
+    return next(element.iterancestors(tag), None) is not None
+
+
+def runs(element: Any, leave: Callable[[Any], bool], also: Container[Any] = ()) -> Iterator[str]:
     """The text inside an element in order, without the elements to `leave` and those of `also`.
 
     A power keeps its sign: 10^3.
@@ -98,6 +111,10 @@ class Page:
     def __init__(self, outline: Outline, place: str) -> None:
         self.outline, self.place = outline, place
         self._loose: list[str] = []  # text that stands in a block without an element of its own
+        self._makers: dict[str, Callable[[Any], None]] = {
+            "ul": self._list, "ol": self._list, "dl": self._definitions, "table": self._table, "figure": self._figure,
+            "img": self._image, "pre": self._pre,
+        }  # fmt: skip
 
     def walk(self, element: Any) -> None:
         """Add what an element holds, in order."""
@@ -109,7 +126,7 @@ class Page:
             if title := _inline(element):
                 line = element.get("data-line")
                 self.outline.heading(int(tag[1]), title, f"{self.place}, line {line}" if line else self.place)
-        elif make := getattr(self, f"_{tag}", None):
+        elif make := self._makers.get(tag):
             self._flush()
             make(element)
         else:
@@ -123,11 +140,12 @@ class Page:
             if tag in BLOCKS or any(tag_of(inner) in BLOCKS for inner in child.iter() if tag not in ("", "math")):
                 self.walk(child)
             elif tag == "img":
-                self._img(child)
+                self._image(child)
             elif tag and not _skipped(child):
                 for image in child.iter("img"):
-                    self._img(image)
-                power = tag == "sup" and "".join(self._loose)[-1:].isdigit()
+                    self._image(image)
+                last = next((text for text in reversed(self._loose) if text), "")
+                power = tag == "sup" and last[-1:].isdigit()
                 self._loose.append(
                     f"^{_inline(child)}" if power else " " if tag == "br" else "".join(runs(child, _skipped))
                 )
@@ -143,20 +161,18 @@ class Page:
             raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text")
         self.outline.add(text)
 
-    def _ul(self, element: Any) -> None:
+    def _list(self, element: Any) -> None:
         self.add("\n".join(self._items(element)))
-
-    _ol = _ul
 
     def _items(self, element: Any) -> Iterator[str]:
         numbered = tag_of(element) == "ol"
         start = element.get("start", "1")
-        number = int(start) if start.isdigit() else 1
+        number = int(start) if re.fullmatch("[0-9]{1,9}", start) else 1
         for item in element:
             if tag_of(item) != "li" or _skipped(item):
                 continue
             nested = [inner for inner in item.iter("ul", "ol") if next(inner.iterancestors("ul", "ol")) is element]
-            text = squeezed("".join(runs(item, _skipped, nested)))
+            text = squeezed("".join(runs(item, _skipped, set(nested))))
             mark = f"{number}. " if numbered else "- "
             if text:
                 yield mark + text
@@ -164,9 +180,11 @@ class Page:
             for inner in nested:
                 yield from (f"  {row}" for row in self._items(inner))
 
-    def _dl(self, element: Any) -> None:
+    def _definitions(self, element: Any) -> None:
         term = ""
         for child in element.iter("dt", "dd"):
+            if next(child.iterancestors("dl", "dd", "dt")) is not element:
+                continue  # of a list inside a meaning, which has its words
             if tag_of(child) == "dt":
                 term = f"{term}, {_inline(child)}" if term else _inline(child)
             else:
@@ -176,14 +194,17 @@ class Page:
         self.add(term)
 
     def _table(self, element: Any) -> None:
-        rows = [" | ".join(_inline(cell) for cell in row.iter("th", "td")) for row in element.iter("tr")]
-        title = " ".join(_inline(caption) for caption in element.iter("caption"))
+        own = [row for row in element.iter("tr") if next(row.iterancestors("table")) is element]
+        # a table inside a cell is that cell's text
+        cells = [[c for c in row.iter("th", "td") if next(c.iterancestors("tr")) is row] for row in own]
+        rows = [" | ".join(_inline(cell) for cell in row) for row in cells]
+        title = " ".join(_inline(c) for c in element.iter("caption") if next(c.iterancestors("table")) is element)
         rows = [f"Table: {title}"] * bool(title) + [row for row in rows if row.strip(" |")]
         self.add("\n".join(rows))
 
     def _figure(self, element: Any) -> None:
-        tables = list(element.iter("table"))
-        captions = [caption for caption in element.iter("figcaption") if not _skipped(caption)]
+        tables = [table for table in element.iter("table") if not is_inside(table, "table")]
+        captions = [c for c in element.iter("figcaption") if not _skipped(c) and not is_inside(c, "figcaption")]
         text = " ".join(_inline(caption) for caption in captions)
         kind = "Table" if tables else "Figure"
         inside = [p for p in element.iter("p", "div") if not list(p.iterancestors("figcaption")) and not tables]
@@ -193,7 +214,7 @@ class Page:
         if text:
             self.add(f"{kind}: {text}")
 
-    def _img(self, element: Any) -> None:
+    def _image(self, element: Any) -> None:
         if title := squeezed(element.get("title") or ""):
             self.add(f"Figure: {title}")
 
@@ -209,16 +230,29 @@ def parse_html(raw: bytes, where: object) -> Any:
         text = decode(raw, where)
     else:
         try:
+            if codecs.lookup(name).name in NO_CHARSETS:
+                raise LookupError("which no page is written in")
             text = decode(raw.decode(name).encode("utf-8"), where)
-        except (UnicodeDecodeError, LookupError) as error:
+        except (UnicodeError, LookupError) as error:
             raise CorpusError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
-    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
+    return _root(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), where)
+
+
+def _root(text: str, where: object) -> Any:
+    """The root of a page. Raises CorpusError where it is too deep or too wide to be read to its end."""
+    for tag in re.finditer(r"""<[a-zA-Z](?:[^"'>]|"[^"]*"|'[^']*')*+""", text):
+        if len(tag[0]) > MAX_ATTRIBUTES:  # the parser looks at every attribute for each
+            names = re.sub(r""""[^"]*"|'[^']*'""", " ", tag[0])
+            if len(re.split(r"[\s/]+", names)) > MAX_ATTRIBUTES:
+                raise CorpusError(f"{where}: not readable as HTML: a tag with more than {MAX_ATTRIBUTES} attributes")
+    parser = html.HTMLParser(huge_tree=False, remove_comments=True, remove_pis=True)
     try:
-        return html.document_fromstring(
-            text, parser=html.HTMLParser(huge_tree=False, remove_comments=True, remove_pis=True)
-        )
+        root = html.document_fromstring(text, parser=parser)
     except (etree.LxmlError, ValueError) as error:
         raise CorpusError(f"{where}: not readable as HTML: {error}") from error
+    if fatal := parser.error_log.filter_from_fatals():  # what comes after would be missing
+        raise CorpusError(f"{where}: not readable as HTML: {fatal[0].message}")
+    return root
 
 
 def read_html(file: Path, book: str, language: str) -> list[Section]:
@@ -248,7 +282,8 @@ def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     if (longest := max(map(len, text.split("\n")))) > MAX_PARAGRAPH:
         raise CorpusError(f"{file}: a line of {longest:,} characters is no book's text")
     front = re.match(r"---\n.*?\n(?:---|\.\.\.)\n", text, re.DOTALL)
-    title = re.search(r"^title:\s*[\"']?(.+?)[\"']?\s*$", front[0], re.MULTILINE) if front else None
+    title = re.search(r"^title:(.*)$", front[0], re.MULTILINE) if front else None
+    named = re.sub(r"^[\"']|[\"']$", "", title[1].strip()) if title else ""
     text = re.sub(r"\S", " ", front[0]) + text[front.end() :] if front else text  # the lines keep their numbers
     text = re.sub(r"\{:[^{}\n]*\}", "", text)  # kramdown's attributes
     # a heading of kramdown may stand directly under a paragraph; HTML blocks end at the tag, not at a blank line
@@ -266,10 +301,10 @@ def read_markdown(file: Path, book: str, language: str) -> list[Section]:
             token.attrSet("data-line", str(token.map[0] + 1))
     rendered = parser.renderer.render(tokens, parser.options, {})
     outline = Outline(book, language, file.stem, f"{file.name}, line 1")
-    if title and not any(token.type == "heading_open" and token.tag == "h1" for token in tokens):
-        outline.heading(1, title[1], f"{file.name}, line 1")
+    if named and not any(token.type == "heading_open" and token.tag == "h1" for token in tokens):
+        outline.heading(1, named, f"{file.name}, line 1")
     if rendered.strip():
-        _walk(html.document_fromstring(f"<body>{rendered}</body>"), outline, file.name, file)
+        _walk(_root(f"<body>{rendered}</body>", file), outline, file.name, file)
     return outline.sections()
 
 
@@ -285,7 +320,7 @@ def read_epub(file: Path, book: str, language: str) -> list[Section]:
         language = next((e.text.strip() for e in root.iter("{*}language") if e.text), "") or language
         items = {item.get("id"): item for item in root.iter("{*}item")}
         outline = Outline(book, language, file.stem, file.name)
-        locked = _locked(archive, file)
+        locked, seen = _locked(archive, file), set[str]()
         for reference in root.iter("{*}itemref"):
             item = items.get(reference.get("idref"))
             if item is None or reference.get("linear") == "no" or "nav" in (item.get("properties") or "").split():
@@ -293,6 +328,9 @@ def read_epub(file: Path, book: str, language: str) -> list[Section]:
             if item.get("media-type") not in ("application/xhtml+xml", "text/html"):
                 continue
             name = _inside(package, item.get("href") or "", file)
+            if name in seen:
+                continue  # a spine names a page once
+            seen.add(name)
             if name in locked:
                 raise CorpusError(f"{file}: is copy-protected; remove the protection, or get another edition")
             place = f"{file.name}, {posixpath.basename(name)}"
@@ -330,7 +368,6 @@ def _locked(archive: Any, file: Path) -> set[str]:
 def read_docx(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a Word file, by its heading styles; lists, tables and captions by theirs."""
     import docx
-    from docx.table import Table
 
     with open_archive(file) as archive:  # looked at before it is unpacked
         for entry in archive.infolist():
@@ -340,9 +377,16 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             document = docx.Document(str(file))
-    except Exception as error:
+        outline = Outline(book, document.core_properties.language or language, file.stem, file.name)
+        _walk_docx(document, outline, file)
+    except Exception as error:  # python-docx reads as it goes and raises whatever it stumbles over
         raise CorpusError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
-    outline = Outline(book, document.core_properties.language or language, file.stem, file.name)
+    return outline.sections()
+
+
+def _walk_docx(document: Any, outline: Outline, file: Path) -> None:
+    from docx.table import Table
+
     items: list[str] = []
     for part in document.iter_inner_content():
         if isinstance(part, Table):
@@ -357,8 +401,7 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
             outline.add("\n".join(items))
             items = []
         if isinstance(part, Table):
-            rows = [[squeezed(cell.text) for cell in _once(row.cells)] for row in part.rows]
-            outline.add("\n".join(" | ".join(row) for row in rows if any(row)))
+            outline.add("\n".join(" | ".join(row) for row in _rows(part) if any(row)))
         elif heading and text:
             outline.heading(int(heading[1]), text, file.name)
         elif style in ("Title", "Subtitle") or style.lower().startswith(("toc", "index")):
@@ -371,13 +414,20 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
         else:
             outline.add(text)
     outline.add("\n".join(items))
-    return outline.sections()
 
 
-def _once(cells: Any) -> Iterator[Any]:
-    """Cells of a row, a merged one once."""
-    seen: list[Any] = []
-    for cell in cells:
-        if not any(cell._tc is other for other in seen):
-            seen.append(cell._tc)
-            yield cell
+def _rows(table: Any) -> Iterator[list[str]]:
+    """The cells of each row; one that is merged with others stands once in a row, and in every row it reaches."""
+    from docx.table import _Cell
+
+    above: dict[int, str] = {}  # column -> what its cell of the row before says
+    for row in table._tbl.tr_lst:
+        said, column = {}, row.grid_before
+        for cell in row.tc_lst:
+            goes_on = cell.vMerge == "continue" and column in above
+            said[column] = above[column] if goes_on else squeezed(_Cell(cell, table).text)
+            column += cell.grid_span
+            if column > MAX_COLUMNS:
+                raise ValueError(f"a table of more than {MAX_COLUMNS} columns")
+        above = said
+        yield list(said.values())

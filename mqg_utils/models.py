@@ -1,6 +1,7 @@
 """Students: loaded from the hub, from a folder, or built small from their config; LoRA; saving."""
 
 import os
+import re
 import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -27,6 +28,12 @@ from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()  # bars of shards and weights say nothing in a report
 transformers_logging.set_verbosity_error()  # notably of tied weights, absent from checkpoints by design
+
+
+# a bot of the hub offers converted weights where a repository has none in safetensors: another's files, unpinned
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+COMMITS: dict[str, str] = {}  # hub name -> the commit, or the wheel, that was loaded; goes into the stage's manifest
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 class Student(NamedTuple):
@@ -115,6 +122,8 @@ def load_student(name: str, revision: str = "", dtype: str = "float32", device: 
     else:
         options = {"dtype": getattr(torch, dtype), "use_safetensors": True}
         student = Student(_load(AutoModelForCausalLM, name, revision, **options), load_tokenizer(name, revision))
+        if not Path(name).is_dir():
+            _note_commit(name, revision)
     if (Path(name) / HEAD).exists():
         student = student._replace(head=load_file(Path(name) / HEAD)["head"])
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -135,6 +144,7 @@ def from_wheel(name: str) -> str:
         return ""
     folder = user_cache_path("mqg") / f"{Path(file).stem}-{wheel.version}"
     folder.parent.mkdir(parents=True, exist_ok=True)
+    COMMITS[name] = f"{package} {wheel.version}"
     with FileLock(f"{folder}.lock"):  # two runs may start at once
         if not folder.is_dir():
             _convert(Path(str(wheel.locate_file(file))), folder)
@@ -162,6 +172,7 @@ HEAD = "head.safetensors"
 def _load_adapter(folder: Path, dtype: str) -> Student:
     from peft import PeftConfig, PeftModel
 
+    _refuse_pickles(folder)
     said = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
     beside = (folder / said).resolve()  # a folder is named relative to the adapter's, so that a run can be moved
     student = load_student(str(beside) if beside.is_dir() else said, dtype=dtype, device="cpu")
@@ -173,6 +184,8 @@ def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
     folder = Path(name)
     if folder.is_absolute() and not folder.is_dir():
         raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
+    if factory is AutoModelForCausalLM and "gguf_file" not in options:
+        _refuse_pickles(folder)
     try:
         return factory.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, SafetensorError) as error:  # the last for a file cut short
@@ -182,6 +195,29 @@ def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
             f"Give a folder that holds a transformers model, the name of a hub repository that can be reached from "
             f"here, or 'tiny' for a small one built from the textbook.{wheel}"
         ) from error
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Raise ModelError for a folder whose weights are pickles only: to open one is to run what it holds."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    pickles = [file.name for file in files if file.suffix in PICKLES and file.name != "training_args.bin"]
+    if pickles and not any(file.suffix == ".safetensors" for file in files):
+        raise ModelError(
+            f"model folder {folder} could not be loaded: its weights are pickled ({pickles[0]}), which may run code "
+            "when opened, and only safetensors are read. Convert it where you trust it: load it with transformers and "
+            "call save_pretrained"
+        )
+
+
+def _note_commit(name: str, revision: str) -> None:
+    """Keep the commit a hub model was loaded at, and say so where no commit was asked for: a name may move on."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+    commit = Path(file).parent.name if isinstance(file, str) else "unknown"
+    if COMMITS.get(name) != commit and not re.fullmatch("[0-9a-f]{40}", revision):
+        print(f"{name} is not pinned to a commit; loaded was {commit}. To keep to it: -p revision={commit}")
+    COMMITS[name] = commit
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> Any:

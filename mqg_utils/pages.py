@@ -162,8 +162,11 @@ def render_report(page: Path, **values: Any) -> None:
 def _read(notebook: Path) -> nbformat.NotebookNode:
     try:
         nb: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)
+        nbformat.validate(nb)
         return nb
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # older versions are converted by code that trusts them
         raise ValueError(f"{notebook} is not a Jupyter notebook: {str(error)[:200]}") from error
 
 

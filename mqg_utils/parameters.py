@@ -6,7 +6,9 @@ papermill only warns of an unknown name and takes any value for any type, so eve
 import ast
 import glob
 import io
+import os
 import tokenize
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,16 +48,18 @@ def parse_parameters(source: str) -> list[Parameter]:
         body = ast.parse(source).body
     except SyntaxError as error:
         raise ParameterError(f"parameters cell, line {error.lineno}: not Python: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or brackets without end
+        raise ParameterError(f"parameters cell: not Python: {error or 'nested too deeply'}") from error
     comments = _comments(source)
     found = []
     for node in body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
             raise ParameterError(f"parameters cell, line {node.lineno}: only `name: type = literal` may stand here")
         try:
-            value = ast.literal_eval(node.value)
-        except (ValueError, TypeError) as error:
+            value, type_ = ast.literal_eval(node.value), ast.unparse(node.annotation)
+        except (ValueError, TypeError, RecursionError, MemoryError) as error:
             raise ParameterError(f"parameters cell, line {node.lineno}: the value is not a literal") from error
-        parameter = Parameter(node.target.id, ast.unparse(node.annotation), value, comments.get(node.end_lineno, ""))
+        parameter = Parameter(node.target.id, type_, value, comments.get(node.end_lineno, ""))
         check_type(parameter, value, f"parameters cell, line {node.lineno}")
         found.append(parameter)
     return found
@@ -78,13 +82,15 @@ def check_type(parameter: Parameter, value: Any, where: str) -> Any:
     """The value, as the parameter's own type. Raises ParameterError naming `where`, the value and the type."""
     if parameter.type not in TYPES:
         raise ParameterError(f"{where}: type {parameter.type!r} is none of {', '.join(TYPES)}")
-    adapter = TypeAdapter(TYPES[parameter.type], config=ConfigDict(strict=True))
+    adapter = TypeAdapter(TYPES[parameter.type], config=ConfigDict(strict=True, allow_inf_nan=False))
     try:
         checked = adapter.validate_python(value)
     except ValidationError as error:
         raise ParameterError(
-            f"{where}: {parameter.name} is {parameter.type} ({parameter.comment}), not {value!r}"
+            f"{where}: {parameter.name} is {parameter.type} ({parameter.comment}), not {repr(value)[:200]}"
         ) from error
+    if any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" for sign in str(checked)):
+        raise ParameterError(f"{where}: {parameter.name} holds a sign that is no text: {repr(value)[:200]}")
     return checked
 
 
@@ -122,14 +128,24 @@ def project_root() -> Path:
 
 def matches(path: Path) -> list[Path]:
     """The path itself where it exists, else the files that it matches as a pattern, sorted."""
+    if is_too_long(path):
+        return []
     return [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - the pattern may be absolute
+
+
+def is_too_long(path: Path) -> bool:
+    """Whether no file can have this path: asking for it would be an error, not an answer."""
+    return len(os.fsencode(path)) > 4000 or any(len(os.fsencode(part)) > 255 for part in path.parts)
 
 
 def locate(path: str) -> Path:
     """A path as given in a parameter: `bundled:NAME`, absolute, or relative to here, else to the project."""
     if path.startswith(BUNDLED):
         return PACKAGE / "demo" / path.removeprefix(BUNDLED)
-    given = Path(path).expanduser()
-    if given.is_absolute() or given.exists():
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError:  # ~name, and no such user
+        given = Path(path)
+    if given.is_absolute() or (not is_too_long(given) and given.exists()):
         return given.absolute()
     return project_root() / given

@@ -77,6 +77,7 @@ def extract(file: Path) -> tuple[list[list[Word]], list[tuple[int, str, int]], s
     """The words of every page, the bookmarks (level from 1, title, page from 0), and the document's language."""
     import pypdfium2
 
+    signal.alarm(PAGE_S)
     document = pypdfium2.PdfDocument(file)
     if len(document) > MAX_PAGES:
         raise ValueError(f"has {len(document)} pages; at most {MAX_PAGES} are read, so split it")

@@ -132,6 +132,8 @@ def _execute(step: Step, report: Report) -> None:
 
     step.folder.mkdir(parents=True, exist_ok=True)
     output = step.folder / "notebook.ipynb"
+    if output.is_symlink():
+        output.unlink()  # papermill would write where it leads
     os.environ[SEAL_LATER] = "1"
     papermill_engines.register("mqg", _counting_engine(lambda done, of: report("cells", step, f"{done}/{of}")))
     try:

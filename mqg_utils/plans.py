@@ -1,6 +1,9 @@
 """What a run will do: a preset and its overrides -> steps, every parameter checked before anything starts."""
 
 import difflib
+import os
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +11,7 @@ from typing import Any, NamedTuple
 import nbformat
 import yaml
 
+from mqg_utils.answers import KEY_VARIABLE, is_secret
 from mqg_utils.parameters import Parameter, ParameterError, check_all, locate, parse_parameters, project_root
 from mqg_utils.stage import variant_of
 
@@ -28,6 +32,9 @@ RESERVED = {key: {"run_dir"} for key in STAGES}
 RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
 RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
 RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str}
+MAX_PRESET_BYTES = 1_000_000
+MAX_NAME_BYTES = 100
+DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)  # names Windows keeps
 DISCLAIMER = "For research only. Not for the care of patients."
 
 
@@ -72,7 +79,8 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     if "seed" in settings.get("shared", {}) and "seeds" not in given:  # one seed for all is a run of that seed
         given, where["run", "seeds"] = {**given, "seeds": [settings["shared"]["seed"]]}, where["shared", "seed"]
     run = _run_settings(given, where)
-    name = _run_name(name or file.stem)
+    _check_secrets(given, {n: where["run", n] for n in given})
+    name = run_name(name or file.stem)
     notebooks = {key: project_root() / "notebooks" / f"{stage}.ipynb" for key, stage in STAGES.items()}
     declared = {key: notebook_parameters(path) for key, path in notebooks.items()}
     _check_names(settings, where, declared)
@@ -86,6 +94,7 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
             places = {n: where.get((key, n)) or where.get(("shared", n), file.name) for n in values}
             values = {n: _as_declared(v, declared[key], n) for n, v in values.items()}
             values = check_all(declared[key], values, places, stage)
+            _check_secrets(values, places)
             values = {n: str(locate(v)) if _is_local(n, v, declared[key]) else v for n, v in values.items()}
             values |= {"run_dir": f"outputs/{name}"}
             variant = variant_of(condition, seed, run["seeds"]) if condition else ""
@@ -94,6 +103,7 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
             if key == "report":
                 values |= {"conditions": run["conditions"], "seeds": run["seeds"], "disclaimer": run["disclaimer"]}
             steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values))
+    _check_places([folder, *(step.folder for step in steps)])
     return Plan(name, file.stem, folder, steps, run["disclaimer"])
 
 
@@ -120,8 +130,12 @@ def _preset_file(preset: str) -> Path:
 def _read_preset(file: Path) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], str]]:
     """The sections of a preset, and for each (section, name) the line that sets it."""
     try:
+        if file.stat().st_size > MAX_PRESET_BYTES:
+            raise ParameterError(f"{file}: is {file.stat().st_size} bytes; a preset is a short file")
         text = file.read_text(encoding="utf-8")
-        root, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text) or {}
+        values, root = _read_yaml(text) or {}, yaml.compose(text, Loader)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParameterError(f"{file}: not readable as YAML: {error}") from error
     if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
@@ -129,7 +143,10 @@ def _read_preset(file: Path) -> tuple[dict[str, dict[str, Any]], dict[tuple[str,
     where = {}
     for section, body in root.value if root else []:
         for key, _ in body.value:
-            where[section.value, str(key.value)] = f"{file.name}:{key.start_mark.line + 1}"
+            place = f"{file.name}:{key.start_mark.line + 1}"
+            if key.tag != "tag:yaml.org,2002:str":
+                raise ParameterError(f"{place}: {str(key.value)[:60]!r} is no name of a parameter")
+            where[section.value, key.value] = place
     for section in values:
         if section not in ("run", "shared", *STAGES):
             raise ParameterError(f"{file}: section {section!r} is none of run, shared, {', '.join(STAGES)}")
@@ -148,13 +165,48 @@ def _override(settings: dict[str, dict[str, Any]], where: dict[tuple[str, str], 
     where[section, name] = f"-p {flag}"
 
 
+class Loader(yaml.SafeLoader):
+    """Plain data only: no objects, no aliases (a few lines of them unfold to gigabytes), no name twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "a preset has no aliases; write the value again", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen if isinstance(key.value, str) else False:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen |= {key.value} if isinstance(key.value, str) else set()
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        number = super().construct_yaml_int(node)
+        if abs(number) >= 2**63:
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return number
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+
+
+def _read_yaml(text: str) -> Any:
+    """A YAML value. Raises YAMLError, also for dates that are none, numbers without end and brackets in brackets."""
+    try:
+        return yaml.load(text, Loader)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
 class _Flag(str):
     """The text of a flag, to be read as the type its parameter declares."""
 
 
 def _yaml(text: str) -> Any:
     try:
-        return yaml.safe_load(text) if text else ""
+        return _read_yaml(text) if text else ""
     except yaml.YAMLError:
         return text
 
@@ -187,7 +239,7 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
             place = where.get(("run", "conditions"), "preset")
             raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}")
     run["seeds"] = [_yaml(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
-    if not all(isinstance(seed, int) for seed in run["seeds"]):
+    if not all(type(seed) is int for seed in run["seeds"]):
         raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
     for name in ("conditions", "seeds"):
         if len(set(run[name])) < len(run[name]):
@@ -195,10 +247,37 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
     return run
 
 
-def _run_name(name: str) -> str:
-    if not name or name.startswith(".") or any(char in name for char in '/\\:\0\n"<>|*?'):
+def run_name(name: str) -> str:
+    """The name, if it is that of a folder in outputs/ on every system. Raises ParameterError."""
+    odd = any(sign in '/\\:"<>|*?' or unicodedata.category(sign)[0] == "C" for sign in name)  # C: control, unassigned
+    if not name or name[0] in ".-~ " or name[-1] in ". " or odd:
         raise ParameterError(f"--name {name!r}: a run's name is a folder of outputs/: no / \\ : or other special signs")
+    if DEVICE.fullmatch(name):
+        raise ParameterError(f"--name {name!r}: Windows keeps this name for a device; choose another")
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        raise ParameterError(f"--name {name[:40]!r}…: has {len(os.fsencode(name))} bytes; at most {MAX_NAME_BYTES}")
     return name
+
+
+def _check_places(folders: Sequence[Path]) -> None:
+    """Raise ParameterError where a link would lead a run's files out of outputs/."""
+    outputs = os.path.realpath(project_root() / "outputs")
+    for folder in folders:
+        if not Path(os.path.realpath(folder)).is_relative_to(outputs):
+            raise ParameterError(f"{folder} is a link that leads out of {outputs}; remove it, or use --name")
+
+
+def _check_secrets(values: dict[str, Any], places: dict[str, str]) -> None:
+    """Raise ParameterError where a value is secret: all parameters are written into the run."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    for name, value in values.items():
+        if is_secret(key) and key in str(value):
+            raise ParameterError(f"{places[name]}: {name} holds the key; leave it in the environment ({KEY_VARIABLE})")
+        if name == "base_url" and re.search(r"//[^/]*@|[?#]", str(value)):
+            raise ParameterError(
+                f"{places[name]}: base_url holds a user, a password or a query, and would be written into the run; "
+                f"give the address alone, and the key in {KEY_VARIABLE}"
+            )
 
 
 def _check_names(

@@ -62,7 +62,8 @@ def read_list(content: str, name: str) -> list[Any]:
     """The list `name` of the JSON object in a reply, which may stand between other words, in a code fence, after
     the model's thoughts, or with a comma too many. Raises ValueError saying what is missing.
     """
-    said = re.sub(r"<think>.*?</think>", "", content, flags=re.S)
+    before, thought, rest = content.partition("<think>")
+    said = before + rest.rpartition("</think>")[2] if thought and "</think>" in rest else content
     decoder, found = json.JSONDecoder(), None
     for text in (said, re.sub(r",(\s*[}\]])", r"\1", said)):
         for start in [match.start() for match in re.finditer(r"\{", text)][:MAX_STARTS]:

@@ -6,7 +6,6 @@ What such servers do and do not keep to is found out by asking: see `_probe`.
 import asyncio
 import contextlib
 import json
-import os
 import queue
 import random
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from mqg_utils.answers import (
     may_pass,
     not_json,
     obeys,
+    read_key,
     retry_after,
     usage_of,
     without_key,
@@ -130,7 +130,10 @@ def open_client(teacher: ServerTeacher) -> Any:
     """The openai package's client; repeating a request is our own business. Raises TeacherError without a key."""
     from openai import AsyncOpenAI
 
-    key = os.environ.get(KEY_VARIABLE) or ("none" if teacher._base_url else "")
+    try:
+        key = read_key() or ("none" if teacher._base_url else "")
+    except ValueError as error:
+        raise TeacherError(str(error)) from None
     if not key:
         raise TeacherError(f"the teacher {teacher.name!r} needs a key in {KEY_VARIABLE}, or base_url of a local server")
     return AsyncOpenAI(api_key=key, base_url=teacher._base_url or None, max_retries=0, timeout=teacher._timeout_s)
@@ -285,11 +288,12 @@ class _Asking:
                 cause = error.__cause__
                 unsent = type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
                 words = f"{error.message.rstrip('.')} ({type(cause).__name__}: {cause})"
-                return Answer(0, "", words=words, sent=not unsent)
+                return Answer(0, "", words=without_key(words), sent=not unsent)
             except Exception as error:  # the openai package has changed its HTTP library, and may again
                 if not type(error).__module__.startswith("httpx"):
                     raise
-                return Answer(0, "", words=f"the answer broke off ({type(error).__name__}: {error})")
+                words = f"the answer broke off ({type(error).__name__}: {error})"
+                return Answer(0, "", words=without_key(words))
 
     def renamed(self, error: Any, known: dict[str, Any]) -> bool:
         """Whether the server refuses a setting that can be named otherwise or left out; told once."""

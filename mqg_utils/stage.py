@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -83,6 +84,8 @@ class Stage:
             raise StageError(f"{name}: run the cell of parameters first")
         declared = parse_parameters(cells[-1])
         values = {p.name: check_value(p, namespace[p.name], f"{name}.{p.name}") for p in declared}
+        if variant in (".", "..") or variant != Path(variant).name:
+            raise StageError(f"{name}: variant {variant!r} is no name of a folder in the run")
         run_dir = Path(values["run_dir"])
         stage = cls(
             name,
@@ -166,6 +169,7 @@ class Stage:
             "facts": {name: value for name, value in summary.items() if isinstance(value, str)},
             "code": code_digest(self._namespace["In"]),
             "versions": versions(),
+            "models": dict(getattr(sys.modules.get("mqg_utils.models"), "COMMITS", {})),
             "git_commit": git_commit(),
             "hardware": hardware(),
             "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
@@ -262,8 +266,6 @@ def git_commit() -> str:
 
 def hardware() -> str:
     """Processor, cores and memory in words; the accelerator where torch was already imported and sees one."""
-    import sys
-
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     words = f"{platform.machine()}, {os.cpu_count()} cores, {pages / 2**30:.0f} GiB memory"
     torch = sys.modules.get("torch")

@@ -1,6 +1,7 @@
 """Plain text -> sections: headings by their form or by the text's own table of contents, lists, ruled tables."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ def read_text(file: Path, book: str, language: str) -> list[Section]:
     outline = Outline(book, language, file.stem, f"{file.name}, line 1")
     deepest = max((entry.level for entry in contents), default=1)
     found = list(_with_last_headings(text_blocks(lines, start), {entry.title for entry in contents}))
-    for (number, block), following in zip(found, [*(block for _, block in found[1:]), []], strict=True):
+    for (number, block), following in zip(found, [*(block for _, block in found[1:]), []], strict=False):
         joined = " ".join(" ".join(block).split())
         if len(joined) > MAX_PARAGRAPH:
             raise CorpusError(f"{file}, line {number}: a paragraph of {len(joined):,} characters is no book's text")
@@ -48,7 +49,8 @@ def without_furniture(text: str) -> str:
         return text
     split = [page.strip("\n").split("\n") for page in pages]
     bare = [re.sub(r"\d+", "#", line).strip() for page in split for line in {page[0], page[-1]}]
-    repeated = {line for line in bare if line and bare.count(line) > max(2, len(pages) // 4)}
+    counts = Counter(bare)
+    repeated = {line for line in bare if line and counts[line] > max(2, len(pages) // 4)}
     kept = []
     for page in split:
         ends = {0, len(page) - 1}
@@ -56,6 +58,10 @@ def without_furniture(text: str) -> str:
             line for i, line in enumerate(page) if i not in ends or re.sub(r"\d+", "#", line).strip() not in repeated
         ]
     return "\n".join(kept)
+
+
+DOTS = re.compile(r"(?<!\.)(?<!\.\s)(?:\.\s?){4,}+\s*+\d+\s*+$")  # of a contents' line, and its page
+MAX_LINE = 2000  # characters of an entry of the contents, and of a ruler
 
 
 class Entry(NamedTuple):
@@ -72,11 +78,12 @@ def find_contents(lines: Sequence[str]) -> tuple[list[Entry], int]:
     end = 0
     for number, line in enumerate(lines[:5000]):
         item = re.match(r"(\s*)(?:[-*+•]\s+)(\S.*)$", line)
-        dotted = re.match(r"(\s*)(\S.*?)\s*(?:\.\s?){4,}\s*\d+\s*$", line)
-        if found := item or dotted:
-            entries.append((len(found[1]), found[2].strip()))
+        dots = DOTS.search(line)
+        title = item[2].strip() if item else line[: dots.start()].strip() if dots else ""
+        if title and len(line) <= MAX_LINE:
+            entries.append((len(line) - len(line.lstrip()), title))
             end = number + 1
-        elif entries and line.strip() and line.startswith(" ") and number == end:
+        elif entries and len(line) <= MAX_LINE and line.strip() and line.startswith(" ") and number == end:
             entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")  # a wrapped entry
             end = number + 1
         elif (line.strip() and (len(entries) >= 5 or (entries and number > end + 1))) or (line.strip() and number > 40):
@@ -102,8 +109,8 @@ def listed_heading(text: str, contents: list[Entry]) -> tuple[int, str] | None:
 def text_heading(block: Sequence[str], listed: bool) -> tuple[int, str]:
     """The level and title of a block that is a heading by its form; level 0 where it is none."""
     line = block[0].strip()
-    if hashed := re.match(r"(#{1,6})\s+(.+?)\s*#*\s*$", line):
-        return len(hashed[1]), hashed[2]
+    if hashed := re.match(r"(#{1,6})\s+(\S.*)$", line):
+        return len(hashed[1]), hashed[2].rstrip("#").rstrip() or hashed[2]
     if len(block) == 2 and re.fullmatch(r"(=+|-+|~+)\s*", block[1]) and len(block[1].strip()) >= 3:
         return (1 if block[1].startswith("=") else 2), line
     if listed or len(block) > 1 or len(line) > 80 or re.search(r"[.,;:!?。、]$", line):
@@ -172,13 +179,18 @@ def is_titled(block: Sequence[str], following: Sequence[str]) -> bool:
 RULER = re.compile(r"\s*-{3,}(?:\s+-{2,})*\s*")
 
 
+def is_ruler(line: str) -> bool:
+    """Whether a line rules a table: hyphens, broken where its columns end."""
+    return len(line) <= MAX_LINE and bool(RULER.fullmatch(line))
+
+
 def text_blocks(lines: Sequence[str], start: int) -> Iterator[tuple[int, list[str]]]:
     """(line from 1, lines) of every block between blank lines; a `#` line and a ruled table are blocks of their own."""
     block: list[str] = []
     number = start
     while number < len(lines):
         line = lines[number]
-        if not block and RULER.fullmatch(line) and (end := table_end(lines, number)):
+        if not block and is_ruler(line) and (end := table_end(lines, number)):
             yield number + 1, list(lines[number:end])
             number = end
             continue
@@ -199,7 +211,7 @@ def table_end(lines: Sequence[str], start: int) -> int:
     """The line after a table drawn with rulers of hyphens that begins at `start`; 0 where none does."""
     rulers = [start]
     for number in range(start + 1, min(start + 400, len(lines))):
-        if RULER.fullmatch(lines[number]):
+        if is_ruler(lines[number]):
             rulers.append(number)
             closed = number + 1 == len(lines) or not lines[number + 1].strip()
             if closed and len(rulers) > 1:
@@ -213,7 +225,7 @@ def shaped(block: Sequence[str]) -> Iterator[str]:
     """A block's text: tables as rows, lists as items, a term with its meaning, else a paragraph on one line."""
     if not block:
         return
-    if RULER.fullmatch(block[0]):
+    if is_ruler(block[0]):
         if rows := ruled_rows(block):
             yield "\n".join(rows)
     elif all(row.lstrip().startswith("|") for row in block):
@@ -246,14 +258,14 @@ def table_row(row: str) -> str:
 
 def ruled_rows(block: Sequence[str]) -> list[str]:
     """The rows of a table whose columns are those of its ruler of hyphens; a row may take several lines."""
-    ruler = max((row for row in block if RULER.fullmatch(row)), key=lambda row: len(row.split()))
+    ruler = max((row for row in block if is_ruler(row)), key=lambda row: len(row.split()))
     starts = [found.start() for found in re.finditer(r"-+", ruler)]
     spans = list(zip(starts, [*starts[1:], None], strict=True))
     rows: list[list[str]] = []
     fresh = True
     tall = any(not row.strip() for row in block)  # rows apart by blank lines: several lines each
     for line in block:
-        if RULER.fullmatch(line) or not line.strip():
+        if is_ruler(line) or not line.strip():
             fresh = True
             continue
         cells = [line[start:end].strip() for start, end in spans]

@@ -282,7 +282,7 @@ BROKEN = {
     "open.xml": (lambda f: written(f, "<article><body>"), "not readable as XML"),
     "old.doc": (lambda f: written(f, b"\xd0\xcf\x11\xe0"), ".doc is not read; save it as .docx"),
     "zip.docx": (lambda f: epub(f, {}), "not readable as a Word file"),
-    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "no text found in it"),
+    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "not readable as HTML: Excessive depth"),
     "empty.md": (lambda f: written(f, ""), "no text found in it"),
 }  # fmt: skip
 
