@@ -35,7 +35,7 @@ def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any
     if not isinstance(said, dict):
         return Reply(**head, finish_reason="", status="failed", error=f"no completion: {clean(body)[:200]}")
     status: Outcome
-    prompt, completion = usage_of(body)
+    prompt, completion = usage_of(said)
     used: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion}
     head["model"] = clean(str(said.get("model") or model))
     choices = said.get("choices")
@@ -62,19 +62,28 @@ def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any
     return Reply(**{**head, "content": content}, finish_reason=finish, status=status, error=words[:500], **used)
 
 
-def usage_of(body: str) -> tuple[int, int]:
+def loaded(body: str) -> Any:
+    """A body's JSON; {} where it is none."""
     try:
-        usage = json.loads(body).get("usage") or {}
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def usage_of(said: Any) -> tuple[int, int]:
+    """The prompt and completion tokens that a completion reports."""
+    try:
+        usage = said.get("usage") or {}
         prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         return 0, 0
     return min(max(0, prompt), MAX_TOKENS), min(max(0, completion), MAX_TOKENS)
 
 
 def content_of(body: str) -> str:
     try:
-        return str(json.loads(body)["choices"][0]["message"]["content"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return str(loaded(body)["choices"][0]["message"]["content"])
+    except (LookupError, TypeError):
         return ""
 
 

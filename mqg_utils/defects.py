@@ -4,24 +4,17 @@ The rules below know nothing of the checks: they take sound questions, the book 
 """
 
 import json
-import math
 import random
 import re
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import psutil
-
 from mqg_utils.duplicates import Exam
+from mqg_utils.entailment import judge
 from mqg_utils.generation import settled, verify
-from mqg_utils.loopback import serving
 from mqg_utils.quantities import NUMBER
 from mqg_utils.records import Chain, Passage
-from mqg_utils.replies import Reply, ReplyCache, Request
-from mqg_utils.server import ServerTeacher
+from mqg_utils.replies import Reply
 
 HOW = {
     "unsupported quote": "one quote becomes a false proposition's own words, or a quote from another passage",
@@ -267,37 +260,29 @@ MAKERS: dict[str, Callable[[Source], Made]] = {
 # --- what is measured ---
 
 
-class Throughput(NamedTuple):
-    """Seconds for n requests against the ideal: n / concurrency answers after one another, rounded up."""
+class Keys(NamedTuple):
+    """What the rules of `entailment` say of keys that are right: of `n` true or false propositions, each judged."""
 
     n: int
-    seconds: float
-    ideal_s: float
-    memory_mib: float  # that the process grew from the first tenth of the requests to the last
+    agreed: int  # were this key swapped, the swap would be caught
+    against: int  # wrongly: the proposition's question would be rejected
 
     @property
-    def ratio(self) -> float:
-        return self.seconds / self.ideal_s
+    def shares(self) -> dict[str, float]:
+        return {"swaps caught": self.agreed / self.n, "right keys doubted": self.against / self.n}
 
 
-def throughput(n: int, concurrency: int, delay_s: float, passage: Passage) -> Throughput:
-    """Ask a server that answers after `delay_s` for `n` replies, each recorded as in a run."""
-    wanted = [
-        Request(passage=passage, messages=({"role": "user", "content": f"{i} {passage.text}"},))
-        for i in range(n + concurrency)
-    ]
-    with tempfile.TemporaryDirectory() as folder, serving(delay_s) as url:
-        teacher = ServerTeacher("m", url, concurrency=concurrency, reply_format="plain")
-        list(teacher.ask(wanted[n:], ReplyCache(Path(folder) / "first.jsonl")))  # imports, connections
-        process, marks = psutil.Process(), []
-        cache = ReplyCache(Path(folder) / "replies.jsonl")
-        started = time.perf_counter()
-        for done, _ in enumerate(teacher.ask(wanted[:n], cache), 1):
-            if done % max(1, n // 10) == 0:
-                marks.append(process.memory_info().rss / 2**20)
-        cache.sync()
-        seconds = time.perf_counter() - started
-    return Throughput(n, seconds, math.ceil(n / concurrency) * delay_s, marks[-1] - marks[0])
+def keys_by_rule(chains: Iterable[Chain], explained: bool = True) -> Keys:
+    """Judge every proposition of sound chains, with or without the teacher's explanation."""
+    said = []
+    for chain in chains:
+        stems = [chain.vignette]
+        for question in chain.questions:
+            stems.append(question.stem)
+            for p in question.propositions:
+                truth = judge(p.text, p.quote, p.explanation if explained else "", "\n".join(stems)).truth
+                said.append(None if truth is None else truth == p.is_true)
+    return Keys(len(said), sum(one is True for one in said), sum(one is False for one in said))
 
 
 def simulated_reading(truth: Sequence[bool], key: Sequence[bool], accuracy: float, draw: random.Random) -> bool:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mqg_utils.consistency import EXAMPLE_AGE, contradicts, leaked
 from mqg_utils.duplicates import MIN_OVERLAP_WORDS, Asked, Exam
+from mqg_utils.entailment import judge
 from mqg_utils.prompts import PROPOSITIONS, reading_request, requests_for
 from mqg_utils.quantities import unquoted
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
@@ -56,15 +57,17 @@ CHAIN_FAULT = _Fault("chain", "an earlier question of its chain was rejected")
 # --- checks that need nobody's opinion ---
 
 
-def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Sequence[Chain] | Exam) -> Verified:
+def verify(
+    replies: Iterable[Reply], passages: Sequence[Passage], exam: Sequence[Chain] | Exam, check_keys: bool = True
+) -> Verified:
     """Check every drafted question in turn; the first fault found is its reason.
 
     schema (five different propositions), balance, quote, number, key, leak, contradiction, duplicate, exam copy. A
-    chain keeps its good questions up to the first bad one, since later stems build on earlier ones.
+    chain keeps its good questions up to the first bad one, since later stems build on earlier ones. Without
+    `check_keys` the rules of `entailment` are not asked.
     """
-    checks = _Checks(
-        {passage.passage_id: passage for passage in passages}, exam if isinstance(exam, Exam) else Exam(exam)
-    )
+    known = exam if isinstance(exam, Exam) else Exam(exam)
+    checks = _Checks({passage.passage_id: passage for passage in passages}, known, check_keys)
     kept: list[Chain] = []
     rejected: list[Rejected] = []
     drafted = 0
@@ -116,8 +119,8 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
 
 
 class _Checks:
-    def __init__(self, passages: Mapping[str, Passage], exam: Exam) -> None:
-        self.passages, self._exam, self._asked = passages, exam, Asked()
+    def __init__(self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool) -> None:
+        self.passages, self._exam, self._asked, self._check_keys = passages, exam, Asked(), check_keys
 
     def check(self, raw: Any, question_id: str, passage_id: str, case: str, good: list[Question]) -> _Fault | None:
         """Add the question to `good`, or say what is wrong with it."""
@@ -129,8 +132,9 @@ class _Checks:
         except (KeyError, TypeError) as error:
             return _Fault("schema", f"not a question: {error}")
         before = [case, *(q.stem for q in good)]
-        fault = _shape(question) or _support(question, self.passages[passage_id].text, "\n".join(before))
-        if fault:
+        stated = "\n".join([*before, question.stem])
+        fault = _shape(question) or _support(question, self.passages[passage_id].text, stated)
+        if fault := fault or (_key(question, stated) if self._check_keys else None):
             return fault
         if answer := leaked(question, [*before, question.stem]):
             return _Fault("leak", f"stated before it is asked: {answer[:120]!r}")
@@ -155,9 +159,8 @@ def _shape(question: Question) -> _Fault | None:
     return None
 
 
-def _support(question: Question, passage: str, before: str) -> _Fault | None:
+def _support(question: Question, passage: str, stated: str) -> _Fault | None:
     """Quotes in the passage, numbers of what is called true, and keys that the quote itself contradicts."""
-    stated = f"{before}\n{question.stem}"
     for proposition in question.propositions:
         found = find_quote(passage, proposition.quote)
         if found.problem:
@@ -169,6 +172,16 @@ def _support(question: Question, passage: str, before: str) -> _Fault | None:
             return _Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
         if decide(p.text, p.quote, stated) == (not p.is_true):
             return _Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
+    return None
+
+
+def _key(question: Question, stated: str) -> _Fault | None:
+    """A key that the quote or the teacher's own explanation speaks against."""
+    for p in question.propositions:
+        truth, why = judge(p.text, p.quote, p.explanation, stated)
+        if truth == (not p.is_true):
+            said = f"called {p.is_true} ({why})"
+            return _Fault("key", f"{said}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
     return None
 
 
@@ -264,20 +277,3 @@ def _disagreement(question: Question, answers: list[bool] | None) -> _Fault | No
             said = f"called {proposition.is_true}, and read as {answer}"
             return _Fault("round trip", f"{said}: {proposition.text[:120]!r}")
     return None
-
-
-class Difficulty(Record):
-    """How much of a question a reader gets right without the passage: 1 is known to it already."""
-
-    question_id: Id
-    share_right: float
-
-
-def closed_book(kept: Iterable[Chain], read: Mapping[str, list[bool] | None]) -> list[Difficulty]:
-    """The mark of every question that was answered."""
-    found = []
-    for question in (q for chain in kept for q in chain.questions):
-        if answers := read.get(question.question_id):
-            right = [a == p.is_true for a, p in zip(answers, question.propositions, strict=True)]
-            found.append(Difficulty(question_id=question.question_id, share_right=sum(right) / len(right)))
-    return found

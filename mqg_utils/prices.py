@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mqg_utils.replies import Request
+from mqg_utils.replies import Appender, Request
 
 # USD per million prompt and completion tokens, as their makers listed them in 2025. Prices change: the notebook's
 # price_prompt_usd and price_completion_usd override them.
@@ -29,6 +29,8 @@ BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
 CHARACTERS_PER_TOKEN = 4  # of English; a guess where no tokenizer is given
 REPLY_TOKENS = 1200  # of a usual reply: four questions of five propositions with their quotes
 REPLY_TOKENS_PER_S = 50  # of one stream; a guess, replaced by what was measured
+MARKS_TOKENS = 250  # of a criticism
+RUBRIC_TOKENS = 1000  # that it is asked by
 TOKENS_PER_MESSAGE = 16  # what a chat template puts around one, at most
 
 
@@ -84,8 +86,12 @@ def estimate(
     count_tokens: Callable[[str], int] | None = None,
     reply_tokens: float = REPLY_TOKENS,
     tokens_per_s: float = REPLY_TOKENS_PER_S,
+    critique_rounds: int = 0,
 ) -> Estimate:
-    """What these requests will cost; tokens are counted by `count_tokens`, else by characters."""
+    """What these requests will cost; tokens are counted by `count_tokens`, else by characters.
+
+    A round of critique sends a reply twice with its passage, and brings marks and a rewriting.
+    """
     count = count_tokens or (lambda text: len(text) // CHARACTERS_PER_TOKEN + 1)
     counted: dict[str, int] = {}  # the system message is the same for all
     prompt = 0
@@ -93,12 +99,17 @@ def estimate(
         for message in request.messages:
             text = message["content"]
             prompt += counted.setdefault(text, count(text)) if message["role"] == "system" else count(text)
-    said = round(min(reply_tokens, max_tokens) * len(requests))
+    n, rounds = len(requests), critique_rounds
+    said = round(min(reply_tokens, max_tokens) * n)
     most = sum(most_tokens(request) for request in requests)
+    most += rounds * (2 * most + n * (3 * max_tokens + 2 * RUBRIC_TOKENS))  # a reply twice, and its marks
+    most_said = max_tokens * n * (1 + 2 * rounds)
+    prompt += 2 * rounds * (prompt + said)
+    said += rounds * (said + MARKS_TOKENS * n)
     return Estimate(
-        len(requests), prompt, said,
-        price and price.of(prompt, said), price and price.of(most, max_tokens * len(requests)),
-        said / tokens_per_s / max(1, min(concurrency, len(requests))),
+        n * (1 + 2 * rounds), prompt, said,
+        price and price.of(prompt, said), price and price.of(most, most_said),
+        said / tokens_per_s / max(1, min(concurrency, n)),
     )  # fmt: skip
 
 
@@ -122,7 +133,7 @@ class Budget:
                 "budget_usd needs the model's price: give price_prompt_usd and price_completion_usd, per million tokens"
             )
         self.path, self.cap_usd, self.price = path, cap_usd, price
-        self._lock = threading.Lock()
+        self._lock, self._file = threading.Lock(), Appender(path)
         if path.exists() and not path.read_bytes().endswith(b"\n"):  # torn by a crash: nothing was sent for it
             with path.open("r+b") as file:
                 file.truncate(path.read_bytes().rfind(b"\n") + 1)
@@ -153,9 +164,7 @@ class Budget:
     def _write(self, key: str, usd: float) -> None:
         self.spent_usd += usd
         if usd:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.write(json.dumps({"key": key, "usd": usd}).encode() + b"\n")
+            self._file.write(json.dumps({"key": key, "usd": usd}).encode() + b"\n")
 
 
 def _amounts(ledger: Path) -> list[float]:

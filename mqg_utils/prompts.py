@@ -22,10 +22,16 @@ class Wording(NamedTuple):
     asked: str
     passage: str
     reader: str
+    critic: str
+    rewriter: str
+    draft: str
+    remarks: str
 
 
 ANSWER = """{"chains": [{"vignette": "", "questions": [{"stem": "", "kind": "multiple", "propositions":
 [{"text": "", "is_true": true, "explanation": "", "quote": ""}]}]}]}"""
+PARTS = ("case", "stems", "true propositions", "false propositions", "explanations", "quotes", "difficulty")
+MARKS = """{"remarks": [{"part": "case", "mark": 5, "remark": ""}, {"part": "stems", "mark": 2, "remark": "..."}]}"""
 READING = '{"answers": [true, false, true, false, false]}'
 
 ENGLISH = Wording(
@@ -52,6 +58,24 @@ a stem has about {stem} words, a proposition about {text}.""",
 You judge propositions by a passage. For each proposition say true or false, in order, by what the passage and the
 question state and nothing else. Answer with JSON only, as many values as propositions: """
     + READING,
+    critic="""\
+You examine draft exam questions written from a textbook passage, before anyone sees them. Mark each part from 1 (has to
+be written anew) to 5 (nothing to change), over all questions, and say in one sentence what to change:
+- case: believable, with the findings that matter; nothing in it gives an answer away. 5 where there is none.
+- stems: one clear task each, which can be understood before the propositions are read; new findings fit the case.
+- true propositions: certain from the passage, with all the conditions it sets; not copied word for word.
+- false propositions: each wrong for one reason that the passage states, and tempting to who has not read it; of the
+  same length and style as the true ones, without "always" or "never" as a hint.
+- explanations: say why, and agree with the key.
+- quotes: copied exactly from the passage; each settles its own proposition without further text.
+- difficulty: asks for understanding, not for recognising a phrase; no question answers another.
+Answer with JSON only, every part once: """
+    + MARKS,
+    rewriter="""\
+The draft below was marked down by an examiner. Rewrite it so that every remark is met, change nothing else, and keep
+to all of the rules above. Answer with the whole JSON.""",
+    draft="Draft:",
+    remarks="Remarks:",
 )
 FRENCH = Wording(
     system="""\
@@ -78,6 +102,25 @@ Le concours visé : {share:.0%} de ses propositions sont vraies ; {kinds} de ses
 Vous jugez des propositions d'après un passage. Pour chacune, dites vrai (true) ou faux (false), dans l'ordre, d'après
 ce que disent le passage et la question, et rien d'autre. Répondez uniquement en JSON, une valeur par proposition : """
     + READING,
+    critic="""\
+Vous relisez des questions d'examen rédigées à partir d'un passage de manuel, avant que quiconque ne les voie. Notez
+chaque partie (`part`) de 1 (à réécrire) à 5 (rien à changer), pour l'ensemble des questions, et dites en une phrase ce
+qu'il faut changer :
+- case (le cas) : crédible, avec les éléments utiles ; rien n'y livre une réponse. 5 s'il n'y en a pas.
+- stems (énoncés) : une tâche claire, compréhensible avant de lire les propositions ; le nouveau s'accorde avec le cas.
+- true propositions (propositions vraies) : certaines d'après le passage, avec toutes ses conditions ; non recopiées.
+- false propositions (propositions fausses) : fausses pour une seule raison, que donne le passage, et tentantes ; de la
+  même longueur et de même style que les vraies, sans « toujours » ni « jamais » qui les trahisse.
+- explanations (explications) : disent pourquoi et s'accordent avec la correction.
+- quotes (citations) : copiées exactement ; chacune tranche sa proposition à elle seule.
+- difficulty (difficulté) : il faut comprendre et non reconnaître une phrase ; aucune question n'en résout une autre.
+Répondez uniquement en JSON, chaque partie une fois : """
+    + MARKS,
+    rewriter="""\
+Un relecteur a critiqué le brouillon ci-dessous. Réécrivez-le en tenant compte de chaque remarque, sans rien changer
+d'autre et en respectant toutes les règles ci-dessus. Répondez avec le JSON entier.""",
+    draft="Brouillon :",
+    remarks="Remarques :",
 )
 WORDINGS = {"en": ENGLISH, "fr": FRENCH}
 OTHER_LANGUAGE = "\nWrite vignettes, stems, propositions and explanations in this language: {}."
@@ -94,9 +137,11 @@ _PROPOSITION = _shape(text=_STRING, is_true={"type": "boolean"}, explanation=_ST
 _KIND = {"type": "string", "enum": ["multiple", "single"]}
 _QUESTION = _shape(stem=_STRING, kind=_KIND, propositions={"type": "array", "items": _PROPOSITION})
 _CHAIN = _shape(vignette=_STRING, questions={"type": "array", "items": _QUESTION})
+_MARK = _shape(part={"type": "string", "enum": list(PARTS)}, mark={"type": "integer"}, remark=_STRING)
 SCHEMAS = {
     "chains": _shape(chains={"type": "array", "items": _CHAIN}),
     "answers": _shape(answers={"type": "array", "items": {"type": "boolean"}}),
+    "remarks": _shape(remarks={"type": "array", "items": _MARK}),
 }
 
 
@@ -159,7 +204,7 @@ def requests_for(
     )  # fmt: skip
     shown = "\n".join(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)
     system = "\n".join([wording.system, measured] + [f"{wording.examples}\n{shown}"] * bool(shown))
-    system += OTHER_LANGUAGE.format(language) * (language not in WORDINGS and language != "")
+    system += _in_language(language)
     found, owed = [], 0.0
     for passage in passages:
         before = (asked or {}).get(passage.passage_id, ())
@@ -174,6 +219,10 @@ def requests_for(
         messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
         found.append(Request(passage=passage, messages=messages, round=turn))
     return found
+
+
+def _in_language(language: str) -> str:
+    return OTHER_LANGUAGE.format(language) if language and language not in WORDINGS else ""
 
 
 def _as_example(chain: Chain) -> dict[str, Any]:
@@ -200,3 +249,24 @@ def reading_request(passage: Passage, chain: Chain, position: int, with_passage:
     user = "\n\n".join([*source, *filter(None, stems), "\n".join(listed)]) + f"\n\n({vote})" * (vote > 1)
     messages = ({"role": "system", "content": wording.reader}, {"role": "user", "content": user})
     return Request(passage=passage, messages=messages, wants="answers")
+
+
+def critic_request(passage: Passage, draft: str) -> Request:
+    """A draft's JSON to be marked, part by part, with its passage in view."""
+    wording = WORDINGS.get(passage.language, ENGLISH)
+    return Request(passage=passage, messages=_on_draft(passage, wording.critic, draft), wants="remarks")
+
+
+def rewriter_request(passage: Passage, draft: str, remarks: Sequence[str]) -> Request:
+    """A draft's JSON to be rewritten after a critic's remarks, under the rules it was written by."""
+    wording = WORDINGS.get(passage.language, ENGLISH)
+    listed = "\n".join([wording.remarks, *(f"- {remark}" for remark in remarks)])
+    system = f"{wording.system}{_in_language(passage.language)}\n\n{wording.rewriter}"
+    return Request(passage=passage, messages=_on_draft(passage, system, draft, listed))
+
+
+def _on_draft(passage: Passage, system: str, draft: str, *more: str) -> tuple[dict[str, str], ...]:
+    wording = WORDINGS.get(passage.language, ENGLISH)
+    head = wording.passage.format(section=" > ".join(passage.section))
+    user = "\n\n".join([f"{head}\n\n{passage.text}", f"{wording.draft}\n{draft}", *more])
+    return ({"role": "system", "content": system}, {"role": "user", "content": user})

@@ -19,11 +19,13 @@ SPELLINGS = {
     "y": "years|year|années|année|ans|an|歳|年|岁",
     "min": "minutes|minute|min|分钟|分",
     "s": "seconds|second|secondes|seconde|secs|sec|秒",
-    "kg": "kg", "g": "grams|gram|grammes|gramme|g", "mg": "mg", "µg": "µg|μg|mcg|ug", "ng": "ng",
+    "kg": "kg|kilograms|kilogram", "g": "grams|gram|grammes|gramme|g", "mg": "mg|milligrams|milligram|milligrammes",
+    "µg": "µg|μg|mcg|ug|micrograms|microgram|microgrammes|microgramme", "ng": "ng",
     "L": "litres|litre|liters|liter|L", "dL": "dL", "mL": "mL|ml", "µL": "µL|μL",
     "km": "km", "m": "metres|metre|meters|meter|mètres|mètre|m", "cm": "cm", "mm": "mm", "µm": "µm|μm", "nm": "nm",
-    "IU": "IU|UI", "U": "units|unités|unité|unit|U", "mmol": "mmol", "µmol": "µmol|μmol", "mol": "mol", "mEq": "mEq",
-    "kcal": "kcal", "mmHg": "mm ?Hg", "kPa": "kPa", "Hz": "Hz", "kHz": "kHz", "mV": "mV", "bpm": "bpm",
+    "IU": "IU|UI", "U": "units|unités|unité|unit|U", "mmol": "mmol", "µmol": "µmol|μmol|micromoles|micromol",
+    "mol": "mol", "mEq": "mEq", "kcal": "kcal", "mmHg": "mm ?Hg", "kPa": "kPa", "Hz": "Hz", "kHz": "kHz", "mV": "mV",
+    "bpm": "bpm",
 }  # fmt: skip
 SPELLINGS["%"] = SPELLINGS["%"].replace("% ", "%|")
 _NAMES = [(spelling, unit) for unit, listed in SPELLINGS.items() for spelling in listed.split("|")]
@@ -54,6 +56,7 @@ BELOW = r"less than|below|under|at most|up to|within|fewer than|≤|<|moins de|a
 BELOW += r"|au-dessous de|jusqu'à"
 OR_MORE = r"(?:or|and|ou|et)\s+(?:more|above|over|older|longer|later|higher|plus)|以上"
 OR_LESS = r"(?:or|and|ou|et)\s+(?:less|below|under|younger|shorter|lower|fewer|moins)|以下"
+SUPPOSED = r"\b(?:would|could|should|even|if|si|même|serait|évoquerait|\w+erait)\b"
 TO = r"\s*(?:-|–|to|and|or|à|et|ou|~|〜)\s*"
 
 
@@ -137,24 +140,29 @@ def misstated(text: str, sources: Iterable[str]) -> list[Quantity]:
     """
     sources = list(sources)
     known = [q for source in sources for q in quantities(source)]
-    units, values = {_base(0, q.unit)[1] for q in known}, {q.value for q in known}
-    return [q for q in unsupported(text, sources) if _base(0, q.unit)[1] in {"", *units} or q.value in values]
+    units, values = {in_unit(0, q.unit)[1] for q in known}, {q.value for q in known}
+    return [q for q in unsupported(text, sources) if in_unit(0, q.unit)[1] in {"", *units} or q.value in values]
 
 
 def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]:
     """The quantities of a true proposition that its sources do not bear out.
 
     A limit ("more than 20 s") must be stated as such a number. A value ("a patient with 24 mg/dL") is free where the
-    quote has limits of its unit, since it is what they are applied to. Where the quote has numbers of the unit, the
+    quote has limits of its unit, since it is what they are applied to; but where the question gives values of the unit
+    it is one of them, unless it is a supposition ("25 s would suggest"). Where the quote has numbers of the unit, the
     quote or the question (`stated`) must have this one; else the passage may.
     """
     edges = [(edge, one.unit) for one in limits(text) for edge in (one.low, one.high)]
     applied = {one.unit for one in limits(quote)}
-    quoted = {_base(0, q.unit)[1] for q in quantities(quote)} - {""}
+    quoted = {in_unit(0, q.unit)[1] for q in quantities(quote)} - {""}
     found = []
     for q in quantities(text):
-        unit, is_limit = _base(0, q.unit)[1], (q.value, q.unit) in edges
+        unit, is_limit = in_unit(0, q.unit)[1], (q.value, q.unit) in edges
         if q.unit in applied and not is_limit:
+            given = [k for k in quantities(stated) if in_unit(0, k.unit)[1] == unit]
+            known = [*given, *quantities(quote)]
+            if given and not re.search(SUPPOSED, text, re.I) and not any(same(q, k) for k in known):
+                found.append(q)
             continue
         sources = [quote, stated] if unit in quoted else [passage, stated]
         known = [k for source in sources for k in quantities(source)]
@@ -172,11 +180,20 @@ def _in_words(q: Quantity, sources: Iterable[str]) -> bool:
 def _within(q: Quantity, allowed: Limits) -> bool:
     if not q.unit or not allowed.unit:
         return allowed.low <= q.value <= allowed.high
-    value, unit = _base(q.value, q.unit)
-    low, high = (_base(limit, allowed.unit)[0] for limit in (allowed.low, allowed.high))
-    return unit == _base(0, allowed.unit)[1] and low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+    value, unit = in_unit(q.value, q.unit)
+    low, high = (in_unit(limit, allowed.unit)[0] for limit in (allowed.low, allowed.high))
+    return unit == in_unit(0, allowed.unit)[1] and low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
 
 
-def _base(value: float, unit: str) -> tuple[float, str]:
+def in_unit(value: float, unit: str) -> tuple[float, str]:
+    """A value in the smallest unit of its kind: 1 h is 3600 s."""
     base, times = MULTIPLES.get(unit, (unit, 1))
     return value * times, base
+
+
+def same(one: Quantity, other: Quantity) -> bool:
+    """Whether two are one quantity: 7 days and 1 week are; without a unit, the number decides."""
+    if not one.unit or not other.unit:
+        return one.value == other.value
+    (value, unit), (theirs, their_unit) = in_unit(one.value, one.unit), in_unit(other.value, other.unit)
+    return unit == their_unit and math.isclose(value, theirs)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ class Request(Record):
 
     passage: Passage
     messages: tuple[dict[str, str], ...] = ()
-    wants: Literal["chains", "answers"] = "chains"
+    wants: Literal["chains", "answers", "remarks"] = "chains"
     round: Annotated[int, Field(ge=1)] = 1
 
     def key(self, **settings: Any) -> str:
@@ -83,11 +84,34 @@ def read_list(content: str, name: str) -> list[Any]:
         raise ValueError(f"no JSON object in a reply of {len(content)} characters")
     if not isinstance(found, list) or not found:
         raise ValueError(f"no list `{name}` in the reply")
-    json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is a ValueError here
+    if re.search(r"\\ud|[\ud800-\udfff]", content, re.I):
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is a ValueError here
     return found
 
 
 # --- the cache ---
+
+
+class Appender:
+    """A file that lines are appended to: each is handed to the operating system at once, so that killing the process
+    loses none. It is opened once, at the first line, since opening costs more than writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._file = path, -1
+
+    def write(self, raw: bytes) -> None:
+        if self._file < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            weakref.finalize(self, os.close, self._file)
+        while raw:
+            raw = raw[os.write(self._file, raw) :]
+
+    def sync(self) -> None:
+        """Return when what was written is on the disk."""
+        if self._file >= 0:
+            os.fsync(self._file)
 
 
 class ReplyCache:
@@ -104,6 +128,7 @@ class ReplyCache:
         self.outcomes: dict[str, int] = {}  # key -> lines recorded for it, good or not
         self._end, self._lock = 0, threading.Lock()
         self._pool, self._sync_queued = ThreadPoolExecutor(1), False
+        self._file = Appender(path)
         if path.exists():
             self._cut_torn_line()
             for reply, length in self._read():
@@ -163,9 +188,7 @@ class ReplyCache:
         """Append an outcome. Safe to call from several threads."""
         raw = reply.model_dump_json().encode() + b"\n"
         with self._lock:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.write(raw)
+            self._file.write(raw)
             self._register(reply, len(raw))
             if not self._sync_queued:
                 self._sync_queued = True
@@ -173,13 +196,11 @@ class ReplyCache:
 
     def _sync(self) -> None:
         self._sync_queued = False  # a line that comes from now on asks for another sync
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        self._file.sync()
 
     def sync(self) -> None:
         """Return when all lines are on the disk."""
-        if self.path.exists():
-            self._pool.submit(self._sync).result()
+        self._pool.submit(self._sync).result()
 
     def adopt(self, others: Iterable[Path]) -> int:
         """Take over the outcomes that other caches hold and this one does not; return how many.

@@ -20,6 +20,7 @@ from mqg_utils.answers import (
     content_of,
     is_spent,
     judge,
+    loaded,
     may_pass,
     not_json,
     obeys,
@@ -34,6 +35,7 @@ from mqg_utils.prompts import SCHEMAS
 from mqg_utils.replies import Outcome, Reply, ReplyCache, Request
 
 FORMATS = ("json_schema", "object_schema", "json_object", "plain")
+ONCE = "Idempotency-Key"  # a server that knows this header bills a repeated request once
 MAX_BACKOFF_S = 60
 BUSY_TRIES = 30  # answers 429 to one request until it is given up
 PROBE_TOKENS = 200
@@ -43,6 +45,7 @@ PROBE = {
     "required": ["mqg_probe"],
     "additionalProperties": False,
 }
+SCHEMA_BYTES = {name: len(json.dumps(shape)) for name, shape in SCHEMAS.items()}
 PROBE_TEXT = "Answer in JSON. What colour is grass?"  # only the schema says that the answer is `seven`
 
 
@@ -256,8 +259,7 @@ class _Asking:
     async def attempt(self, request: Request, key: str) -> Answer:
         shape = SCHEMAS[request.wants]
         settings = {**self.teacher._settings, **response_format(self.teacher._format, request.wants, shape)}
-        # a server that knows the header bills a repeated request once
-        header = {"Idempotency-Key": f"{key}-{self.cache.outcomes.get(key, 0)}"}
+        header = {ONCE: f"{key}-{self.cache.outcomes.get(key, 0)}"}
         return await self.post(list(request.messages), settings, header)
 
     async def post(self, messages: list[dict[str, str]], settings: dict[str, Any], header: dict[str, str]) -> Answer:
@@ -271,9 +273,8 @@ class _Asking:
                 async with asyncio.timeout(self.teacher._timeout_s):
                     # the text itself: the typed call spends a third of its time on checking what we check again
                     body = {"messages": messages, **known}
-                    text = await self.client.post(
-                        "/chat/completions", cast_to=str, body=body, options={"headers": header}
-                    )
+                    options = {"headers": header}
+                    text = await self.client.post("/chat/completions", cast_to=str, body=body, options=options)
                 text = without_key(text)
                 return Answer(200, text, words=not_json(text))
             except APIStatusError as error:
@@ -346,7 +347,7 @@ class _Asking:
             if reserved is None:
                 raise TeacherError(f"budget_usd={budget.cap_usd if budget else 0:g} leaves no room for one request")
             answer = await self.post([{"role": "user", "content": PROBE_TEXT}], settings, {})
-            usage = usage_of(answer.body) if answer.status == 200 else (0, 0)
+            usage = usage_of(loaded(answer.body)) if answer.status == 200 else (0, 0)
             if budget and not (answer.status == 0 and answer.sent):
                 budget.settle("probe", reserved, *usage)
             if answer.status in HOPELESS or (answer.status == 429 and is_spent(answer)):
@@ -374,5 +375,5 @@ def response_format(name: str, title: str, shape: dict[str, Any]) -> dict[str, A
 
 def most_of(request: Request, max_tokens: int) -> dict[str, int]:
     """The most tokens that a request can be billed."""
-    prompt = most_tokens(request, len(json.dumps(SCHEMAS[request.wants])))
+    prompt = most_tokens(request, SCHEMA_BYTES[request.wants])
     return {"prompt_tokens": prompt, "completion_tokens": max_tokens}

@@ -79,12 +79,14 @@ def from_settings(
     Raises ValueError for a source that is none, TeacherError and BudgetError for settings that cannot work.
     """
     source, seed = settings["source"], settings["seed"]
+    if settings["critique_rounds"] and source not in ("server", "batch"):
+        raise ValueError(f"critique_rounds needs a model: source server or batch, and source is {source!r}")
     if source == "recorded" and replies:
         return RecordedTeacher(replies)
-    if source == "cloze":
-        return ClozeTeacher(passages, settings["questions_per_passage"], seed, settings["cloze_chains"])
+    if source in ("cloze", "cloze-chains"):
+        return ClozeTeacher(passages, settings["questions_per_passage"], seed, source == "cloze-chains")
     if source not in ("server", "batch"):
-        raise ValueError(f"source is {source!r}; choose recorded, cloze, server or batch")
+        raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, server or batch")
     return server_from_settings(settings, folder, settings["teacher_model"])
 
 

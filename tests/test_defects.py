@@ -73,6 +73,11 @@ def test_a_simulated_reader(accuracy: float, agrees: bool) -> None:
     assert defects.simulated_reading(truth, key, accuracy, random.Random(0)) == agrees
 
 
-def test_throughput_counts_rounds() -> None:
-    found = defects.throughput(20, 8, 0.01, demo()[0][0])
-    assert found.n == 20 and found.ideal_s == pytest.approx(0.03) and found.ratio > 1
+def test_keys_by_rule_are_counted() -> None:
+    quote = "The dose is 20 mg by mouth."
+    said = [("The dose is 20 mg.", True), ("The dose is 30 mg.", False), ("The dose is 40 mg.", True), ("So.", True)]
+    propositions = [{"text": text, "is_true": truth, "quote": quote} for text, truth in said]
+    questions = [{"question_id": "q", "stem": "Which?", "propositions": propositions}]
+    chain = Chain.model_validate({"chain_id": "c", "questions": questions})
+    assert defects.keys_by_rule([chain]) == (4, 2, 1)
+    assert defects.keys_by_rule([chain]).shares == {"swaps caught": 0.5, "right keys doubted": 0.25}

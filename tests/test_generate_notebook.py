@@ -64,8 +64,8 @@ def answer(body: dict[str, Any]) -> Said:
 
 
 def execute(run_dir: Path, url: str, name: str, **parameters: Any) -> "subprocess.Popen[str]":
-    settings = {"run_dir": run_dir, "source": "server", "base_url": url, "teacher_model": "m", **parameters}
-    settings |= {"reply_format": "plain", "price_prompt_usd": 1.0, "price_completion_usd": 2.0, "budget_usd": 50.0}
+    settings = {"run_dir": run_dir, "source": "server", "base_url": url, "teacher_model": "m", "reply_format": "plain"}
+    settings |= {"price_prompt_usd": 1.0, "price_completion_usd": 2.0, "budget_usd": 50.0, **parameters}
     flags = [text for key, value in settings.items() for text in ("-p", key, str(value))]
     notebooks = str(ROOT / "notebooks" / "03_generate.ipynb"), str(run_dir / f"{name}.ipynb")
     asked = [

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from mqg_utils.difficulty import closed_book
 from mqg_utils.generation import (
     MIN_OVERLAP_WORDS,
     Verified,
     asked_before,
-    closed_book,
     normalise,
     read,
     round_trip,

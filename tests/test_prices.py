@@ -59,3 +59,13 @@ def test_a_budget_needs_a_price(tmp_path: Path) -> None:
         Budget(tmp_path / "s", 1.0, None)
     free = Budget(tmp_path / "s", 0.0, None)
     assert free.reserve("a", 10**9, 10**9) == 0.0 and not (tmp_path / "s").exists()
+
+
+def test_a_round_of_critique_sends_a_reply_twice_and_brings_marks_and_a_rewriting() -> None:
+    wanted, price = [request(), request()], Price(1.0, 1.0)
+    plain = estimate(wanted, price, 1000, 8, reply_tokens=100)
+    found = estimate(wanted, price, 1000, 8, reply_tokens=100, critique_rounds=1)
+    assert found.requests == 6 and plain.completion_tokens == 200
+    assert found.completion_tokens == 200 + 200 + 2 * 250
+    assert found.prompt_tokens == plain.prompt_tokens + 2 * (plain.prompt_tokens + 200)
+    assert plain.most_usd and found.most_usd and found.most_usd > plain.most_usd

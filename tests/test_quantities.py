@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mqg_utils.quantities import Limits, limits, quantities, unquoted, unsupported
+from mqg_utils.quantities import Limits, limits, quantities, same, unquoted, unsupported
 
 
 def pairs(text: str) -> list[tuple[float, str]]:
@@ -23,6 +23,7 @@ def pairs(text: str) -> list[tuple[float, str]]:
         ("12 patients in 3 wards", [(12, ""), (3, "")]),
         ("pendant 3 semaines, 40 ans, 5 %", [(3, "week"), (40, "y"), (5, "%")]),
         ("29歳の男性、5日間、体温38度", [(29, "y"), (5, "d"), (38, "°")]),
+        ("100 micrograms, 120 micromol, 3 milligrams", [(100, "µg"), (120, "µmol"), (3, "mg")]),
         ("5 g and 5 girls", [(5, "g"), (5, "")]),
     ],
 )
@@ -73,3 +74,22 @@ def test_unsupported(text: str, source: str, missing: int) -> None:
 def test_the_quote_is_asked_first(text: str, missing: list[float]) -> None:
     found = unquoted(text, "it lasts 5 days", "It lasts 5 days. Give 2 mg. Wait 6 days.", "He takes 6 mg of it.")
     assert [q.value for q in found] == missing
+
+
+@pytest.mark.parametrize(
+    ("text", "stated", "found"),
+    [
+        ("A width of 26 mm makes it mild.", "The width is 26 mm.", []),
+        ("A width of 260 mm makes it mild.", "The width is 26 mm.", [260]),
+        ("A width of 28 mm would make it mild.", "The width is 26 mm.", []),  # a supposition
+        ("A width of 28 mm makes it mild.", "A man of 40 years.", []),  # the question gives no width
+    ],
+)
+def test_a_value_that_limits_are_applied_to_is_the_patients(text: str, stated: str, found: list[float]) -> None:
+    quote = "A width above 20 mm is mild."
+    assert [q.value for q in unquoted(text, quote, quote, stated)] == found
+
+
+def test_one_quantity_in_two_units() -> None:
+    week, days, bare, dose = (quantities(text)[0] for text in ("1 week", "7 days", "7", "7 mg"))
+    assert same(week, days) and same(days, bare) and not same(week, bare) and not same(days, dose)

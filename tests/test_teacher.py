@@ -82,8 +82,15 @@ def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_none() -> None:
-    with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, server or batch"):
-        from_settings({"source": "web", "seed": 0}, Path("x"), [])
+    with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, cloze-chains, server or batch"):
+        from_settings({"source": "web", "seed": 0, "critique_rounds": 0}, Path("x"), [])
+
+
+def test_critique_needs_a_model() -> None:
+    with pytest.raises(
+        ValueError, match="critique_rounds needs a model: source server or batch, and source is 'cloze'"
+    ):
+        from_settings({"source": "cloze", "seed": 0, "critique_rounds": 1}, Path("x"), [])
 
 
 # --- recorded replies ---
