@@ -20,7 +20,7 @@ from mqg_utils.metrics import (
     guess,
     holm,
 )
-from mqg_utils.records import HISTORIES, Chain, History, Prediction
+from mqg_utils.records import HISTORIES, Chain, History, Prediction, is_human
 
 
 class AblationError(ValueError):
@@ -34,21 +34,28 @@ def check_complete(
     seeds: Sequence[int],
     histories: Sequence[str] = HISTORIES,
 ) -> None:
-    """Raise AblationError unless every condition, seed and history answers every proposition of the exam."""
+    """Raise AblationError unless every condition, seed and history answers every proposition of the exam.
+
+    A person answers once, after the own answers, and perhaps a part of the exam: then every proposition of its chains.
+    """
     asked = {(c.chain_id, q.question_id, i) for c in exam for q in c.questions for i in range(len(q.propositions))}
     given: dict[tuple[str, int, str], list[Prediction]] = {}
     for p in predictions:
         given.setdefault((p.condition, p.seed, p.history), []).append(p)
     for condition in conditions:
-        for seed in seeds:
-            for history in histories:
+        human = is_human(condition)
+        for seed in seeds[:1] if human else seeds:
+            for history in ("predicted",) if human else histories:
                 mine = given.get((condition, seed, history), [])
                 answered = {(p.chain_id, p.question_id, p.proposition) for p in mine}
-                if answered != asked or len(mine) != len(asked):
-                    missing, extra = len(asked - answered), len(answered - asked)
+                sat = {p.chain_id for p in mine}
+                wanted = {place for place in asked if place[0] in sat} if human and sat else asked
+                if answered != wanted or len(mine) != len(wanted):
+                    missing, extra = len(wanted - answered), len(answered - wanted)
                     raise AblationError(
                         f"{condition}, seed {seed}, history {history}: {missing} propositions of the exam have no "
-                        f"prediction and {extra} are not in the exam; run 05_evaluate.ipynb for it again"
+                        f"prediction and {extra} are not in the exam; run "
+                        f"{'take_exam' if human else '05_evaluate'}.ipynb for it again"
                     )
 
 
@@ -76,14 +83,18 @@ class Ablation(NamedTuple):
         """Estimates of MEASURES and AUC, of ECN points on progressive and independent chains apart, and differences.
 
         Each condition is compared with `baseline`, or with what `references` names for it. Raises ValueError when
-        the two did not answer the same chains.
+        two models did not answer the same chains, AblationError when they were not trained with the same seeds. People
+        have answers under their own history only: theirs are what is estimated, and are compared with the other's
+        answers to the same chains under its own history.
         """
         pairs = {c: baseline for c in conditions if c != baseline} if references is None else references
         pairs = {c: other for c, other in pairs.items() if c in conditions and other in conditions}
         progressive = {chain.chain_id for chain in exam if chain.is_progressive}
         cells: dict[tuple[str, str], Estimate] = {}
         against: dict[tuple[str, str], Difference] = {}
-        rows = {c: [s for s in scores if s.condition == c and s.history == history] for c in conditions}
+        heard: dict[str, History] = {c: "predicted" if is_human(c) else history for c in conditions}
+        rows = {c: [s for s in scores if s.condition == c and s.history == heard[c]] for c in conditions}
+        _check_paired(rows, {c: other for c, other in pairs.items() if not (is_human(c) or is_human(other))})
         guessed = {f"guess: {strategy}": guess(exam, strategy) for strategy in GUESSES}
         for name, items in {**guessed, **rows}.items():
             parts = {
@@ -94,11 +105,17 @@ class Ablation(NamedTuple):
             for label, (measure, part) in parts.items():
                 cells[name, label] = estimate(part, measure, repeats, seed)
         for name, items in rows.items():
-            said = [p for p in predictions if p.condition == name and p.history == history]
+            said = [p for p in predictions if p.condition == name and p.history == heard[name]]
             cells[name, "auc"] = auc(said, repeats, seed)
             if name in pairs:
+                other = rows[pairs[name]]
+                if is_human(name) or is_human(pairs[name]):
+                    items, other = _both_sat(scores, name, pairs[name])
+                    if not items:
+                        del pairs[name]
+                        continue
                 for measure in MEASURES:
-                    against[name, measure] = compare(items, rows[pairs[name]], measure, repeats, seed)
+                    against[name, measure] = compare(items, other, measure, repeats, seed)
         return cls(tuple(conditions), pairs, cells, against)
 
     def estimates(self, measure: str) -> dict[str, Estimate]:
@@ -146,14 +163,15 @@ class Ablation(NamedTuple):
 
     def answer(self) -> str:
         """One paragraph, written from the numbers."""
-        best = max(self.conditions, key=lambda name: self.cells[name, "accuracy"].value)
+        models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
+        best = max(models, key=lambda name: self.cells[name, "accuracy"].value)
         top = self.cells[best, "accuracy"]
         said = [
             f"On {top.n} propositions of {top.chains} unseen chains, the best condition, **{best}**, gets "
             f"**{_percent(top.value)}** right{_within(top)}; guessing gets at most "
             f"{_percent(max(self.guesses('accuracy').values()))}."
         ]
-        last = self.conditions[-1]
+        last = models[-1]
         if (last, "accuracy") in self.against:
             gain = self.against[last, "accuracy"].estimate
             sure = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
@@ -162,11 +180,21 @@ class Ablation(NamedTuple):
                 f"**{last}** is {100 * gain.value:+.1f} points against {self.references[last]}"
                 f"{_within(gain, points=True)}: {sure}."
             )
+        said += [self._person(name) for name in self.conditions if is_human(name) and name not in models]
         if top.chains < MIN_CHAINS:
             said.append(f"Fewer than {MIN_CHAINS} chains: no interval is given.")
         elif top.chains < WARN_CHAINS:
             said.append(f"Fewer than {WARN_CHAINS} chains: read every interval with caution.")
         return " ".join(said)
+
+    def _person(self, name: str) -> str:
+        cell = self.cells[name, "accuracy"]
+        said = f"**{name}** gets {_percent(cell.value)} of {cell.n} propositions of {cell.chains} chains right"
+        if (name, "accuracy") not in self.against:
+            return said + "."
+        gap = self.against[name, "accuracy"].estimate
+        over = f"{100 * gap.value:+.1f} points against {self.references[name]} on the same {gap.chains} chains"
+        return f"{said}, {over}, both after their own answers{_within(gap, points=True)}."
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""
@@ -177,6 +205,24 @@ class Ablation(NamedTuple):
             flat |= _flat(f"delta_{measure}.{name}", d.estimate, interval=True)
             flat[f"delta_{measure}.{name}.p"] = _number(d.p_value)
         return flat
+
+
+def _check_paired(rows: Mapping[str, Sequence[QuestionScore]], pairs: Mapping[str, str]) -> None:
+    seeds = {name: sorted({s.seed for s in items}) for name, items in rows.items()}
+    for name, other in pairs.items():
+        if seeds[name] != seeds[other]:
+            raise AblationError(
+                f"{name} was trained with seeds {seeds[name]} and {other}, which it is compared with, with "
+                f'{seeds[other]}; train both with the same seeds (-p "run.seeds=[…]")'
+            )
+
+
+def _both_sat(scores: Sequence[QuestionScore], one: str, other: str) -> tuple[list[QuestionScore], list[QuestionScore]]:
+    """The scores of two conditions on the chains that both answered, after their own answers."""
+    own = [[s for s in scores if s.condition == name and s.history == "predicted"] for name in (one, other)]
+    both = set.intersection(*({s.chain_id for s in items} for items in own))
+    first, second = ([s for s in items if s.chain_id in both] for items in own)
+    return first, second
 
 
 class Changes(NamedTuple):

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from mqg_utils.faults import GOES_ON
 from mqg_utils.parameters import ParameterError, project_root
 from mqg_utils.pipeline import StageFailed, run, runs
 from mqg_utils.plans import Plan, Step
@@ -35,6 +38,9 @@ def run_command(
         list[str] | None, typer.Option("-p", "--parameter", help="stage.parameter=value; may be repeated")
     ] = None,
     name: Annotated[str, typer.Option(help="the run's folder in outputs/ (default: the preset's name)")] = "",
+    keep_versions: Annotated[
+        bool, typer.Option("--keep-versions", help="keep stages that another version of torch and the like made")
+    ] = False,
 ) -> None:
     """Execute the six notebooks of a preset in order; what is complete and unchanged is skipped."""
     try:
@@ -44,24 +50,34 @@ def run_command(
         raise typer.Exit(2) from None
     started = time.monotonic()
     shown = _Shown(plan)
+    signal.signal(signal.SIGTERM, _terminate)  # as Ctrl-C: the kernel is stopped, and what to do next is said
     try:
         with shown.progress:
-            run(plan, shown.report)
+            run(plan, shown.report, keep_versions)
     except StageFailed as error:
         errors.print(f"[red]✗[/] {_plain(error)}")
         raise typer.Exit(1) from None
     except ParameterError as error:
         errors.print(f"[red]✗[/] {_plain(error)}")
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        errors.print("Stopped. Complete stages are kept; the same command goes on from here.")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as error:
+        by = "by SIGTERM" if isinstance(error, _Terminated) else "by Ctrl-C"
+        errors.print(f"Stopped {by} in {_plain(shown.stage or 'the beginning')}. {GOES_ON}")
+        raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
     index = plan.folder / "index.html"
     report = plan.folder / "06_report" / "report.html"
     seconds = time.monotonic() - started
     why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
     console.print(f"[green]✓[/] run {_plain(plan.name)} complete in {seconds:.0f} s{why}")
     console.print(f"  report: {_plain(_near(report))}\n  index:  {_plain(_near(index))}")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which a scheduler sends, taken as an interrupt."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _plain(words: object) -> str:
@@ -77,7 +93,7 @@ class _Shown:
     """Progress of the run, the stage and the cell: bars on a terminal, lines elsewhere."""
 
     def __init__(self, plan: Plan) -> None:
-        self.executed = 0
+        self.executed, self.stage = 0, ""
         columns = (BarColumn(20), TextColumn("{task.completed}/{task.total} {task.description}"), TimeElapsedColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._stages: TaskID = self.progress.add_task("stages", total=len(plan.steps))
@@ -85,7 +101,10 @@ class _Shown:
 
     def report(self, event: str, step: Step, detail: str) -> None:
         words = _plain(detail)
-        if event == "start":
+        if event == "lock":
+            console.print(f"the run was {words}")
+        elif event == "start":
+            self.stage = step.title
             console.print(f"▸ {_plain(step.title)}: {words}")
             self.executed += 1
             self.progress.update(self._stages, description=_plain(step.title))
@@ -101,6 +120,82 @@ class _Shown:
             console.print(f"{sign} {_plain(step.title)}: {skipped}{words}")
             self.progress.advance(self._stages)
             self.progress.update(self._cells, visible=False)
+
+
+@app.command("sweep")
+def sweep_command(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="a preset and the axes of its parameters")],
+    scheduler: Annotated[str, typer.Option(help="address of a Dask scheduler; local workers without it")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="local workers, which share the cores")] = 2,
+) -> None:
+    """Run every combination of a sweep, in parallel, shared stages once; then compare all in one report."""
+    from mqg_utils.cluster import ClusterError, connected, execute
+    from mqg_utils.sweep import compare, read_sweep
+    from mqg_utils.terminal import Board
+
+    try:
+        sweep = read_sweep(file)
+        board = Board(sum(len(plan.steps) for plan in sweep.plans))
+        with connected(scheduler, workers) as client, board.progress:
+            outcome = execute(sweep.plans, client, board.tell)
+    except (ParameterError, ClusterError) as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        errors.print(f"Stopped by Ctrl-C. {GOES_ON}")
+        raise typer.Exit(130) from None
+    for failure in outcome.failures:
+        errors.print(f"[red]✗[/] {_plain(failure)}")
+    done = f"{outcome.executed} stages executed, {outcome.taken} taken from another run, {outcome.current} unchanged"
+    if outcome.failures:
+        errors.print(f"sweep {_plain(sweep.name)} is not complete ({done}); there is no comparison yet")
+        raise typer.Exit(1)
+    console.print(f"[green]✓[/] sweep {_plain(sweep.name)}: {len(sweep.runs)} runs complete; {done}")
+    console.print(f"  report: {_plain(_near(_compared(lambda: compare(sweep, project_root() / 'outputs'))))}")
+
+
+def _compared(make: Callable[[], Path]) -> Path:
+    """A report, or its refusal in words."""
+    from mqg_utils.ablation import AblationError
+    from mqg_utils.leakage import LeakError
+    from mqg_utils.provenance import ProvenanceError
+
+    try:
+        return make()
+    except (ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError) as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(2) from None
+
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run of outputs/")]
+Store = Annotated[str, typer.Argument(metavar="URL", help="where runs are kept: s3://bucket/folder, gs://…")]
+
+
+@app.command("push")
+def push_command(run_name: RunName, url: Store) -> None:
+    """Send the complete stages of a run to a bucket; what is there already is not sent again."""
+    from mqg_utils.remote import push
+
+    _moved(push, run_name, url)
+
+
+@app.command("pull")
+def pull_command(run_name: RunName, url: Store) -> None:
+    """Fetch the complete stages of a run from a bucket into outputs/."""
+    from mqg_utils.remote import pull
+
+    _moved(pull, run_name, url)
+
+
+def _moved(move: Callable[[Path, str, Callable[[str, str], None]], None], run_name: str, url: str) -> None:
+    from mqg_utils.plans import run_folder
+    from mqg_utils.remote import RemoteError
+
+    try:
+        move(run_folder(run_name), url, lambda stage, what: console.print(_plain(f"{stage}: {what}")))
+    except (ParameterError, RemoteError) as error:
+        errors.print(f"[red]✗[/] {_plain(error)}")
+        raise typer.Exit(1) from None
 
 
 @app.command("release")
@@ -139,16 +234,11 @@ def report(
     names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs of outputs/, or their folders")],
 ) -> None:
     """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
-    from mqg_utils.ablation import AblationError
     from mqg_utils.report import report_runs
 
     outputs = project_root() / "outputs"
     folders = [Path(name) if Path(name).is_dir() else outputs / name for name in names]
-    try:
-        page = report_runs([folder.resolve() for folder in folders], outputs)
-    except (ParameterError, AblationError, RecordError, OSError) as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(2) from None
+    page = _compared(lambda: report_runs([folder.resolve() for folder in folders], outputs))
     console.print(f"[green]✓[/] report: {_plain(_near(page))}")
 
 

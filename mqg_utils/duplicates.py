@@ -90,6 +90,8 @@ class Asked:
         shared: dict[object, int] = {}
         for proposition in question.propositions:
             for owner in self._index.alike(proposition.text):
+                if owner == question.question_id:  # an edit may be like what it replaces
+                    continue
                 shared[owner] = shared.get(owner, 0) + 1
         most = max(shared, key=lambda owner: shared[owner], default="")
         return str(most) if most and shared[most] > len(question.propositions) / 2 else ""

@@ -19,7 +19,7 @@ from mqg_utils.metrics import (
     score_questions,
 )
 from mqg_utils.propagation import Propagation
-from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question
+from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, is_human
 
 Row = dict[str, Any]
 
@@ -85,11 +85,12 @@ class Findings:
 
     def __init__(self, run: Run, history: History = "gold", repeats: int = REPEATS, seed: int = 0) -> None:
         self.run, self.repeats, self.seed = run, repeats, seed
-        present = {p.history for p in run.predictions}
+        models = [c for c in run.conditions if not is_human(c)] or list(run.conditions)
+        present = {p.history for p in run.predictions if p.condition in models}
         self.histories = tuple(h for h in HISTORIES if h in present)
         self.main = history if history in present else self.histories[0]
         self.own: History = "predicted" if "predicted" in present else self.main  # shown chain by chain
-        self.focus = run.conditions[-1]
+        self.focus = models[-1]  # people are compared with, and explained by themselves
         self.scores = score_questions(run.predictions)
         self._scores: dict[tuple[str, str], list[QuestionScore]] = {}
         for s in self.scores:

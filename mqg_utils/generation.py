@@ -67,7 +67,7 @@ def verify(
     `check_keys` the rules of `entailment` are not asked.
     """
     known = exam if isinstance(exam, Exam) else Exam(exam)
-    checks = _Checks({passage.passage_id: passage for passage in passages}, known, check_keys)
+    checks = Checks({passage.passage_id: passage for passage in passages}, known, check_keys)
     kept: list[Chain] = []
     rejected: list[Rejected] = []
     drafted = 0
@@ -118,8 +118,10 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
     return chains
 
 
-class _Checks:
-    def __init__(self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool) -> None:
+class Checks:
+    """The checks of one run of `verify`, which remember what was asked."""
+
+    def __init__(self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool = True) -> None:
         self.passages, self._exam, self._asked, self._check_keys = passages, exam, Asked(), check_keys
 
     def check(self, raw: Any, question_id: str, passage_id: str, case: str, good: list[Question]) -> _Fault | None:

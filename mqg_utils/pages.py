@@ -159,6 +159,11 @@ def render_report(page: Path, **values: Any) -> None:
     _write(page, "report.html.j2", report_css=_source("report.css"), report_js=_source("report.js"), **values)
 
 
+def fragment(template: str, **values: Any) -> str:
+    """Part of a page, for a notebook's cell: a template of `templates/` with every value escaped."""
+    return _environment().get_template(template).render(**values)
+
+
 def _read(notebook: Path) -> nbformat.NotebookNode:
     try:
         nb: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)

@@ -7,6 +7,7 @@ import ast
 import glob
 import io
 import os
+import re
 import tokenize
 import unicodedata
 from collections.abc import Iterable
@@ -25,12 +26,21 @@ PACKAGE = Path(__file__).parent
 BUNDLED = "bundled:"  # begins the name of a file that comes with the package
 
 
+_LIMITS = re.compile(r"^\[([^\]]+)\]\s*")
+_NUMBER = r"(-?\d[\d.e-]*)"
+_RANGE = re.compile(rf"(above )?{_NUMBER}(?: or more| to (below )?{_NUMBER})?")
+
+
 class ParameterError(ValueError):
     """A parameter that is unknown or has the wrong value. The message names where it was set."""
 
 
 class Parameter(NamedTuple):
-    """One line of a parameters cell: `name: type = default  # comment`. A comment "path: …" marks a file."""
+    """One line of a parameters cell: `name: type = default  # comment`.
+
+    A comment "path: …" marks a file. One that begins with brackets says what values there are: `[test, train] …`,
+    `[0 or more] …`, `[above 0] …`, `[0 to 1] …`, `[0 to below 1] …`; of a list, for each of its items.
+    """
 
     name: str
     type: str
@@ -40,6 +50,21 @@ class Parameter(NamedTuple):
     @property
     def is_path(self) -> bool:
         return self.comment.startswith("path:")
+
+    @property
+    def limits(self) -> str:
+        found = _LIMITS.match(self.comment)
+        return found[1] if found else ""
+
+    @property
+    def words(self) -> str:
+        """The comment without its marks."""
+        return _LIMITS.sub("", self.comment).removeprefix("path: ")
+
+    @property
+    def meaning(self) -> str:
+        """The values there are, and the comment's words."""
+        return f"{self.limits}: {self.words}" if self.limits else self.words
 
 
 def parse_parameters(source: str) -> list[Parameter]:
@@ -61,6 +86,7 @@ def parse_parameters(source: str) -> list[Parameter]:
             raise ParameterError(f"parameters cell, line {node.lineno}: the value is not a literal") from error
         parameter = Parameter(node.target.id, type_, value, comments.get(node.end_lineno, ""))
         check_type(parameter, value, f"parameters cell, line {node.lineno}")
+        check_limits(parameter, value, f"parameters cell, line {node.lineno}")
         found.append(parameter)
     return found
 
@@ -87,18 +113,41 @@ def check_type(parameter: Parameter, value: Any, where: str) -> Any:
         checked = adapter.validate_python(value)
     except ValidationError as error:
         raise ParameterError(
-            f"{where}: {parameter.name} is {parameter.type} ({parameter.comment}), not {repr(value)[:200]}"
+            f"{where}: {parameter.name} is {parameter.type} ({parameter.meaning}), not {repr(value)[:200]}"
         ) from error
     if any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" for sign in str(checked)):
         raise ParameterError(f"{where}: {parameter.name} holds a sign that is no text: {repr(value)[:200]}")
     return checked
 
 
+def check_limits(parameter: Parameter, value: Any, where: str) -> None:
+    """Raise ParameterError unless a value, or each item of a list, is one that the parameter's comment allows."""
+    if not parameter.limits:
+        return
+    numbers = _RANGE.fullmatch(parameter.limits)
+    known = [choice.strip() for choice in parameter.limits.split(",")]
+    for item in value if isinstance(value, list) else [value]:
+        if item is None or (_in_range(item, numbers) if numbers else str(item) in known):
+            continue
+        allowed = parameter.limits if numbers else f"one of {parameter.limits}"
+        raise ParameterError(f"{where}: {parameter.name} is {item!r}, and must be {allowed} ({parameter.words})")
+
+
+def _in_range(value: Any, numbers: re.Match[str]) -> bool:
+    above, low, below, high = numbers.groups()
+    over = value > float(low) if above else value >= float(low)  # neither holds for nan
+    return over and (high is None or (value < float(high) if below else value <= float(high)))
+
+
 def check_value(parameter: Parameter, value: Any, where: str) -> Any:
-    """The value, of the parameter's type, naming a file that exists where it is a path. Raises ParameterError."""
+    """The value, of the parameter's type and limits, naming a file that exists where it is a path.
+
+    Raises ParameterError.
+    """
     checked = check_type(parameter, value, where)
+    check_limits(parameter, checked, where)
     if parameter.is_path and not checked and parameter.default:
-        raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.comment.removeprefix('path: ')}")
+        raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.words}")
     if parameter.is_path and checked and not matches(locate(checked)):
         raise ParameterError(f"{where}: {parameter.name} names {checked!r}, and there is no such file or folder")
     return checked

@@ -12,6 +12,8 @@ from mqg_utils.records import Passage
 
 SKETCH = 64  # hashes kept of a passage
 SHINGLE = 5  # words (or, without spaces, characters) of one hash
+# a number, a letter of a script without spaces, or letters
+WORD = re.compile(r"\d+(?:[.,]\d+)*|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff]|[^\W\d_]+")
 
 
 def slug(text: str) -> str:
@@ -131,10 +133,7 @@ class Merged(NamedTuple):
 
 def words_of(text: str) -> list[str]:
     """Words in lower case with their digits and decimal points; scripts without spaces give single characters."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return re.findall(
-        r"\d+(?:[.,]\d+)*|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff]|[^\W\d_]+", folded
-    )
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class Twins:

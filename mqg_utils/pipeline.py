@@ -2,107 +2,97 @@
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from filelock import FileLock, Timeout
-
+from mqg_utils.faults import remedy
+from mqg_utils.locks import Lock, LockHeld
+from mqg_utils.manifests import MANIFEST, UNSEALED, other_format, read_manifest
 from mqg_utils.parameters import ParameterError, project_root
-from mqg_utils.plans import Plan, Step, code_cells, notebook_parameters
+from mqg_utils.plans import Plan, Step, code_cells
 from mqg_utils.records import write_json
-from mqg_utils.stage import MANIFEST, SEAL_LATER, UNSEALED, code_digest, digest, input_path
+from mqg_utils.stage import SEAL_LATER
+from mqg_utils.states import is_finished, state_of
 
 
 class StageFailed(RuntimeError):
     """A notebook raised. The message names the stage, the cell and the error."""
 
 
-class State(NamedTuple):
-    """`complete`, `stale` (made from other inputs or settings) or `missing`, and why."""
-
-    state: str
-    why: str
-
-
-# --- what is there already ---
-
-
-def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any] | None:
-    """A stage's manifest, or None where there is none that can be read."""
-    try:
-        manifest = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def state_of(step: Step, run_dir: Path) -> State:
-    """Whether a step has to be run, and why."""
-    manifest = read_manifest(step.folder)
-    if manifest is None or not (step.folder / "notebook.html").exists():
-        return State("missing", "it never completed" if (step.folder / "notebook.ipynb").exists() else "not run yet")
-    if why := _difference(step, run_dir, manifest):
-        return State("stale", why)
-    return State("complete", "inputs, parameters and notebook are unchanged")
-
-
-def _difference(step: Step, run_dir: Path, manifest: dict[str, Any]) -> str:
-    """What differs between a manifest and what the step would do now; "" when nothing does."""
-    declared = {p.name: p.default for p in notebook_parameters(step.notebook)} | step.parameters
-    then = manifest.get("parameters", {})
-    for name, value in declared.items():
-        if name != "run_dir" and then.get(name) != value:
-            return f"{name} changed from {then.get(name)!r} to {value!r}"
-    if manifest.get("code") != code_digest([cell.source for cell in code_cells(step.notebook)]):
-        return f"{step.notebook.name} was edited"
-    for label, known in manifest.get("inputs", {}).items():
-        if digest(input_path(label, run_dir)) != known:
-            return f"its input {label} changed"
-    for label, known in manifest.get("outputs", {}).items():
-        if digest(step.folder / label) != known:
-            return f"its output {label} is not what was written (changed or damaged since)"
-    return ""
-
-
 # --- running ---
 
-Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip, start, cells, cell, done, fail
+Report = Callable[[str, Step, str], None]  # (event, step, detail); events: lock, skip, start, cells, cell, done, fail
 
 
-def run(plan: Plan, report: Report) -> None:
+def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
     """Execute what is not complete, in order. Raises StageFailed at the first stage that fails.
 
     Raises ParameterError when another process is at this run. An interrupt stops the kernel and leaves the run
     resumable. A stage's page is made while the next stage's kernel starts.
     """
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock(plan.folder)
     try:
-        with FileLock(plan.folder / ".lock", timeout=0), ThreadPoolExecutor(1) as background:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        if before := lock.acquire():
+            report("lock", plan.steps[0], before)
+    except LockHeld as error:
+        raise ParameterError(f"run {plan.name!r}: {error}, or give this one another name with --name") from error
+    except OSError as error:
+        raise StageFailed(_told(plan.name, "cannot begin", str(error), plan.folder)) from error
+    try:
+        _run_steps(plan, report, keep_versions)
+    finally:
+        lock.release()
+
+
+def _run_steps(plan: Plan, report: Report, keep_versions: bool) -> None:
+    try:
+        with ThreadPoolExecutor(1) as background:
             write_index(plan)  # from now on the run is listed, as incomplete
-            try:
-                seals = [seal for step in plan.steps if (seal := _do(step, plan, report, background))]
-                for seal in seals:
-                    seal.result()
-            finally:
-                background.shutdown(wait=True)
-                write_index(plan)
-    except Timeout as error:
-        message = f"run {plan.name!r} is being executed by another process; wait for it or use --name"
-        raise ParameterError(message) from error
+            seals = [seal for step in plan.steps if (seal := _do(step, plan, report, background, keep_versions))]
+            for seal in seals:
+                seal.result()
+    except OSError as error:
+        raise StageFailed(_told(plan.name, "cannot go on", str(error), plan.folder)) from error
+    finally:
+        with suppress(OSError):  # what went wrong with the disk is told by then
+            write_index(plan)
 
 
-def _do(step: Step, plan: Plan, report: Report, background: ThreadPoolExecutor) -> Future[None] | None:
-    state = state_of(step, plan.folder)
-    if state.state == "missing" and _finished_unsealed(step, plan.folder):
+def do(step: Step, plan: Plan, report: Report, keep_versions: bool = False) -> None:
+    """Complete one step of a run, its page too, where it is not current. Raises StageFailed.
+
+    For whoever spreads a run's steps over processes, and holds its lock meanwhile.
+    """
+    with ThreadPoolExecutor(1) as background:
+        if seal := _do(step, plan, report, background, keep_versions):
+            seal.result()
+
+
+def _told(what: str, happened: str, said: str, folder: Path) -> str:
+    """What a failure says: the stage, what happened, the cause where it is known, and the next step."""
+    return f"{what} {happened}: {said}\n{remedy(said, folder)}"
+
+
+def _do(
+    step: Step, plan: Plan, report: Report, background: ThreadPoolExecutor, keep_versions: bool
+) -> Future[None] | None:
+    state = state_of(step, plan.folder, keep_versions)
+    if state.state == "missing" and is_finished(step, plan.folder, keep_versions):
         _seal(step)  # it was stopped between its last cell and its page
-        state = state_of(step, plan.folder)
+        state = state_of(step, plan.folder, keep_versions)
+    if state.state == "newer":
+        said = f"{step.title} is complete, and {state.why}"
+        raise StageFailed(f"{said}\nnext: update the workbench, or give this run another name with --name")
     if state.state == "complete":
-        report("skip", step, state.why)
+        report("skip", step, "; ".join(filter(None, (state.why, state.note))))
         return None
     report("start", step, state.why)
     started = time.monotonic()
@@ -111,32 +101,19 @@ def _do(step: Step, plan: Plan, report: Report, background: ThreadPoolExecutor) 
     return background.submit(_seal, step)
 
 
-def _finished_unsealed(step: Step, run_dir: Path) -> bool:
-    manifest = read_manifest(step.folder, UNSEALED)
-    return manifest is not None and not _difference(step, run_dir, manifest) and _is_finished(step.folder)
-
-
-def _is_finished(folder: Path) -> bool:
-    """Whether papermill wrote its notebook to the end: a kill may have cut it short after the last cell."""
-    try:
-        return bool(json.loads((folder / "notebook.ipynb").read_text())["metadata"]["papermill"]["end_time"])
-    except (OSError, ValueError, KeyError):
-        return False
-
-
 def _execute(step: Step, report: Report) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
-    step.folder.mkdir(parents=True, exist_ok=True)
     output = step.folder / "notebook.ipynb"
     if output.is_symlink():
         output.unlink()  # papermill would write where it leads
     os.environ[SEAL_LATER] = "1"
     papermill_engines.register("mqg", _counting_engine(lambda done, of: report("cells", step, f"{done}/{of}")))
     try:
+        step.folder.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
             str(step.notebook),
             str(output),
@@ -148,16 +125,30 @@ def _execute(step: Step, report: Report) -> None:
             stdout_file=_LastLine(lambda line: report("cell", step, line)),
         )
     except PapermillExecutionError as error:
-        _render(step, output)
-        message = f"{step.title} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        report("fail", step, message)
-        raise StageFailed(f"{message}\nThe notebook with the error: {output}") from error
+        said = _words_of(error, output)
+        message = _told(step.title, f"failed in cell {error.exec_count}", said, step.folder)
+        with suppress(OSError):  # on a full disk there is no room for the page either
+            _render(step, output)
+            message += f"\nThe notebook with the error: {output}"
+        report("fail", step, message.partition("\n")[0])
+        raise StageFailed(message) from error
     except (DeadKernelError, OSError, RuntimeError) as error:
-        message = f"{step.title} stopped: {error} (a kernel that dies was often out of memory)"
-        report("fail", step, message)
+        message = _told(step.title, "stopped", str(error), step.folder)
+        report("fail", step, message.partition("\n")[0])
         raise StageFailed(message) from error
     finally:
         os.environ.pop(SEAL_LATER, None)
+
+
+def _words_of(error: Any, notebook: Path) -> str:
+    """An error's name and words. Without memory to format them the kernel writes them to its cell's stderr."""
+    if not error.evalue:
+        cells = [cell for cell in code_cells(notebook) if cell.execution_count == error.exec_count]
+        texts = [o.text for cell in cells for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
+        lines = [line for line in "".join(texts).splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        if lines:
+            return str(lines[0])
+    return f"{error.ename}: {error.evalue}"
 
 
 def _counting_engine(show: Callable[[int, int], None]) -> Any:
@@ -208,11 +199,14 @@ def _render(step: Step, notebook: Path) -> None:
 
 
 def _seal(step: Step) -> None:
-    """Write the page, then the manifest: only now is the stage complete."""
-    _render(step, step.folder / "notebook.ipynb")
-    if (step.folder / UNSEALED).exists():
-        (step.folder / UNSEALED).touch()  # its time says that it is the last
-        (step.folder / UNSEALED).replace(step.folder / MANIFEST)
+    """Write the page, then the manifest: only now is the stage complete. Raises StageFailed."""
+    try:
+        _render(step, step.folder / "notebook.ipynb")
+        if (step.folder / UNSEALED).exists():
+            (step.folder / UNSEALED).touch()  # its time says that it is the last
+            (step.folder / UNSEALED).replace(step.folder / MANIFEST)
+    except OSError as error:
+        raise StageFailed(_told(step.title, "could not write its page", str(error), step.folder)) from error
 
 
 def bench() -> list[Path]:
@@ -236,7 +230,8 @@ def write_index(plan: Plan) -> Path:
 
     page = plan.folder / "index.html"
     stages = [_index_row(step, plan) for step in plan.steps]
-    manifests = [m for step in plan.steps if (m := read_manifest(step.folder))]
+    found = [read_manifest(step.folder) for step in plan.steps]
+    manifests = [m for m in found if m and not other_format(m)]
     last = manifests[-1] if manifests else {}
     done = all(row["state"] == "complete" for row in stages)
     failed = any(row["state"] == "failed" for row in stages)
@@ -270,7 +265,7 @@ def _index_row(step: Step, plan: Plan) -> dict[str, Any]:
         "name": step.stage,
         "condition": step.variant,
         "state": "failed" if failed else state.state,
-        "note": "" if state.state == "complete" else state.why,
+        "note": state.note if state.state == "complete" else state.why,
         "seconds": manifest.get("seconds"),
         "page": page.relative_to(plan.folder).as_posix() if page.exists() else "",
         "notebook": notebook.relative_to(plan.folder).as_posix() if notebook.exists() else "",

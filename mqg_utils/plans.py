@@ -13,6 +13,7 @@ import yaml
 
 from mqg_utils.answers import KEY_VARIABLE, is_secret
 from mqg_utils.parameters import Parameter, ParameterError, check_all, locate, parse_parameters, project_root
+from mqg_utils.records import HUMAN, is_human
 from mqg_utils.stage import variant_of
 
 STAGES = {
@@ -59,6 +60,20 @@ class Plan(NamedTuple):
     folder: Path
     steps: list[Step]
     disclaimer: str
+
+
+def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """The steps of the same run whose results a step reads, and which must be complete before it begins."""
+    condition = str(step.parameters.get("condition", ""))
+    reads = {
+        "corpus": (),
+        "pretrain": ("corpus",),
+        "generate": ("corpus",),
+        "finetune": ("corpus", *["pretrain"] * ("books" in condition), *["generate"] * ("questions" in condition)),
+        "evaluate": ("corpus", "finetune"),
+        "report": tuple(STAGES)[:-1],
+    }[step.key]
+    return [s for s in steps if s.key in reads and s.variant in (("", step.variant) if step.variant else (s.variant,))]
 
 
 def presets_folder() -> Path:
@@ -110,7 +125,8 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
 def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
     conditions = run["conditions"]
     if key in BY_CONDITION:
-        sat = [condition for condition in conditions if (key, condition) != ("finetune", "server")]
+        # a person sat the exam in take_exam.ipynb; no step can do it
+        sat = [c for c in conditions if (key, c) != ("finetune", "server") and not is_human(c)]
         return [(condition, seed) for seed in run["seeds"] for condition in sat]
     if (key == "pretrain" and not any("books" in c for c in conditions)) or (
         key == "generate" and not any("questions" in c for c in conditions)
@@ -235,9 +251,9 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
         if not isinstance(value, RUN_KEYS[name]) or value == []:
             raise ParameterError(f"{place}: run.{name} is a {RUN_KEYS[name].__name__}, not {value!r}")
     for condition in run["conditions"]:
-        if condition not in CONDITIONS:
+        if condition not in CONDITIONS and not str(condition).startswith(HUMAN):
             place = where.get(("run", "conditions"), "preset")
-            raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}")
+            raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}, human:<name>")
     run["seeds"] = [_yaml(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
     if not all(type(seed) is int for seed in run["seeds"]):
         raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
@@ -245,6 +261,11 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
         if len(set(run[name])) < len(run[name]):
             raise ParameterError(f"{where['run', name]}: run.{name} names one twice: {run[name]!r}")
     return run
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run. Raises ParameterError for a name that leads elsewhere."""
+    return project_root() / "outputs" / run_name(name)
 
 
 def run_name(name: str) -> str:

@@ -21,11 +21,17 @@ History = Literal["gold", "predicted", "none"]
 Status = Literal["scored", "unparsed", "refused", "failed"]
 
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
+HUMAN = "human:"  # begins the condition of a person, who has the history `predicted` only
 MAX_REPORTED = 20  # bad lines listed in one error
 
 
 class RecordError(ValueError):
     """A file whose lines are not the records they should be. The message lists `file:line: field: problem`."""
+
+
+def is_human(condition: str) -> bool:
+    """Whether a condition is a person: `human:<name>`, in a report of several runs `<run>: human:<name>`."""
+    return HUMAN in condition
 
 
 def _clean(text: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mqg_utils.manifests import MANIFEST
 from mqg_utils.parameters import PACKAGE
-from mqg_utils.stage import MANIFEST
 
 MEASURES = {
     "accuracy": "proposition accuracy", "auc": "AUC", "emr": "exact match ratio", "ecn": "ECN points",

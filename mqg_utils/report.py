@@ -16,17 +16,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup, escape
 
-from mqg_utils import exhibits, pages, paper, sections
+from mqg_utils import exhibits, pages, paper, provenance, sections
 from mqg_utils.ablation import AblationError, check_complete
 from mqg_utils.attribution import MEANINGS
 from mqg_utils.exams import by_split
 from mqg_utils.exhibits import Findings, Row, Run, Section
 from mqg_utils.knowledge import CELLS
+from mqg_utils.manifests import digest
 from mqg_utils.metrics import REPEATS, Estimate, holm
 from mqg_utils.parameters import ParameterError
 from mqg_utils.plans import DISCLAIMER
-from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, read_jsonl, write_text
-from mqg_utils.stage import MANIFEST, UNSEALED, variant_of
+from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, is_human, read_jsonl, write_text
+from mqg_utils.stage import variant_of
 
 PASSAGE_CHARACTERS = 1_500_000  # of passages in the page; beyond it each is cut to its share
 
@@ -38,44 +39,68 @@ def read_run(folder: Path, conditions: Sequence[str] = (), seeds: Sequence[int] 
     """What the stages of a run wrote. Stages other than 01 and 05 may be missing; the report then says so.
 
     conditions, seeds: in the order of the report; all that were examined if not given. Raises ParameterError where
-    nothing was examined, AblationError where an answer is missing, RecordError where a file is not what it should be.
+    nothing was examined, AblationError where an answer is missing, ProvenanceError where a file is not what its stage
+    wrote or seeds do not agree, LeakError where test text was trained on, RecordError where a file is not readable.
     """
     exam_file = folder / "01_corpus" / "exam.jsonl"
-    names = [variant_of(c, s, seeds) for s in seeds for c in conditions] or ["*"]
+    names = variants(conditions, seeds) or ["*"]
     files = sorted(p for name in names for p in (folder / "05_evaluate").glob(f"{name}/predictions.jsonl"))
     if not exam_file.exists() or not files:
         lacking = exam_file if not exam_file.exists() else folder / "05_evaluate" / "*" / "predictions.jsonl"
         raise ParameterError(
             f"{folder} has no {lacking.relative_to(folder)}; run its stages first (mqg runs lists runs)"
         )
-    manifests = _manifests(folder)
-    predictions = [p for file in files for p in read_jsonl(file, Prediction)]
-    predictions = [
-        p for p in predictions if (not conditions or p.condition in conditions) and (not seeds or p.seed in seeds)
-    ]
+    manifests = provenance.manifests_of(folder)
+    _check_people(manifests, exam_file)
+    used = provenance.behind(manifests, [file.parent.name for file in files], conditions)
+    provenance.check_files(folder, used)
+    predictions: list[Prediction] = []
+    for file in files:
+        said = read_jsonl(file, Prediction)
+        if not any(is_human(p.condition) for p in said):
+            provenance.check_seeds(used, file.parent.name, said)
+        predictions += [
+            p
+            for p in said
+            if (not conditions or p.condition in conditions) and (not seeds or p.seed in seeds or is_human(p.condition))
+        ]
     found = _in_order({p.condition for p in predictions}, manifests)
-    trained = tuple(seeds) or tuple(sorted({p.seed for p in predictions}))
+    models = [p.seed for p in predictions if not is_human(p.condition)] or [0]
+    trained = tuple(seeds) or tuple(sorted(set(models)))
+    # a person has no seed; the answers are counted under the first
+    predictions = [p.model_copy(update={"seed": trained[0]}) if is_human(p.condition) else p for p in predictions]
     chosen = tuple(conditions) or found
-    split = next((m["parameters"].get("split", "test") for m in manifests if m["stage"] == "05_evaluate"), "test")
-    exam = by_split(read_jsonl(exam_file, Chain), split)
-    check_complete(predictions, exam, chosen, trained, [h for h in HISTORIES if h in {p.history for p in predictions}])
+    split = next(m["parameters"].get("split", "test") for m in used if m["stage"] == "05_evaluate")
+    every = read_jsonl(exam_file, Chain)
+    exam = by_split(every, split)
+    asked = {p.history for p in predictions if not is_human(p.condition)}
+    check_complete(predictions, exam, chosen, trained, [h for h in HISTORIES if h in asked])
     rejected = folder / "03_generate" / "rejected.jsonl"
     uses_questions = any("questions" in c for c in chosen)
+    passages = _records(folder / "01_corpus" / "passages.jsonl", Passage)
+    lessons = _lessons(folder, used) if uses_questions else []
+    models_only = [c for c in chosen if not is_human(c)]
+    provenance.check_leaks(by_split(every, "test"), models_only, passages, lessons, by_split(every, "train"))
+    told = next((m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"), DISCLAIMER)
     return Run(
         name=folder.name,
         exam=exam,
         predictions=predictions,
         conditions=chosen,
         seeds=trained,
-        passages=_records(folder / "01_corpus" / "passages.jsonl", Passage),
-        lessons=_records(folder / "03_generate" / "questions.jsonl", Chain) if uses_questions else [],
+        passages=passages,
+        lessons=lessons,
         rejected=[json.loads(line) for line in rejected.read_text("utf-8").split("\n") if line]
         if uses_questions and rejected.exists()
         else [],
-        curves=_curves(folder),
-        summaries={p.parent.name: _json(p) for p in sorted(folder.glob("*/summary.json"))},
-        manifests=[m for m in manifests if m["stage"] != "06_report"],
-        disclaimer=next((m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"), DISCLAIMER),
+        curves=_curves(folder, used),
+        summaries={
+            m["stage"]: _json(path)
+            for m in used
+            if not m["variant"] and (path := folder / m["stage"] / "summary.json").exists()
+        },
+        manifests=used,
+        disclaimer=told if split == "test" else f"Examined on the {split} split, not on the test split. {told}",
     )
 
 
@@ -83,15 +108,19 @@ def _records(path: Path, model: type[Any]) -> list[Any]:
     return read_jsonl(path, model) if path.exists() else []
 
 
-def _manifests(folder: Path) -> list[Row]:
-    """Those of all stages; one may be sealed, and so renamed, while it is read."""
-    found = {}
-    for path in [*folder.rglob(UNSEALED), *folder.rglob(MANIFEST)]:
-        for name in (path.name, MANIFEST):
-            if (path.parent / name).exists():
-                found[path.parent] = _json(path.parent / name)
-                break
-    return sorted(found.values(), key=lambda m: (m["stage"], m["variant"]))
+def variants(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """The folders of conditions in 05_evaluate, one a seed; a person has one only."""
+    return [variant_of(c, s, seeds) for s in seeds for c in conditions if s == seeds[0] or not is_human(c)]
+
+
+def _lessons(folder: Path, manifests: Sequence[Row]) -> list[Chain]:
+    """The generated questions that were learned from: the approved ones where 04 was told so."""
+    chains = _records(folder / "03_generate" / "questions.jsonl", Chain)
+    if not any(m["stage"] == "04_finetune" and m["parameters"].get("reviewed_only") for m in manifests):
+        return chains
+    from mqg_utils import reviews
+
+    return reviews.approved(chains, reviews.file_of(folder))
 
 
 def _json(path: Path) -> Row:
@@ -100,21 +129,33 @@ def _json(path: Path) -> Row:
 
 
 def _in_order(found: set[str], manifests: Sequence[Row]) -> tuple[str, ...]:
-    """Conditions as the run's own report named them, else from the least trained to the most."""
+    """Conditions as the run's own report named them, else from the least trained to the most; people last."""
     named: list[str] = next((m["parameters"].get("conditions", []) for m in manifests if m["stage"] == "06_report"), [])
     order = ["zero-shot", "base", "books", "questions", "books+questions"]
     rank = {name: i for i, name in enumerate([*named, *order])}
-    return tuple(sorted(found, key=lambda name: (rank.get(name, len(rank)), name)))
+    return tuple(sorted(found, key=lambda name: (is_human(name), rank.get(name, len(rank)), name)))
 
 
-def _curves(folder: Path) -> dict[str, list[Row]]:
+def _check_people(manifests: Sequence[Row], exam_file: Path) -> None:
+    """Raise AblationError where a person sat another exam than the run has now: no pipeline does that again."""
+    for m in manifests:
+        known = m["inputs"].get("01_corpus/exam.jsonl")
+        if m["stage"] == "05_evaluate" and m["variant"].startswith("human-") and known != digest(exam_file):
+            raise AblationError(
+                f"{m['variant']} sat another exam than {exam_file} is now; sit it again in take_exam.ipynb under "
+                f"another name, and move {exam_file.parent.parent / '05_evaluate' / m['variant']} away"
+            )
+
+
+def _curves(folder: Path, manifests: Sequence[Row]) -> dict[str, list[Row]]:
     curves = {}
-    for path in sorted(folder.glob("0[24]_*/**/curve.json")):
+    for manifest in manifests:
+        path = folder / provenance.folder_of(manifest) / "curve.json"
+        if not path.exists():
+            continue
         found = json.loads(path.read_text("utf-8"))
-        parts = found if isinstance(found, dict) else {"": found}
-        for name, curve in parts.items():
-            where = path.parent.name if path.parent.parent != folder else "reading"
-            curves[": ".join(filter(None, (where, name)))] = curve
+        for name, curve in (found if isinstance(found, dict) else {"": found}).items():
+            curves[": ".join(filter(None, (manifest["variant"] or "reading", name)))] = curve
     return curves
 
 
@@ -358,6 +399,7 @@ def chain_data(f: Findings) -> dict[str, Any]:
     room = PASSAGE_CHARACTERS // max(len(linked), 1)
     return {
         "conditions": list(run.conditions),
+        "focus": run.conditions.index(f.focus),
         "references": [run.conditions.index(f.ablation.references.get(c, c)) for c in run.conditions],
         "tags": names,
         "meanings": list(MEANINGS.values()),

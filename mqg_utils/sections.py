@@ -9,6 +9,7 @@ from mqg_utils.appendix import corpus, generated, origin, training
 from mqg_utils.exhibits import Exhibit, Findings, Ref, Row, Section
 from mqg_utils.metrics import MIN_CHAINS, WARN_CHAINS, Estimate, estimate
 from mqg_utils.propagation import Odds
+from mqg_utils.records import is_human
 
 LABELS = {
     "accuracy": "propositions right",
@@ -59,6 +60,9 @@ def ablation(f: Findings) -> Section:
         f"{n.chains} chains, {seeds}. {small(n.chains)}"
     ).strip()
     over = [name for name in run.conditions if cells[name, "accuracy"].low > best[1]]
+    people = [f"{c} ({cells[c, 'accuracy'].chains} chains)" for c in run.conditions if is_human(c)]
+    if people:
+        reading += f" People are asked after their own answers, and compared so: {', '.join(people)}."
     reading += f" Above the best guess with the whole interval: {', '.join(over) or 'none'}."
     exhibits = [
         Exhibit(
@@ -82,7 +86,8 @@ def ablation(f: Findings) -> Section:
         rows = [{"condition": c, **{h: _accuracy(f, c, h) for h in f.histories}} for c in run.conditions]
         said = "Not every history was asked."
         if {"gold", "predicted"} <= set(f.histories):
-            moved = {c: _accuracy(f, c, "predicted").value - _accuracy(f, c, "gold").value for c in run.conditions}
+            both = [c for c in run.conditions if not is_human(c)] or list(run.conditions)
+            moved = {c: _accuracy(f, c, "predicted").value - _accuracy(f, c, "gold").value for c in both}
             most = max(moved, key=lambda c: abs(moved[c]))
             said = f"Own answers in place of the right ones move {most} by {100 * moved[most]:+.1f} points."
         figure = paper.dots(list(run.conditions), {LABELS["accuracy"]: panel})
@@ -114,7 +119,8 @@ def small(n_chains: int) -> str:
 def positions(f: Findings) -> Section:
     title = "Along the case"
     own = {c: [s for s in items if s.history == f.own] for c, items in f.along.items()}
-    if not f.along:
+    own = {c: items for c, items in own.items() if items}  # a person has no answers but after the own ones
+    if f.focus not in own:
         return Section("along", title, [], NO_DP)
     rows = {c: chains.by_position(items, **f.draws) for c, items in own.items()}
     fields = {"accuracy": "propositions right", "ecn": "ECN points", "survival": "cases still perfect"}

@@ -6,9 +6,11 @@ those of scoring.
 
 import json
 import math
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ import torch
 from torch.nn import functional
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from mqg_utils.curves import Watch, append_log, begin_log, is_point
 from mqg_utils.decision import Decision, Readout, fit_decision, log_loss
 from mqg_utils.forward import (
     context_of,
@@ -40,6 +43,8 @@ from mqg_utils.trees import SPLIT_TOKENS, Before, Tree, below, explained, grow_t
 
 TRUTH = Decision()
 
+TOGETHER = "together"  # the folder, among the checkpoints, of what several processes learned
+
 
 class Settings(NamedTuple):
     """How a stage trains. Rates are peaks of a linear warm-up and cosine decay (AdamW)."""
@@ -47,12 +52,13 @@ class Settings(NamedTuple):
     epochs: float
     learning_rate: float
     max_tokens: int = 1024  # tokens of a packed row
-    rows_per_step: int = 1  # gradient accumulation
+    rows_per_step: int = 1  # gradient accumulation, over all processes together
     warmup_share: float = 0.1
     weight_decay: float = 0.01
     bf16: bool = False
     activation_checkpointing: bool = False
     seed: int = 0
+    readout: Readout = "truth"  # what the loss of fine-tuning is put on
     explanations: float = 0.0  # weight of the loss on a verdict's explanation, beside the loss on the verdict
 
 
@@ -225,7 +231,7 @@ class _RowTrainer(Trainer):
     ) -> torch.Tensor:
         # Trainer casts the model's own forward only, and the losses go around it to its backbone
         with self.accelerator.autocast():
-            return self.row_loss(model, dict(inputs), self.per_row[not model.training])
+            return model(row_loss=(self.row_loss, dict(inputs), self.per_row[not model.training]))
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
         inputs = self._prepare_inputs(inputs)
@@ -233,11 +239,16 @@ class _RowTrainer(Trainer):
             if self.decision is None:
                 return self.compute_loss(model, inputs).detach(), None, None
             targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+            read = partial(_read_leaves, row=row(), readout=self.decision.readout)
             with self.accelerator.autocast():
-                hidden = hidden_states(model, inputs) if supports_trees(model) else None
-                values = leaf_values(model, hidden, row(), self.decision.readout)
+                values = model(row_loss=(read, inputs, 1.0))
             loss = _cross_entropy(values, targets, weights, self.decision) / self.per_row[1]
             return loss, values[None], targets[None]  # (1, N): rows of unlike length are padded along N
+
+
+def _read_leaves(model: Any, inputs: dict[str, Any], _: float, row: Tree, readout: Readout) -> torch.Tensor:
+    hidden = hidden_states(model, inputs) if supports_trees(model) else None
+    return leaf_values(model, hidden, row, readout)
 
 
 def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
@@ -245,6 +256,33 @@ def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
     there = read.label_ids != -100  # Trainer's padding
     values, gold = read.predictions[there].tolist(), (read.label_ids[there] > 0).tolist()
     return {"log_loss": log_loss(fit_decision("truth", values, gold), values, gold)}
+
+
+@contextmanager
+def _loss_as_forward(model: Any) -> Iterator[None]:
+    """Let `model(row_loss=(loss, inputs, per_row))` be a forward pass of the model.
+
+    What wraps a model for several processes (DDP, FSDP) hooks onto its forward pass: a loss that went around it to
+    the backbone would leave every process to its own gradients, without a sign.
+    """
+    own = model.forward
+
+    def forward(*args: Any, row_loss: tuple[Loss, dict[str, Any], float] | None = None, **options: Any) -> Any:
+        if row_loss is None:
+            return own(*args, **options)
+        loss, inputs, per_row = row_loss
+        return loss(model, inputs, per_row)
+
+    model.forward = forward
+    try:
+        yield
+    finally:
+        del model.forward  # the class's own again
+
+
+def processes() -> int:
+    """How many processes train together: a launcher says so to each."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class _Progress(TrainerCallback):
@@ -257,7 +295,7 @@ class _Progress(TrainerCallback):
         self.start, self.first = time.monotonic(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs and state.max_steps:
+        if logs and "loss" in logs and state.max_steps and state.is_world_process_zero:
             done = state.global_step - self.first
             left = (time.monotonic() - self.start) / max(done, 1) * (state.max_steps - state.global_step)
             shown = f"{self.name} · step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f}"
@@ -267,15 +305,45 @@ class _Progress(TrainerCallback):
         print(flush=True)
 
 
+class _Recorder(TrainerCallback):
+    """Every point of the curve goes to a log that other processes can read, and to `watch`."""
+
+    def __init__(self, folder: Path, watch: Watch | None) -> None:
+        self.folder, self.watch = folder, watch
+
+    def _tell(self, state: Any, ended: bool) -> None:
+        if self.watch:
+            self.watch(list(filter(is_point, state.log_history)), ended)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        begin_log(self.folder, state.max_steps, state.log_history)
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if is_point(state.log_history[-1]):
+            append_log(self.folder, state.log_history[-1])
+            self._tell(state, False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tell(state, True)
+
+
 def pretrain(
-    student: Student, passages: Sequence[Passage], held_out: Sequence[Passage], settings: Settings, folder: Path
+    student: Student,
+    passages: Sequence[Passage],
+    held_out: Sequence[Passage],
+    settings: Settings,
+    folder: Path,
+    watch: Watch | None = None,
 ) -> Trained:
-    """Continued pretraining of `student` in place. Checkpoints go to `folder`; an interrupted run resumes there."""
+    """Continued pretraining of `student` in place. Checkpoints go to `folder`; an interrupted run resumes there.
+
+    `watch` is told the curve as it grows; `folder/log.jsonl` holds it until the folder is removed.
+    """
     make = lambda n: passage_rows(passages, student, n)  # noqa: E731
     rows = rows_that_fit(student, make, language_loss, _language_inputs, settings.max_tokens)
     held = passage_rows(held_out, student, settings.max_tokens)
     count = lambda row: sum(parent >= 0 for parent in row.parents)  # noqa: E731
-    return _train("pretraining", student, rows, held, language_loss, _language_inputs, count, settings, folder)
+    return _train("pretraining", student, rows, held, language_loss, _language_inputs, count, settings, folder, watch)
 
 
 def finetune(
@@ -284,15 +352,15 @@ def finetune(
     validation: Sequence[Chain],
     settings: Settings,
     folder: Path,
-    readout: Readout = "truth",
+    watch: Watch | None = None,
 ) -> Trained:
-    """Proposition fine-tuning of `student` in place, the loss on `readout`.
+    """Proposition fine-tuning of `student` in place, the loss on the readout of the settings.
 
     Of the epochs it keeps the one whose readout tells most on the validation chains: the lowest log-loss after its
-    temperature and threshold are fitted, as they are afterwards anyway.
+    temperature and threshold are fitted, as they are afterwards anyway. `folder` and `watch` are those of `pretrain`.
     """
     most = settings.max_tokens
-    decision = standardised(student, chains, readout, settings)
+    readout, decision = settings.readout, standardised(student, chains, settings)
     explain = settings.explanations > 0
     if explain and not supports_trees(student.model):
         raise ValueError("explanations are learned on token trees, and none is tested for this student: set them to 0")
@@ -305,14 +373,15 @@ def finetune(
     weight_true = 2 * (len(gold) - sum(gold)) / len(gold) if 0 < sum(gold) < len(gold) else 1.0
     collate = lambda row: leaf_targets(row, weight_true)  # noqa: E731
     count = lambda row: len(judged(row))  # noqa: E731
-    return _train("fine-tuning", student, rows, held, loss, collate, count, settings, folder, decision)
+    return _train("fine-tuning", student, rows, held, loss, collate, count, settings, folder, watch, decision)
 
 
-def standardised(student: Student, chains: Sequence[Chain], readout: Readout, settings: Settings) -> Decision:
+def standardised(student: Student, chains: Sequence[Chain], settings: Settings) -> Decision:
     """The readout in standard deviations from its mean over `chains`, as the student is: where training begins.
 
     Log-odds of the label words are log-odds already.
     """
+    readout = settings.readout
     if readout == "truth":
         return TRUTH
     with precision(student.model, settings.bf16):
@@ -334,8 +403,10 @@ def rows_that_fit(
     """`make(max_tokens)`, or shorter rows where memory is short.
 
     An accelerator is tried with the longest row, forward and backward (`try_longest`, None: not on a CPU), before
-    a weight is changed.
+    a weight is changed. Several processes must have the same rows, and take them as long as they are asked for.
     """
+    if processes() > 1:
+        return make(max_tokens)
 
     def attempt(row_tokens: int) -> list[Tree]:
         rows = make(row_tokens)
@@ -361,8 +432,14 @@ def _train(
     count: Callable[[Tree], int],
     settings: Settings,
     folder: Path,
+    watch: Watch | None,
     decision: Decision | None = None,
 ) -> Trained:
+    if settings.rows_per_step % processes():
+        raise ValueError(
+            f"rows_per_step is {settings.rows_per_step}, and {processes()} processes train together: each takes a row "
+            f"at a time, so give a multiple of {processes()}"
+        )
     steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
     epochs = "epoch" if held_out and settings.epochs > 1 else "no"
     arguments = TrainingArguments(
@@ -374,7 +451,7 @@ def _train(
         weight_decay=settings.weight_decay,
         per_device_train_batch_size=1,
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=settings.rows_per_step,
+        gradient_accumulation_steps=settings.rows_per_step // processes(),
         bf16=settings.bf16,
         activation_checkpointing=settings.activation_checkpointing,
         eval_strategy=epochs,
@@ -383,7 +460,7 @@ def _train(
         metric_for_best_model="eval_log_loss" if decision else "eval_loss",
         greater_is_better=False,
         save_total_limit=1,
-        logging_steps=max(1, steps // 5),
+        logging_steps=max(1, steps // 20),
         seed=settings.seed,
         report_to=[],
         disable_tqdm=True,
@@ -398,16 +475,19 @@ def _train(
         eval_dataset=held_out or None,
         data_collator=lambda batch: collate(batch[0]),
         compute_metrics=_fitted_log_loss if decision else None,
-        callbacks=[_Progress(name)],
+        callbacks=[_Progress(name), _Recorder(folder, watch)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.row_loss, trainer.decision = loss, decision
     trainer.per_row = (_mean(rows, count), _mean(held_out, count))
     start = time.monotonic()
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with _loss_as_forward(student.model):
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        if processes() > 1:  # weights that lie in parts are put together again
+            trainer.save_model(str(folder / TOGETHER))
     student.model.eval()
     tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
-    curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+    curve = [entry for entry in trainer.state.log_history if is_point(entry)]
     return Trained(curve, trainer.state.global_step, tokens, time.monotonic() - start)
 
 

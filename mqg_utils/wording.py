@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from rapidfuzz import fuzz
@@ -92,6 +93,31 @@ def find_quote(passage: str, quote: str) -> Found:
     if changed & NEGATIONS:
         return Found("quote", f"the quote leaves out or adds {', '.join(sorted(changed & NEGATIONS))}: {quote[:80]!r}")
     return Found("")
+
+
+def quote_span(passage: str, quote: str) -> tuple[int, int] | None:
+    """Where a quote stands in a passage, as (start, end), to be shown there; None where it does not.
+
+    Its words in order, whatever stands between them; else the likeliest place, alike above FUZZY.
+    """
+    said = re.findall(r"\w+", quote)
+    if not said:
+        return None
+    if found := re.search(r"\W+".join(map(re.escape, said)), passage, re.I):
+        return found.span()
+    near = fuzz.partial_ratio_alignment(quote.lower(), passage.lower(), score_cutoff=FUZZY)
+    # lower-casing may lengthen a text, and then places are not the same
+    return (near.dest_start, near.dest_end) if near and len(passage.lower()) == len(passage) else None
+
+
+def marked(passage: str, quotes: list[str]) -> list[tuple[str, tuple[int, ...]]]:
+    """The passage in pieces, each with the indices of the quotes that it is part of."""
+    spans = [quote_span(passage, quote) for quote in quotes]
+    ends = sorted({0, len(passage), *(end for span in spans if span for end in span)})
+    return [
+        (passage[a:b], tuple(i for i, span in enumerate(spans) if span and span[0] <= a and b <= span[1]))
+        for a, b in pairwise(ends)
+    ]
 
 
 def _amounts(found: list[Quantity]) -> list[tuple[float, str]]:

@@ -1,12 +1,15 @@
 """Simulated exams and examinees: answers whose errors drag later ones along by a known odds ratio."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mqg_utils.exhibits import Run
+from mqg_utils.manifests import digest
 from mqg_utils.metrics import QuestionScore
-from mqg_utils.records import HISTORIES, Chain, Passage, Prediction
+from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, write_json, write_jsonl
 
 PROPOSITIONS = 5
 
@@ -131,3 +134,29 @@ def run(
     references = dict.fromkeys(conditions[1:], conditions[0])
     lessons = exam(passages, 1, seed=2) if passages else []
     return Run(name, list(asked), said, tuple(conditions), tuple(seeds), references, books, lessons)
+
+
+# --- a run's folder ---
+
+
+def write_run(folder: Path, run: Run) -> Path:
+    """A run's folder as its stages leave it, without the stages that the report can do without."""
+    write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "test"}) for c in run.exam])
+    seal(folder, "01_corpus")
+    for condition in run.conditions:
+        for seed in run.seeds:
+            mine = [p for p in run.predictions if (p.condition, p.seed) == (condition, seed)]
+            name = condition if seed == run.seeds[0] else f"{condition}@{seed}"
+            write_jsonl(folder / "05_evaluate" / name / "predictions.jsonl", mine)
+            seal(folder, "05_evaluate", name, condition=condition, seed=seed)
+    return folder
+
+
+def seal(folder: Path, stage: str, variant: str = "", seconds: float = 0.0, **parameters: Any) -> None:
+    """The manifest that says a stage is complete."""
+    manifest = {
+        "stage": stage, "variant": variant, "parameters": parameters, "inputs": {}, "versions": {"python": "3"},
+        "outputs": {p.name: digest(p) for p in (folder / stage / variant).glob("*.json*") if p.name != "manifest.json"},
+        "git_commit": "abc", "hardware": "a machine", "started": "2026-01-02T03:04:05", "seconds": seconds,
+    }  # fmt: skip
+    write_json(folder / stage / variant / "manifest.json", manifest)

@@ -9,9 +9,9 @@ from files import docx, epub, lines, pdf
 from mqg_utils import documents
 from mqg_utils.corpus import CorpusError, Library, Section, read_textbook
 from mqg_utils.documents import is_left_out
+from mqg_utils.manifests import digest
 from mqg_utils.parameters import matches
 from mqg_utils.progress import reading_bar
-from mqg_utils.stage import digest
 
 GOOD = "# Good\n\nThis file is whole.\n"
 

@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 
 import huggingface_hub
 import pytest
@@ -87,6 +91,14 @@ def test_a_saved_student_comes_back_in_eval_mode(tmp_path):
     assert not loaded.model.training
     assert loaded.tokenizer.get_vocab() == built.tokenizer.get_vocab()
     assert count_parameters(loaded.model) == count_parameters(built.model) > 0
+
+
+def test_a_saved_student_does_not_say_how_it_was_loaded(tmp_path):
+    build(tmp_path / "a")
+    student = load_student(str(tmp_path / "a"))
+    student.tokenizer.init_kwargs["local_files_only"] = True  # as it is where no hub is asked
+    save_student(student, tmp_path / "b")
+    assert "local_files_only" not in (tmp_path / "b" / "tokenizer_config.json").read_text()
 
 
 def test_weights_are_written_as_safetensors_only(tmp_path):
@@ -228,6 +240,33 @@ def test_a_folder_that_is_missing(tmp_path):
 def test_a_hub_that_cannot_be_reached(load, offline):
     with pytest.raises(ModelError, match=r"'nobody/nothing' could not be loaded.*\nGive a folder"):
         load("nobody/nothing")
+
+
+@pytest.mark.timeout(40)
+def test_a_hub_that_is_down_is_said_at_once_and_what_is_cached_is_used(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # which nobody listens on once this is closed
+    build(tmp_path / "model")
+    cache = tmp_path / "hub" / "models--somebody--a-student"
+    shutil.copytree(tmp_path / "model", cache / "snapshots" / "abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    said = """
+import sys
+from mqg_utils import models
+print(models.count_parameters(models.load_student("somebody/a-student").model))
+try:
+    models.load_student("nobody/nothing")
+except models.ModelError as error:
+    print(error)
+"""
+    down = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+    asked = [sys.executable, "-c", said]
+    done = subprocess.run(asked, env={**os.environ, **down}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[0]) > 0
+    assert f"the hub at http://127.0.0.1:{port} does not answer" in done.stdout
+    assert "Retrying" not in done.stderr, "its client tries six times, with growing pauses"
 
 
 def test_an_empty_folder(tmp_path, offline):

@@ -64,6 +64,41 @@ def test_a_cell_is_read_in_order_past_comments_and_blank_lines() -> None:
     assert parse_parameters("") == parse_parameters("# nothing") == []
 
 
+@pytest.mark.parametrize(
+    ("line", "bad", "allowed"),
+    [
+        ('a: str = "x"  # [x, y] which', ["z", ""], "one of x, y"),
+        ("a: int = 0  # [0 or more] how many", [-1], "0 or more"),
+        ("a: int = -1  # [-1 or more] how many", [-2], "-1 or more"),
+        ("a: float = 2e-3  # [above 0] how fast", [0.0, -1.0, float("nan")], "above 0"),
+        ("a: float = 1.0  # [0 to 1] which share", [-0.1, 1.1], "0 to 1"),
+        ("a: float = 0.5  # [0 to below 1] which share", [1.0], "0 to below 1"),
+        ("a: list[float] = [0.5]  # [0 to 1] shares", [[0.5, 2.0]], "0 to 1"),
+    ],
+)
+def test_brackets_say_what_values_there_are(line: str, bad: list[Any], allowed: str) -> None:
+    parameter = parse_parameters(line)[0]
+    assert check_value(parameter, parameter.default, "here") == parameter.default
+    for value in bad:
+        with pytest.raises(ParameterError, match=rf"^here: a is .*, and must be {allowed} \("):
+            check_value(parameter, value, "here")
+
+
+def test_the_ends_of_a_range_belong_to_it_unless_said() -> None:
+    assert check_value(parse_parameters("a: float = 0.5  # [0 to 1]")[0], 1.0, "") == 1.0
+    assert check_value(parse_parameters("a: int | None = None  # [1 or more]")[0], None, "") is None
+
+
+def test_a_default_outside_its_own_limits_is_refused() -> None:
+    with pytest.raises(ParameterError, match="line 1: a is 'z', and must be one of x, y"):
+        parse_parameters('a: str = "z"  # [x, y] which')
+
+
+def test_the_limits_are_part_of_the_meaning() -> None:
+    assert parse_parameters("a: int = 0  # [0 or more] how many")[0].meaning == "0 or more: how many"
+    assert parse_parameters('a: str = ""  # path: a book')[0].meaning == "a book"
+
+
 def test_path_comments_mark_files() -> None:
     assert parsed('book: str = "bundled:handbook"  # path: the textbook').is_path
     assert not parsed('book: str = "nowhere"  # a path: not marked').is_path

@@ -1,15 +1,16 @@
 """Planning a run: every parameter is checked before anything starts, and the message names where it was set."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from conftest import make_project, mqg
 
 from mqg_utils import pipeline
-from mqg_utils.parameters import ParameterError
+from mqg_utils.manifests import code_digest, digest
+from mqg_utils.parameters import PACKAGE, ParameterError
 from mqg_utils.plans import code_cells, notebook_parameters, plan
-from mqg_utils.stage import digest
 
 
 @pytest.fixture
@@ -121,6 +122,12 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
         ("report.conditions=[base]", ["no parameter 'conditions'"]),
         ("run.seeds=[0, 0]", ["names one twice"]),
         ("pretrain.learning_rate=fast", ["learning_rate is float", "'fast'"]),
+        ("evaluate.split=tset", ["-p evaluate.split=tset", "split is 'tset', and must be one of test, validation"]),
+        ("report.history=golden", ["history is 'golden', and must be one of gold, predicted, none"]),
+        ("finetune.readout=best", ["must be one of auto, truth, likelihood, pmi"]),
+        ("generate.source=chatgpt", ["must be one of recorded, cloze, server, batch"]),
+        ("pretrain.epochs=0", ["epochs is 0", "must be above 0"]),
+        ("corpus.split_shares=[0.3, 0.2, 1.5]", ["split_shares is 1.5, and must be 0 to 1"]),
     ],
 )
 def test_a_wrong_flag_is_named(project, flag, said):
@@ -169,7 +176,7 @@ def test_manifest_of_another_setting_input_or_output_is_stale(project):
     book = project / "book.md"
     book.write_text("# A\ntext")
     defaults = {p.name: p.default for p in notebook_parameters(step.notebook)}
-    code = pipeline.code_digest([cell.source for cell in code_cells(step.notebook)])
+    code = code_digest([cell.source for cell in code_cells(step.notebook)])
     manifest = {
         "parameters": defaults | step.parameters,
         "code": code,
@@ -177,15 +184,31 @@ def test_manifest_of_another_setting_input_or_output_is_stale(project):
         "outputs": {"passages.jsonl": digest(step.folder / "passages.jsonl")},
     }
 
-    def state(**changes):
+    def state(keep=False, **changes):
         (step.folder / "manifest.json").write_text(json.dumps(manifest | changes))
-        return pipeline.state_of(step, plan_.folder)
+        return pipeline.state_of(step, plan_.folder, keep)
 
-    assert state().state == "complete"
+    assert state().state == "complete" and not state().note
     assert "seed changed from 7 to 0" in state(parameters=manifest["parameters"] | {"seed": 7}).why
     assert "was edited" in state(code="x").why
     assert "is not what was written" in state(outputs={"passages.jsonl": "x"}).why
     assert "is not what was written" in state(outputs={"gone.jsonl": "x"}).why
+    assert state(format=0)[:2] == (
+        "stale",
+        "its manifest is of an older version (mqg ?, format 0; this one writes format 1)",
+    )
+    newer = state(format=2, versions={"mqg": "9.0"})
+    assert newer.state == "newer" and "a newer version (mqg 9.0, format 2; this one writes format 1)" in newer.why
+    now = metadata.version("torch")
+    old = {"torch": "1.0.0"}
+    assert f"it was made with torch 1.0.0, and {now} is installed" in state(numerical=old).why
+    assert state(keep=True, numerical=old)[:1] == ("complete",) and "torch 1.0.0" in state(True, numerical=old).note
+    patch = ".".join([*now.split(".")[:2], "99"])
+    assert state(numerical={"torch": patch}) == state(), "a patch release changes no result"
+    edited = state(sources={"scoring": "0" * 16, "records": digest(PACKAGE / "records.py")[:16]})
+    assert edited.state == "complete" and "made before mqg_utils changed (scoring.py)" in edited.note
+    (step.folder / "manifest.json").write_text('{"format": 1, "para')
+    assert pipeline.state_of(step, plan_.folder) == ("missing", "its manifest.json cannot be read", "")
     book.write_text("# A\nother text")
     assert f"its input {book} changed" in state().why
     (step.folder / "manifest.json").unlink()

@@ -22,7 +22,7 @@ from mqg_utils import report, sections
 from mqg_utils.ablation import AblationError
 from mqg_utils.exhibits import Findings, Run
 from mqg_utils.parameters import ParameterError
-from mqg_utils.records import Chain, Prediction, write_json, write_jsonl
+from mqg_utils.records import Chain, Prediction, write_json
 
 HOSTILE = [
     "<script>document.title='ran'</script>",
@@ -152,20 +152,9 @@ def test_tables_are_written_for_programs(tmp_path: Path) -> None:
 # --- folders of runs ---
 
 
-def write_run(folder: Path, run: Run) -> Path:
-    """A run's folder as its stages leave it, without the stages that the report can do without."""
-    write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "test"}) for c in run.exam])
-    for condition in run.conditions:
-        for seed in run.seeds:
-            mine = [p for p in run.predictions if (p.condition, p.seed) == (condition, seed)]
-            name = condition if seed == run.seeds[0] else f"{condition}@{seed}"
-            write_jsonl(folder / "05_evaluate" / name / "predictions.jsonl", mine)
-    return folder
-
-
 def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
     run = simulated.run(simulated.exam(5), ("zero-shot", "base"), seeds=(0, 1))
-    read = report.read_run(write_run(tmp_path / "one", run))
+    read = report.read_run(simulated.write_run(tmp_path / "one", run))
     assert (read.name, read.conditions, read.seeds) == ("one", ("zero-shot", "base"), (0, 1))
     assert sorted(map(str, read.predictions)) == sorted(map(str, run.predictions))
     only = report.read_run(tmp_path / "one", ["base"], [0])
@@ -176,7 +165,7 @@ def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Pa
     with pytest.raises(ParameterError, match=r"has no 01_corpus/exam\.jsonl; run its stages first"):
         report.read_run(tmp_path)
     run = simulated.run(simulated.exam(5))
-    write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
+    simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
     with pytest.raises(AblationError, match="5 propositions of the exam have no prediction"):
         report.read_run(tmp_path / "one")
 
@@ -184,7 +173,7 @@ def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Pa
 def test_runs_on_one_exam_are_joined_and_compared_condition_by_condition(tmp_path: Path) -> None:
     exam = simulated.exam(6)
     for name, conditions in (("a", ("base", "books")), ("b", ("base", "questions"))):
-        write_run(tmp_path / name, simulated.run(exam, conditions))
+        simulated.write_run(tmp_path / name, simulated.run(exam, conditions))
     page = report.report_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", repeats=50)
     assert page == tmp_path / "out" / "report-a-b" / "report.html"
     joined = report.joined([report.read_run(tmp_path / name) for name in "ab"])
@@ -214,24 +203,23 @@ def test_different_exams_are_refused_with_the_reason() -> None:
 
 
 def test_manifests_curves_and_rejected_questions_are_shown(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "one", simulated.run(simulated.exam(5), ("base", "questions")))
-    manifest = {
-        "stage": "04_finetune", "variant": "base", "parameters": {"model": "tiny", "run_dir": "x"},
-        "inputs": {"a": "00"}, "versions": {"python": "3"}, "git_commit": "abc", "hardware": "a machine",
-        "started": "2026-01-02T03:04:05", "seconds": 7.0,
-    }  # fmt: skip
-    write_json(folder / "04_finetune" / "base" / "manifest.json", manifest)
+    folder = simulated.write_run(tmp_path / "one", simulated.run(simulated.exam(5), ("base", "questions")))
     write_json(folder / "04_finetune" / "base" / "curve.json", {"exam": [{"step": 1, "loss": 2.0}]})
     write_json(folder / "03_generate" / "summary.json", {"questions.drafted": 3, "questions.kept": 1, "cost_usd": 0.5})
     rejected = {"passage_id": "p", "reason": "quote", "detail": "not there", "question": {"stem": "Why?"}}
     (folder / "03_generate" / "rejected.jsonl").write_text(json.dumps(rejected) + "\n", "utf-8")
+    simulated.seal(folder, "03_generate")
+    simulated.seal(folder, "04_finetune", "base", 7.0, model="tiny", seed=0, run_dir="x")
+    simulated.seal(folder, "04_finetune", "books")  # of another plan
     made = told(report.read_run(folder))
     rows = {e.name: e.rows for s in made.values() for e in s.exhibits}
     assert rows["curves"] == [{"training": "base: exam", "step": 1, "loss": 2.0}]
     assert rows["funnel"] == [{"step": "drafted", "questions": 3}, {"step": "kept", "questions": 1}]
     assert rows["rejected"] == [{"reason": "quote", "detail": "not there", "question": "Why?"}]
-    assert rows["parameters"] == [{"stage": "04_finetune base", "parameter": "model", "value": "'tiny'"}]
-    assert made["provenance"].exhibits[0].reading == "7 s in 1 stages; cost_usd 0.5."
+    assert {"stage": "04_finetune base", "parameter": "model", "value": "'tiny'"} in rows["parameters"]
+    stages = ["01_corpus", "03_generate", "04_finetune base", "05_evaluate base", "05_evaluate questions"]
+    assert [row["stage"] for row in rows["stages"]] == stages, "stages of another plan are no part of this report"
+    assert made["provenance"].exhibits[0].reading == "7 s in 5 stages; cost_usd 0.5."
 
 
 # --- the page ---
@@ -431,13 +419,14 @@ def test_a_thousand_chains_fit_in_a_page_to_send(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_and_refuses(quick_project: Path) -> None:
-    from conftest import mqg
+    from conftest import mqg, reseal
 
     done = mqg(quick_project, "report", "quick")
     assert done.returncode == 0 and (quick_project / "outputs/report-quick/report.html").exists(), done.stderr
     shutil.copytree(quick_project / "outputs/quick", quick_project / "outputs/other")
     exam = quick_project / "outputs/other/01_corpus/exam.jsonl"
     exam.write_text(exam.read_text("utf-8").replace("52-year-old bus driver", "52-year-old tram driver"), "utf-8")
+    reseal(quick_project / "outputs/other")
     refused = mqg(quick_project, "report", "quick", "other")
     assert refused.returncode == 2 and "have other words or another key" in refused.stderr
     nothing = mqg(quick_project, "report", "nowhere")

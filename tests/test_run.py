@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from conftest import MQG, make_project, mqg
+from conftest import MQG, make_project, mqg, reseal
 from fault_server import FaultServer, Said, completion
 
 from mqg_utils.exams import by_split
+from mqg_utils.manifests import digest
 from mqg_utils.metrics import score_questions
 from mqg_utils.records import Chain, Passage, Prediction, read_jsonl, write_jsonl
-from mqg_utils.stage import digest
 
 STEPS = [
     "01_corpus",
@@ -104,8 +105,10 @@ def test_runs_lists_and_check_validates(quick_project):
 
 
 def start(project: Path) -> subprocess.Popen:
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  # a shell's background job ignores it
     with (project / "log.txt").open("a") as log:
-        return subprocess.Popen([*MQG, "run", "quick"], cwd=project, stdout=log, stderr=log, start_new_session=True)
+        words, to = [*MQG, "run", "quick"], {"stdout": log, "stderr": log}
+        return subprocess.Popen(words, cwd=project, start_new_session=True, preexec_fn=heard, **to)
 
 
 def wait_for(condition, process: subprocess.Popen, what: str) -> None:
@@ -116,26 +119,28 @@ def wait_for(condition, process: subprocess.Popen, what: str) -> None:
     raise AssertionError(f"{what} did not happen")
 
 
-@pytest.mark.timeout(1200)
-def test_killed_in_every_stage_it_completes_with_the_same_numbers(quick_project, tmp_path):
+@pytest.mark.timeout(1800)
+def test_stopped_in_every_stage_it_completes_with_the_same_numbers(quick_project, tmp_path):
     project = make_project(tmp_path)
     run = project / "outputs" / "quick"
     rng = random.Random(5)
     for step in STEPS:
-        before = manifests(run) if run.exists() else {}
-        if step in before:
-            continue  # the previous kill came as it was being sealed
-        process = start(project)
-        # the kernel's own lock appears when the stage begins its work
-        wait_for(lambda step=step: (run / step / ".lock").exists(), process, f"{step} to begin")
-        time.sleep(rng.uniform(0, 3))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        after = manifests(run)
-        for done in after:
-            check_whole(run, done)
-        assert all(after[done] == written for done, written in before.items()), "a complete stage was done again"
+        for sent, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+            before = manifests(run) if run.exists() else {}
+            if step in before:
+                break  # the last signal came as it was being sealed
+            said = stopped_in(step, project, sent, rng.uniform(0, 1.5))
+            if said is not None and code > 0:
+                assert said.code == code, said
+                name, _, variant = step.partition("/")
+                title = f"{name} ({variant})" if variant else name
+                by = "SIGTERM" if sent == signal.SIGTERM else "Ctrl-C"
+                assert f"Stopped by {by} in {title}" in said.words or step in manifests(run)
+                assert "the same command goes on from here" in said.words and "Traceback" not in said.words
+            after = manifests(run)
+            for done in after:
+                check_whole(run, done)
+            assert all(after[done] == written for done, written in before.items()), "a complete stage was done again"
     finished = mqg(project, "run", "quick")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     for step in STEPS:
@@ -144,6 +149,28 @@ def test_killed_in_every_stage_it_completes_with_the_same_numbers(quick_project,
     for name in ("05_evaluate/base", "05_evaluate/books+questions"):
         mine, theirs = (p / name / "predictions.jsonl" for p in (run, quick_project / "outputs" / "quick"))
         assert mine.read_bytes() == theirs.read_bytes(), "same seed, same numbers, to the last digit"
+
+
+class Stopped(NamedTuple):
+    code: int
+    words: str
+
+
+def stopped_in(step: str, project: Path, sent: signal.Signals, after_s: float) -> Stopped | None:
+    """Start the run and send it a signal once the step has begun; None where it had ended by then."""
+    owner = project / "outputs" / "quick" / step / ".owner.json"  # the kernel's note that the stage is its own
+    owner.unlink(missing_ok=True)
+    (project / "log.txt").unlink(missing_ok=True)
+    process = start(project)
+    wait_for(owner.exists, process, f"{step} to begin")
+    time.sleep(after_s)
+    if process.poll() is not None:
+        return None
+    if sent == signal.SIGKILL:
+        os.killpg(process.pid, sent)
+    else:
+        process.send_signal(sent)
+    return Stopped(process.wait(), (project / "log.txt").read_text())
 
 
 def is_alive(pid: str) -> bool:
@@ -175,12 +202,17 @@ def test_interrupted_it_stops_the_kernel_and_says_how_to_go_on(tmp_path):
 def test_one_name_is_run_by_one_process_at_a_time(tmp_path):
     project = make_project(tmp_path)
     first = start(project)
-    wait_for(lambda: (project / "outputs/quick/.lock").exists(), first, "the run to begin")
-    time.sleep(0.5)
+    wait_for(lambda: (project / "outputs/quick/.owner.json").exists(), first, "the run to begin")
     second = mqg(project, "run", "quick")
-    assert second.returncode == 2 and "another process" in second.stderr
+    assert second.returncode == 2 and f"run 'quick': process {first.pid} of " in second.stderr
+    assert f"(kill {first.pid}), or give this one another name with --name" in second.stderr
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
+    third = start(project)
+    wait_for(lambda: "taken over" in (project / "log.txt").read_text(), third, "the run to be taken over")
+    os.killpg(third.pid, signal.SIGKILL)
+    third.wait()
+    assert f"the run was taken over from process {first.pid} of " in (project / "log.txt").read_text()
 
 
 # --- a run that cannot go well ---
@@ -270,6 +302,7 @@ def test_the_decision_does_not_see_the_test_split(quick_project, tmp_path):
     turned = [chain if chain.split != "test" else with_turned_key(chain) for chain in exam]
     assert turned != exam
     write_jsonl(run / "01_corpus" / "exam.jsonl", turned)
+    reseal(run)
     before = (run / "04_finetune" / "base" / "decision.json").read_text()
     given = json.loads((run / "04_finetune" / "base" / "manifest.json").read_text())["parameters"]
     shutil.rmtree(run / "04_finetune" / "base")

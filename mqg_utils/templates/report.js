@@ -55,6 +55,8 @@ const SORTS = {
 
 function prepare() {
   for (const chain of data.chains) {
+    // a person may have sat a part of the exam
+    chain.sat = data.conditions.map((_, c) => chain.qs.every((q) => q.e[c] !== null));
     chain.perfect = data.conditions.map((_, c) => perfect(chain, c));
     chain.mean = data.conditions.map((_, c) => mean(chain, c));
     const texts = [chain.id, chain.case];
@@ -85,7 +87,7 @@ function fillFilters() {
 
 function defaults() {
   byId("f-text").value = "";
-  byId("f-condition").value = data.conditions.length - 1;
+  byId("f-condition").value = data.focus;
   byId("f-status").value = "failing";
   for (const name of ["tag", "cell"]) byId(`f-${name}`).value = "";
   byId("f-sort").value = "worst";
@@ -97,7 +99,7 @@ function apply() {
   const [, keep] = STATUS[chosen("status")];
   const [tag, cell] = [chosen("tag"), chosen("cell")];
   state.list = data.chains.filter((chain) =>
-    keep(chain, c)
+    chain.sat[c] && keep(chain, c)
     && (tag === "" || chain.qs.some((q) => q.t[c].includes(Number(tag))))
     && (cell === "" || chain.qs.some((q) => q.c === Number(cell)))
     && words.every((word) => chain.words.includes(word)));
@@ -133,14 +135,15 @@ function drawMap() {
   const more = byId("more-rows");
   more.hidden = list.length <= rows;
   more.textContent = `Show all ${list.length} rows`;
-  const all = data.chains.length, c = condition();
-  const clean = data.chains.filter((chain) => chain.perfect[c]).length;
-  byId("map-read").textContent = `Under ${data.conditions[c]}, ${clean} of ${all} chains are all right.`;
+  const c = condition(), sat = data.chains.filter((chain) => chain.sat[c]);
+  const clean = sat.filter((chain) => chain.perfect[c]).length;
+  byId("map-read").textContent = `Under ${data.conditions[c]}, ${clean} of ${sat.length} chains are all right.`;
 }
 
 // --- a chain in full
 function said(p, c) {
   const [thousandths, tick] = p.a[c];
+  if (tick === "missing") return [el("span", { text: "– not asked" })];
   if (thousandths === null) return [el("span", { class: "said wrong", text: `✗ ${tick}` })];
   const good = right(p, c);
   const shown = (thousandths / 1000).toFixed(2);
