@@ -254,7 +254,7 @@ def test_a_hub_that_is_down_is_said_at_once_and_what_is_cached_is_used(tmp_path)
     said = """
 import sys
 from mqg_utils import models
-print(models.count_parameters(models.load_student("somebody/a-student").model))
+print("parameters:", models.count_parameters(models.load_student("somebody/a-student").model))
 try:
     models.load_student("nobody/nothing")
 except models.ModelError as error:
@@ -264,7 +264,8 @@ except models.ModelError as error:
     asked = [sys.executable, "-c", said]
     done = subprocess.run(asked, env={**os.environ, **down}, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) > 0
+    assert int(done.stdout.partition("parameters:")[2].split()[0]) > 0
+    assert "somebody/a-student is not pinned to a commit; loaded was abc" in done.stdout
     assert f"the hub at http://127.0.0.1:{port} does not answer" in done.stdout
     assert "Retrying" not in done.stderr, "its client tries six times, with growing pauses"
 

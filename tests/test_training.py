@@ -321,11 +321,11 @@ def test_training_begins_at_the_readout_in_standard_deviations_and_lowers_its_lo
     student = make()
     scored = (score if supports_trees(student.model) else score_plain)(student, CHAINS, ("gold",), readouts=(readout,))
     values = torch.tensor(list(scored.readouts[readout].values()))
-    decision = standardised(student, CHAINS, readout, FAST)
+    decision = standardised(student, CHAINS, FAST._replace(readout=readout))
     assert decision.temperature == pytest.approx(values.std(correction=0).item(), rel=1e-3)
     assert decision.threshold == pytest.approx(values.mean().item(), rel=1e-3)
     before = readout_loss(student, decision)
-    finetune(student, CHAINS, CHAINS[:2], FAST._replace(epochs=4), tmp_path, readout)
+    finetune(student, CHAINS, CHAINS[:2], FAST._replace(epochs=4, readout=readout), tmp_path)
     assert readout_loss(student, decision) < 0.9 * before
 
 
