@@ -17,7 +17,7 @@ OPTION = ".mqg-map [role=option]"
 @pytest.fixture(scope="module")
 def finished(quick_project, jupyterlab):
     """A project below JupyterLab's root in which the quick run lies finished."""
-    project = make_project(jupyterlab.root / "explore")
+    project = make_project(jupyterlab.root / "cases")
     shutil.copytree(quick_project / "outputs", project / "outputs")
     return project
 
