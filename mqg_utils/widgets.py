@@ -17,14 +17,17 @@ from itables.widget import ITable
 from mqg_utils import casebook
 from mqg_utils.ablation import AblationError
 from mqg_utils.explorer import HISTORY_NAMES, Explorer, Filter, View, read_runs
+from mqg_utils.leakage import LeakError
 from mqg_utils.parameters import ParameterError
+from mqg_utils.provenance import ProvenanceError
 from mqg_utils.records import RecordError
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDE = ipw.Layout(width="auto", flex="1 1 260px", min_width="220px", max_width="420px")
 LABEL = {"description_width": "auto"}
 ROW = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
-FAULTS = (ParameterError, AblationError, RecordError, OSError)  # of a run that lacks what is needed: said, not raised
+# of a run that lacks what is needed: said, not raised
+FAULTS = (ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError)
 
 
 def show(widget: ipw.Widget, still: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import simulated
 
-from mqg_utils.records import Chain, Passage, write_json, write_jsonl
+from mqg_utils.records import Chain, Passage, write_jsonl
 
 HOSTILE = "<img src=x onerror=\"document.title='ran'\"> & $x$ **bold**"
 TEXTS = {
@@ -76,10 +76,9 @@ def make_run(folder: Path, questions: list[Chain] | None = None, exam: list[Chai
     write_jsonl(folder / "01_corpus" / "exam.jsonl", exam)
     write_jsonl(folder / "03_generate" / "questions.jsonl", QUESTIONS if questions is None else questions)
     write_jsonl(folder / "05_evaluate" / "base" / "predictions.jsonl", simulated.predictions(exam, "base"))
-    for stage, variant in (("01_corpus", ""), ("03_generate", ""), ("05_evaluate", "base")):
-        facts = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "git_commit": "", "hardware": ""}
-        facts |= {"parameters": {}, "inputs": {}, "versions": {}}
-        write_json(folder / stage / variant / "manifest.json", {"stage": stage, "variant": variant, **facts})
+    simulated.seal(folder, "01_corpus", seconds=1.0)
+    simulated.seal(folder, "03_generate", seconds=1.0)
+    simulated.seal(folder, "05_evaluate", "base", seconds=1.0, condition="base", seed=0)
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mqg_utils.exhibits import Run
-from mqg_utils.manifests import digest
+from mqg_utils.manifests import digest, results
 from mqg_utils.metrics import QuestionScore
 from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, write_json, write_jsonl
 
@@ -154,9 +154,10 @@ def write_run(folder: Path, run: Run) -> Path:
 
 def seal(folder: Path, stage: str, variant: str = "", seconds: float = 0.0, **parameters: Any) -> None:
     """The manifest that says a stage is complete."""
+    made = folder / stage / variant
     manifest = {
         "stage": stage, "variant": variant, "parameters": parameters, "inputs": {}, "versions": {"python": "3"},
-        "outputs": {p.name: digest(p) for p in (folder / stage / variant).glob("*.json*") if p.name != "manifest.json"},
+        "outputs": {p.relative_to(made).as_posix(): digest(p) for p in results(made)},
         "git_commit": "abc", "hardware": "a machine", "started": "2026-01-02T03:04:05", "seconds": seconds,
     }  # fmt: skip
-    write_json(folder / stage / variant / "manifest.json", manifest)
+    write_json(made / "manifest.json", manifest)

@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from simulated import seal
 from small import chain, passage, question
 
 from mqg_utils.exhibits import Run
@@ -135,6 +136,8 @@ def test_finished_runs_are_listed_and_others_are_refused(tmp_path):
     for condition in ("base", "books"):
         said = [p for p in PREDICTIONS if p.condition == condition and p.history == "predicted"]
         write_jsonl(tmp_path / f"done/05_evaluate/{condition}/predictions.jsonl", said)
+        seal(tmp_path / "done", "05_evaluate", condition, condition=condition, seed=0)
+    seal(tmp_path / "done", "01_corpus")
     write_jsonl(tmp_path / "begun/01_corpus/exam.jsonl", EXAM)
     assert [p.name for p in runs_in(tmp_path)] == ["done"]
     assert runs_in(tmp_path / "nowhere") == []

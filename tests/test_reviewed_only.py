@@ -10,7 +10,7 @@ from papermill.exceptions import PapermillExecutionError
 from persons import EXAM, QUESTIONS, TEXTS, make_run
 
 from mqg_utils.models import build_tiny
-from mqg_utils.records import write_json, write_jsonl
+from mqg_utils.records import write_jsonl
 from mqg_utils.report import read_run
 from mqg_utils.reviews import Material, Reviewing
 
@@ -20,6 +20,7 @@ def run(tmp_path):
     made = [c.model_copy(update={"split": "train" if i else "validation"}) for i, c in enumerate(simulated.exam(2, 1))]
     run = make_run(tmp_path / "run", exam=[*EXAM, *made])
     build_tiny(list(TEXTS.values()), run / "01_corpus" / "student", vocab_size=300, width=64, layers=1)
+    simulated.seal(run, "01_corpus")
     return run
 
 
@@ -50,7 +51,7 @@ def test_the_report_counts_as_lessons_what_was_learned(tmp_path):
     mine = Reviewing(Material(run), "anna")
     mine.decide(mine.run.items[2], "accepted")
     write_jsonl(run / "05_evaluate" / "questions" / "predictions.jsonl", simulated.predictions(EXAM, "questions"))
+    simulated.seal(run, "05_evaluate", "questions", condition="questions", seed=0)
     assert len(read_run(run).lessons) == len(QUESTIONS)
-    facts = {"stage": "04_finetune", "variant": "questions", "inputs": {}, "parameters": {"reviewed_only": True}}
-    write_json(run / "04_finetune" / "questions" / "manifest.json", facts)
+    simulated.seal(run, "04_finetune", "questions", condition="questions", seed=0, reviewed_only=True)
     assert [chain.chain_id for chain in read_run(run).lessons] == ["stone|1"]

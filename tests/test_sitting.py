@@ -1,6 +1,7 @@
 """A person sits the exam: what may be seen, what is stored when, and what becomes of it in a report."""
 
 import json
+import shutil
 
 import pytest
 import simulated
@@ -228,11 +229,13 @@ def test_several_seeds_and_runs_take_one_person(sat_run):
     write_jsonl(
         sat_run / "05_evaluate" / "base@3" / "predictions.jsonl", simulated.predictions(exam, "base", trained=3)
     )
+    simulated.seal(sat_run, "05_evaluate", "base@3", condition="base", seed=3)
     run = report.read_run(sat_run)
     assert run.seeds == (0, 3) and {p.seed for p in run.predictions if p.condition == "human:bob"} == {0}
     assert report.variants(["base", "human:bob"], [0, 3]) == ["base", "human-bob", "base@3"]
     Findings(report.replace(run, references=report.against(run.conditions)), repeats=20).summary()
     other = make_run(sat_run.parent / "other", exam=exam)
+    shutil.copytree(sat_run / "05_evaluate" / "base@3", other / "05_evaluate" / "base@3")
     both = report.joined([run, report.read_run(other)])
     assert Findings(both, repeats=20).focus == "other: base"
 
