@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import simulated
 from bs4 import BeautifulSoup
 from conftest import ROOT
 from fault_server import FaultServer, Said, completion, error
@@ -93,7 +94,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     question = {"question_id": "q", "stem": "Of what?", "propositions": [{"text": "Of tin.", "is_true": True}]}
     exam = Chain.model_validate({"chain_id": "e", "split": "train", "questions": [question]})
     write_jsonl(folder / "01_corpus" / "exam.jsonl", [exam])
-    (folder / "01_corpus" / "manifest.json").write_text("{}")
+    simulated.seal(folder, "01_corpus")
     shards = [execute(folder, server.url, f"shard{i}", shard_index=i, shard_count=2) for i in range(2)]
     logs = "".join(shard.communicate(timeout=200)[0] for shard in shards)
     asked_by_shards = server.count

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import simulated
 from test_generate_notebook import book, execute
 
 from mqg_utils.records import Chain, write_jsonl
@@ -23,7 +24,7 @@ def test_stage_03_ends_with_an_outcome_for_every_request(tmp_path: Path) -> None
     question = {"question_id": "q", "stem": "Of what?", "propositions": [{"text": "Of tin.", "is_true": True}]}
     exam = Chain.model_validate({"chain_id": "e", "split": "train", "questions": [question]})
     write_jsonl(tmp_path / "01_corpus" / "exam.jsonl", [exam])
-    (tmp_path / "01_corpus" / "manifest.json").write_text("{}")
+    simulated.seal(tmp_path, "01_corpus")
     model = os.environ.get("MQG_TEST_MODEL", "m")
     ran = execute(
         tmp_path, URL, "notebook", reply_format="auto", teacher_model=model, max_tokens=700, concurrency=1, min_kept=0
