@@ -1,6 +1,7 @@
 """A run: a preset's stages in order, executed by papermill, skipped where complete, each with its page."""
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -37,6 +38,8 @@ def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
     Raises ParameterError when another process is at this run. An interrupt stops the kernel and leaves the run
     resumable. A stage's page is made while the next stage's kernel starts.
     """
+    for name in ("asyncio", "papermill", "traitlets"):  # what they tell of a kernel that ended is told here in words
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     lock = Lock(plan.folder)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)

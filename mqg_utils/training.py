@@ -487,7 +487,11 @@ def _train(
             trainer.save_model(str(folder / TOGETHER))
     student.model.eval()
     tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
-    curve = [entry for entry in trainer.state.log_history if is_point(entry)]
+    timings = ("_runtime", "_per_second")  # of the evaluation: the same training gives the same curve
+    curve = [
+        {name: value for name, value in entry.items() if not name.endswith(timings)}
+        for entry in filter(is_point, trainer.state.log_history)
+    ]
     return Trained(curve, trainer.state.global_step, tokens, time.monotonic() - start)
 
 
