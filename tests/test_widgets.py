@@ -22,6 +22,8 @@ def outputs(tmp_path_factory):
         for condition in ("base", "books"):
             said = simulated.predictions(exam, condition, skill=0.6)
             write_jsonl(folder / name / "05_evaluate" / condition / "predictions.jsonl", said)
+            simulated.seal(folder / name, "05_evaluate", condition, condition=condition, seed=0)
+        simulated.seal(folder / name, "01_corpus")
     for name in ("one", "other"):
         save_student(tiny_student(), folder / name / "04_finetune" / "base" / "model")
         examinee = Examinee(str(folder / name / "04_finetune" / "base" / "model"), "", Decision())
