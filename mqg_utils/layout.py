@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mqg_utils.documents import Outline, Section
 from mqg_utils.lines import CAPTION, Line, Style, bare_of, heads_first, joined, lines_of, without_heads
 from mqg_utils.paragraphs import ITEM, Block, Float, blocks_of, repaired
-from mqg_utils.pdf import Word
-from mqg_utils.tables import table_rows
+from mqg_utils.tables import Word, table_rows
 
 FRONT = re.compile(  # what only the first page of an article has
     r"@|\bdoi\b|https?://|©|\b(?:received|accepted|copyright|abstract|keywords?|corresponding author|r[ée]sum[ée]|"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.pdf import Word
+from mqg_utils.tables import Word
 
 CAPTION = re.compile(
     r"(?:(?P<figure>fig(?:ure)?s?|図|abbildung)|(?P<table>table(?:au)?|tab|表|tabelle))\.?\s*"

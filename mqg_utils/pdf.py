@@ -14,9 +14,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mqg_utils.documents import MAX_BOOK_BYTES, CorpusError, Section, check_kind, check_size
+from mqg_utils.layout import sections_of
+from mqg_utils.tables import Word
 
 PAGE_S = 30  # seconds for one page, before the process is ended
 DOCUMENT_S = 900
@@ -25,21 +27,6 @@ MAX_PAGES = 10_000
 PACKAGE = Path(__file__).parent
 LETTERS_A_PAGE = 20  # fewer, on the mean, and the pages are pictures
 FORCE_BOLD = 1 << 18
-
-
-class Word(NamedTuple):
-    """A word and its box, turned so that the text runs to the right; y grows downward, in points."""
-
-    text: str
-    x0: float
-    x1: float
-    base: float  # of the baseline
-    size: float  # height of its font
-    font: str
-    bold: bool
-    angle: int  # degrees by which the text was turned
-    depth: float  # of the baseline on the page, 0 at the top, 1 at the bottom
-    after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end
 
 
 def read_pdf(file: Path, book: str, language: str) -> list[Section]:
@@ -179,8 +166,6 @@ def _font(pdfium: Any, text: Any, i: int) -> tuple[str, bool]:
 def main(file: Path, book: str, language: str) -> dict[str, Any]:
     """What the process answers: sections, or the problem."""
     from pypdfium2 import PdfiumError
-
-    from mqg_utils.layout import sections_of
 
     try:
         pages, bookmarks, _ = extract(file)

@@ -3,8 +3,23 @@
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from mqg_utils.pdf import Word
+
+class Word(NamedTuple):
+    """A word and its box, turned so that the text runs to the right; y grows downward, in points."""
+
+    text: str
+    x0: float
+    x1: float
+    base: float  # of the baseline
+    size: float  # height of its font
+    font: str
+    bold: bool
+    angle: int  # degrees by which the text was turned
+    depth: float  # of the baseline on the page, 0 at the top, 1 at the bottom
+    after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end
+
 
 Join = Callable[[Sequence[Word]], str]
 
