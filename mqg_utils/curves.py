@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,16 +39,25 @@ class Curve(NamedTuple):
 # --- written by a training ---
 
 
-def is_point(entry: Mapping[str, Any]) -> bool:
-    """Whether a logged entry belongs to a curve: it has a training or a held-out loss."""
-    return "loss" in entry or "eval_loss" in entry
+TIMINGS = ("_runtime", "_per_second")
+
+
+def points(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The logged entries that belong to a curve, those with a training or a held-out loss, without their timings:
+    the same training makes the same curve.
+    """
+    return [
+        {name: value for name, value in entry.items() if not name.endswith(TIMINGS)}
+        for entry in entries
+        if "loss" in entry or "eval_loss" in entry
+    ]
 
 
 def begin_log(folder: Path, steps: int, entries: Sequence[Mapping[str, Any]] = ()) -> None:
     """Start the log: what is planned and by which process, then the entries so far of a training that resumes."""
     folder.mkdir(parents=True, exist_ok=True)
     head = {"steps": steps, "pid": os.getpid(), "started": time.time()}
-    lines = [head, *filter(is_point, entries)]
+    lines = [head, *points(entries)]
     (folder / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 

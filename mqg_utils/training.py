@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from mqg_utils.curves import Watch, append_log, begin_log, is_point
+from mqg_utils.curves import Watch, append_log, begin_log, points
 from mqg_utils.decision import Decision, Readout, fit_decision, log_loss
 from mqg_utils.forward import (
     context_of,
@@ -313,14 +313,14 @@ class _Recorder(TrainerCallback):
 
     def _tell(self, state: Any, ended: bool) -> None:
         if self.watch:
-            self.watch(list(filter(is_point, state.log_history)), ended)
+            self.watch(points(state.log_history), ended)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         begin_log(self.folder, state.max_steps, state.log_history)
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if is_point(state.log_history[-1]):
-            append_log(self.folder, state.log_history[-1])
+        for entry in points(state.log_history[-1:]):
+            append_log(self.folder, entry)
             self._tell(state, False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -487,11 +487,7 @@ def _train(
             trainer.save_model(str(folder / TOGETHER))
     student.model.eval()
     tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
-    timings = ("_runtime", "_per_second")  # of the evaluation: the same training gives the same curve
-    curve = [
-        {name: value for name, value in entry.items() if not name.endswith(timings)}
-        for entry in filter(is_point, trainer.state.log_history)
-    ]
+    curve = points(trainer.state.log_history)
     return Trained(curve, trainer.state.global_step, tokens, time.monotonic() - start)
 
 
