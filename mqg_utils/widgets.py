@@ -94,7 +94,7 @@ class CaseExplorer:
             description="Words", placeholder="in the case, a stem or a proposition", continuous_update=False,
             style=LABEL, layout=WIDE,
         )  # fmt: skip
-        self.said, self.case = ipw.HTML(), ipw.HTML(layout=ipw.Layout(width="100%", overflow="auto"))
+        self.said, self.case = ipw.HTML(), ipw.HTML(layout=ipw.Layout(width="100%", margin="0", overflow="auto"))
         self.map = ChainMap()
         self.table = ITable(
             pd.DataFrame({"case": []}), select=True, showIndex=False, maxBytes=0, classes="display compact",

@@ -77,7 +77,7 @@ def test_it_fits_at_150_percent_in_the_dark(finished, jupyterlab, chromium):
         page.locator(CASE).wait_for()
         case = page.locator(".mqg-case").bounding_box()
         cell = page.locator(".jp-OutputArea-output", has=page.locator(".mqg-case")).last.bounding_box()
-        assert case["x"] + case["width"] <= cell["x"] + cell["width"] + 3  # ipywidgets' own margin is 2
+        assert case["x"] + case["width"] <= cell["x"] + cell["width"] + 1
         colours = page.locator(".mqg-case").evaluate("e => getComputedStyle(e).color.match(/\\d+/g).slice(0, 3)")
         assert min(map(int, colours)) > 180  # light words on JupyterLab's dark ground
 

@@ -84,6 +84,11 @@ def test_brackets_say_what_values_there_are(line: str, bad: list[Any], allowed: 
             check_value(parameter, value, "here")
 
 
+def test_no_number_is_within_no_limits() -> None:
+    with pytest.raises(ParameterError, match=r"^here: a is float \(above 0: how fast\), not nan"):
+        check_value(parse_parameters("a: float = 2e-3  # [above 0] how fast")[0], float("nan"), "here")
+
+
 def test_the_ends_of_a_range_belong_to_it_unless_said() -> None:
     assert check_value(parse_parameters("a: float = 0.5  # [0 to 1]")[0], 1.0, "") == 1.0
     assert check_value(parse_parameters("a: int | None = None  # [1 or more]")[0], None, "") is None
