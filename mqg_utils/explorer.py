@@ -14,7 +14,7 @@ from mqg_utils.exhibits import Row, Run
 from mqg_utils.metrics import QuestionScore, score_questions
 from mqg_utils.parameters import ParameterError
 from mqg_utils.records import Chain, History, Passage, Prediction, Question, write_jsonl, write_text
-from mqg_utils.report import joined, read_run
+from mqg_utils.results import joined, read_run
 from mqg_utils.retrieval import Index, Link, question_text, words
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
@@ -86,7 +86,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> Run:
-    """One run, or several on one exam as one. Raises what `report.read_run` and `report.joined` do."""
+    """One run, or several on one exam as one. Raises what `results.read_run` and `results.joined` do."""
     if not folders:
         raise ParameterError("no run is chosen; name the folder of one")
     runs = [read_run(folder) for folder in folders]

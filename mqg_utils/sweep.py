@@ -187,17 +187,17 @@ def _same_file(made: Path, target: Path) -> None:
 def compare(sweep: Sweep, outputs: Path) -> Path:
     """Write the comparison of a complete sweep into `outputs`/report-<name>; return the page.
 
-    Runs that differ in seeds and conditions alone are one there. Raises what `report.report_runs` raises.
+    Runs that differ in seeds and conditions alone are one there. Raises what `report.report_runs` does.
     """
-    from mqg_utils import exhibits, report
+    from mqg_utils import exhibits, report, results
 
     groups: dict[str, list[exhibits.Run]] = {}
     for run in sweep.runs:
-        groups.setdefault(run.group, []).append(report.read_run(run.plan.folder))
+        groups.setdefault(run.group, []).append(results.read_run(run.plan.folder))
     joined = [_pooled(name, runs) for name, runs in groups.items()]
-    whole = report.joined(joined) if len(joined) > 1 else joined[0]
+    whole = results.joined(joined) if len(joined) > 1 else joined[0]
     if len(joined) == 1:
-        whole = replace(whole, references=report.against(whole.conditions))
+        whole = replace(whole, references=results.against(whole.conditions))
     return report.write(whole, outputs / f"report-{sweep.name}", title=f"Sweep {sweep.name}")
 
 
