@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from mqg_utils.answers import KEY_VARIABLE
 from mqg_utils.batch import BatchTeacher
 from mqg_utils.cloze import ClozeTeacher
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.prices import BATCH_SHARE, Budget, price_of
 from mqg_utils.records import Passage, read_jsonl
 from mqg_utils.replies import Reply, ReplyCache, Request
-from mqg_utils.server import ServerTeacher, TeacherError
+from mqg_utils.server import ServerTeacher
 
 __all__ = [
     "KEY_VARIABLE",

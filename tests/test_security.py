@@ -32,12 +32,13 @@ from playwright.sync_api import sync_playwright
 from test_lab import free_port
 
 from mqg_utils.answers import KEY_VARIABLE, judge, without_key
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.models import ModelError, build_tiny, load_student
 from mqg_utils.parameters import ParameterError
 from mqg_utils.plans import plan, run_name
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.replies import ReplyCache, Request
-from mqg_utils.server import ServerTeacher, TeacherError
+from mqg_utils.server import ServerTeacher
 from mqg_utils.stage import Stage, StageError
 
 CANARY = "sk-canary/5f2c9e+7781"
