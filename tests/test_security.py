@@ -81,7 +81,7 @@ def test_nothing_in_the_source_runs_what_a_stranger_wrote() -> None:
                 if called == "yaml.load" and ast.unparse(node.args[1]) != "Loader":
                     found.append(f"{name}: {called}")
     assert found == [] and loads > 0
-    from mqg_utils.plans import Loader
+    from mqg_utils.presets import Loader
 
     assert issubclass(Loader, yaml.SafeLoader)
 
@@ -214,8 +214,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 PRESETS = {
-    BOMB: "a preset has no aliases",
-    "shared: &a {seed: 0, model: *a}": "a preset has no aliases",
+    BOMB: "no aliases are taken",
+    "shared: &a {seed: 0, model: *a}": "no aliases are taken",
     "shared: {seed: 1, seed: 2}": "'seed' stands twice",
     "shared:\n  seed: 1\nshared:\n  seed: 2": "'shared' stands twice",
     "shared: !!python/object/apply:os.system ['touch pwned']": "not readable as YAML",
@@ -228,7 +228,7 @@ PRESETS = {
     'shared: {model: "a\\0b"}': "holds a sign that is no text",
     "corpus: {textbook: " + "a" * 300 + "}": "no such file or folder",
     "corpus: {textbook: ~nobody-of-this-name/x}": "no such file or folder",
-    "#" * 1_100_000: "a preset is a short file",
+    "#" * 1_100_000: "a short file is wanted",
 }
 
 
