@@ -1,20 +1,14 @@
 """Cases to look at: the chains of a run that meet a filter, worst first, two views of them compared, and exported."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import NamedTuple
 
 from mqg_utils import attribution, chains
 from mqg_utils.exhibits import Row, Run
 from mqg_utils.metrics import QuestionScore, score_questions
-from mqg_utils.parameters import ParameterError
-from mqg_utils.records import Chain, History, Passage, Prediction, Question, write_jsonl, write_text
-from mqg_utils.results import joined, read_run
+from mqg_utils.records import Chain, History, Passage, Prediction, Question
 from mqg_utils.retrieval import Index, Link, question_text, words
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
@@ -77,20 +71,6 @@ class Comparison(NamedTuple):
             f"the comparison, {self.neither} in neither; ECN points a question {self.points_here:.2f} here, "
             f"{self.points_there:.2f} there."
         )
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The runs of an outputs folder that have an exam and predictions, by name."""
-    wanted = ("01_corpus/exam.jsonl", "05_evaluate/*/predictions.jsonl")
-    return sorted(p for p in folder.iterdir() if all(any(p.glob(w)) for w in wanted)) if folder.is_dir() else []
-
-
-def read_runs(folders: Sequence[Path]) -> Run:
-    """One run, or several on one exam as one. Raises what `results.read_run` and `results.joined` do."""
-    if not folders:
-        raise ParameterError("no run is chosen; name the folder of one")
-    runs = [read_run(folder) for folder in folders]
-    return runs[0] if len(runs) == 1 else joined(runs)
 
 
 class Explorer:
@@ -276,34 +256,6 @@ class Explorer:
         return Comparison(
             counts[True, True], counts[True, False], counts[False, True], counts[False, False], means[0], means[1]
         )
-
-    def export(self, ids: Sequence[str], folder: Path, name: str, views: Sequence[View]) -> list[Path]:
-        """Write NAME.jsonl, the chains, and NAME.csv, one line a proposition with P(true) and verdict by view.
-
-        Raises ParameterError for a name that is no plain file name or where no case is chosen.
-        """
-        if not re.fullmatch(r"[\w][\w .+-]{0,80}", name):
-            raise ParameterError(f"{name!r} is no name for files: use letters, digits, spaces, and . + - _")
-        if not ids:
-            raise ParameterError("no case is chosen, so there is nothing to write")
-        kept = [self.chains[i] for i in ids]
-        table = [self._line(c, q, k, i, views) for c in kept for k, q in enumerate(c.questions, 1)
-                 for i in range(len(q.propositions))]  # fmt: skip
-        write_jsonl(folder / f"{name}.jsonl", kept)
-        write_text(folder / f"{name}.csv", pd.DataFrame(table).to_csv(index=False))
-        return [folder / f"{name}.jsonl", folder / f"{name}.csv"]
-
-    def _line(self, chain: Chain, question: Question, position: int, i: int, views: Sequence[View]) -> Row:
-        p = question.propositions[i]
-        line: dict[str, Any] = {
-            "chain": chain.chain_id, "question": position, "stem": question.stem, "proposition": p.text,
-            "key": p.is_true,
-        }  # fmt: skip
-        for view in views:
-            said = self.answers(view, chain.chain_id, question.question_id).get(i)
-            label = f"{view.condition}, seed {view.seed}, {view.history}"
-            line |= {f"{label}: p_true": said and said.p_true, f"{label}: ticked": said and said.predicted}
-        return line
 
 
 def few(names: Sequence[str]) -> str:

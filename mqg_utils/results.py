@@ -144,6 +144,20 @@ def _curves(folder: Path, manifests: Sequence[Row]) -> dict[str, list[Row]]:
 # --- several runs ---
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The runs of an outputs folder that have an exam and predictions, by name."""
+    wanted = ("01_corpus/exam.jsonl", "05_evaluate/*/predictions.jsonl")
+    return sorted(p for p in folder.iterdir() if all(any(p.glob(w)) for w in wanted)) if folder.is_dir() else []
+
+
+def read_runs(folders: Sequence[Path]) -> Run:
+    """One run, or several on one exam as one. Raises what `read_run` and `joined` do."""
+    if not folders:
+        raise ParameterError("no run is chosen; name the folder of one")
+    runs = [read_run(folder) for folder in folders]
+    return runs[0] if len(runs) == 1 else joined(runs)
+
+
 def joined(runs: Sequence[Run]) -> Run:
     """Several runs as one, their conditions named "run: condition", each compared with the first run's same one.
 

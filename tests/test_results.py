@@ -9,7 +9,7 @@ import simulated
 from mqg_utils.ablation import AblationError
 from mqg_utils.parameters import ParameterError
 from mqg_utils.records import Chain
-from mqg_utils.results import joined, read_run
+from mqg_utils.results import joined, read_run, read_runs, runs_in
 
 
 def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
@@ -48,3 +48,17 @@ def test_different_exams_are_refused_with_the_reason() -> None:
         joined([a, simulated.run(other, name="b")])
     with pytest.raises(AblationError, match="have one name"):
         joined([a, a])
+
+
+def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None:
+    run = simulated.run(simulated.exam(2), ("base",), histories=("predicted",))
+    for name in ("done", "begun"):
+        simulated.write_run(tmp_path / name, run)
+    (tmp_path / "begun/05_evaluate/base/predictions.jsonl").unlink()
+    assert [p.name for p in runs_in(tmp_path)] == ["done"]
+    assert runs_in(tmp_path / "nowhere") == []
+    assert read_runs([tmp_path / "done"]).conditions == ("base",)
+    with pytest.raises(ParameterError, match="run its stages first"):
+        read_runs([tmp_path / "begun"])
+    with pytest.raises(ParameterError, match="no run is chosen"):
+        read_runs([])
