@@ -12,8 +12,8 @@ from mqg_utils.exams import by_split
 from mqg_utils.explorer import HISTORY_NAMES
 from mqg_utils.models import ModelError
 from mqg_utils.parameters import ParameterError
+from mqg_utils.pieces import TreeError
 from mqg_utils.records import Chain, History, read_jsonl
-from mqg_utils.trees import TreeError
 from mqg_utils.widgets import FAULTS, ROW, dropdown, listed, offer, show
 
 NEW = "a new case"
