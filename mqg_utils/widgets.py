@@ -11,12 +11,12 @@ import anywidget
 import ipywidgets as ipw
 import pandas as pd
 import traitlets
-from IPython.display import display
 from itables.widget import ITable
 
 from mqg_utils import casebook
 from mqg_utils.ablation import AblationError
 from mqg_utils.casefiles import export
+from mqg_utils.desk import show
 from mqg_utils.explorer import HISTORY_NAMES, Explorer, Filter, View
 from mqg_utils.leakage import LeakError
 from mqg_utils.parameters import ParameterError
@@ -30,11 +30,6 @@ LABEL = {"description_width": "auto"}
 ROW = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 # of a run that lacks what is needed: said, not raised
 FAULTS = (ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError)
-
-
-def show(widget: ipw.Widget, still: str) -> None:
-    """Display a widget, and `still` in its place where there is no kernel. `still` is HTML whose texts are escaped."""
-    display({**widget._repr_mimebundle_(), "text/html": still}, raw=True)
 
 
 class ChainMap(anywidget.AnyWidget):

@@ -3,16 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_project, mqg
+from conftest import mqg
 
 from mqg_utils.parameters import ParameterError
 from mqg_utils.plans import plan
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(make_project(tmp_path))
-    return tmp_path
 
 
 def steps(plan_):

@@ -145,12 +145,6 @@ def test_the_commit_of_a_hub_model_is_recorded_and_a_name_alone_is_told(tmp_path
 # --- names, places, presets ---
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(make_project(tmp_path))
-    return tmp_path
-
-
 BAD_NAMES = [
     "..",
     ".",

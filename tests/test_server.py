@@ -14,20 +14,15 @@ from typing import Any
 
 import pytest
 from fault_server import GOOD, FaultServer, Said, completion, error
+from test_replies import request
 
 from mqg_utils.answers import KEY_VARIABLE
 from mqg_utils.endpoint import TeacherError
 from mqg_utils.pace import Pace
 from mqg_utils.prices import Budget, Price
-from mqg_utils.records import Passage
 from mqg_utils.replies import Reply, ReplyCache, Request
 from mqg_utils.server import ServerTeacher
 from mqg_utils.teacher import ask_all
-
-
-def request(passage_id: str = "p1", said: str = "Write.") -> Request:
-    place = Passage(passage_id=passage_id, book="B", section=("S",), text="words")
-    return Request(passage=place, messages=({"role": "user", "content": f"{said} {passage_id}"},))
 
 
 def requests(n: int) -> list[Request]:

@@ -3,17 +3,13 @@
 import json
 from importlib import metadata
 
-from conftest import make_project
-
 from mqg_utils.manifests import code_digest, digest
 from mqg_utils.parameters import PACKAGE
 from mqg_utils.plans import code_cells, notebook_parameters, plan
 from mqg_utils.states import state_of
 
 
-def test_manifest_of_another_setting_input_or_output_is_stale(tmp_path, monkeypatch):
-    project = make_project(tmp_path)
-    monkeypatch.chdir(project)
+def test_manifest_of_another_setting_input_or_output_is_stale(project):
     plan_ = plan("quick")
     step = plan_.steps[0]
     step.folder.mkdir(parents=True)
