@@ -65,6 +65,7 @@ class Comparison(NamedTuple):
     points_there: float
 
     def reading(self) -> str:
+        """The comparison in a sentence."""
         n = sum(self[:4])
         return (
             f"Of {n} questions {self.both} are right in both, {self.only_here} only here, {self.only_there} only in "
@@ -98,6 +99,7 @@ class Explorer:
         }
 
     def view(self, examinee: str, history: History) -> View:
+        """The view of a name in `examinees` under a history. Raises KeyError for another name."""
         return View(*self.examinees[examinee], history)
 
     def views_of(self, view: View) -> list[View]:
@@ -112,6 +114,7 @@ class Explorer:
 
     @cached_property
     def lessons(self) -> list[Question]:
+        """The generated questions, chain after chain."""
         return [question for chain in self.run.lessons for question in chain.questions]
 
     @cached_property
@@ -120,6 +123,7 @@ class Explorer:
         return books, Index(map(question_text, self.lessons), books.rarity if self.run.passages else None)
 
     def near(self, question: Question, most: int = 2) -> Near:
+        """At most `most` passages and `most` lessons, best by their words first (`retrieval.Index`)."""
         query = words(question_text(question))
         books, taught = (index.nearest(query, most) for index in self._indexes)
         return Near(
@@ -129,6 +133,7 @@ class Explorer:
 
     @cached_property
     def passages(self) -> dict[str, Passage]:
+        """The run's passages by their id."""
         return {p.passage_id: p for p in self.run.passages}
 
     @cached_property
@@ -151,6 +156,7 @@ class Explorer:
         return [AN_ERROR, NO_ERROR, *CAUSES.values(), *attribution.MEANINGS, *([MENDED, SPOILED] if compared else [])]
 
     def traits(self, view: View) -> dict[Place, Trait]:
+        """What a filter asks, for every question of a view; computed once."""
         if view not in self._traits:
             scores = self.scores[view]
             said = [p for items in self._answers[view].values() for p in items.values()]
@@ -210,6 +216,7 @@ class Explorer:
         return sorted(hits, key=lambda name: (self.mean_points(view, name), name))
 
     def mean_points(self, view: View, chain: str) -> float:
+        """Mean ECN points of a chain's questions, in [0, 1]; 0 where none was asked."""
         points = [
             t.points for q in self.chains[chain].questions if (t := self.traits(view).get((chain, q.question_id)))
         ]

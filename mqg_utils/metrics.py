@@ -46,6 +46,7 @@ class Estimate(NamedTuple):
     chains: int
 
     def shown(self, signed: bool = False) -> str:
+        """The value to three places, its interval in brackets where there is one; a dash for nan."""
         number = f"{self.value:+.3f}" if signed else f"{self.value:.3f}"
         if np.isnan(self.value):
             return "—"

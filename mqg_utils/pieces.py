@@ -97,6 +97,7 @@ class Parts(NamedTuple):
 
     @property
     def trunk(self) -> list[int]:
+        """All that stands before the propositions, as one run of ids."""
         return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
 
 

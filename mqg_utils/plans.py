@@ -42,10 +42,13 @@ class Step(NamedTuple):
 
     @property
     def title(self) -> str:
+        """The stage, and in brackets the condition with its seed."""
         return f"{self.stage} ({self.variant})" if self.variant else self.stage
 
 
 class Plan(NamedTuple):
+    """A run to be: its steps in order, each after those it reads. `preset` is the name of its file."""
+
     name: str
     preset: str
     folder: Path
@@ -231,4 +234,5 @@ def notebook_parameters(notebook: Path) -> list[Parameter]:
 
 
 def code_cells(notebook: Path) -> list[Any]:
+    """The code cells of a notebook file, as nbformat reads them."""
     return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]

@@ -67,6 +67,7 @@ class ServerTeacher:
 
     @property
     def price(self) -> Price | None:
+        """What tokens cost; None without a budget, or where no price is known."""
         return self._budget.price if self._budget else None
 
     @property
@@ -75,6 +76,7 @@ class ServerTeacher:
         return self._budget.spent_usd if self._budget else 0.0
 
     def key(self, request: Request) -> str:
+        """What a request's outcome is cached by: its words, the address and every setting that decides the answer."""
         return request.key(base_url=self._endpoint.base_url, **self._settings)
 
     # --- asking ---

@@ -54,6 +54,7 @@ class RunBoard:
         self._cells = self.progress.add_task("", total=None, visible=False)
 
     def report(self, event: str, step: Step, detail: str) -> None:
+        """Show an event of a step: a `pipeline.Report`."""
         words = plain(detail)
         if event == "lock":
             console.print(f"the run was {words}")
@@ -84,6 +85,7 @@ class SweepBoard:
         self._running: dict[tuple[str, str], TaskID] = {}
 
     def tell(self, news: News) -> None:
+        """Show news of a step of some run."""
         step, name = (news.run, news.step), plain(f"{news.run} {news.step}")
         if news.event in SIGNS:
             where = f" (worker {news.worker})" if news.event == "start" else ""
