@@ -62,10 +62,7 @@ class ClozeTeacher:
                 yield reply
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
-        lines = [line for line in passage.text.split("\n") if not line.startswith(("Figure:", "Table:"))]
-        sentences = [s for line in lines for s in split_sentences(line.removeprefix("- "))]
-        sentences = [s for s in sentences if 5 <= len(s.split()) <= 40 or (" " not in s and 12 <= len(s) <= 120)]
-        sentences = list(dict.fromkeys(sentences))  # said twice is asked once
+        sentences = quotable(passage)
         if not self._chains:
             rng.shuffle(sentences)
         questions: list[dict[str, Any]] = []
@@ -121,6 +118,17 @@ class ClozeTeacher:
             if float(written) not in (value, 0.0):
                 return written.replace(".", ",") if "," in number else written
         return f"{value + 1:.{digits}f}"
+
+
+def quotable(passage: Passage) -> list[str]:
+    """The sentences of a passage that can stand alone in a question: not of captions, 5 to 40 words, each once.
+
+    Where a language has no spaces, 12 to 120 characters.
+    """
+    lines = [line for line in passage.text.split("\n") if not line.startswith(("Figure:", "Table:"))]
+    sentences = [s for line in lines for s in split_sentences(line.removeprefix("- "))]
+    kept = [s for s in sentences if 5 <= len(s.split()) <= 40 or (" " not in s and 12 <= len(s) <= 120)]
+    return list(dict.fromkeys(kept))
 
 
 FACTORS = (0.5, 0.6, 0.75, 1.25, 1.5, 2.0)

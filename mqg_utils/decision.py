@@ -3,14 +3,14 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from mqg_utils.exams import ticks
-from mqg_utils.records import Chain, write_json
+from mqg_utils.records import Chain, Kind, write_json
 
 # what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
 # words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
@@ -23,7 +23,9 @@ Place = tuple[int, int, int]  # indices of chain, question, proposition
 class Decision(NamedTuple):
     """p_true is a logistic of (readout - threshold) / temperature, and above 0.5 a proposition is ticked.
 
-    `temperature` and `threshold` are in the readout's units: nats, or nats per character.
+    Where exactly one proposition of a question is true (kind `single`), p_true is the softmax of readout / temperature
+    over them, and the threshold cancels out. `temperature` and `threshold` are in the readout's units: nats, or nats
+    per character.
     """
 
     readout: Readout = "truth"
@@ -31,8 +33,18 @@ class Decision(NamedTuple):
     threshold: float = 0.0
 
     def p_true(self, value: float) -> float:
+        """P(true) of a proposition that is judged by itself."""
         # this form of the logistic cannot overflow
         return 0.5 * (1 + math.tanh(0.5 * (value - self.threshold) / self.temperature))
+
+    def p_trues(self, values: Sequence[float | None], kind: Kind) -> list[float | None]:
+        """P(true) of the propositions of one question; None where there is no readout."""
+        if kind != "single":
+            return [None if value is None else self.p_true(value) for value in values]
+        most = max((value for value in values if value is not None), default=0.0)
+        weights = [None if value is None else math.exp((value - most) / self.temperature) for value in values]
+        total = sum(weight for weight in weights if weight is not None)
+        return [None if weight is None else weight / total for weight in weights]
 
 
 class Examinee(NamedTuple):
@@ -63,36 +75,84 @@ class Chosen(NamedTuple):
     log_loss: float
 
 
-def fit_decision(readout: Readout, values: Sequence[float], gold: Sequence[bool]) -> Decision:
+ALONE = -1  # the group of a proposition that is judged by itself
+SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures that are tried, in standard deviations of the readout
+
+
+def fit_decision(
+    readout: Readout, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
+) -> Decision:
     """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
 
+    Propositions of one group, a number from 0, are the options of one question with one true: they count by the
+    log-loss of the softmax over the group, and have a part in the temperature only. `groups` None: all are ALONE.
     A readout that tells nothing, or points the wrong way, gets so high a temperature that every p_true is near the
     share of true propositions. With fewer than two values or one class there is nothing to fit.
     """
     read, truth = np.asarray(values, dtype=float), np.asarray(gold, dtype=bool)
+    group = np.full(len(read), ALONE) if groups is None else np.asarray(groups, dtype=int)
     if truth.all() or not truth.any() or np.ptp(read) == 0:
         return Decision(readout)
-    spread = float(read.std())
+    mean, spread = float(read.mean()), float(read.std())
+    scaled = SLOPES[:, None] * (read - mean) / spread  # (151, N)
+    alone = group == ALONE
+    losses = _choice_losses(scaled[:, ~alone], truth[~alone], group[~alone])
+    intercepts = np.zeros(len(SLOPES))
+    if truth[alone].any() and not truth[alone].all():
+        lost, intercepts = _platt(scaled[:, alone], truth[alone])
+        losses = losses + lost
+    best = int(losses.argmin())
+    temperature = spread / float(SLOPES[best])
+    return Decision(readout, temperature, mean - float(intercepts[best]) * temperature)
+
+
+def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Summed log-loss and best intercept of every slope, a row of `scaled` each (S, N): two of (S,)."""
     n_true, n_false = truth.sum(), (~truth).sum()
     targets = np.where(truth, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
-    # one row a slope, in standard deviations; for each the intercept by Newton's method, which is convex
-    slopes = np.logspace(-3, 2, 151)[:, None]
-    scaled = slopes * (read - read.mean()) / spread  # (151, N)
-    intercepts = np.zeros_like(slopes)
-    for _ in range(50):
+    intercepts = np.zeros((len(scaled), 1))
+    for _ in range(50):  # Newton's method, on a convex loss
         p = 1 / (1 + np.exp(-np.clip(scaled + intercepts, -500, 500)))
         step = (targets - p).sum(1, keepdims=True) / np.maximum((p * (1 - p)).sum(1, keepdims=True), 1e-9)
         intercepts += np.clip(step, -5, 5)
-    losses = (np.logaddexp(0, scaled + intercepts) - targets * (scaled + intercepts)).mean(1)
-    best = int(losses.argmin())
-    temperature = spread / float(slopes[best, 0])
-    return Decision(readout, temperature, float(read.mean()) - float(intercepts[best, 0]) * temperature)
+    losses = (np.logaddexp(0, scaled + intercepts) - targets * (scaled + intercepts)).sum(1)
+    return losses, intercepts[:, 0]
 
 
-def log_loss(decision: Decision, values: Sequence[float], gold: Sequence[bool]) -> float:
+def _choice_losses(scaled: np.ndarray, truth: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Summed cross-entropy of the softmax over every group, for every slope: (S, N) -> (S,).
+
+    As in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest.
+    """
+    losses, groups = np.zeros(len(scaled)), np.unique(group)
+    for one in groups:
+        options, right = scaled[:, group == one], truth[group == one]
+        rest = 1 / (len(groups) + 2) / max(1, len(right) - 1)
+        targets = np.where(right, (len(groups) + 1) / (len(groups) + 2), rest)
+        losses += np.logaddexp.reduce(options, axis=1) * targets.sum() - options @ targets
+    return losses
+
+
+def log_loss(
+    decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
+) -> float:
     """Mean -log of the probability that a decision gives to what is the case, nats a proposition."""
-    p_true = np.clip([decision.p_true(value) for value in values], 1e-12, 1 - 1e-12)
+    p_true = np.array([decision.p_true(value) for value in values])
+    group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
+    for one in set(group.tolist()) - {ALONE}:
+        options = np.flatnonzero(group == one)
+        p_true[options] = decision.p_trues([values[i] for i in options], "single")
+    p_true = np.clip(p_true, 1e-12, 1 - 1e-12)
     return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
+
+
+def groups_of(places: Iterable[Place], chains: Sequence[Chain]) -> list[int]:
+    """For each place the number of its question where one option is to be picked, else ALONE."""
+    numbers: dict[tuple[int, int], int] = {}
+    return [
+        numbers.setdefault((c, q), len(numbers)) if chains[c].questions[q].kind == "single" else ALONE
+        for c, q, _ in places
+    ]
 
 
 def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
@@ -103,17 +163,16 @@ def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Seque
     found: dict[Readout, Chosen] = {}
     for readout, values in read.items():
         gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
-        decision = fit_decision(readout, list(values.values()), gold)
-        p_true = {place: decision.p_true(value) for place, value in values.items()}
-        lost = log_loss(decision, list(values.values()), gold) if gold else float("nan")
+        groups = groups_of(values, chains)
+        decision = fit_decision(readout, list(values.values()), gold, groups)
+        lost = log_loss(decision, list(values.values()), gold, groups) if gold else float("nan")
         right = total = 0
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
-                answers = ticks(
-                    question.kind,
-                    [p_true.get((c, q, p), 0.0) for p in range(len(question.propositions))],
-                    question.n_true,
+                said = decision.p_trues(
+                    [values.get((c, q, p)) for p in range(len(question.propositions))], question.kind
                 )
+                answers = ticks(question.kind, [p or 0.0 for p in said], question.n_true)
                 right += sum(tick == p.is_true for tick, p in zip(answers, question.propositions, strict=True))
                 total += len(answers)
         found[readout] = Chosen(decision, right / total if total else float("nan"), lost)

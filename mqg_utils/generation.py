@@ -62,7 +62,7 @@ def verify(
 ) -> Verified:
     """Check every drafted question in turn; the first fault found is its reason.
 
-    schema (five different propositions), balance, quote, number, key, leak, contradiction, duplicate, exam copy. A
+    schema (five different propositions, or four where one is right), balance, quote, number, key, leak, contradiction, duplicate, exam copy. A
     chain keeps its good questions up to the first bad one, since later stems build on earlier ones. Without
     `check_keys` the rules of `entailment` are not asked.
     """
@@ -152,12 +152,13 @@ class Checks:
 
 
 def _shape(question: Question) -> _Fault | None:
-    texts = {normalise(p.text).rstrip(".。 ") for p in question.propositions}
-    if len(texts) != PROPOSITIONS or len(question.propositions) != PROPOSITIONS:
-        found = f"{len(texts)} different propositions of {len(question.propositions)}"
-        return _Fault("schema", f"{found}; {PROPOSITIONS} are wanted")
-    if not 1 <= question.n_true < PROPOSITIONS:
-        return _Fault("balance", f"{question.n_true} of {PROPOSITIONS} propositions are true")
+    texts, n = {normalise(p.text).rstrip(".。 ") for p in question.propositions}, len(question.propositions)
+    wanted = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
+    if len(texts) != n or n not in wanted:
+        said = " or ".join(map(str, wanted))
+        return _Fault("schema", f"{len(texts)} different propositions of {n}; {said} are wanted")
+    if not 1 <= question.n_true < n:
+        return _Fault("balance", f"{question.n_true} of {n} propositions are true")
     return None
 
 

@@ -18,6 +18,7 @@ class Wording(NamedTuple):
     answer: str  # follows a stem in the history
     nothing: str  # the answer when no proposition was ticked
     before: str  # before the proposition's own words
+    option: str  # the same, where one proposition of the question is to be picked
     after: str
     true: str
     false: str
@@ -27,11 +28,11 @@ class Wording(NamedTuple):
 WORDINGS = {
     "en": Wording(
         "Case: {}\n", "Question: {}\n", "Correct: {}\n", "none of them",
-        "Proposition:", "\nTrue or false:", " True", " False", "Textbook: {}\n",
+        "Proposition:", "Answer:", "\nTrue or false:", " True", " False", "Textbook: {}\n",
     ),
     "fr": Wording(
         "Cas clinique : {}\n", "Question : {}\n", "Réponse : {}\n", "aucune",
-        "Proposition :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
+        "Proposition :", "Réponse :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
     ),
 }  # fmt: skip
 
@@ -110,7 +111,8 @@ def parts_of(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> l
     for position, question in enumerate(chain.questions):
         stem = pieces(wording.stem.format(question.stem.strip()))
         texts = [pieces(" " + p.text.strip()) for p in question.propositions]
-        leaves = [(pieces(wording.before), text, pieces(wording.after)) for text in texts]
+        before = wording.option if question.kind == "single" else wording.before
+        leaves = [(pieces(before), text, pieces(wording.after)) for text in texts]
         reference = pieces(wording.reference.format(question.reference)) if question.reference else []
         prompts.append(Parts(case, list(past), reference, stem, leaves))
         if position < len(ticks):

@@ -139,7 +139,8 @@ def read_question(
         [values.get((i, p)) for p in range(len(chain.questions[question].propositions))]
         for i, chain in enumerate(asked)
     ]
-    return Read([[None if v is None else probe.decision.p_true(v) for v in line] for line in read], tokens)
+    kinds = [chain.questions[question].kind for chain in asked]
+    return Read([probe.decision.p_trues(line, kind) for line, kind in zip(read, kinds, strict=True)], tokens)
 
 
 def ask_question(probe: Probe, chain: Chain, question: int, history: History = "gold") -> list[Prediction]:

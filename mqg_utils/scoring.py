@@ -100,8 +100,8 @@ def with_pmi(found: dict[Readout, Scores], readouts: Sequence[Readout]) -> dict[
 def own_ticks(question: Question, place: tuple[int, int], values: Scores, decision: Decision) -> list[bool]:
     """What the student ticks at a (chain, question), its own answers before it; what was not read is not ticked."""
     read = [values.get(("predicted", *place, p)) for p in range(len(question.propositions))]
-    p_true = [0.0 if value is None else decision.p_true(value) for value in read]
-    return ticks(question.kind, p_true, question.n_true)
+    p_true = decision.p_trues(read, question.kind)
+    return ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
 
 
 @torch.inference_mode()
@@ -293,7 +293,7 @@ def predictions(
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
                 read = [values.get((history, c, q, p)) for p in range(len(question.propositions))]
-                p_true = [None if value is None else decision.p_true(value) for value in read]
+                p_true = decision.p_trues(read, question.kind)
                 answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
                 made += [
                     Prediction(

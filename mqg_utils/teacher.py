@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mqg_utils.batch import BatchTeacher
+from mqg_utils.blanks import BlankTeacher
 from mqg_utils.cloze import ClozeTeacher
 from mqg_utils.prices import BATCH_SHARE, Budget, price_of
 from mqg_utils.records import Passage, read_jsonl
@@ -71,8 +72,10 @@ def from_settings(
         return RecordedTeacher(replies)
     if source in ("cloze", "cloze-chains"):
         return ClozeTeacher(passages, settings["questions_per_passage"], seed, source == "cloze-chains")
+    if source == "cloze-single":
+        return BlankTeacher(passages, settings["questions_per_passage"], seed)
     if source not in ("server", "batch"):
-        raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, server or batch")
+        raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, cloze-single, server or batch")
     return server_from_settings(settings, folder, settings["teacher_model"])
 
 

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mqg_utils.curves import Watch, append_log, begin_log, points
-from mqg_utils.decision import Decision, Readout, fit_decision, log_loss
+from mqg_utils.decision import ALONE, Decision, Readout, fit_decision, log_loss
 from mqg_utils.forward import (
     context_of,
     fitting,
@@ -174,14 +175,16 @@ def judged(row: Tree) -> list[int]:
 def leaf_loss(
     model: Any, inputs: dict[str, Any], per_row: float, decision: Decision = TRUTH, explanations: float = 0.0
 ) -> torch.Tensor:
-    """Summed weighted cross-entropy of true against false at the leaves, over `per_row`, an average row's leaves.
+    """Summed cross-entropy at the leaves, over `per_row`, an average row's leaves.
 
+    Of true against false, weighted; where one option of a question is to be picked, of the true option among them all.
     `decision` says which readout is trained and makes it log-odds. To each leaf's loss is added `explanations` times
     the mean cross-entropy of the words below it.
     """
-    targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+    targets, weights, groups, row = (inputs.pop(name) for name in ("targets", "weights", "groups", "row"))
     hidden = hidden_states(model, inputs) if supports_trees(model) else None
-    loss = _cross_entropy(leaf_values(model, hidden, row(), decision.readout), targets, weights, decision)
+    values = leaf_values(model, hidden, row(), decision.readout)
+    loss = _cross_entropy(values, targets, weights, groups, decision)
     words = below(row()) if explanations else {}
     if hidden is not None and words:
         tokens = torch.tensor([token for own in words.values() for token in own])
@@ -193,10 +196,15 @@ def leaf_loss(
 
 
 def _cross_entropy(
-    values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, decision: Decision
+    values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, groups: torch.Tensor, decision: Decision
 ) -> torch.Tensor:
-    log_odds = (values - decision.threshold) / decision.temperature
-    return functional.binary_cross_entropy_with_logits(log_odds, targets, weights, reduction="sum")
+    log_odds = (values - decision.threshold) / decision.temperature  # (N,)
+    alone = groups == ALONE
+    loss = functional.binary_cross_entropy_with_logits(log_odds[alone], targets[alone], weights[alone], reduction="sum")
+    for group in groups[~alone].unique():
+        options = groups == group
+        loss = loss - (functional.log_softmax(log_odds[options], 0) * targets[options]).sum()
+    return loss
 
 
 def _language_inputs(row: Tree) -> dict[str, Any]:
@@ -204,14 +212,20 @@ def _language_inputs(row: Tree) -> dict[str, Any]:
 
 
 def leaf_targets(row: Tree, weight_true: float = 1.0) -> dict[str, Any]:
-    """What `leaf_loss` takes of a row: model inputs, targets (N,), weights (N,), and the row itself.
+    """What `leaf_loss` takes of a row: model inputs, targets (N,), weights (N,), groups (N,), and the row itself.
 
-    With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are.
+    With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are. The
+    options of a question of which one is to be picked are one group, where the row holds the true and a false one;
+    others are ALONE.
     """
-    targets = torch.tensor([float(row.leaves[i].is_true) for i in judged(row)])
+    leaves = [row.leaves[i] for i in judged(row)]
+    targets = torch.tensor([float(leaf.is_true) for leaf in leaves])
+    whole = {leaf[:2] for leaf in leaves if leaf.is_true} & {leaf[:2] for leaf in leaves if not leaf.is_true}
+    numbers = {place: number for number, place in enumerate(sorted(whole))}
+    groups = torch.tensor([numbers.get(leaf[:2], ALONE) if leaf.is_option else ALONE for leaf in leaves])
     weights = targets * weight_true + (1 - targets) * (2 - weight_true)
     held = lambda: row  # noqa: E731  # Trainer takes tuples apart to move their tensors, and leaves a function alone
-    return {**row_inputs(row), "targets": targets, "weights": weights, "row": held}
+    return {**row_inputs(row), "targets": targets, "weights": weights, "groups": groups, "row": held}
 
 
 # --- the loop ---
@@ -238,12 +252,13 @@ class _RowTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             if self.decision is None:
                 return self.compute_loss(model, inputs).detach(), None, None
-            targets, weights, row = (inputs.pop(name) for name in ("targets", "weights", "row"))
+            targets, weights, groups, row = (inputs.pop(name) for name in ("targets", "weights", "groups", "row"))
             read = partial(_read_leaves, row=row(), readout=self.decision.readout)
             with self.accelerator.autocast():
                 values = model(row_loss=(read, inputs, 1.0))
-            loss = _cross_entropy(values, targets, weights, self.decision) / self.per_row[1]
-            return loss, values[None], targets[None]  # (1, N): rows of unlike length are padded along N
+            loss = _cross_entropy(values, targets, weights, groups, self.decision) / self.per_row[1]
+            # (1, N) and (1, N, 2): rows of unlike length are padded along N
+            return loss, values[None], torch.stack([targets, groups.to(targets)], dim=1)[None]
 
 
 def _read_leaves(model: Any, inputs: dict[str, Any], _: float, row: Tree, readout: Readout) -> torch.Tensor:
@@ -253,9 +268,12 @@ def _read_leaves(model: Any, inputs: dict[str, Any], _: float, row: Tree, readou
 
 def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
     """What the readouts of the held-out rows tell: their log-loss once temperature and threshold are fitted."""
-    there = read.label_ids != -100  # Trainer's padding
-    values, gold = read.predictions[there].tolist(), (read.label_ids[there] > 0).tolist()
-    return {"log_loss": log_loss(fit_decision("truth", values, gold), values, gold)}
+    targets, groups = read.label_ids[..., 0], read.label_ids[..., 1]  # (R, N)
+    there = targets != -100  # Trainer's padding
+    values, gold = read.predictions[there].tolist(), (targets[there] > 0).tolist()
+    own = groups + (groups != ALONE) * np.arange(len(groups))[:, None] * groups.shape[1]  # each row counts from 0
+    of = own[there].astype(int).tolist()
+    return {"log_loss": log_loss(fit_decision("truth", values, gold, of), values, gold, of)}
 
 
 @contextmanager

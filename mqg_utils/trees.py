@@ -39,6 +39,7 @@ class Leaf(NamedTuple):
     n_characters: int  # of the proposition's own words
     labels: tuple[int, int]  # token ids of the true and the false label
     is_true: bool
+    is_option: bool = False  # of a question of which exactly one is true
 
 
 class Tree(NamedTuple):
@@ -148,9 +149,11 @@ class _Layout(NamedTuple):
         leaves = []
         for (q, p, token), histories in found.items():
             _, text, after = self.prompts[q, histories[0]].leaves[p]
-            proposition = self.chain.questions[q].propositions[p]
+            question = self.chain.questions[q]
+            proposition = question.propositions[p]
             sizes = (len(text), len(after), len(proposition.text.strip()))
-            leaf = Leaf(self.number, q, p, tuple(histories), token, *sizes, self.labels, proposition.is_true)
+            place, one = (self.number, q, p), question.kind == "single"
+            leaf = Leaf(*place, tuple(histories), token, *sizes, self.labels, proposition.is_true, one)
             leaves.append(leaf)
         return Tree(builder.ids, builder.parents, leaves)
 

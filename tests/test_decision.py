@@ -112,7 +112,7 @@ def test_where_there_is_nothing_to_fit_the_decision_is_left_alone(readout, value
 
 VALUE = st.floats(-50, 50).map(lambda x: round(x, 3))
 JUDGED = st.lists(st.tuples(VALUE, st.booleans()), min_size=2, max_size=40).filter(
-    lambda pairs: len({truth for _, truth in pairs}) == 2 and np.std([value for value, _ in pairs]) > 0
+    lambda pairs: len({truth for _, truth in pairs}) == 2 and np.ptp([value for value, _ in pairs]) > 0
 )
 
 
@@ -174,7 +174,34 @@ def test_what_is_right_counts_more_than_what_is_sure():
     chosen = choose_decision(read, [one])
     assert list(chosen) == ["pmi", "truth"]
     assert [chosen["pmi"].accuracy, chosen["truth"].accuracy] == [1.0, 4 / 6]
-    assert chosen["pmi"].log_loss > chosen["truth"].log_loss
+
+
+def test_of_options_of_which_one_is_right_p_true_is_the_softmax():
+    said = Decision("pmi", 2.0, 7.0).p_trues([2.0, 0.0, None, 0.0], "single")
+    assert said[2] is None
+    assert [p for p in said if p is not None] == pytest.approx([math.e / (math.e + 2), *[1 / (math.e + 2)] * 2])
+    assert Decision("pmi", 2.0, 7.0).p_trues([9.0, None], "multiple") == [pytest.approx(1 / (1 + math.exp(-1))), None]
+    assert Decision().p_trues([-4e4, 4e4], "single") == [0.0, 1.0]  # no overflow
+
+
+def test_the_temperature_of_options_is_that_of_the_lowest_cross_entropy():
+    # two of three questions are right by 1: the smoothed target 0.8 of the true one is met at odds of 4
+    values, gold, groups = [1.0, 0.0] * 3, [True, False, True, False, False, True], [0, 0, 1, 1, 2, 2]
+
+    def loss(temperature):
+        odds = [1 / temperature, 1 / temperature, -1 / temperature]
+        return sum(math.log1p(math.exp(-x)) + 0.2 * x for x in odds)
+
+    fitted = fit_decision("pmi", values, gold, groups).temperature
+    assert loss(fitted) <= min(loss(t) for t in np.logspace(-1, 3, 400)) + 1e-3
+
+
+def test_options_have_no_part_in_the_threshold():
+    values, gold = [1.0, 2.0, 3.0, 2.5, 4.0, 1.5], [False, False, True, True, True, False]
+    alone = fit_decision("truth", values, gold)
+    mixed = fit_decision("truth", [*values, 103.0, 102.0], [*gold, True, False], [-1] * 6 + [0, 0])
+    assert (mixed.p_true(1.75) < 0.5) and (mixed.p_true(2.75) > 0.5) and alone.threshold == pytest.approx(2.25, abs=0.2)
+    assert mixed.threshold == pytest.approx(alone.threshold, abs=0.3)
 
 
 def test_of_equally_good_readouts_the_surer_comes_first():
