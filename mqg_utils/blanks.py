@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from mqg_utils.cloze import ClozeTeacher, quotable
@@ -85,7 +86,7 @@ def grams(text: str) -> list[str]:
     words = [word.casefold() for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\w\s]", text)]
     kept = [word if word[0].isalpha() and word not in STOP and word not in NEGATIONS else "" for word in words]
     singles = [word for word in kept if len(word) >= MIN_LETTERS]
-    return singles + [f"{a} {b}" for a, b in zip(kept, kept[1:], strict=False) if a and b]
+    return singles + [f"{a} {b}" for a, b in pairwise(kept) if a and b]
 
 
 def fill_in(passage: Passage, terms: Terms, most: int, rng: random.Random) -> list[dict[str, Any]]:
