@@ -15,6 +15,7 @@ from typing import Any
 from mqg_utils.answers import (
     HOPELESS,
     KEY_VARIABLE,
+    RENAMED,
     Answer,
     clean,
     content_of,
@@ -25,6 +26,7 @@ from mqg_utils.answers import (
     not_json,
     obeys,
     read_key,
+    refused_setting,
     retry_after,
     usage_of,
     without_key,
@@ -298,13 +300,12 @@ class _Asking:
 
     def renamed(self, error: Any, known: dict[str, Any]) -> bool:
         """Whether the server refuses a setting that can be named otherwise or left out; told once."""
-        body = error.body if isinstance(error.body, dict) else {}
-        name = str(body.get("param") or "")
-        if error.status_code != 400 or name not in ("max_tokens", "temperature") or name not in known:
+        name = refused_setting(error.status_code, error.body)
+        if name not in known:
             return False
         if name in self.teacher._renamed:
             return True  # another request under way found out first
-        self.teacher._renamed[name] = "max_completion_tokens" if name == "max_tokens" else ""
+        self.teacher._renamed[name] = RENAMED[name]
         self.teacher.notes.append(f"{self.teacher.name} does not take {name}: {without_key(error.message)[:200]}")
         return True
 
@@ -318,7 +319,7 @@ class _Asking:
             words = clean(answer.words)[:500]
             status: Outcome = "lost" if lost else "failed"
             return Reply(**head, content="", finish_reason="", status=status, error=words, **counted)
-        return judge(answer.body, request, key, self.teacher.name, most)
+        return judge(answer.body, request.passage.passage_id, request.wants, key, self.teacher.name, most)
 
     # --- what the server keeps to ---
 
