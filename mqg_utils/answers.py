@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -106,6 +107,12 @@ def not_json(text: str) -> str:
         return ""
     words = "the answer is no chat completion; is base_url right (it often ends in /v1)? It said:"
     return f"{words} {text[:200]!r}"
+
+
+def words_of(message: str, body: str) -> str:
+    """What a server says of an error: the openai package passes on `message` only, and some say `detail`, or a page."""
+    bare = re.fullmatch(r"Error code: \d+", message)
+    return without_key(f"{message} - {body.strip()}"[:500] if bare and body.strip() else message)
 
 
 def refused_setting(status: int, error: Any) -> str:

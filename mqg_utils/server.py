@@ -30,6 +30,7 @@ from mqg_utils.answers import (
     retry_after,
     usage_of,
     without_key,
+    words_of,
 )
 from mqg_utils.pace import Pace
 from mqg_utils.prices import Budget, Price, most_tokens
@@ -283,7 +284,7 @@ class _Asking:
                 if self.renamed(error, known):
                     continue
                 wait = retry_after(error.response)
-                said, words = without_key(error.response.text), without_key(error.message)
+                said, words = without_key(error.response.text), words_of(error.message, error.response.text)
                 return Answer(error.status_code, said, wait, words, sent=False)
             except TimeoutError:
                 return Answer(0, "", words=f"no answer within {self.teacher._timeout_s:g} s")

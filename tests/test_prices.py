@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.prices import PRICES, Budget, BudgetError, Price, estimate, most_tokens, price_of
+from mqg_utils.models import build_tiny
+from mqg_utils.prices import (
+    PRICES,
+    Budget,
+    BudgetError,
+    Price,
+    estimate,
+    guess_tokens,
+    most_tokens,
+    price_of,
+    token_counter,
+)
 from mqg_utils.records import Passage
 from mqg_utils.replies import Request
 
@@ -33,6 +44,24 @@ def test_an_estimate_by_hand() -> None:
     assert found.seconds == pytest.approx(60 / 50 / 2)  # two streams are enough for two requests
     assert estimate([request()], Price(1, 1), 50, 1, count_tokens=lambda text: 7).prompt_tokens == 14
     assert "not known" in str(estimate([request()], None, 50, 1).rows()["USD"])
+
+
+def test_tokens_are_guessed_by_script_or_counted_by_a_tokenizer(tmp_path: Path) -> None:
+    assert (guess_tokens("x" * 80), guess_tokens("骨折である")) == (21, 6)
+    assert token_counter("") is guess_tokens
+    build_tiny(["bone marrow bone marrow"], tmp_path / "m", vocab_size=300)
+    count = token_counter(str(tmp_path / "m"))
+    assert 0 < count("bone marrow") < count("bone marrow bones")
+
+
+def test_reading_again_and_later_turns_cost_too() -> None:
+    plain = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
+    read = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100, readings=2)
+    assert (read.requests, read.completion_tokens) == (1 + 2 * 4, 100 + 2 * 4 * 30)
+    assert read.prompt_tokens == plain.prompt_tokens + 2 * 4 * (11 + 250)
+    assert plain.most_usd and read.most_usd and read.most_usd > 20 * plain.most_usd
+    later = estimate([request().model_copy(update={"round": 3})], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
+    assert later.most_usd == pytest.approx(plain.most_usd + 2 * 1000 / 1e6)
 
 
 def test_the_most_counts_a_token_a_byte() -> None:

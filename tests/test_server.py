@@ -153,6 +153,8 @@ def test_a_passing_fault_is_tried_again(server: FaultServer, tmp_path: Path, fau
         (Said(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
         (Said(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
         (error(400, "too long for me"), "failed", "too long for me", 1),
+        (Said(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
+        (Said(400, "no such thing"), "failed", "no such thing", 1),
     ],
 )
 def test_a_lasting_fault_is_a_recorded_outcome_and_no_text(
