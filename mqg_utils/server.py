@@ -195,7 +195,8 @@ class _Asking:
             finally:
                 await self.pace.leave()
             reply = self.judged(answer, request, key)
-            if answer.status == 429 or answer.wait_s is not None:
+            # no answer in time, too: some servers answer one request at a time and let the others wait
+            if answer.status in (0, 429) or answer.wait_s is not None:
                 self.pace.busy(entered, answer.wait_s)
             busy += answer.status == 429
             spoiled += reply.status in ("empty", "cut", "schema")

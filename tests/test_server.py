@@ -234,6 +234,21 @@ def test_concurrency_falls_while_the_server_is_busy_and_rises_again(server: Faul
     assert 0 < refused < 80  # without slowing down, 13 of 16 would be refused all the time
 
 
+def test_concurrency_falls_where_nothing_is_answered_in_time(server: FaultServer, tmp_path: Path) -> None:
+    at_once: list[int] = []
+
+    def answer(_: dict[str, Any]) -> Said:
+        if server.count <= 8:
+            return Said(hang=True)
+        at_once.append(server.under_way - 8)  # those that hang stay with the server
+        return Said(body=completion(), delay_s=0.1)
+
+    server.answer = answer
+    found = outcomes(teacher(server, concurrency=8, timeout_s=2.0), requests(8), tmp_path)
+    assert {r.status for r in found.values()} == {"ok"} and len(at_once) == 8
+    assert max(at_once[:4]) <= 4 and max(at_once) <= 5  # half of them, and one more after a round that went well
+
+
 def test_the_pace_is_halved_once_for_requests_that_were_under_way_together() -> None:
     async def drive() -> list[float]:
         pace, seen = Pace(8), []
