@@ -1,12 +1,14 @@
 """What asking costs: price table, estimate before the first call, and the budget that is never passed."""
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mqg_utils.records import Passage
 from mqg_utils.replies import Appender, Request
 from mqg_utils.wording import CJK
 
@@ -27,7 +29,7 @@ PRICES = {
     "o4-mini": (1.1, 4.4),
 }
 BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
-CHARACTERS_PER_TOKEN = 4  # of English, where no tokenizer is given; a Chinese or Japanese character is a token
+CHARACTERS_PER_TOKEN = 4  # of English, where no tokenizer has counted; a Chinese or Japanese character is a token
 REPLY_TOKENS = 1200  # of a usual reply: four questions of five propositions with their quotes
 REPLY_TOKENS_PER_S = 50  # of one stream; a guess
 REPLY_QUESTIONS = 4  # of a usual reply
@@ -127,15 +129,15 @@ def estimate(
     )  # fmt: skip
 
 
-def token_counter(tokenizer: str) -> Callable[[str], int]:
-    """Counts with the tokenizer of a hub name or folder; "" guesses. Raises models.ModelError."""
-    if not tokenizer:
+def token_counter(passages: Sequence[Passage]) -> Callable[[str], int]:
+    """Counts as the student's tokenizer counted these passages, a token for so many characters; guesses where it did
+    not. A teacher's own tokenizer is larger than a tiny student's, and then takes fewer.
+    """
+    counted = sum(p.n_tokens for p in passages)
+    if not counted:
         return guess_tokens
-    from mqg_utils.models import load_tokenizer
-    from mqg_utils.parameters import locate
-
-    found = load_tokenizer(str(locate(tokenizer)) if locate(tokenizer).is_dir() else tokenizer)
-    return lambda text: len(found(text, add_special_tokens=False)["input_ids"])
+    share = counted / sum(len(p.text) for p in passages if p.n_tokens)
+    return lambda text: math.ceil(len(text) * share)
 
 
 def guess_tokens(text: str) -> int:
