@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from mqg_utils.replies import Outcome, Reply, Request, read_list
+from mqg_utils.replies import Outcome, Reply, Wants, read_list
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would be told the same
 WORTHWHILE = (408, 409, 425)  # the 4xx, besides 429, that may go well the next time
 MAX_TOKENS = 10**9  # that a server may say one request took
 MAX_WAIT_S = 300  # a server that asks for a longer pause is not waited for
+RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings some models know so, or not at all
 
 
 class Answer(NamedTuple):
@@ -25,9 +28,9 @@ class Answer(NamedTuple):
     sent: bool = True
 
 
-def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any]) -> Reply:
+def judge(body: str, passage_id: str, wants: Wants, key: str, model: str, most: Mapping[str, Any]) -> Reply:
     """A completion's JSON as a Reply. One that cannot be read at all is `lost`, and counted as `most` tokens."""
-    head: dict[str, Any] = {"key": key, "passage_id": request.passage.passage_id, "model": model, "content": ""}
+    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, "content": ""}
     try:
         said = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -56,7 +59,7 @@ def judge(body: str, request: Request, key: str, model: str, most: dict[str, Any
         status, words = "cut", f"cut off at {completion or 'the limit of'} tokens; raise max_tokens"
     else:
         try:
-            read_list(content, request.wants)
+            read_list(content, wants)
         except ValueError as problem:
             status, words = "schema", str(problem)
     return Reply(**{**head, "content": content}, finish_reason=finish, status=status, error=words[:500], **used)
@@ -93,6 +96,18 @@ def not_json(text: str) -> str:
         return ""
     words = "the answer is no chat completion; is base_url right (it often ends in /v1)? It said:"
     return f"{words} {text[:200]!r}"
+
+
+def words_of(message: str, body: str) -> str:
+    """What a server says of an error: the openai package passes on `message` only, and some say `detail`, or a page."""
+    bare = re.fullmatch(r"Error code: \d+", message)
+    return without_key(f"{message} - {body.strip()}"[:500] if bare and body.strip() else message)
+
+
+def refused_setting(status: int, error: Any) -> str:
+    """The setting of RENAMED that a server does not take, by what it says of an error; "" for none."""
+    name = str(error.get("param") or "") if isinstance(error, dict) else ""
+    return name if status == 400 and name in RENAMED else ""
 
 
 def may_pass(answer: Answer, reply: Reply) -> bool:

@@ -6,12 +6,12 @@ The job's id is written down as soon as there is one, so that a restart waits fo
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.answers import clean, judge, without_key
+from mqg_utils.answers import RENAMED, WORTHWHILE, clean, judge, refused_setting, without_key
 from mqg_utils.endpoint import TeacherError
 from mqg_utils.formats import response_format
 from mqg_utils.prompts import SCHEMAS
@@ -21,6 +21,7 @@ from mqg_utils.server import ServerTeacher, most_of
 
 MAX_REQUESTS = 50_000  # of one job, as OpenAI has it
 MAX_BYTES = 190_000_000
+MAX_FAILURES = 60  # looks in a row that may fail: an hour of them
 OVER = ("completed", "failed", "expired", "cancelled")
 
 
@@ -44,18 +45,35 @@ class BatchTeacher(ServerTeacher):
                 chunk = self._affordable(left)
                 if not chunk:
                     return
-                job = self._in_loop(self._start(chunk))
+                job = self._in_loop(self._start(chunk, self._name(chunk, cache)))
             lines = self._in_loop(self._wait(job))
-            for reply in self._outcomes(lines, left, job):
-                cache.add(reply)
+            again = self._refused(lines)
+            for reply in self._outcomes(lines, job):
+                if reply.key not in again:
+                    cache.add(reply)
                 if self._budget:
-                    reserved = job["reserved"].get(reply.key, 0.0)
+                    reserved = job["asked"][reply.key]["usd"]
                     self._budget.settle(reply.key, reserved, reply.prompt_tokens, reply.completion_tokens)
-                yield reply
+                if reply.key not in again:
+                    yield reply
             cache.sync()
             self._job_file.unlink()  # only now: killed before, the job's lines are read again, and cost nothing
-            for key in job["reserved"]:
+            for key in job["asked"].keys() - again:
                 left.pop(key, None)
+
+    def _refused(self, lines: list[dict[str, Any]]) -> set[str]:
+        """Keys of requests refused for a setting that the next job names otherwise."""
+        before, again = set(self._endpoint.renamed), set()
+        for line in lines:
+            response = line.get("response") or {}
+            error = (response.get("body") or {}).get("error") or {}
+            name = refused_setting(response.get("status_code") or 0, error)
+            if name and name not in before:
+                again.add(line["custom_id"])
+                if name not in self._endpoint.renamed:
+                    self._endpoint.renamed[name] = RENAMED[name]
+                    self.notes.append(f"{self.name} does not take {name}: {clean(str(error.get('message')))[:200]}")
+        return again
 
     def _in_loop(self, work: Any) -> Any:
         from openai import OpenAIError
@@ -74,7 +92,7 @@ class BatchTeacher(ServerTeacher):
         chunk: dict[str, tuple[Request, float]] = {}
         size = 0
         for key, request in left.items():
-            most = most_of(request, self._settings["max_tokens"])
+            most = self._most(request)
             size += 4 * most["prompt_tokens"] + 2000
             if len(chunk) == MAX_REQUESTS or size > MAX_BYTES:
                 break
@@ -86,16 +104,24 @@ class BatchTeacher(ServerTeacher):
             chunk[key] = (request, reserved)
         return chunk
 
-    async def _start(self, chunk: dict[str, tuple[Request, float]]) -> dict[str, Any]:
+    def _name(self, keys: Iterable[str], cache: ReplyCache) -> str:
+        """The same for the same job, and another one where its requests are asked again: they have outcomes by then."""
+        told = [f"{key} {cache.outcomes.get(key, 0)}" for key in sorted(keys)]
+        return hashlib.sha256("\n".join([*told, *sorted(self._endpoint.renamed)]).encode()).hexdigest()[:32]
+
+    async def _start(self, chunk: dict[str, tuple[Request, float]], name: str) -> dict[str, Any]:
         """Upload and begin a job, or find the one that an earlier process began and could not write down."""
-        name = hashlib.sha256("\n".join(sorted(chunk)).encode()).hexdigest()[:32]
         form = self._format or "json_schema"
         lines = []
         for key, (request, _) in chunk.items():
             body = {"messages": list(request.messages), **self._endpoint.known(self._settings)}
             body |= response_format(form, request.wants, SCHEMAS[request.wants])
             lines.append({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body})
-        reserved = {key: usd for key, (_, usd) in chunk.items()}
+        # all that is needed to read the answers: they count, too, where a restart no longer asks for them
+        asked = {
+            key: {"usd": usd, "passage_id": r.passage.passage_id, "wants": r.wants, "most": self._most(r)}
+            for key, (r, usd) in chunk.items()
+        }
         async with self._endpoint.open() as client:
             async for old in client.batches.list(limit=100):
                 if (old.metadata or {}).get("mqg") == name and old.status not in ("failed", "cancelled", "expired"):
@@ -109,7 +135,7 @@ class BatchTeacher(ServerTeacher):
                     completion_window="24h",
                     metadata={"mqg": name},
                 )
-        job = {"id": old.id, "reserved": reserved}
+        job = {"id": old.id, "asked": asked}
         write_json(self._job_file, job)
         self.notes.append(f"batch job {old.id} of {len(chunk)} requests")
         return job
@@ -117,32 +143,46 @@ class BatchTeacher(ServerTeacher):
     async def _wait(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         """Poll until the job is over; the lines of its files of answers and of errors."""
         async with self._endpoint.open() as client:
-            while (now := await client.batches.retrieve(job["id"])).status not in OVER:
+            while (now := await self._look(client.batches.retrieve, job["id"])).status not in OVER:
                 await asyncio.sleep(self._poll_s)
             if now.status == "failed":
                 self._job_file.unlink()
-                for key, usd in job["reserved"].items():
+                for key, asked in job["asked"].items():
                     if self._budget:
-                        self._budget.settle(key, usd, 0, 0)
+                        self._budget.settle(key, asked["usd"], 0, 0)
                 words = "; ".join(str(e.message) for e in (now.errors.data or [])) if now.errors else "no reason given"
                 raise TeacherError(f"batch job {job['id']} failed: {without_key(words)}")
             lines = []
             for file in filter(None, (now.output_file_id, now.error_file_id)):
-                text = (await client.files.content(file)).text
+                text = (await self._look(client.files.content, file)).text
                 lines += [json.loads(line) for line in text.splitlines() if line.strip()]
         return lines
 
-    def _outcomes(self, lines: list[dict[str, Any]], left: dict[str, Request], job: dict[str, Any]) -> Iterator[Reply]:
+    async def _look(self, call: Any, what: str) -> Any:
+        """What `call` says of a job or a file. A day of looks meets a server that is down: it is looked for again."""
+        from openai import APIConnectionError, APIStatusError
+
+        for failures in range(1, MAX_FAILURES + 1):
+            try:
+                return await call(what)
+            except (APIConnectionError, APIStatusError) as error:
+                status = getattr(error, "status_code", 500)
+                if failures == MAX_FAILURES or not (status >= 500 or status in (429, *WORTHWHILE)):
+                    raise
+            await asyncio.sleep(self._poll_s)
+
+    def _most(self, request: Request) -> dict[str, int]:
+        return most_of(request, self._settings["max_tokens"])
+
+    def _outcomes(self, lines: list[dict[str, Any]], job: dict[str, Any]) -> Iterator[Reply]:
         answers = {line.get("custom_id"): line for line in lines}
-        for key in job["reserved"]:
-            if key not in left:
-                continue  # the passages were changed while the job ran
-            line, request = answers.get(key) or {}, left[key]
+        for key, asked in job["asked"].items():
+            line = answers.get(key) or {}
             response = line.get("response") or {}
             if response.get("status_code") == 200:
                 body = json.dumps(response.get("body"))
-                yield judge(body, request, key, self.name, most_of(request, self._settings["max_tokens"]))
+                yield judge(body, asked["passage_id"], asked["wants"], key, self.name, asked["most"])
             else:
                 words = json.dumps(line.get("error") or response.get("body") or "the job ended without an answer to it")
-                head = {"key": key, "passage_id": request.passage.passage_id, "model": self.name, "content": ""}
+                head = {"key": key, "passage_id": asked["passage_id"], "model": self.name, "content": ""}
                 yield Reply(**head, finish_reason="", status="failed", error=clean(words)[:500])

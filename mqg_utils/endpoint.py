@@ -3,7 +3,17 @@
 import asyncio
 from typing import Any
 
-from mqg_utils.answers import KEY_VARIABLE, Answer, not_json, read_key, retry_after, without_key
+from mqg_utils.answers import (
+    KEY_VARIABLE,
+    RENAMED,
+    Answer,
+    not_json,
+    read_key,
+    refused_setting,
+    retry_after,
+    without_key,
+    words_of,
+)
 
 
 class TeacherError(RuntimeError):
@@ -18,7 +28,7 @@ class Endpoint:
 
     def __init__(self, model: str, base_url: str, timeout_s: float) -> None:
         self.model, self.base_url, self._timeout_s = model, base_url, timeout_s
-        self._renamed: dict[str, str] = {}  # settings this server knows under another name, "" for not at all
+        self.renamed: dict[str, str] = {}  # settings this server knows under another name, "" for not at all
         self.notes: list[str] = []
 
     def open(self) -> Any:
@@ -36,7 +46,7 @@ class Endpoint:
 
     def known(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings under the names that the server knows, without those it does not take."""
-        named = {self._renamed.get(name, name): value for name, value in settings.items()}
+        named = {self.renamed.get(name, name): value for name, value in settings.items()}
         named.pop("", None)
         return named
 
@@ -63,7 +73,7 @@ class Endpoint:
                 if self._renames(error, known):
                     continue
                 wait = retry_after(error.response)
-                said, words = without_key(error.response.text), without_key(error.message)
+                said, words = without_key(error.response.text), words_of(error.message, error.response.text)
                 return Answer(error.status_code, said, wait, words, sent=False)
             except TimeoutError:
                 return Answer(0, "", words=f"no answer within {self._timeout_s:g} s")
@@ -80,12 +90,11 @@ class Endpoint:
 
     def _renames(self, error: Any, known: dict[str, Any]) -> bool:
         """Whether the server refuses a setting that can be named otherwise or left out; told once."""
-        body = error.body if isinstance(error.body, dict) else {}
-        name = str(body.get("param") or "")
-        if error.status_code != 400 or name not in ("max_tokens", "temperature") or name not in known:
+        name = refused_setting(error.status_code, error.body)
+        if name not in known:
             return False
-        if name in self._renamed:
+        if name in self.renamed:
             return True  # another request under way found out first
-        self._renamed[name] = "max_completion_tokens" if name == "max_tokens" else ""
+        self.renamed[name] = RENAMED[name]
         self.notes.append(f"{self.model} does not take {name}: {without_key(error.message)[:200]}")
         return True

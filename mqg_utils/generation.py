@@ -13,7 +13,7 @@ from mqg_utils.entailment import judge
 from mqg_utils.prompts import PROPOSITIONS, reading_request, requests_for
 from mqg_utils.quantities import unquoted
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
-from mqg_utils.replies import Reply, ReplyCache, read_list
+from mqg_utils.replies import Reply, ReplyCache, Request, read_list
 from mqg_utils.teacher import Teacher, ask
 from mqg_utils.wording import decide, find_quote, normalise
 
@@ -62,7 +62,8 @@ def verify(
 ) -> Verified:
     """Check every drafted question in turn; the first fault found is its reason.
 
-    schema (five different propositions, or four where one is right), balance, quote, number, key, leak, contradiction, duplicate, exam copy. A
+    schema (five different propositions, or four where one is right), balance, quote, number, key, leak, contradiction,
+    duplicate, exam copy. A
     chain keeps its good questions up to the first bad one, since later stems build on earlier ones. Without
     `check_keys` the rules of `entailment` are not asked.
     """
@@ -250,6 +251,22 @@ def asked_before(replies: Iterable[Reply]) -> dict[str, list[str]]:
                 if isinstance(question, dict) and question.get("stem"):
                     found.setdefault(reply.passage_id, []).append(str(question["stem"]))
     return found
+
+
+def still_missing(
+    teacher: Teacher, ask_for: Callable[[dict[str, list[str]], int], list[Request]], turns: int, cache: ReplyCache
+) -> list[Request]:
+    """What is not answered yet of all turns: `ask_for` makes a turn's requests of what was asked before.
+
+    Of a passage whose earlier turn is missing, the later one lacks what it will be told.
+    """
+    missing: list[Request] = []
+    replies: list[Reply] = []
+    for turn in range(1, turns + 1):
+        keys = [(request, teacher.key(request)) for request in ask_for(asked_before(replies), turn)]
+        missing += [request for request, key in keys if key not in cache]
+        replies += [cache[key] for _, key in keys if key in cache]
+    return missing
 
 
 def round_trip(verified: Verified, read: Mapping[str, list[bool] | None]) -> Verified:

@@ -1,13 +1,16 @@
 """What asking costs: price table, estimate before the first call, and the budget that is never passed."""
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mqg_utils.records import Passage
 from mqg_utils.replies import Appender, Request
+from mqg_utils.wording import CJK
 
 # USD per million prompt and completion tokens, as their makers listed them in 2025. Prices change: the notebook's
 # price_prompt_usd and price_completion_usd override them.
@@ -26,9 +29,13 @@ PRICES = {
     "o4-mini": (1.1, 4.4),
 }
 BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
-CHARACTERS_PER_TOKEN = 4  # of English; a guess where no tokenizer is given
+CHARACTERS_PER_TOKEN = 4  # of English, where no tokenizer has counted; a Chinese or Japanese character is a token
 REPLY_TOKENS = 1200  # of a usual reply: four questions of five propositions with their quotes
-REPLY_TOKENS_PER_S = 50  # of one stream; a guess, replaced by what was measured
+REPLY_TOKENS_PER_S = 50  # of one stream; a guess
+REPLY_QUESTIONS = 4  # of a usual reply
+MOST_QUESTIONS = 6
+READING_TOKENS = 250  # of a question, its propositions and the rules, to be read again
+ANSWERS_TOKENS = 30  # of what the reader says
 MARKS_TOKENS = 250  # of a criticism
 RUBRIC_TOKENS = 1000  # that it is asked by
 TOKENS_PER_MESSAGE = 16  # what a chat template puts around one, at most
@@ -66,7 +73,7 @@ class Estimate(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     usd: float | None
-    most_usd: float | None  # every reply as long as max_tokens allows
+    most_usd: float | None  # every reply as long as max_tokens allows, and none of more than MOST_QUESTIONS questions
     seconds: float
 
     def rows(self) -> dict[str, int | str]:
@@ -87,30 +94,56 @@ def estimate(
     reply_tokens: float = REPLY_TOKENS,
     tokens_per_s: float = REPLY_TOKENS_PER_S,
     critique_rounds: int = 0,
+    readings: int = 0,
 ) -> Estimate:
-    """What these requests will cost; tokens are counted by `count_tokens`, else by characters.
+    """What these requests will cost; tokens are counted by `count_tokens`, else guessed.
 
-    A round of critique sends a reply twice with its passage, and brings marks and a rewriting.
+    A round of critique sends a reply twice with its passage, and brings marks and a rewriting. `readings` are those of
+    every question afterwards, with the passage or without.
     """
-    count = count_tokens or (lambda text: len(text) // CHARACTERS_PER_TOKEN + 1)
-    counted: dict[str, int] = {}  # the system message is the same for all
-    prompt = 0
+    count = count_tokens or guess_tokens
+    rules: dict[str, int] = {}  # what all requests begin with is counted once
+    prompt = user = 0
     for request in requests:
-        for message in request.messages:
-            text = message["content"]
-            prompt += counted.setdefault(text, count(text)) if message["role"] == "system" else count(text)
+        *before, last = (message["content"] for message in request.messages)
+        user += count(last)
+        prompt += sum(rules.setdefault(text, count(text)) for text in before)
+    prompt += user
     n, rounds = len(requests), critique_rounds
     said = round(min(reply_tokens, max_tokens) * n)
-    most = sum(most_tokens(request) for request in requests)
+    # a later turn is told the stems of the replies before it
+    most = sum(most_tokens(request) + (request.round - 1) * max_tokens for request in requests)
+    most_readings = 2 * readings * MOST_QUESTIONS  # a reader who disagrees with the key is asked twice
+    most_read = most_readings * (most + 2 * n * max_tokens)
     most += rounds * (2 * most + n * (3 * max_tokens + 2 * RUBRIC_TOKENS))  # a reply twice, and its marks
     most_said = max_tokens * n * (1 + 2 * rounds)
     prompt += 2 * rounds * (prompt + said)
     said += rounds * (said + MARKS_TOKENS * n)
+    read = REPLY_QUESTIONS * readings
+    prompt, said = prompt + read * (user + READING_TOKENS * n), said + read * ANSWERS_TOKENS * n
+    most, most_said = most + most_read, most_said + most_readings * n * max_tokens
     return Estimate(
-        n * (1 + 2 * rounds), prompt, said,
+        n * (1 + 2 * rounds + read), prompt, said,
         price and price.of(prompt, said), price and price.of(most, most_said),
         said / tokens_per_s / max(1, min(concurrency, n)),
     )  # fmt: skip
+
+
+def token_counter(passages: Sequence[Passage]) -> Callable[[str], int]:
+    """Counts as the student's tokenizer counted these passages, a token for so many characters; guesses where it did
+    not. A teacher's own tokenizer is larger than a tiny student's, and then takes fewer.
+    """
+    counted = sum(p.n_tokens for p in passages)
+    if not counted:
+        return guess_tokens
+    share = counted / sum(len(p.text) for p in passages if p.n_tokens)
+    return lambda text: math.ceil(len(text) * share)
+
+
+def guess_tokens(text: str) -> int:
+    """How many tokens a text has, about."""
+    wide = len(re.findall(f"[{CJK}]", text))
+    return wide + (len(text) - wide) // CHARACTERS_PER_TOKEN + 1
 
 
 def most_tokens(request: Request, schema_bytes: int = 0) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mqg_utils.records import Chain, Passage
 from mqg_utils.replies import Request
+from mqg_utils.wording import words
 
 PROPOSITIONS = 5  # of every question that is asked for
 
@@ -125,6 +126,8 @@ d'autre et en respectant toutes les règles ci-dessus. Répondez avec le JSON en
 WORDINGS = {"en": ENGLISH, "fr": FRENCH}
 OTHER_LANGUAGE = "\nWrite vignettes, stems, propositions and explanations in this language: {}."
 
+CHARACTERS = "A character of the passage's script counts as a word."
+
 
 def _shape(**properties: Any) -> dict[str, Any]:
     return {
@@ -152,7 +155,7 @@ class Style(NamedTuple):
     kinds: dict[str, float]  # share of the questions of each kind
     questions: tuple[int, int]  # least and most of a progressive chain
     share_progressive: float  # of the questions
-    stem_words: float
+    stem_words: float  # a Chinese or Japanese character is a word
     proposition_words: float
     n: int  # chains it was measured on; 0: these are the defaults
 
@@ -174,8 +177,8 @@ def measure_style(chains: Sequence[Chain]) -> Style:
         {kind: count / len(asked) for kind, count in kinds.most_common()},
         (min(low, high), max(low, high)),
         sum(len(c.questions) for c in chains if c.is_progressive) / len(asked),
-        sum(len(q.stem.split()) for q in asked) / len(asked),
-        sum(len(p.text.split()) for p in said) / len(said),
+        sum(len(words(q.stem)) for q in asked) / len(asked),
+        sum(len(words(p.text)) for p in said) / len(said),
         len(chains),
     )
 
@@ -183,30 +186,24 @@ def measure_style(chains: Sequence[Chain]) -> Style:
 def requests_for(
     passages: Iterable[Passage],
     examples: Sequence[Chain] = (),
-    language: str = "en",
     style: Style = DEFAULT_STYLE,
     asked: Mapping[str, Sequence[str]] | None = None,
     questions: int = 4,
     turn: int = 1,
 ) -> list[Request]:
-    """One request a passage: for a progressive case or for independent questions, in the exam's proportion.
+    """One request a passage, in its language: for a progressive case or for independent questions.
 
-    `examples` (from the exam's train split only) show the style; `asked` says for each passage what was asked before,
-    in the turns before this one.
+    Which of the two goes by the passage's place among `passages`, so that both come in the exam's proportion: shards
+    are made of the requests, not of the passages. `examples` (from the exam's train split only) show the style;
+    `asked` says for each passage what was asked before, in the turns before this one.
     """
-    wording = WORDINGS.get(language, ENGLISH)
-    kinds = ", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items())
+    found, owed = [], (turn - 1) * style.share_progressive % 1  # a further turn asks a passage for the other sort
     low, high = style.questions
-    lengths = f"{low}-{high}" if low < high else f"{low}"
-    measured = wording.style.format(
-        share=style.share_true, kinds=kinds, questions=lengths, stem=round(style.stem_words),
-        text=round(style.proposition_words),
-    )  # fmt: skip
-    shown = "\n".join(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)
-    system = "\n".join([wording.system, measured] + [f"{wording.examples}\n{shown}"] * bool(shown))
-    system += _in_language(language)
-    found, owed = [], 0.0
+    systems: dict[str, str] = {}
     for passage in passages:
+        wording = WORDINGS.get(passage.language, ENGLISH)
+        if passage.language not in systems:
+            systems[passage.language] = _system(passage.language, style, examples)
         before = (asked or {}).get(passage.passage_id, ())
         owed += style.share_progressive
         wanted = wording.progressive.format(low=low, high=high)
@@ -216,9 +213,24 @@ def requests_for(
         parts = [wording.passage.format(section=" > ".join(passage.section)), passage.text, wanted]
         parts += ["\n".join([wording.asked, *(f"- {text}" for text in before)])] * bool(before)
         user = "\n\n".join(parts)
-        messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
+        messages = ({"role": "system", "content": systems[passage.language]}, {"role": "user", "content": user})
         found.append(Request(passage=passage, messages=messages, round=turn))
     return found
+
+
+def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
+    """Rules, measured style and examples, as they stand before every passage in a language."""
+    wording = WORDINGS.get(language, ENGLISH)
+    kinds = ", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items())
+    low, high = style.questions
+    measured = wording.style.format(
+        share=style.share_true, kinds=kinds, questions=f"{low}-{high}" if low < high else f"{low}",
+        stem=round(style.stem_words), text=round(style.proposition_words),
+    )  # fmt: skip
+    shown = "\n".join(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)
+    lines = [wording.system, measured] + [f"{wording.examples}\n{shown}"] * bool(shown)
+    lines += [CHARACTERS] * (language[:2] in ("ja", "zh"))
+    return "\n".join(lines) + _in_language(language)
 
 
 def _in_language(language: str) -> str:

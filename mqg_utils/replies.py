@@ -18,6 +18,7 @@ from mqg_utils.records import Id, Passage, Record, RecordError, Text, read_jsonl
 
 # ok is a text to work with; the others are outcomes. `lost`: sent, and the answer never came whole (perhaps billed)
 Outcome = Literal["ok", "refused", "empty", "cut", "schema", "lost", "failed"]
+Wants = Literal["chains", "answers", "remarks"]  # the list that an answer's JSON holds
 MAX_STARTS = 50  # braces at which a JSON object is looked for
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Request(Record):
 
     passage: Passage
     messages: tuple[dict[str, str], ...] = ()
-    wants: Literal["chains", "answers", "remarks"] = "chains"
+    wants: Wants = "chains"
     round: Annotated[int, Field(ge=1)] = 1
 
     def key(self, **settings: Any) -> str:

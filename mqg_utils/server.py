@@ -164,7 +164,8 @@ class _Asking:
             finally:
                 await self.pace.leave()
             reply = self.judged(answer, request, key)
-            if answer.status == 429 or answer.wait_s is not None:
+            # no answer in time, too: some servers answer one request at a time and let the others wait
+            if answer.status in (0, 429) or answer.wait_s is not None:
                 self.pace.busy(entered, answer.wait_s)
             busy += answer.status == 429
             spoiled += reply.status in ("empty", "cut", "schema")
@@ -244,7 +245,7 @@ class _Asking:
             words = clean(answer.words)[:500]
             status: Outcome = "lost" if lost else "failed"
             return Reply(**head, content="", finish_reason="", status=status, error=words, **counted)
-        return judge(answer.body, request, key, self.teacher.name, most)
+        return judge(answer.body, request.passage.passage_id, request.wants, key, self.teacher.name, most)
 
     # --- what the server keeps to ---
 

@@ -26,7 +26,7 @@ from mqg_utils.parameters import ParameterError, parse_parameters
 from mqg_utils.passages import split_passages
 from mqg_utils.plans import plan
 from mqg_utils.records import Chain, Passage, Prediction, RecordError, read_jsonl
-from mqg_utils.replies import Reply, ReplyCache, Request, read_list
+from mqg_utils.replies import Reply, ReplyCache, read_list
 
 PASSAGE = Passage(
     passage_id="p", book="b", section=("s",), text="The shell of the quellor is 5 mg firm.", language="en"
@@ -297,7 +297,7 @@ def _records(data: bytes, folder: Path) -> object:
 def _answer(data: bytes, folder: Path) -> object:
     body = data.decode(errors="replace")
     usage_of(body), content_of(body), obeys(body, "json_schema")
-    reply = judge(body, Request(passage=PASSAGE), "key", "m", {"prompt_tokens": 1, "completion_tokens": 1})
+    reply = judge(body, PASSAGE.passage_id, "chains", "key", "m", {"prompt_tokens": 1, "completion_tokens": 1})
     ReplyCache(folder / "r.jsonl").add(reply)
     return verify([reply], [PASSAGE], [])
 

@@ -19,10 +19,12 @@ from mqg_utils.teacher import ask_all
 class Jobs:
     """Files and batches, as the API has them. A job is over when it was looked at `looks` times."""
 
-    def __init__(self, looks: int = 2, status: str = "completed", loses: str = "") -> None:
+    def __init__(self, looks: int = 2, status: str = "completed", loses: str = "", down: int = 0) -> None:
         self.files: dict[str, str] = {}
         self.batches: list[dict[str, Any]] = []
         self.looks, self.status, self.loses = looks, status, loses
+        self.down = down  # looks at a job or a file that fail
+        self.refuses: set[str] = set()  # settings
 
     def __call__(self, method: str, path: str, raw: bytes) -> tuple[int, Any]:
         if method == "POST" and path.endswith("/files"):
@@ -38,6 +40,9 @@ class Jobs:
                 "completion_window": "24h", "looked": 0,
             })  # fmt: skip
             return 200, self.batches[-1]
+        if ("/files/" in path or "/batches/" in path) and self.down:
+            self.down -= 1
+            return 503, {"error": {"message": "back soon"}}
         if "/files/" in path:
             return 200, self.files[path.split("/")[-2]]
         if "/batches/" in path:
@@ -52,12 +57,17 @@ class Jobs:
         job["status"] = self.status
         asked = [json.loads(line) for line in self.files[job["input_file_id"]].splitlines()]
         said = [
-            {"id": "x", "custom_id": a["custom_id"], "response": {"status_code": 200, "body": completion()}}
+            {"id": "x", "custom_id": a["custom_id"], "response": self.response(a["body"])}
             for a in asked
             if a["body"]["messages"][-1]["content"] != f"Write. {self.loses}"
         ]
         self.files["answers"] = "\n".join(json.dumps(line) for line in said)
         job["output_file_id"] = "answers"
+
+    def response(self, body: dict[str, Any]) -> dict[str, Any]:
+        for name in sorted(self.refuses & body.keys()):
+            return {"status_code": 400, "body": {"error": {"message": f"no {name} here", "param": name}}}
+        return {"status_code": 200, "body": completion()}
 
 
 @pytest.fixture
@@ -109,6 +119,48 @@ def test_a_job_whose_id_could_not_be_written_down_is_found_again(server: FaultSe
     assert len(server.other.batches) == 1
 
 
+def test_answers_to_what_a_restart_no_longer_asks_are_kept(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    teacher._wait = None  # type: ignore[assignment]  # the process ends here
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(5), cache)
+    server.other.looks = 1
+    fewer = ask_all(batch(server, tmp_path), requests(2), cache)  # with a smaller max_passages, for example
+    assert len(fewer) == 2 and cache.counts() == {"ok": 5}
+    assert batch(server, tmp_path).spent_usd == pytest.approx(5 * 0.081)
+    assert len(ask_all(batch(server, tmp_path), requests(5), cache)) == 5 and len(server.other.batches) == 1
+
+
+def test_a_server_that_is_down_for_some_looks(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(down=7)
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
+    assert server.other.down == 0 and len(server.other.batches) == 1
+
+
+def test_a_server_that_stays_down_is_told_and_a_restart_waits_on(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(down=10_000)
+    with pytest.raises(TeacherError, match=r"the batch server: .*back soon"):
+        ask_all(batch(server, tmp_path, poll_s=0.001), requests(3), ReplyCache(tmp_path / "r.jsonl"))
+    server.other.down = 0
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
+    assert len(server.other.batches) == 1
+
+
+def test_settings_that_a_model_does_not_take_are_named_otherwise_in_the_next_job(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    server.other = Jobs()
+    server.other.refuses = {"max_tokens", "temperature"}
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    assert len(ask_all(teacher, requests(3), cache)) == 3 and cache.counts() == {"ok": 3}
+    files = [text for name, text in server.other.files.items() if name.startswith("file-")]
+    sent = [json.loads(text.splitlines()[0])["body"] for text in files]
+    assert [len(server.other.batches), "max_tokens" in sent[0], "temperature" in sent[0]] == [3, True, True]
+    assert sent[-1]["max_completion_tokens"] == 20 and not server.other.refuses & sent[-1].keys()
+    assert teacher.spent_usd == pytest.approx(3 * 0.081)
+
+
 def test_a_budget_that_holds_some_makes_several_jobs(server: FaultServer, tmp_path: Path) -> None:
     teacher, cache = batch(server, tmp_path, cap=4.0), ReplyCache(tmp_path / "r.jsonl")
     done = ask_all(teacher, requests(90), cache)
@@ -122,6 +174,15 @@ def test_a_request_without_an_answer_is_a_recorded_failure(server: FaultServer, 
     cache = ReplyCache(tmp_path / "r.jsonl")
     assert [r.passage_id for r in ask_all(batch(server, tmp_path), requests(3), cache)] == ["p0", "p2"]
     assert cache.counts() == {"ok": 2, "failed": 1} and "without an answer" in cache.last_error()
+
+
+def test_what_had_no_answer_is_asked_again_in_a_new_job(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(loses="p0")
+    cache = ReplyCache(tmp_path / "r.jsonl")
+    assert ask_all(batch(server, tmp_path), requests(1), cache) == []
+    server.other.loses = ""
+    assert len(ask_all(batch(server, tmp_path), requests(1), ReplyCache(cache.path))) == 1
+    assert len(server.other.batches) == 2
 
 
 def test_a_job_that_fails(server: FaultServer, tmp_path: Path) -> None:

@@ -42,6 +42,16 @@ def book() -> list[Passage]:
     ]
 
 
+def exam() -> list[Chain]:
+    """As many questions in a case as alone, so that passages are asked for the one or the other by their place."""
+    asked = [
+        {"question_id": f"q{i}", "stem": "Of what?", "propositions": [{"text": f"Of {i} tins.", "is_true": True}]}
+        for i in range(6)
+    ]
+    parts = [("case", asked[:3]), *((f"e{i}", asked[i : i + 1]) for i in range(3, 6))]
+    return [Chain.model_validate({"chain_id": i, "split": "train", "questions": said}) for i, said in parts]
+
+
 def answer(body: dict[str, Any]) -> Said:
     """Good questions with hostile words on all passages but three: one fails, one is prose, one quotes nothing."""
     asked = body["messages"][-1]["content"]
@@ -91,9 +101,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder, server = tmp_path_factory.mktemp("run"), FaultServer(answer)
     (folder / "01_corpus").mkdir()
     write_jsonl(folder / "01_corpus" / "passages.jsonl", book())
-    question = {"question_id": "q", "stem": "Of what?", "propositions": [{"text": "Of tin.", "is_true": True}]}
-    exam = Chain.model_validate({"chain_id": "e", "split": "train", "questions": [question]})
-    write_jsonl(folder / "01_corpus" / "exam.jsonl", [exam])
+    write_jsonl(folder / "01_corpus" / "exam.jsonl", exam())
     simulated.seal(folder, "01_corpus")
     shards = [execute(folder, server.url, f"shard{i}", shard_index=i, shard_count=2) for i in range(2)]
     logs = "".join(shard.communicate(timeout=200)[0] for shard in shards)

@@ -14,11 +14,14 @@ from mqg_utils.generation import (
     asked_before,
     normalise,
     read,
+    requests_for,
     round_trip,
+    still_missing,
     verify,
 )
 from mqg_utils.records import Chain, Passage
 from mqg_utils.replies import Reply, ReplyCache, Request
+from mqg_utils.server import ServerTeacher
 
 TEXT = """Zelmure is a pale green fluid. The daily dose is 25 mg by mouth.
 The normal range is 14 to 22.5 mg/dL; the patient’s nails turn grey – in 6 weeks.
@@ -532,3 +535,22 @@ def test_stems_asked_before() -> None:
         "p1": ["Which of a?", "Which of b?"],
         "p2": ["Which of c?"],
     }
+
+
+def test_what_is_missing_counts_every_turn(tmp_path: Path) -> None:
+    places = [passage("p1"), passage("p2")]
+    writer, cache = ServerTeacher("m", "http://127.0.0.1:9/v1"), ReplyCache(tmp_path / "r.jsonl")
+
+    def ask_for(asked: dict[str, list[str]], turn: int) -> list[Request]:
+        return requests_for(places, asked=asked, turn=turn)
+
+    def missing() -> list[tuple[str, int]]:
+        return [(r.passage.passage_id, r.round) for r in still_missing(writer, ask_for, 2, cache)]
+
+    assert missing() == [("p1", 1), ("p2", 1), ("p1", 2), ("p2", 2)]
+    said = reply(draft(question("a"))).content
+    cache.add(Reply(key=writer.key(ask_for({}, 1)[0]), passage_id="p1", model="m", content=said))
+    assert missing() == [("p2", 1), ("p1", 2), ("p2", 2)]
+    told = ask_for({"p1": ["Which of a?"]}, 2)[0]  # the second turn's request holds the first one's stems
+    cache.add(Reply(key=writer.key(told), passage_id="p1", model="m", content=said))
+    assert missing() == [("p2", 1), ("p2", 2)]

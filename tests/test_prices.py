@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.prices import PRICES, Budget, BudgetError, Price, estimate, most_tokens, price_of
+from mqg_utils.prices import (
+    PRICES,
+    Budget,
+    BudgetError,
+    Price,
+    estimate,
+    guess_tokens,
+    most_tokens,
+    price_of,
+    token_counter,
+)
 from mqg_utils.records import Passage
 from mqg_utils.replies import Request
 
@@ -33,6 +43,25 @@ def test_an_estimate_by_hand() -> None:
     assert found.seconds == pytest.approx(60 / 50 / 2)  # two streams are enough for two requests
     assert estimate([request()], Price(1, 1), 50, 1, count_tokens=lambda text: 7).prompt_tokens == 14
     assert "not known" in str(estimate([request()], None, 50, 1).rows()["USD"])
+
+
+def test_tokens_are_counted_as_the_student_counted_the_book_or_guessed_by_script() -> None:
+    assert (guess_tokens("x" * 80), guess_tokens("骨折である")) == (21, 6)
+    uncounted = Passage(passage_id="p", book="B", section=("S",), text="words")
+    assert token_counter([uncounted]) is guess_tokens
+    # 10 tokens for 20 characters; a passage without a count has no part in it
+    counted = uncounted.model_copy(update={"text": "x" * 20, "n_tokens": 10})
+    assert token_counter([counted, uncounted])("y" * 7) == 4
+
+
+def test_reading_again_and_later_turns_cost_too() -> None:
+    plain = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
+    read = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100, readings=2)
+    assert (read.requests, read.completion_tokens) == (1 + 2 * 4, 100 + 2 * 4 * 30)
+    assert read.prompt_tokens == plain.prompt_tokens + 2 * 4 * (11 + 250)
+    assert plain.most_usd and read.most_usd and read.most_usd > 20 * plain.most_usd
+    later = estimate([request().model_copy(update={"round": 3})], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
+    assert later.most_usd == pytest.approx(plain.most_usd + 2 * 1000 / 1e6)
 
 
 def test_the_most_counts_a_token_a_byte() -> None:

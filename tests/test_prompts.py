@@ -22,8 +22,8 @@ def chain(questions: int = 1, truths: str = "tf", kind: str = "multiple", case: 
     return Chain.model_validate({"chain_id": "e1", "vignette": case, "language": "en", "questions": asked})
 
 
-def texts(**settings: Any) -> tuple[str, str]:
-    (request,) = requests_for([passage()], **settings)
+def texts(language: str = "en", **settings: Any) -> tuple[str, str]:
+    (request,) = requests_for([passage(language=language)], **settings)
     system, user = request.messages
     assert (system["role"], user["role"]) == ("system", "user")
     return system["content"], user["content"]
@@ -40,6 +40,22 @@ def test_there_is_french_and_other_languages_are_named() -> None:
     assert system.startswith("Vous rédigez") and user.startswith("Passage (Fluids > Zelmure) :")
     assert texts(language="de")[0].endswith("in this language: de.")
     assert "language" not in texts()[0]
+
+
+def test_each_passage_is_asked_about_in_its_own_language() -> None:
+    asked = requests_for([passage("a", "fr"), passage("b", "en"), passage("c", "de")])
+    begun = [request.messages[0]["content"][:15] for request in asked]
+    assert begun == ["Vous rédigez de", "You write quest", "You write quest"]
+    assert "in this language: de" in asked[2].messages[0]["content"]
+
+
+def test_a_japanese_exam_is_measured_in_characters() -> None:
+    said = {"question_id": "q", "stem": "正しいのはどれか。", "propositions": [{"text": "緑色である", "is_true": True}]}
+    style = measure_style([Chain.model_validate({"chain_id": "e", "language": "ja", "questions": [said]})])
+    assert (style.stem_words, style.proposition_words) == (8, 5)
+    system = texts("ja", style=style)[0]
+    assert "a stem has about 8 words" in system and "A character of the passage's script counts as a word." in system
+    assert "counts as a word" not in texts()[0]
 
 
 def test_style_is_measured_by_hand_countable_shares() -> None:
@@ -60,6 +76,8 @@ def test_progressive_cases_and_independent_questions_come_in_the_exams_proportio
     progressive = ["progressive case" in text for text in asked]
     assert progressive == [False, False, False, True] * 2
     assert "3 to 6 questions in order" in asked[3] and "4 independent questions" in asked[0]
+    again = [r.messages[1]["content"] for r in requests_for([passage(f"p{i}") for i in range(8)], style=style, turn=2)]
+    assert ["progressive case" in text for text in again] == [False, False, True, False] * 2
 
 
 def test_what_was_asked_before_is_told() -> None:

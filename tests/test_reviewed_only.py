@@ -24,8 +24,8 @@ def run(tmp_path):
     return run
 
 
-def finetune(run, tmp_path):
-    said = {"run_dir": str(run), "condition": "questions", "reviewed_only": True, "epochs_questions": 1.0}
+def finetune(run, tmp_path, reviewed_only=True):
+    said = {"run_dir": str(run), "condition": "questions", "reviewed_only": reviewed_only, "epochs_questions": 1.0}
     said |= {"epochs_exam": 1.0, "threads": 1}
     notebook = str(ROOT / "notebooks" / "04_finetune.ipynb")
     done = papermill.execute_notebook(notebook, str(tmp_path / "done.ipynb"), said, progress_bar=False)
@@ -44,6 +44,13 @@ def test_only_approved_questions_are_learned(run, tmp_path):
 def test_without_reviews_the_stage_says_so(run, tmp_path):
     with pytest.raises(PapermillExecutionError, match=r"nothing was reviewed\. Review in review_questions\.ipynb"):
         finetune(run, tmp_path)
+
+
+def test_where_no_question_was_kept_the_stage_says_so(run, tmp_path):
+    write_jsonl(run / "03_generate" / "questions.jsonl", [])
+    simulated.seal(run, "03_generate")
+    with pytest.raises(PapermillExecutionError, match=r"nothing to learn for questions: 03_generate kept none"):
+        finetune(run, tmp_path, reviewed_only=False)
 
 
 def test_the_report_counts_as_lessons_what_was_learned(tmp_path):
