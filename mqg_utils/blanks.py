@@ -65,12 +65,13 @@ class Terms:
         listed = "\n".join(f"{chapter}\t{term}" for chapter, terms in self._by_chapter.items() for term in terms)
         self.digest = hashlib.sha256(listed.encode()).hexdigest()
 
-    def beside(self, term: str, passage: Passage, rng: random.Random) -> list[str]:
+    def beside(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
         """Three other terms of the chapter, alike in form: one that ends alike and one of the passage where there are.
 
-        Fewer where the chapter has too few.
+        No word of them stands in the sentence. Fewer where the chapter has too few.
         """
-        alike = [t for t in self._by_chapter[_chapter(passage)] if _form(t) == _form(term) and not _shared(t, term)]
+        said = " ".join(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", sentence.casefold()))
+        alike = [t for t in self._by_chapter[_chapter(passage)] if _form(t) == _form(term) and not _shared(t, said)]
         here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
         taken: list[str] = []
@@ -99,7 +100,7 @@ def fill_in(passage: Passage, terms: Terms, most: int, rng: random.Random) -> li
         if not found or len(made) == most:
             continue
         term = rng.choice(found)
-        others = terms.beside(term, passage, rng)
+        others = terms.beside(term, sentence, passage, rng)
         if len(others) == OPTIONS - 1:
             made.append(_draft(sentence, term, others, rng))
     return made
