@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from mqg_utils.documents import MAX_HEADING, CorpusError, Outline, Section, is_left_out, read_bytes
-from mqg_utils.markup import is_inside, runs, squeezed
+from mqg_utils.elements import is_inside, runs, squeezed
 
 # CNXML: what is not the book's running text (class of a section or note, or the element itself)
 SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}

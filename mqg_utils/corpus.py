@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from mqg_utils.cnxml import Module, read_cnxml, read_collection, read_jats, read_module
 from mqg_utils.documents import FILE_CPU_S, CorpusError, Section, cpu_limit
-from mqg_utils.markup import read_docx, read_epub, read_html, read_markdown
+from mqg_utils.epub import read_epub
+from mqg_utils.markdown import read_markdown
+from mqg_utils.markup import read_html
 from mqg_utils.parameters import matches
 from mqg_utils.passages import Merged, Twins, iter_passages, slug, split_passages, split_sentences
 from mqg_utils.pdf import read_pdf
 from mqg_utils.texts import read_text
+from mqg_utils.wordfile import read_docx
 
 __all__ = [
     "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",
