@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mqg_utils.entries import NO_STEM, Entry, NoKey, read_entries
 from mqg_utils.images import IMAGES, image_questions, without_images
-from mqg_utils.layouts import LAYOUTS, ROLES, Layout, find_fields
+from mqg_utils.layouts import LAYOUTS, ROLES, Fields, Layout, find_fields
 from mqg_utils.records import MAX_REPORTED, Chain, RecordError, problems_of, read_jsonl
 from mqg_utils.rows import Row, read_rows
 
@@ -73,26 +73,52 @@ def _recognise(path: Path) -> str:
     if not isinstance(record, dict):
         return "chains"  # whose reader says what is wrong, line by line
     fields = set(record)
-    if layout := next((one for one in LAYOUTS if one.tells and one.tells <= fields), None):
-        return layout.name
-    if "chain_id" in fields or "questions" in fields:
+    asked = _first_of(record.get("questions"))
+    for layout in LAYOUTS:
+        linked = "questions" in layout.fields and layout.fields["stem"] not in asked
+        if layout.tells and layout.tells <= fields and not linked:
+            return layout.name
+    if "chain_id" in fields or ("questions" in fields and (not asked or "propositions" in asked)):
         return "chains"
-    guessed = find_fields(fields, {}, guess=True)
-    if {"stem", "answer"} <= set(guessed.of) and ("options" in guessed.of or guessed.columns):
+    if not _missing(record, {}):
         return "table"
     raise RecordError(f"{path}:1: record: {what_was_found(record)}")
 
 
-def what_was_found(record: Row) -> str:
-    """Which fields a record has, and which are still to be named."""
-    guessed = find_fields(record, {}, guess=True)
-    missing = [role for role in ("stem", "options", "answer") if role not in guessed.of]
-    missing = [role for role in missing if role != "options" or not guessed.columns]
-    seen = ", ".join(f"{role}={name}" for role, name in guessed.of.items()) or "none"
+def _first_of(value: Any) -> Row:
+    """The first of a list of records; an empty one where it is no such list."""
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
+
+
+def _roles_in(record: Row, given: Mapping[str, str]) -> Fields:
+    """The roles of a record's fields and, where it is a case, of its questions' fields."""
+    found = find_fields(record, given, guess=True)
+    asked = find_fields(_first_of(record.get(found.of.get("questions", ""))), given, guess=True)
+    own = {role: name for role, name in asked.of.items() if role not in ("case", "chain", "questions")}
+    return Fields({**own, **found.of}, found.columns or asked.columns)
+
+
+def _missing(record: Row, given: Mapping[str, str]) -> list[str]:
+    """The roles that no field of a record plays and that a question cannot do without."""
+    found = _roles_in(record, given)
+    asked = _first_of(record.get(found.of.get("questions", ""))) or record
+    judged = bool(_first_of(asked.get(found.of.get("options", ""))))  # every option says itself whether it is true
+    there = {*found.of, *(["options"] if found.columns else []), *(["answer"] if judged else [])}
+    return [role for role in ("stem", "options", "answer") if role not in there]
+
+
+def what_was_found(record: Row, given: Mapping[str, str] | None = None) -> str:
+    """Which fields a record has, and which are still to be named beside those given."""
+    found, missing = _roles_in(record, given or {}), _missing(record, given or {})
+    roles = {**found.of, **({"options": ",".join(name for _, name in found.columns)} if found.columns else {})}
+    seen = ", ".join(f"{role}={name}" for role, name in roles.items()) or "none"
+    inner = {name: _first_of(value) for name, value in record.items()}
+    holds = "".join(f"; {name} holds records of {', '.join(fields)}" for name, fields in inner.items() if fields)
     return (
-        f"fields {', '.join(sorted(map(str, record)))} are of no known exam format ({', '.join(FORMATS)}); "
+        f"fields {', '.join(sorted(map(str, record)))} are of no known exam format ({', '.join(FORMATS)}){holds}; "
         f"recognised: {seen}; still needed: {', '.join(missing) or 'nothing'}. Name them with --map role=field, "
-        f"roles being {', '.join(ROLES)}; chains.jsonl wants chain_id, questions"
+        f"roles being {', '.join(ROLES)}; options may be several columns, --map options=A,B,C; chains.jsonl wants "
+        "chain_id, questions"
     )
 
 
@@ -102,14 +128,16 @@ def _convert_rows(path: Path, format: str, given: dict[str, str]) -> Converted:
     rows = list(read_rows(path))
     names = list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row))
     fields = find_fields(names, {**layout.fields, **given}, guess=not layout.tells)
-    if lost := sorted(name for role, name in given.items() if name not in names and rows and "questions" not in given):
+    whole = {role: name for role, name in given.items() if role != "options" or not fields.columns}
+    if lost := sorted(name for name in whole.values() if name not in names and rows and "questions" not in given):
         raise RecordError(
             f"{path}: --map names {lost[0]!r}, which no record has; there are {', '.join(map(str, names))}"
         )
     if format == "medmcqa":
         base = _base_of([row.get("cop") for _, row in rows if isinstance(row, dict)], base)
-    if rows and not layout.tells and not ({"stem", "questions"} & set(fields.of)):
-        raise RecordError(f"{path}:1: record: {what_was_found(next((r for _, r in rows if isinstance(r, dict)), {}))}")
+    first = next((row for _, row in rows if isinstance(row, dict)), None)
+    if first and not layout.tells and "questions" not in fields.of and _missing(first, given):
+        raise RecordError(f"{path}:1: record: {what_was_found(first, given)}")
     problems: list[str] = []
     unkeyed: list[str] = []
     read: list[Entry] = []
@@ -124,6 +152,10 @@ def _convert_rows(path: Path, format: str, given: dict[str, str]) -> Converted:
             problems.append(f"{place}: {error}")
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             problems.append(f"{place}: record: {error}")
+    undecided = [one.question for one in read if not one.question["kind"]]
+    one_true = all(sum(p["is_true"] for p in question["propositions"]) == 1 for question in undecided)
+    for question in undecided:
+        question["kind"] = "single" if one_true else "multiple"
     chains = _chains(read, layout, problems)
     if problems:
         more = len(problems) - MAX_REPORTED

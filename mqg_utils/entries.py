@@ -104,7 +104,7 @@ def _question(row: Row, own_id: str, layout: Layout, fields: Fields, base: int |
         else:
             true = true_keys(answer, options, base)
     asked_kind = KINDS.get(str(row.get(fields.of.get("kind", ""), "")).strip().casefold(), layout.kind)
-    kind = "single" if asked_kind == "fixed" and len(true) == 1 else asked_kind
+    kind = "single" if asked_kind == "fixed" and len(true) == 1 else asked_kind  # "" is decided when all are read
     kind = "multiple" if kind == "single" and len(true) != 1 else kind
     explanation = str(row.get(fields.of.get("explanation", "")) or "")
     propositions = [{"text": text, "is_true": i in true} for i, text in enumerate(texts)]

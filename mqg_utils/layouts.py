@@ -54,7 +54,8 @@ class Layout(NamedTuple):
     name: str
     tells: frozenset[str]  # fields that a file of this format has
     fields: Mapping[str, str]  # role -> field
-    kind: str  # of a question, where no field says: "single", "multiple", or "fixed" for several true ones
+    # of a question, where no field says: "single", "multiple", "fixed" for several true ones, "" where the file decides
+    kind: str
     base: int | None = None  # number of the first option in a key of numbers; None where the file decides
     language: str = ""
 
@@ -98,7 +99,7 @@ LAYOUTS = (
         "single", 0, "en",
     ),
     Layout("ecnqa", frozenset(), {}, "multiple", None, "fr"),
-    Layout("table", frozenset(), {}, "multiple", None),
+    Layout("table", frozenset(), {}, "", None),
 )  # fmt: skip
 
 
@@ -110,10 +111,17 @@ class Fields(NamedTuple):
 
 
 def find_fields(names: Iterable[str], given: Mapping[str, str], guess: bool) -> Fields:
-    """The roles of a file's fields: those given, then, with `guess`, those its names suggest."""
+    """The roles of a file's fields: those given, then, with `guess`, those its names suggest.
+
+    The options may be given as several columns with commas between them.
+    """
     found = dict(given)
     folded = {name.casefold().strip(): name for name in names}
     columns = option_columns(folded)
+    parts = [part.strip() for part in found.get("options", "").split(",")]
+    if len(parts) > 1 and set(parts) <= set(folded.values()):
+        del found["options"]
+        columns = tuple(zip(string.ascii_lowercase, parts, strict=False))
     taken = set(found.values())
     for role, known in ROLES.items() if guess else ():
         if role not in found and role not in ("text", "is_true"):
