@@ -217,7 +217,7 @@ def _unit(file: Path, source: Path, name: str, language: str) -> Unit:
     if file == source:
         origin, book = file, name or file.stem
     elif file.suffix.lower() in CHAPTERS:
-        origin, book = source, name or source.resolve().name
+        origin, book = source, name or Path(os.path.normpath(source.absolute())).name
     else:
         origin, book = file, "/".join(filter(None, (name, _name(file, source))))
     return Unit(file, origin, book, lambda book: reader(file, book, language))
