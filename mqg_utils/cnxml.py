@@ -32,7 +32,7 @@ def parse_xml(file: Path) -> Any:
     except (etree.LxmlError, ValueError) as error:
         if isinstance(error, CorpusError):
             raise
-        raise CorpusError(f"{file}: not readable as XML: {error}") from error
+        raise CorpusError(f"{file}: not readable as XML: {error}; export it again") from error
 
 
 def _tag(element: Any) -> str:

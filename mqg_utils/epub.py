@@ -44,7 +44,7 @@ def _xml(raw: bytes, where: object) -> Any:
     try:
         return etree.fromstring(raw, parser)
     except etree.XMLSyntaxError as error:
-        raise CorpusError(f"{where}: its table of files is not readable as XML: {error}") from error
+        raise CorpusError(f"{where}: its table of files is not readable as XML: {error}; export it again") from error
 
 
 def _inside(base: str, reference: str, file: Path) -> str:

@@ -105,7 +105,7 @@ class Page:
 
     def add(self, text: str) -> None:
         if len(text) > MAX_PARAGRAPH:
-            raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text")
+            raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text; break it up")
         self.outline.add(text)
 
     def _list(self, element: Any) -> None:
@@ -196,9 +196,10 @@ def root_of(text: str, where: object) -> Any:
     try:
         root = html.document_fromstring(text, parser=parser)
     except (etree.LxmlError, ValueError) as error:
-        raise CorpusError(f"{where}: not readable as HTML: {error}") from error
+        raise CorpusError(f"{where}: not readable as HTML: {error}; save it again") from error
     if fatal := parser.error_log.filter_from_fatals():  # what comes after would be missing
-        raise CorpusError(f"{where}: not readable as HTML: {fatal[0].message}")
+        problem = fatal[0].message.removesuffix(", use XML_PARSE_HUGE option")
+        raise CorpusError(f"{where}: not readable as HTML: {problem}; save it again")
     return root
 
 
@@ -218,4 +219,4 @@ def walk(root: Any, outline: Outline, place: str, where: object) -> None:
             page.walk(body)
             break
     except RecursionError as error:
-        raise CorpusError(f"{where}: elements nested too deeply to be a book") from error
+        raise CorpusError(f"{where}: elements nested too deeply to be a book; save it again") from error

@@ -305,13 +305,13 @@ BROKEN = {
     "nul.md": (lambda f: written(f, b"a\0b"), "character 2 is NUL"),
     "wide.txt": (lambda f: written(f, "no mark".encode("utf-16-le")), "character 2 is NUL, so this is no text (or"),
     "huge.txt": (huge, "is 200 MB; at most 64 MB are read, so split it"),
-    "line.txt": (lambda f: written(f, "word " * 300_000), "a paragraph of 1,499,999 characters is no book's text"),
-    "line.md": (lambda f: written(f, "word " * 300_000), "a line of 1,500,000 characters is no book's text"),
+    "line.txt": (lambda f: written(f, "word " * 300_000), "of 1,499,999 characters is no book's text; break it up"),
+    "line.md": (lambda f: written(f, "word " * 300_000), "of 1,500,000 characters is no book's text; break it up"),
     "lol.xml": (lambda f: written(f, f"{ENTITIES}]><article><body><p>&i;</p></body></article>"), "not readable as XML"),
-    "open.xml": (lambda f: written(f, "<article><body>"), "not readable as XML"),
+    "open.xml": (lambda f: written(f, "<article><body>"), "; export it again"),
     "old.doc": (lambda f: written(f, b"\xd0\xcf\x11\xe0"), ".doc is not read; save it as .docx"),
     "zip.docx": (lambda f: epub(f, {}), "not readable as a Word file"),
-    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "not readable as HTML: Excessive depth"),
+    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "Excessive depth in document: 256; save it again"),
     "empty.md": (lambda f: written(f, ""), "no text found in it"),
 }  # fmt: skip
 
