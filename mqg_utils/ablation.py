@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from math import comb, isnan
 from typing import Any, NamedTuple
 
+from mqg_utils.calibration import auc
+from mqg_utils.guessing import GUESSES, guess
 from mqg_utils.metrics import (
-    GUESSES,
     MEASURES,
     MIN_CHAINS,
     REPEATS,
@@ -14,10 +15,8 @@ from mqg_utils.metrics import (
     Difference,
     Estimate,
     QuestionScore,
-    auc,
     compare,
     estimate,
-    guess,
     holm,
 )
 from mqg_utils.records import HISTORIES, Chain, History, Prediction, is_human
@@ -117,9 +116,6 @@ class Ablation(NamedTuple):
                 for measure in MEASURES:
                     against[name, measure] = compare(items, other, measure, repeats, seed)
         return cls(tuple(conditions), pairs, cells, against)
-
-    def estimates(self, measure: str) -> dict[str, Estimate]:
-        return {name: self.cells[name, measure] for name in self.conditions}
 
     def guesses(self, measure: str) -> dict[str, float]:
         return {name: e.value for (name, label), e in self.cells.items() if label == measure and _is_guess(name)}

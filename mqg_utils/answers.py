@@ -87,17 +87,6 @@ def content_of(body: str) -> str:
         return ""
 
 
-def obeys(body: str, name: str) -> bool:
-    """Whether the answer to the probe is what the format demands. Plain text demands nothing but an answer."""
-    if name == "plain":
-        return '"choices"' in body
-    try:
-        said = json.loads(content_of(body))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(said, dict) and (name == "json_object" or said == {"mqg_probe": "seven"})
-
-
 def not_json(text: str) -> str:
     """Words for an answer that is a page, not data; "" for data, torn or whole."""
     if text.lstrip().startswith("{"):

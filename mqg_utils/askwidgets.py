@@ -8,13 +8,14 @@ import ipywidgets as ipw
 
 from mqg_utils import casebook, probing
 from mqg_utils.casetext import CaseTextError, read_case, write_case
+from mqg_utils.desk import show
 from mqg_utils.exams import by_split
 from mqg_utils.explorer import HISTORY_NAMES
 from mqg_utils.models import ModelError
 from mqg_utils.parameters import ParameterError
+from mqg_utils.pieces import TreeError
 from mqg_utils.records import Chain, History, read_jsonl
-from mqg_utils.trees import TreeError
-from mqg_utils.widgets import FAULTS, ROW, dropdown, listed, offer, show
+from mqg_utils.widgets import FAULTS, ROW, dropdown, listed, offer
 
 NEW = "a new case"
 EXAMPLE = """A 40-year-old woman has had chest pain for two hours. The pain does not change with breathing.

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mqg_utils.answers import clean, judge, without_key
+from mqg_utils.endpoint import TeacherError
+from mqg_utils.formats import response_format
 from mqg_utils.prompts import SCHEMAS
 from mqg_utils.records import write_json
 from mqg_utils.replies import Reply, ReplyCache, Request
-from mqg_utils.server import ServerTeacher, TeacherError, most_of, open_client, response_format
+from mqg_utils.server import ServerTeacher, most_of
 
 MAX_REQUESTS = 50_000  # of one job, as OpenAI has it
 MAX_BYTES = 190_000_000
@@ -90,12 +92,11 @@ class BatchTeacher(ServerTeacher):
         form = self._format or "json_schema"
         lines = []
         for key, (request, _) in chunk.items():
-            known = {self._renamed.get(n, n): v for n, v in self._settings.items()}
-            body = {"messages": list(request.messages), **known}
+            body = {"messages": list(request.messages), **self._endpoint.known(self._settings)}
             body |= response_format(form, request.wants, SCHEMAS[request.wants])
             lines.append({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body})
         reserved = {key: usd for key, (_, usd) in chunk.items()}
-        async with open_client(self) as client:
+        async with self._endpoint.open() as client:
             async for old in client.batches.list(limit=100):
                 if (old.metadata or {}).get("mqg") == name and old.status not in ("failed", "cancelled", "expired"):
                     break
@@ -115,7 +116,7 @@ class BatchTeacher(ServerTeacher):
 
     async def _wait(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         """Poll until the job is over; the lines of its files of answers and of errors."""
-        async with open_client(self) as client:
+        async with self._endpoint.open() as client:
             while (now := await client.batches.retrieve(job["id"])).status not in OVER:
                 await asyncio.sleep(self._poll_s)
             if now.status == "failed":

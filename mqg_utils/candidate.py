@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable, Sequence
 
+from mqg_utils.pieces import answer_text, gold_ticks, wording_for
 from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, Status
 from mqg_utils.replies import Reply, ReplyCache, Request, read_list
 from mqg_utils.teacher import Teacher, ask
-from mqg_utils.trees import answer_text, gold_ticks, wording_for
 
 RULES = {
     "en": (

@@ -1,7 +1,6 @@
 """The command `mqg`."""
 
 import os
-import re
 import signal
 import sys
 import time
@@ -11,20 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mqg_utils.faults import GOES_ON
 from mqg_utils.parameters import ParameterError, project_root
 from mqg_utils.pipeline import StageFailed, run, runs
-from mqg_utils.plans import Plan, Step
 from mqg_utils.plans import plan as make_plan
-from mqg_utils.plans import run_name as check_name
+from mqg_utils.plans import run_folder
 from mqg_utils.records import RecordError
+from mqg_utils.terminal import RunBoard, console, errors, near, plain, refusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @app.callback()
@@ -44,33 +39,24 @@ def run_command(
     ] = False,
 ) -> None:
     """Execute the six notebooks of a preset in order; what is complete and unchanged is skipped."""
-    try:
+    with refusal(ParameterError, code=2):
         plan = make_plan(preset, parameter or [], name)
-    except ParameterError as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(2) from None
     started = time.monotonic()
-    shown = _Shown(plan)
+    shown = RunBoard(len(plan.steps))
     signal.signal(signal.SIGTERM, _terminate)  # as Ctrl-C: the kernel is stopped, and what to do next is said
     try:
-        with shown.progress:
+        with refusal(StageFailed), refusal(ParameterError, code=2), shown.progress:
             run(plan, shown.report, keep_versions)
-    except StageFailed as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(1) from None
-    except ParameterError as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(2) from None
     except KeyboardInterrupt as error:
         by = "by SIGTERM" if isinstance(error, _Terminated) else "by Ctrl-C"
-        errors.print(f"Stopped {by} in {_plain(shown.stage or 'the beginning')}. {GOES_ON}")
+        errors.print(f"Stopped {by} in {plain(shown.stage or 'the beginning')}. {GOES_ON}")
         raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
     index = plan.folder / "index.html"
     report = plan.folder / "06_report" / "report.html"
     seconds = time.monotonic() - started
     why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
-    console.print(f"[green]✓[/] run {_plain(plan.name)} complete in {seconds:.0f} s{why}")
-    console.print(f"  report: {_plain(_near(report))}\n  index:  {_plain(_near(index))}")
+    console.print(f"[green]✓[/] run {plain(plan.name)} complete in {seconds:.0f} s{why}")
+    console.print(f"  report: {plain(near(report))}\n  index:  {plain(near(index))}")
 
 
 class _Terminated(KeyboardInterrupt):
@@ -79,48 +65,6 @@ class _Terminated(KeyboardInterrupt):
 
 def _terminate(*_: object) -> None:
     raise _Terminated
-
-
-def _plain(words: object) -> str:
-    """Words as they are: no markup, and no sign that would command the terminal."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", str(words)).replace("[", r"\[")
-
-
-def _near(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-class _Shown:
-    """Progress of the run, the stage and the cell: bars on a terminal, lines elsewhere."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.executed, self.stage = 0, ""
-        columns = (BarColumn(20), TextColumn("{task.completed}/{task.total} {task.description}"), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._stages: TaskID = self.progress.add_task("stages", total=len(plan.steps))
-        self._cells: TaskID = self.progress.add_task("", total=None, visible=False)
-
-    def report(self, event: str, step: Step, detail: str) -> None:
-        words = _plain(detail)
-        if event == "lock":
-            console.print(f"the run was {words}")
-        elif event == "start":
-            self.stage = step.title
-            console.print(f"▸ {_plain(step.title)}: {words}")
-            self.executed += 1
-            self.progress.update(self._stages, description=_plain(step.title))
-            self.progress.reset(self._cells, total=None, description="", visible=True)
-        elif event == "cells":
-            done, _, total = detail.partition("/")
-            self.progress.update(self._cells, completed=int(done), total=int(total), description="cells")
-        elif event == "cell":
-            self.progress.update(self._cells, description=words[:100])
-        else:
-            sign = {"skip": "[green]=[/]", "done": "[green]✓[/]", "fail": "[red]✗[/]"}[event]
-            skipped = "skipped, " if event == "skip" else ""
-            console.print(f"{sign} {_plain(step.title)}: {skipped}{words}")
-            self.progress.advance(self._stages)
-            self.progress.update(self._cells, visible=False)
 
 
 @app.command("sweep")
@@ -132,27 +76,25 @@ def sweep_command(
     """Run every combination of a sweep, in parallel, shared stages once; then compare all in one report."""
     from mqg_utils.cluster import ClusterError, connected, execute
     from mqg_utils.sweep import compare, read_sweep
-    from mqg_utils.terminal import Board
+    from mqg_utils.terminal import SweepBoard
 
     try:
-        sweep = read_sweep(file)
-        board = Board(sum(len(plan.steps) for plan in sweep.plans))
-        with connected(scheduler, workers) as client, board.progress:
-            outcome = execute(sweep.plans, client, board.tell)
-    except (ParameterError, ClusterError) as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(2) from None
+        with refusal(ParameterError, ClusterError, code=2):
+            sweep = read_sweep(file)
+            board = SweepBoard(sum(len(plan.steps) for plan in sweep.plans))
+            with connected(scheduler, workers) as client, board.progress:
+                outcome = execute(sweep.plans, client, board.tell)
     except KeyboardInterrupt:
         errors.print(f"Stopped by Ctrl-C. {GOES_ON}")
         raise typer.Exit(130) from None
     for failure in outcome.failures:
-        errors.print(f"[red]✗[/] {_plain(failure)}")
+        errors.print(f"[red]✗[/] {plain(failure)}")
     done = f"{outcome.executed} stages executed, {outcome.taken} taken from another run, {outcome.current} unchanged"
     if outcome.failures:
-        errors.print(f"sweep {_plain(sweep.name)} is not complete ({done}); there is no comparison yet")
+        errors.print(f"sweep {plain(sweep.name)} is not complete ({done}); there is no comparison yet")
         raise typer.Exit(1)
-    console.print(f"[green]✓[/] sweep {_plain(sweep.name)}: {len(sweep.runs)} runs complete; {done}")
-    console.print(f"  report: {_plain(_near(_compared(lambda: compare(sweep, project_root() / 'outputs'))))}")
+    console.print(f"[green]✓[/] sweep {plain(sweep.name)}: {len(sweep.runs)} runs complete; {done}")
+    console.print(f"  report: {plain(near(_compared(lambda: compare(sweep, project_root() / 'outputs'))))}")
 
 
 def _compared(make: Callable[[], Path]) -> Path:
@@ -161,11 +103,8 @@ def _compared(make: Callable[[], Path]) -> Path:
     from mqg_utils.leakage import LeakError
     from mqg_utils.provenance import ProvenanceError
 
-    try:
+    with refusal(ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError, code=2):
         return make()
-    except (ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError) as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(2) from None
 
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run of outputs/")]
@@ -189,14 +128,10 @@ def pull_command(run_name: RunName, url: Store) -> None:
 
 
 def _moved(move: Callable[[Path, str, Callable[[str, str], None]], None], run_name: str, url: str) -> None:
-    from mqg_utils.plans import run_folder
     from mqg_utils.remote import RemoteError
 
-    try:
-        move(run_folder(run_name), url, lambda stage, what: console.print(_plain(f"{stage}: {what}")))
-    except (ParameterError, RemoteError) as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(1) from None
+    with refusal(ParameterError, RemoteError):
+        move(run_folder(run_name), url, lambda stage, what: console.print(plain(f"{stage}: {what}")))
 
 
 @app.command("release")
@@ -209,13 +144,10 @@ def release_command(
     """Write a run's model and generated questions as folders for a model hub, cards included."""
     from mqg_utils.release import ReleaseError, release
 
-    try:
-        run_folder = project_root() / "outputs" / check_name(run_name)
-        for written in release(run_folder, run_folder / "release" if to == Path() else to, condition, push):
-            console.print(_plain(_near(written)))
-    except (ReleaseError, ParameterError) as error:
-        errors.print(f"[red]✗[/] {_plain(error)}")
-        raise typer.Exit(1) from None
+    with refusal(ReleaseError, ParameterError):
+        folder = run_folder(run_name)
+        for written in release(folder, folder / "release" if to == Path() else to, condition, push):
+            console.print(plain(near(written)))
 
 
 @app.command("runs")
@@ -227,7 +159,7 @@ def runs_command() -> None:
     for name, states, report in found:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         state = "complete" if set(states) == {"complete"} else "incomplete"
-        console.print(f"{_plain(name)}  {state} ({counts})  {_plain(_near(Path(report))) if report else ''}")
+        console.print(f"{plain(name)}  {state} ({counts})  {plain(near(Path(report))) if report else ''}")
 
 
 @app.command()
@@ -240,7 +172,7 @@ def report(
     outputs = project_root() / "outputs"
     folders = [Path(name) if Path(name).is_dir() else outputs / name for name in names]
     page = _compared(lambda: report_runs([folder.resolve() for folder in folders], outputs))
-    console.print(f"[green]✓[/] report: {_plain(_near(page))}")
+    console.print(f"[green]✓[/] report: {plain(near(page))}")
 
 
 @app.command()
@@ -249,22 +181,19 @@ def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.json
     from mqg_utils.exams import SPLITS, by_split, read_exam
     from mqg_utils.records import Passage, read_jsonl
 
-    try:
+    with refusal(RecordError, OSError, sign=""):
         with file.open("rb") as opened:
             passages = b'"passage_id"' in opened.readline().split(b'"questions"')[0]
         if passages:
             records = read_jsonl(file, Passage)
-            console.print(f"[green]✓[/] {_plain(file)}: {len(records)} passages")
+            console.print(f"[green]✓[/] {plain(file)}: {len(records)} passages")
             return
         chains = read_exam(file)
-    except (RecordError, OSError) as error:
-        errors.print(_plain(error))
-        raise typer.Exit(1) from None
     questions = [question for chain in chains for question in chain.questions]
     propositions = [p for question in questions for p in question.propositions]
     splits = ", ".join(f"{len(by_split(chains, name))} {name or 'without a split'}" for name in (*SPLITS, ""))
     console.print(
-        f"[green]✓[/] {_plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; "
+        f"[green]✓[/] {plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; "
         f"{splits}), {len(questions)} questions, {len(propositions)} propositions "
         f"({sum(p.is_true for p in propositions)} true)"
     )
@@ -286,22 +215,19 @@ def convert_exam(
     from mqg_utils.exams import convert
     from mqg_utils.records import write_jsonl
 
-    try:
+    with refusal(RecordError, OSError, sign=""):
         if target.exists() and target.samefile(source):
             raise RecordError(f"{target}: is the exam itself; name another file to write")
         fields = dict(_role(word) for word in map or [])
         found = convert(source, format, fields, images=not without_images)
         write_jsonl(target, found.chains)
-    except (RecordError, OSError) as error:
-        errors.print(_plain(error))
-        raise typer.Exit(1) from None
     questions = [question for chain in found.chains for question in chain.questions]
     several = sum(question.n_true > 1 for question in questions)
     console.print(
-        f"[green]✓[/] {_plain(target)}: {len(found.chains)} chains, {len(questions)} questions, "
+        f"[green]✓[/] {plain(target)}: {len(found.chains)} chains, {len(questions)} questions, "
         f"{several} with several true propositions (format {found.format})"
     )
-    console.print(_plain("  fields: " + ", ".join(f"{role}={name}" for role, name in found.fields.items())))
+    console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in found.fields.items())))
     kinds = Counter(question.kind for question in questions)
     console.print("  kinds: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()))
     kept = "left out" if without_images else "kept; --without-images leaves them out"
@@ -312,7 +238,7 @@ def convert_exam(
     }
     for what, which in told.items():
         if which:
-            console.print(_plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
+            console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
 
 
 def _role(word: str) -> tuple[str, str]:
@@ -337,27 +263,24 @@ def overlap(
     from mqg_utils.records import write_text
 
     faults: list[Fault] = []
-    try:
+    with refusal(RecordError, CorpusError, OSError, ValueError, sign=""):
         texts = list(texts_of(a, strict, faults))
         found = find_overlap(texts, texts_of(b, strict, faults), words)
         if out:
             write_text(out, to_jsonl(found))
-    except (RecordError, CorpusError, OSError, ValueError) as error:
-        errors.print(_plain(error))
-        raise typer.Exit(1) from None
     for pair in found[:20]:
         like = f", {pair.similarity:.0%} alike" if pair.kind == "sentence" else ""
-        console.print(_plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
+        console.print(plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
     if len(found) > 20:
-        console.print(_plain(f"… and {len(found) - 20} more pairs; --out FILE writes them all"))
+        console.print(plain(f"… and {len(found) - 20} more pairs; --out FILE writes them all"))
     touched, n = questions_touched(found), len({text.id for text in texts})
     for line in chart(touched):
-        console.print(_plain(line))
+        console.print(plain(line))
     console.print(
-        _plain(f"{len(touched)} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs")
+        plain(f"{len(touched)} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs")
     )
     for fault in faults:
-        errors.print(_plain(f"not read: {fault.problem}"))
+        errors.print(plain(f"not read: {fault.problem}"))
 
 
 @app.command()
@@ -367,7 +290,7 @@ def bench() -> None:
 
     pages = run_benchmarks()
     for page in pages:
-        console.print(_plain(_near(page)))
+        console.print(plain(near(page)))
     if not pages:
         console.print("there is no notebooks/benchmark_*.ipynb")
 

@@ -1,20 +1,14 @@
 """Cases to look at: the chains of a run that meet a filter, worst first, two views of them compared, and exported."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import NamedTuple
 
 from mqg_utils import attribution, chains
 from mqg_utils.exhibits import Row, Run
 from mqg_utils.metrics import QuestionScore, score_questions
-from mqg_utils.parameters import ParameterError
-from mqg_utils.records import Chain, History, Passage, Prediction, Question, write_jsonl, write_text
-from mqg_utils.report import joined, read_run
+from mqg_utils.records import Chain, History, Passage, Prediction, Question
 from mqg_utils.retrieval import Index, Link, question_text, words
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
@@ -71,26 +65,13 @@ class Comparison(NamedTuple):
     points_there: float
 
     def reading(self) -> str:
+        """The comparison in a sentence."""
         n = sum(self[:4])
         return (
             f"Of {n} questions {self.both} are right in both, {self.only_here} only here, {self.only_there} only in "
             f"the comparison, {self.neither} in neither; ECN points a question {self.points_here:.2f} here, "
             f"{self.points_there:.2f} there."
         )
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The runs of an outputs folder that have an exam and predictions, by name."""
-    wanted = ("01_corpus/exam.jsonl", "05_evaluate/*/predictions.jsonl")
-    return sorted(p for p in folder.iterdir() if all(any(p.glob(w)) for w in wanted)) if folder.is_dir() else []
-
-
-def read_runs(folders: Sequence[Path]) -> Run:
-    """One run, or several on one exam as one. Raises what `report.read_run` and `report.joined` do."""
-    if not folders:
-        raise ParameterError("no run is chosen; name the folder of one")
-    runs = [read_run(folder) for folder in folders]
-    return runs[0] if len(runs) == 1 else joined(runs)
 
 
 class Explorer:
@@ -118,6 +99,7 @@ class Explorer:
         }
 
     def view(self, examinee: str, history: History) -> View:
+        """The view of a name in `examinees` under a history. Raises KeyError for another name."""
         return View(*self.examinees[examinee], history)
 
     def views_of(self, view: View) -> list[View]:
@@ -132,6 +114,7 @@ class Explorer:
 
     @cached_property
     def lessons(self) -> list[Question]:
+        """The generated questions, chain after chain."""
         return [question for chain in self.run.lessons for question in chain.questions]
 
     @cached_property
@@ -140,6 +123,7 @@ class Explorer:
         return books, Index(map(question_text, self.lessons), books.rarity if self.run.passages else None)
 
     def near(self, question: Question, most: int = 2) -> Near:
+        """At most `most` passages and `most` lessons, best by their words first (`retrieval.Index`)."""
         query = words(question_text(question))
         books, taught = (index.nearest(query, most) for index in self._indexes)
         return Near(
@@ -149,6 +133,7 @@ class Explorer:
 
     @cached_property
     def passages(self) -> dict[str, Passage]:
+        """The run's passages by their id."""
         return {p.passage_id: p for p in self.run.passages}
 
     @cached_property
@@ -171,6 +156,7 @@ class Explorer:
         return [AN_ERROR, NO_ERROR, *CAUSES.values(), *attribution.MEANINGS, *([MENDED, SPOILED] if compared else [])]
 
     def traits(self, view: View) -> dict[Place, Trait]:
+        """What a filter asks, for every question of a view; computed once."""
         if view not in self._traits:
             scores = self.scores[view]
             said = [p for items in self._answers[view].values() for p in items.values()]
@@ -230,6 +216,7 @@ class Explorer:
         return sorted(hits, key=lambda name: (self.mean_points(view, name), name))
 
     def mean_points(self, view: View, chain: str) -> float:
+        """Mean ECN points of a chain's questions, in [0, 1]; 0 where none was asked."""
         points = [
             t.points for q in self.chains[chain].questions if (t := self.traits(view).get((chain, q.question_id)))
         ]
@@ -276,34 +263,6 @@ class Explorer:
         return Comparison(
             counts[True, True], counts[True, False], counts[False, True], counts[False, False], means[0], means[1]
         )
-
-    def export(self, ids: Sequence[str], folder: Path, name: str, views: Sequence[View]) -> list[Path]:
-        """Write NAME.jsonl, the chains, and NAME.csv, one line a proposition with P(true) and verdict by view.
-
-        Raises ParameterError for a name that is no plain file name or where no case is chosen.
-        """
-        if not re.fullmatch(r"[\w][\w .+-]{0,80}", name):
-            raise ParameterError(f"{name!r} is no name for files: use letters, digits, spaces, and . + - _")
-        if not ids:
-            raise ParameterError("no case is chosen, so there is nothing to write")
-        kept = [self.chains[i] for i in ids]
-        table = [self._line(c, q, k, i, views) for c in kept for k, q in enumerate(c.questions, 1)
-                 for i in range(len(q.propositions))]  # fmt: skip
-        write_jsonl(folder / f"{name}.jsonl", kept)
-        write_text(folder / f"{name}.csv", pd.DataFrame(table).to_csv(index=False))
-        return [folder / f"{name}.jsonl", folder / f"{name}.csv"]
-
-    def _line(self, chain: Chain, question: Question, position: int, i: int, views: Sequence[View]) -> Row:
-        p = question.propositions[i]
-        line: dict[str, Any] = {
-            "chain": chain.chain_id, "question": position, "stem": question.stem, "proposition": p.text,
-            "key": p.is_true,
-        }  # fmt: skip
-        for view in views:
-            said = self.answers(view, chain.chain_id, question.question_id).get(i)
-            label = f"{view.condition}, seed {view.seed}, {view.history}"
-            line |= {f"{label}: p_true": said and said.p_true, f"{label}: ticked": said and said.predicted}
-        return line
 
 
 def few(names: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from mqg_utils.trees import Tree, TreeError, ancestor_mask, depths, own_words
+from mqg_utils.pieces import TreeError
+from mqg_utils.trees import Tree, ancestor_mask, depths, own_words
 
 # model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
 TREE_TYPES = (

@@ -1,4 +1,4 @@
-"""Scores of predictions, what guessing would score, and intervals that resample whole chains.
+"""Scores of predictions, and intervals that resample whole chains.
 
 ECN points follow the grading rules of the French exam (R2C/ECNnf 2023; QRU, QRP and QRPL as its platform
 describes them). "Jaccard" is what FrenchMedMCQA calls Hamming.
@@ -7,19 +7,17 @@ describes them). "Jaccard" is what FrenchMedMCQA calls Hamming.
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
 
-from mqg_utils.records import Chain, History, Kind, Prediction, Question, Weight
+from mqg_utils.records import History, Kind, Prediction, Weight
 
 ECN_BY_DISCORDANCE = (1.0, 0.5, 0.2)  # points of a multiple question with 0, 1, 2 wrong propositions; then 0
 MEASURES = ("accuracy", "emr", "jaccard", "ecn")
 MIN_CHAINS = 5  # below this there is no interval
 WARN_CHAINS = 20
 REPEATS = 2000  # bootstrap samples
-GUESSES = ("all-true", "all-false", "prior", "coin")
 
 
 class QuestionScore(NamedTuple):
@@ -48,6 +46,7 @@ class Estimate(NamedTuple):
     chains: int
 
     def shown(self, signed: bool = False) -> str:
+        """The value to three places, its interval in brackets where there is one; a dash for nan."""
         number = f"{self.value:+.3f}" if signed else f"{self.value:.3f}"
         if np.isnan(self.value):
             return "—"
@@ -103,65 +102,6 @@ def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
 
 def _answer_key(p: Prediction) -> tuple[str, int, History, str, int, str]:
     return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id
-
-
-# --- guessing, exactly ---
-
-
-def _binomial(n: int, p: float) -> list[float]:
-    return [comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
-
-
-def guess_question(question: Question, rate: float) -> tuple[float, float, float, float]:
-    """Expected (propositions right, EMR, Jaccard, ECN points) of ticking blindly.
-
-    `multiple`: each proposition ticked with probability `rate`, independently. `single` and `fixed`: the asked
-    number of propositions, drawn at random.
-    """
-    n, true = len(question.propositions), question.n_true
-    weights = [p.weight for p in question.propositions]
-    vital, fatal = weights.count("indispensable"), weights.count("unacceptable")
-    if question.kind == "multiple":
-        hits, alarms = _binomial(true, rate), _binomial(n - true, rate)
-        emr = hits[true] * alarms[0]
-        overlap = sum(
-            a * b * (h / (true + f) if true + f else 1.0) for h, a in enumerate(hits) for f, b in enumerate(alarms)
-        )
-        misses, others = _binomial(true - vital, 1 - rate), _binomial(n - true - fatal, rate)
-        safe = rate**vital * (1 - rate) ** fatal
-        points = safe * sum(
-            a * b * ECN_BY_DISCORDANCE[m + f]
-            for m, a in enumerate(misses)
-            for f, b in enumerate(others)
-            if m + f < len(ECN_BY_DISCORDANCE)
-        )
-        return rate * true + (1 - rate) * (n - true), emr, overlap, points
-    drawn = 1 if question.kind == "single" else true
-    ways = comb(n, drawn)
-    share = [comb(true, h) * comb(n - true, drawn - h) / ways for h in range(drawn + 1)]  # of h hits
-    safe_share = [
-        comb(true - vital, h - vital) * comb(n - true - fatal, drawn - h) / ways if h >= vital else 0.0
-        for h in range(drawn + 1)
-    ]
-    right = sum(s * (n - (true - h) - (drawn - h)) for h, s in enumerate(share))
-    overlap = sum(s * h / (true + drawn - h) for h, s in enumerate(share))
-    return right, share[drawn], overlap, sum(s * h / drawn for h, s in enumerate(safe_share))
-
-
-def guess(chains: Iterable[Chain], strategy: str) -> list[QuestionScore]:
-    """Expected scores of one of GUESSES on an exam; "prior" ticks at the exam's own share of true propositions."""
-    chains = list(chains)
-    propositions = [p for chain in chains for q in chain.questions for p in q.propositions]
-    prior = sum(p.is_true for p in propositions) / max(len(propositions), 1)
-    rate = {"all-true": 1.0, "all-false": 0.0, "prior": prior, "coin": 0.5}[strategy]
-    return [
-        QuestionScore(
-            f"guess: {strategy}", 0, "none", chain.chain_id, q.question_id, position, len(q.propositions),
-            *guess_question(q, rate),
-        )
-        for chain in chains
-        for position, q in enumerate(chain.questions, 1)
-    ]  # fmt: skip
 
 
 # --- estimates over chains ---
@@ -317,58 +257,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
-
-
-def auc(predictions: Iterable[Prediction], repeats: int = 500, seed: int = 0) -> Estimate:
-    """Area under the ROC curve of p_true over propositions, ties counted half; bootstrap over chains and seeds.
-
-    Each seed has an AUC of its own, and the value is their mean: trainings are calibrated apart, so that p_true of
-    two of them cannot be ranked together. A proposition without a probability counts as p_true = 0.5: it knows
-    nothing. nan where all have one truth.
-    """
-    items = list(predictions)
-    chains = sorted({p.chain_id for p in items})
-    index = {chain: i for i, chain in enumerate(chains)}
-    counts = resampled(len(chains), repeats, seed) if chains else np.empty((0, 0))
-    seeds = sorted({p.seed for p in items})
-    values, draws = [], []
-    for trained in seeds:
-        mine = [p for p in items if p.seed == trained]
-        owner = np.array([index[p.chain_id] for p in mine], dtype=int)
-        gold = np.array([p.gold for p in mine], dtype=bool)
-        if not gold.any() or gold.all():
-            return Estimate(float("nan"), float("nan"), float("nan"), len(items) // len(seeds), len(chains))
-        p_true = np.array([0.5 if p.p_true is None else p.p_true for p in mine])
-        values.append(_weighted_auc(p_true, gold, np.ones((1, len(mine))))[0])
-        with np.errstate(invalid="ignore"):
-            parts = np.array_split(counts, max(1, repeats * len(mine) // 5_000_000))
-            draws.append(np.concatenate([_weighted_auc(p_true, gold, part[:, owner]) for part in parts]))
-    if not values:
-        return NOTHING
-    drawn = np.stack(draws, axis=1)  # (B, S)
-    if len(seeds) > 1:
-        drawn = drawn * resampled(len(seeds), repeats, seed + 1000)
-    low, high = interval(drawn.mean(axis=1), len(chains))
-    return Estimate(float(np.mean(values)), low, high, len(items) // len(seeds), len(chains))
-
-
-def _weighted_auc(p_true: np.ndarray, gold: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC under each row of weights (B, N): false weight below each true one, half of what ties.
-
-    Weights are counts: float32 adds them up without loss, and a bootstrap is bound by memory.
-    """
-    order = np.argsort(p_true, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(p_true[order]) > 0])
-    sorted_gold = gold[order].astype(np.float32)
-    true = weights[:, order].astype(np.float32)
-    false = true * (1 - sorted_gold)
-    true *= sorted_gold
-    if len(starts) < len(order):  # by distinct value
-        true, false = (np.add.reduceat(part, starts, axis=1) for part in (true, false))
-    n_true, n_false = true.sum(axis=1, dtype=float), false.sum(axis=1, dtype=float)
-    below = np.cumsum(false, axis=1, dtype=np.float32)
-    below -= false / 2
-    return np.asarray(np.einsum("bn,bn->b", true, below, dtype=float) / (n_true * n_false))
 
 
 def by_condition(

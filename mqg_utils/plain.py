@@ -14,9 +14,10 @@ from torch.nn import functional
 from mqg_utils.decision import Decision, Readout
 from mqg_utils.forward import context_of, halving, supports_trees
 from mqg_utils.models import Student
+from mqg_utils.pieces import Cuts, Pieces
 from mqg_utils.records import Chain, History
 from mqg_utils.scoring import Scored, Scores, own_ticks, read_from_tree, score, score_own, with_pmi
-from mqg_utils.trees import Before, Cuts, Leaf, Pieces, Tree, grow_trees, prompt_ids, question_tree
+from mqg_utils.trees import Before, Leaf, Tree, grow_trees, prompt_ids, question_tree
 
 
 class Prompt(NamedTuple):

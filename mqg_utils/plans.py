@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-import yaml
 
 from mqg_utils.answers import KEY_VARIABLE, is_secret
 from mqg_utils.parameters import Parameter, ParameterError, check_all, locate, parse_parameters, project_root
+from mqg_utils.presets import STAGES, Flag, Places, Settings, override, preset_file, read_preset, value_of
 from mqg_utils.records import HUMAN, is_human
 from mqg_utils.stage import variant_of
 
-STAGES = {
-    "corpus": "01_corpus",
-    "pretrain": "02_pretrain",
-    "generate": "03_generate",
-    "finetune": "04_finetune",
-    "evaluate": "05_evaluate",
-    "report": "06_report",
-}
 PAPER_CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")
 # open-book: as base, a passage of the book before each question; server: a chat model sits the exam, nothing is trained
 CONDITIONS = (*PAPER_CONDITIONS, "open-book", "server")
@@ -33,7 +25,6 @@ RESERVED = {key: {"run_dir"} for key in STAGES}
 RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
 RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
 RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str}
-MAX_PRESET_BYTES = 1_000_000
 MAX_NAME_BYTES = 100
 DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)  # names Windows keeps
 DISCLAIMER = "For research only. Not for the care of patients."
@@ -51,10 +42,13 @@ class Step(NamedTuple):
 
     @property
     def title(self) -> str:
+        """The stage, and in brackets the condition with its seed."""
         return f"{self.stage} ({self.variant})" if self.variant else self.stage
 
 
 class Plan(NamedTuple):
+    """A run to be: its steps in order, each after those it reads. `preset` is the name of its file."""
+
     name: str
     preset: str
     folder: Path
@@ -76,20 +70,16 @@ def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
     return [s for s in steps if s.key in reads and s.variant in (("", step.variant) if step.variant else (s.variant,))]
 
 
-def presets_folder() -> Path:
-    return project_root() / "notebooks" / "presets"
-
-
 def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     """The steps of a preset (a name in notebooks/presets, or a YAML file), every parameter checked.
 
     `overrides` are `stage.parameter=value`, or `parameter=value` for every stage that has it. Raises
     ParameterError naming the preset's line or the flag.
     """
-    file = _preset_file(preset)
-    settings, where = _read_preset(file)
+    file = preset_file(preset)
+    settings, where = read_preset(file)
     for flag in overrides:
-        _override(settings, where, flag)
+        override(settings, where, flag)
     given = settings.pop("run", {})
     if "seed" in settings.get("shared", {}) and "seeds" not in given:  # one seed for all is a run of that seed
         given, where["run", "seeds"] = {**given, "seeds": [settings["shared"]["seed"]]}, where["shared", "seed"]
@@ -135,103 +125,11 @@ def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
     return [("", 0)]
 
 
-def _preset_file(preset: str) -> Path:
-    file = Path(preset) if preset.endswith((".yaml", ".yml")) else presets_folder() / f"{preset}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(p.stem for p in presets_folder().glob("*.yaml")))
-        raise ParameterError(f"no preset {preset!r}; there are {known}, or give the path of a YAML file")
-    return file
-
-
-def _read_preset(file: Path) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], str]]:
-    """The sections of a preset, and for each (section, name) the line that sets it."""
-    try:
-        if file.stat().st_size > MAX_PRESET_BYTES:
-            raise ParameterError(f"{file}: is {file.stat().st_size} bytes; a preset is a short file")
-        text = file.read_text(encoding="utf-8")
-        values, root = _read_yaml(text) or {}, yaml.compose(text, Loader)
-    except OSError as error:
-        raise ParameterError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{file}: not readable as YAML: {error}") from error
-    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
-        raise ParameterError(f"{file}: a preset is sections ({', '.join(('run', 'shared', *STAGES))}) of name: value")
-    where = {}
-    for section, body in root.value if root else []:
-        for key, _ in body.value:
-            place = f"{file.name}:{key.start_mark.line + 1}"
-            if key.tag != "tag:yaml.org,2002:str":
-                raise ParameterError(f"{place}: {str(key.value)[:60]!r} is no name of a parameter")
-            where[section.value, key.value] = place
-    for section in values:
-        if section not in ("run", "shared", *STAGES):
-            raise ParameterError(f"{file}: section {section!r} is none of run, shared, {', '.join(STAGES)}")
-    return values, where
-
-
-def _override(settings: dict[str, dict[str, Any]], where: dict[tuple[str, str], str], flag: str) -> None:
-    target, equals, text = flag.partition("=")
-    section, _, name = target.strip().rpartition(".")
-    section = section or "shared"
-    if not equals or not name:
-        raise ParameterError(f"-p {flag}: write stage.parameter=value")
-    if section not in ("run", "shared", *STAGES):
-        raise ParameterError(f"-p {flag}: stage {section!r} is none of {', '.join(STAGES)}")
-    settings.setdefault(section, {})[name] = _yaml(text) if section == "run" else _Flag(text)
-    where[section, name] = f"-p {flag}"
-
-
-class Loader(yaml.SafeLoader):
-    """Plain data only: no objects, no aliases (a few lines of them unfold to gigabytes), no name twice."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "a preset has no aliases; write the value again", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen if isinstance(key.value, str) else False:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-            seen |= {key.value} if isinstance(key.value, str) else set()
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: Any) -> int:
-        number = super().construct_yaml_int(node)
-        if abs(number) >= 2**63:
-            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
-        return number
-
-
-Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
-
-
-def _read_yaml(text: str) -> Any:
-    """A YAML value. Raises YAMLError, also for dates that are none, numbers without end and brackets in brackets."""
-    try:
-        return yaml.load(text, Loader)
-    except (ValueError, RecursionError) as error:
-        raise yaml.YAMLError(str(error)) from error
-
-
-class _Flag(str):
-    """The text of a flag, to be read as the type its parameter declares."""
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return _read_yaml(text) if text else ""
-    except yaml.YAMLError:
-        return text
-
-
 def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
     """A flag's text as its parameter's type; YAML takes 2e-4 for a text, so that is made a number too."""
     type_ = next((p.type for p in declared if p.name == name), "")
-    if isinstance(value, _Flag):
-        value = str(value) if type_ == "str" else _yaml(value)
+    if isinstance(value, Flag):
+        value = str(value) if type_ == "str" else value_of(value)
     if type_.startswith("float") and isinstance(value, str):
         try:
             return float(value)
@@ -240,7 +138,7 @@ def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
     return value
 
 
-def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> dict[str, Any]:
+def _run_settings(given: dict[str, Any], where: Places) -> dict[str, Any]:
     run = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": "", **given}
     for name, value in given.items():
         place = where["run", name]
@@ -254,7 +152,7 @@ def _run_settings(given: dict[str, Any], where: dict[tuple[str, str], str]) -> d
         if condition not in CONDITIONS and not str(condition).startswith(HUMAN):
             place = where.get(("run", "conditions"), "preset")
             raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}, human:<name>")
-    run["seeds"] = [_yaml(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
+    run["seeds"] = [value_of(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
     if not all(type(seed) is int for seed in run["seeds"]):
         raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
     for name in ("conditions", "seeds"):
@@ -302,8 +200,8 @@ def _check_secrets(values: dict[str, Any], places: dict[str, str]) -> None:
 
 
 def _check_names(
-    settings: dict[str, dict[str, Any]],
-    where: dict[tuple[str, str], str],
+    settings: Settings,
+    where: Places,
     declared: dict[str, list[Parameter]],
 ) -> None:
     """Every name must belong to the stage it is set for; a shared one to some stage."""
@@ -336,4 +234,5 @@ def notebook_parameters(notebook: Path) -> list[Parameter]:
 
 
 def code_cells(notebook: Path) -> list[Any]:
+    """The code cells of a notebook file, as nbformat reads them."""
     return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]

@@ -14,12 +14,13 @@ from mqg_utils.forward import context_of, fitting, supports_trees
 from mqg_utils.models import Student, load_student
 from mqg_utils.parameters import ParameterError
 from mqg_utils.passages import split_sentences
+from mqg_utils.pieces import Cuts, Pieces, gold_ticks
 from mqg_utils.plain import Scorer
 from mqg_utils.records import Chain, History, Passage, Prediction, read_jsonl
 from mqg_utils.retrieval import open_book
 from mqg_utils.scoring import Scored, predictions, read_row
 from mqg_utils.stage import TINY
-from mqg_utils.trees import Cuts, Pieces, Tree, gold_ticks, grow_trees, pack, question_tree
+from mqg_utils.trees import Tree, grow_trees, pack, question_tree
 
 ROW_TOKENS = 2048  # of a packed row
 OPEN_BOOK = "open-book"  # the condition that reads a passage before each question

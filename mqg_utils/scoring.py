@@ -23,20 +23,9 @@ from mqg_utils.forward import (
     text_log_likelihood,
 )
 from mqg_utils.models import Student
+from mqg_utils.pieces import Cuts, Pieces
 from mqg_utils.records import Chain, History, Prediction, Question
-from mqg_utils.trees import (
-    SPLIT_TOKENS,
-    Before,
-    Cuts,
-    Leaf,
-    Pieces,
-    Tree,
-    chain_trees,
-    grow_trees,
-    join,
-    pack,
-    question_tree,
-)
+from mqg_utils.trees import SPLIT_TOKENS, Before, Leaf, Tree, chain_trees, grow_trees, join, pack, question_tree
 
 Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
 Progress = Callable[[Sequence[Any]], Iterable[Any]]

@@ -1,6 +1,6 @@
 """A teacher behind any OpenAI-compatible server: several requests at once, each ending in a recorded outcome.
 
-What such servers do and do not keep to is found out by asking: see `_probe`.
+What such servers do and do not keep to is found out by asking: see `formats` and `endpoint`.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from typing import Any
 
 from mqg_utils.answers import (
     HOPELESS,
-    KEY_VARIABLE,
     Answer,
     clean,
     content_of,
@@ -22,35 +21,19 @@ from mqg_utils.answers import (
     judge,
     loaded,
     may_pass,
-    not_json,
-    obeys,
-    read_key,
-    retry_after,
     usage_of,
-    without_key,
 )
+from mqg_utils.endpoint import Endpoint, TeacherError
+from mqg_utils.formats import FORMATS, PROBE, PROBE_TEXT, PROBE_TOKENS, obeys, response_format
 from mqg_utils.pace import Pace
 from mqg_utils.prices import Budget, Price, most_tokens
 from mqg_utils.prompts import SCHEMAS
 from mqg_utils.replies import Outcome, Reply, ReplyCache, Request
 
-FORMATS = ("json_schema", "object_schema", "json_object", "plain")
 ONCE = "Idempotency-Key"  # a server that knows this header bills a repeated request once
 MAX_BACKOFF_S = 60
 BUSY_TRIES = 30  # answers 429 to one request until it is given up
-PROBE_TOKENS = 200
-PROBE = {
-    "type": "object",
-    "properties": {"mqg_probe": {"type": "string", "enum": ["seven"]}},
-    "required": ["mqg_probe"],
-    "additionalProperties": False,
-}
 SCHEMA_BYTES = {name: len(json.dumps(shape)) for name, shape in SCHEMAS.items()}
-PROBE_TEXT = "Answer in JSON. What colour is grass?"  # only the schema says that the answer is `seven`
-
-
-class TeacherError(RuntimeError):
-    """A teacher that cannot answer. The message says why and what to set."""
 
 
 class ServerTeacher:
@@ -75,16 +58,16 @@ class ServerTeacher:
     ) -> None:
         if reply_format not in ("auto", *FORMATS):
             raise TeacherError(f"reply_format is {reply_format!r}; choose auto or one of {', '.join(FORMATS)}")
-        self.name, self._base_url = model, base_url
+        self.name, self._endpoint = model, Endpoint(model, base_url, timeout_s)
         self._settings: dict[str, Any] = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self._concurrency, self._budget = concurrency, budget
         self._format = "" if reply_format == "auto" else reply_format
-        self._renamed: dict[str, str] = {}  # settings this server knows under another name, "" for not at all
-        self._timeout_s, self._attempts, self._backoff_s = timeout_s, attempts, backoff_s
-        self.notes: list[str] = []
+        self._attempts, self._backoff_s = attempts, backoff_s
+        self.notes = self._endpoint.notes
 
     @property
     def price(self) -> Price | None:
+        """What tokens cost; None without a budget, or where no price is known."""
         return self._budget.price if self._budget else None
 
     @property
@@ -93,7 +76,8 @@ class ServerTeacher:
         return self._budget.spent_usd if self._budget else 0.0
 
     def key(self, request: Request) -> str:
-        return request.key(base_url=self._base_url, **self._settings)
+        """What a request's outcome is cached by: its words, the address and every setting that decides the answer."""
+        return request.key(base_url=self._endpoint.base_url, **self._settings)
 
     # --- asking ---
 
@@ -117,7 +101,7 @@ class ServerTeacher:
     async def _run(
         self, requests: Sequence[Request], cache: ReplyCache, arrived: "queue.SimpleQueue[Reply | None]"
     ) -> None:
-        async with open_client(self) as client:
+        async with self._endpoint.open() as client:
             asking = _Asking(self, client, cache, arrived)
             if not self._format:
                 await asking.probe()
@@ -127,19 +111,6 @@ class ServerTeacher:
                     group.create_task(asking.work(left))
             if asking.fatal:
                 raise asking.fatal
-
-
-def open_client(teacher: ServerTeacher) -> Any:
-    """The openai package's client; repeating a request is our own business. Raises TeacherError without a key."""
-    from openai import AsyncOpenAI
-
-    try:
-        key = read_key() or ("none" if teacher._base_url else "")
-    except ValueError as error:
-        raise TeacherError(str(error)) from None
-    if not key:
-        raise TeacherError(f"the teacher {teacher.name!r} needs a key in {KEY_VARIABLE}, or base_url of a local server")
-    return AsyncOpenAI(api_key=key, base_url=teacher._base_url or None, max_retries=0, timeout=teacher._timeout_s)
 
 
 def _run_loop(
@@ -165,6 +136,7 @@ class _Asking:
         self, teacher: ServerTeacher, client: Any, cache: ReplyCache, arrived: "queue.SimpleQueue[Reply | None]"
     ) -> None:
         self.teacher, self.client, self.cache, self.arrived = teacher, client, cache, arrived
+        self.endpoint = teacher._endpoint
         self.pace = Pace(teacher._concurrency)
         self.failed_in_row = 0
         self.stopped = False
@@ -260,53 +232,7 @@ class _Asking:
         shape = SCHEMAS[request.wants]
         settings = {**self.teacher._settings, **response_format(self.teacher._format, request.wants, shape)}
         header = {ONCE: f"{key}-{self.cache.outcomes.get(key, 0)}"}
-        return await self.post(list(request.messages), settings, header)
-
-    async def post(self, messages: list[dict[str, str]], settings: dict[str, Any], header: dict[str, str]) -> Answer:
-        """One HTTP request, whatever becomes of it; settings the server does not know are renamed or left out."""
-        from openai import APIConnectionError, APIStatusError
-
-        while True:
-            known = {self.teacher._renamed.get(name, name): value for name, value in settings.items()}
-            known.pop("", None)
-            try:
-                async with asyncio.timeout(self.teacher._timeout_s):
-                    # the text itself: the typed call spends a third of its time on checking what we check again
-                    body = {"messages": messages, **known}
-                    options = {"headers": header}
-                    text = await self.client.post("/chat/completions", cast_to=str, body=body, options=options)
-                text = without_key(text)
-                return Answer(200, text, words=not_json(text))
-            except APIStatusError as error:
-                if self.renamed(error, known):
-                    continue
-                wait = retry_after(error.response)
-                said, words = without_key(error.response.text), without_key(error.message)
-                return Answer(error.status_code, said, wait, words, sent=False)
-            except TimeoutError:
-                return Answer(0, "", words=f"no answer within {self.teacher._timeout_s:g} s")
-            except APIConnectionError as error:
-                cause = error.__cause__
-                unsent = type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
-                words = f"{error.message.rstrip('.')} ({type(cause).__name__}: {cause})"
-                return Answer(0, "", words=without_key(words), sent=not unsent)
-            except Exception as error:  # the openai package has changed its HTTP library, and may again
-                if not type(error).__module__.startswith("httpx"):
-                    raise
-                words = f"the answer broke off ({type(error).__name__}: {error})"
-                return Answer(0, "", words=without_key(words))
-
-    def renamed(self, error: Any, known: dict[str, Any]) -> bool:
-        """Whether the server refuses a setting that can be named otherwise or left out; told once."""
-        body = error.body if isinstance(error.body, dict) else {}
-        name = str(body.get("param") or "")
-        if error.status_code != 400 or name not in ("max_tokens", "temperature") or name not in known:
-            return False
-        if name in self.teacher._renamed:
-            return True  # another request under way found out first
-        self.teacher._renamed[name] = "max_completion_tokens" if name == "max_tokens" else ""
-        self.teacher.notes.append(f"{self.teacher.name} does not take {name}: {without_key(error.message)[:200]}")
-        return True
+        return await self.endpoint.post(self.client, list(request.messages), settings, header)
 
     def judged(self, answer: Answer, request: Request, key: str) -> Reply:
         """An attempt as a recorded outcome."""
@@ -332,7 +258,7 @@ class _Asking:
                 break
             said.append(f"{name}: {answer.words or content_of(answer.body)[:80]!r}")
         else:
-            raise TeacherError(f"the server at {self.teacher._base_url or 'OpenAI'} answers no request: {answer.words}")
+            raise TeacherError(f"the server at {self.endpoint.base_url or 'OpenAI'} answers no request: {answer.words}")
         if said:
             self.teacher.notes.append(f"replies are asked for as {name}; not obeyed were {'; '.join(said)}")
 
@@ -346,7 +272,8 @@ class _Asking:
             reserved = budget.reserve("probe", size, limit) if budget else 0.0
             if reserved is None:
                 raise TeacherError(f"budget_usd={budget.cap_usd if budget else 0:g} leaves no room for one request")
-            answer = await self.post([{"role": "user", "content": PROBE_TEXT}], settings, {})
+            asked = [{"role": "user", "content": PROBE_TEXT}]
+            answer = await self.endpoint.post(self.client, asked, settings, {})
             usage = usage_of(loaded(answer.body)) if answer.status == 200 else (0, 0)
             if budget and not (answer.status == 0 and answer.sent):
                 budget.settle("probe", reserved, *usage)
@@ -358,19 +285,8 @@ class _Asking:
                 break  # a 500 may pass, and may be this server's way to refuse a format: once more, then the next one
             await asyncio.sleep(answer.wait_s or self.pause(answer, number))
         if answer.status == 0:
-            raise TeacherError(f"the server at {self.teacher._base_url or 'OpenAI'}: {answer.words}")
+            raise TeacherError(f"the server at {self.endpoint.base_url or 'OpenAI'}: {answer.words}")
         return answer
-
-
-def response_format(name: str, title: str, shape: dict[str, Any]) -> dict[str, Any]:
-    """The setting that asks for a format of FORMATS."""
-    described = {"name": title, "strict": True, "schema": shape}
-    form: dict[str, Any] = {
-        "json_schema": {"type": "json_schema", "json_schema": described},
-        "object_schema": {"type": "json_object", "schema": shape},
-        "json_object": {"type": "json_object"},
-    }
-    return {"response_format": form[name]} if name in form else {}
 
 
 def most_of(request: Request, max_tokens: int) -> dict[str, int]:

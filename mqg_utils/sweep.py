@@ -11,12 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from mqg_utils.locks import Lock
 from mqg_utils.manifests import MANIFEST, UNSEALED, code_digest, read_manifest, results
 from mqg_utils.parameters import ParameterError
 from mqg_utils.plans import Plan, Step, code_cells, plan, sources_of
+from mqg_utils.presets import read_yaml
 from mqg_utils.records import write_json
 from mqg_utils.stage import LOCK_TIMEOUT_S
 from mqg_utils.states import state_of
@@ -72,10 +71,7 @@ def read_sweep(file: Path) -> Sweep:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParameterError(f"{file}: not readable as YAML: {error}") from error
+    given, _ = read_yaml(file)
     if not isinstance(given, dict) or not isinstance(given.get("axes"), dict) or not given.get("preset"):
         raise ParameterError(f"{file}: a sweep has a `preset` and `axes`, each a parameter with its values")
     if unknown := sorted(set(map(str, given)) - set(KEYS)):
@@ -112,7 +108,7 @@ def _settings(given: Any, where: str) -> dict[str, str]:
 
 
 def _flag(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)  # YAML knows dates
 
 
 def _label(value: Any) -> str:
@@ -187,17 +183,17 @@ def _same_file(made: Path, target: Path) -> None:
 def compare(sweep: Sweep, outputs: Path) -> Path:
     """Write the comparison of a complete sweep into `outputs`/report-<name>; return the page.
 
-    Runs that differ in seeds and conditions alone are one there. Raises what `report.report_runs` raises.
+    Runs that differ in seeds and conditions alone are one there. Raises what `report.report_runs` does.
     """
-    from mqg_utils import exhibits, report
+    from mqg_utils import exhibits, report, results
 
     groups: dict[str, list[exhibits.Run]] = {}
     for run in sweep.runs:
-        groups.setdefault(run.group, []).append(report.read_run(run.plan.folder))
+        groups.setdefault(run.group, []).append(results.read_run(run.plan.folder))
     joined = [_pooled(name, runs) for name, runs in groups.items()]
-    whole = report.joined(joined) if len(joined) > 1 else joined[0]
+    whole = results.joined(joined) if len(joined) > 1 else joined[0]
     if len(joined) == 1:
-        whole = replace(whole, references=report.against(whole.conditions))
+        whole = replace(whole, references=results.against(whole.conditions))
     return report.write(whole, outputs / f"report-{sweep.name}", title=f"Sweep {sweep.name}")
 
 

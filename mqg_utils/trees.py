@@ -2,8 +2,7 @@
 
 All prompts of a chain nest: case → (stem, answer)* → stem → proposition. The tree holds each piece once; a
 token's parent is the token before it in its prompt. A mask lets a token see its ancestors and itself, position
-ids are depths, and each proposition is a leaf. Pieces are tokenised one by one and their ids concatenated, so
-the nesting is exact by construction.
+ids are depths, and each proposition is a leaf. The nesting is exact by construction: see `pieces`.
 """
 
 import itertools
@@ -12,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mqg_utils.records import Chain, History, Question
+from mqg_utils.pieces import Cuts, Parts, Pieces, fitted, gold_ticks, parts_of, wording_for
+from mqg_utils.records import Chain, History
 
 # A tree longer than this is split, its trunk repeated. Not the row length: short rows pack small trees, but to
 # split a large one costs far more tokens than its long row costs attention.
@@ -21,41 +21,6 @@ SPLIT_TOKENS = 4096
 
 # what a proposition is read after: the question and one of the histories, or nothing at all
 Before = History | Literal["alone"]
-
-
-class Wording(NamedTuple):
-    """The words around a chain's own words. `true` and `false` are the label words read at a leaf's end."""
-
-    case: str
-    stem: str
-    answer: str  # follows a stem in the history
-    nothing: str  # the answer when no proposition was ticked
-    before: str  # before the proposition's own words
-    after: str
-    true: str
-    false: str
-    reference: str  # before a stem, where the student may look something up
-
-
-WORDINGS = {
-    "en": Wording(
-        "Case: {}\n", "Question: {}\n", "Correct: {}\n", "none of them",
-        "Proposition:", "\nTrue or false:", " True", " False", "Textbook: {}\n",
-    ),
-    "fr": Wording(
-        "Cas clinique : {}\n", "Question : {}\n", "Réponse : {}\n", "aucune",
-        "Proposition :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
-    ),
-}  # fmt: skip
-
-
-def wording_for(language: str) -> Wording:
-    """The wording of a language; English where there is none of its own."""
-    return WORDINGS.get(language.split("-")[0], WORDINGS["en"])
-
-
-class TreeError(ValueError):
-    """A prompt that cannot be laid out: label words that are not one token, a context too short for a leaf."""
 
 
 class Leaf(NamedTuple):
@@ -82,94 +47,6 @@ class Tree(NamedTuple):
     ids: list[int]
     parents: list[int]
     leaves: list[Leaf]
-
-
-class Cuts(NamedTuple):
-    """What did not fit the context: nothing else is ever left out."""
-
-    history_dropped: int  # earlier questions left out of a later one's history
-    case_truncated: int  # questions whose case lost its end
-    failed: int  # propositions too long for the context even alone
-    reference_truncated: int = 0  # questions whose reference lost its end
-
-
-class Pieces:
-    """Token ids of the pieces of prompts, each tokenised once."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._cache: dict[str, list[int]] = {}
-        start = tokenizer("", add_special_tokens=True)["input_ids"]
-        bos = tokenizer.bos_token_id
-        self.root: list[int] = [bos] if bos is not None and start[:1] == [bos] else []
-
-    def __call__(self, text: str) -> list[int]:
-        if text not in self._cache:
-            self._cache[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return self._cache[text]
-
-    def label(self, word: str) -> int:
-        ids = self(word)
-        if len(ids) != 1:
-            raise TreeError(
-                f"label word {word!r} is {len(ids)} tokens for this tokenizer, and one is read at a leaf; "
-                f"choose another word in trees.WORDINGS"
-            )
-        return ids[0]
-
-
-def answer_text(question: Question, ticks: Sequence[bool], wording: Wording) -> str:
-    """The history line of an answered question: the propositions ticked, in order."""
-    ticked = [p.text.strip() for p, tick in zip(question.propositions, ticks, strict=True) if tick]
-    return wording.answer.format("; ".join(ticked) or wording.nothing)
-
-
-class _Prompt(NamedTuple):
-    """One question of a chain as pieces of ids: trunk pieces, then one (before, text, after) a proposition."""
-
-    case: list[int]
-    past: list[list[int]]  # a stem and its answer, one piece each, for each earlier question
-    reference: list[int]  # of this question only: no history has it
-    stem: list[int]
-    leaves: list[tuple[list[int], list[int], list[int]]]
-
-    @property
-    def trunk(self) -> list[int]:
-        return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
-
-
-def _prompts(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> list[_Prompt]:
-    wording = wording_for(chain.language)
-    case = pieces.root + (pieces(wording.case.format(chain.vignette.strip())) if chain.vignette.strip() else [])
-    past: list[list[int]] = []
-    prompts = []
-    for position, question in enumerate(chain.questions):
-        stem = pieces(wording.stem.format(question.stem.strip()))
-        texts = [pieces(" " + p.text.strip()) for p in question.propositions]
-        leaves = [(pieces(wording.before), text, pieces(wording.after)) for text in texts]
-        reference = pieces(wording.reference.format(question.reference)) if question.reference else []
-        prompts.append(_Prompt(case, list(past), reference, stem, leaves))
-        if position < len(ticks):
-            past += [stem, pieces(answer_text(question, ticks[position], wording))]
-    return prompts
-
-
-def gold_ticks(chain: Chain) -> list[list[bool]]:
-    """The key of a chain: for each question, which propositions are true."""
-    return [[p.is_true for p in q.propositions] for q in chain.questions]
-
-
-def _fit(prompt: _Prompt, room: int) -> tuple[_Prompt, Cuts]:
-    """Shorten a trunk to `room` tokens: the end of the reference first, then the oldest history, then the end of the
-    case."""
-    room -= len(prompt.stem) + len(prompt.case)
-    reference = prompt.reference[: max(0, room - sum(map(len, prompt.past)))]
-    past, dropped = prompt.past, 0
-    while past and sum(map(len, past)) > room:
-        past, dropped = past[2:], dropped + 1
-    cut = max(0, -room) if not past else 0
-    fitted = prompt._replace(case=prompt.case[: max(0, len(prompt.case) - cut)], past=past, reference=reference)
-    return fitted, Cuts(dropped, int(cut > 0), 0, int(len(reference) < len(prompt.reference)))
 
 
 class _Builder:
@@ -230,9 +107,9 @@ def _lay_out(
     wording = wording_for(chain.language)
     labels = (pieces.label(wording.true), pieces.label(wording.false))
     cuts = Cuts(0, 0, 0)
-    fitted: dict[tuple[int, Before], _Prompt] = {}
+    laid: dict[tuple[int, Before], Parts] = {}
     places = []
-    for q, prompt in enumerate(_prompts(chain, pieces, ticks)):
+    for q, prompt in enumerate(parts_of(chain, pieces, ticks)):
         if only is not None and q != only:
             continue
         fits = [p for p, leaf in enumerate(prompt.leaves) if len(prompt.stem) + sum(map(len, leaf)) <= context]
@@ -244,20 +121,20 @@ def _lay_out(
             if history == "alone":
                 ends_with_words: list[int] = []
                 words = [(before, text, ends_with_words) for before, text, _ in prompt.leaves]
-                fitted[q, history] = _Prompt(pieces.root, [], [], [], words)
+                laid[q, history] = Parts(pieces.root, [], [], [], words)
                 continue
             past = [] if history == "none" else prompt.past
-            fitted[q, history], cut = _fit(prompt._replace(past=past), context - longest)
+            laid[q, history], cut = fitted(prompt._replace(past=past), context - longest)
             # history once each time, the rest once a question, though both histories lose the same
             lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
         cuts = Cuts(*map(sum, zip(cuts, lost, strict=True)))
-    return _Layout(chain, index, fitted, labels), places, cuts
+    return _Layout(chain, index, laid, labels), places, cuts
 
 
 class _Layout(NamedTuple):
     chain: Chain
     number: int
-    prompts: dict[tuple[int, Before], _Prompt]
+    prompts: dict[tuple[int, Before], Parts]
     labels: tuple[int, int]
 
     def build(self, places: list[tuple[int, int]]) -> Tree:

@@ -11,16 +11,18 @@ import anywidget
 import ipywidgets as ipw
 import pandas as pd
 import traitlets
-from IPython.display import display
 from itables.widget import ITable
 
 from mqg_utils import casebook
 from mqg_utils.ablation import AblationError
-from mqg_utils.explorer import HISTORY_NAMES, Explorer, Filter, View, read_runs
+from mqg_utils.casefiles import export
+from mqg_utils.desk import show
+from mqg_utils.explorer import HISTORY_NAMES, Explorer, Filter, View
 from mqg_utils.leakage import LeakError
 from mqg_utils.parameters import ParameterError
 from mqg_utils.provenance import ProvenanceError
 from mqg_utils.records import RecordError
+from mqg_utils.results import read_runs
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDE = ipw.Layout(width="auto", flex="1 1 260px", min_width="220px", max_width="420px")
@@ -28,11 +30,6 @@ LABEL = {"description_width": "auto"}
 ROW = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 # of a run that lacks what is needed: said, not raised
 FAULTS = (ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError)
-
-
-def show(widget: ipw.Widget, still: str) -> None:
-    """Display a widget, and `still` in its place where there is no kernel. `still` is HTML whose texts are escaped."""
-    display({**widget._repr_mimebundle_(), "text/html": still}, raw=True)
 
 
 class ChainMap(anywidget.AnyWidget):
@@ -231,7 +228,7 @@ class CaseExplorer:
             return
         views = [w for v in (self.view, self.other) if v for w in self.explorer.views_of(v)]
         try:
-            files = self.explorer.export(list(self.picked), self.folder / "explored", self.name.value, views)
+            files = export(self.explorer, list(self.picked), self.folder / "explored", self.name.value, views)
             self.exported.value = casebook.note_html(f"{len(self.picked)} cases are in {files[0]} and {files[1].name}.")
         except FAULTS as error:
             self.exported.value = casebook.note_html(f"Not written. {error}", bad=True)

@@ -40,6 +40,13 @@ def reseal(run: Path) -> None:
         path.write_text(json.dumps(manifest))
 
 
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder, and the one that the test is in."""
+    monkeypatch.chdir(make_project(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def quick_project(tmp_path_factory) -> Path:
     """A project in which the quick preset was run once, from beginning to end."""

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import openpyxl
 from files import Run, docx, epub, lines, pdf
 
-from mqg_utils.answers import content_of, judge, obeys, usage_of
+from mqg_utils.answers import content_of, judge, usage_of
 from mqg_utils.corpus import CorpusError, Library
 from mqg_utils.exams import FORMATS, convert
+from mqg_utils.formats import obeys
 from mqg_utils.generation import verify
 from mqg_utils.pages import render_notebook
 from mqg_utils.parameters import ParameterError, parse_parameters

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from mqg_utils.models import Student, build_tiny
+from mqg_utils.pieces import WORDINGS
 from mqg_utils.records import Chain, Passage
-from mqg_utils.trees import WORDINGS
 
 HANDBOOK = Path(__file__).parent.parent / "mqg_utils" / "demo" / "handbook"
 

@@ -10,9 +10,9 @@ from fault_server import FaultServer, completion
 from test_server import PRICE, requests
 
 from mqg_utils.batch import BatchTeacher
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.prices import Budget
 from mqg_utils.replies import ReplyCache
-from mqg_utils.server import TeacherError
 from mqg_utils.teacher import ask_all
 
 

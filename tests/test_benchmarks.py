@@ -13,10 +13,11 @@ from mqg_utils import benchmarks, models
 from mqg_utils.benchmarks import Cost, Ratio, Round, Shape, compare, synthetic_chains
 from mqg_utils.forward import context_of
 from mqg_utils.peers import Harness, has
+from mqg_utils.pieces import WORDINGS
 from mqg_utils.plain import prompts_of, train_step
 from mqg_utils.scoring import score
 from mqg_utils.training import chain_rows
-from mqg_utils.trees import WORDINGS, grow_trees
+from mqg_utils.trees import grow_trees
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "benchmark_scoring.ipynb"
 SMALL = Shape(questions=2, propositions=3, case_tokens=40, stem_tokens=12, proposition_tokens=4)

@@ -12,7 +12,6 @@ from mqg_utils.corpus import (
     select_chapter,
     slug,
     split_passages,
-    split_sentences,
 )
 from mqg_utils.exams import read_exam
 from mqg_utils.generation import normalise
@@ -220,21 +219,6 @@ def test_ids_do_not_change_when_another_book_is_added() -> None:
 )
 def test_slugs(text: str, wanted: str) -> None:
     assert slug(text) == wanted
-
-
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("It is 3.5 mg. It was 2,5 mg! Why?", ["It is 3.5 mg.", "It was 2,5 mg!", "Why?"]),
-        ("Given at 5 p.m. by mouth. Then stop.", ["Given at 5 p.m. by mouth.", "Then stop."]),
-        ('He said no. "Never." 12 came.', ["He said no.", '"Never." 12 came.']),
-        ("La dose est faible. État stable.", ["La dose est faible.", "État stable."]),
-        ("骨は硬い。血は赤い！なぜ？", ["骨は硬い。", "血は赤い！", "なぜ？"]),
-        ("   ", []),
-    ],
-)
-def test_sentences(text: str, sentences: list[str]) -> None:
-    assert split_sentences(text) == sentences
 
 
 def test_chinese_and_japanese_text_is_cut_between_sentences() -> None:

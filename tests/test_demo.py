@@ -9,10 +9,11 @@ import pytest
 
 from mqg_utils import parameters
 from mqg_utils.corpus import Section, read_textbook, split_passages
+from mqg_utils.duplicates import texts_of
 from mqg_utils.exams import by_split, read_exam
 from mqg_utils.generation import Verified, normalise, verify
 from mqg_utils.records import Chain, Passage, Proposition, read_jsonl
-from mqg_utils.teacher import Reply
+from mqg_utils.replies import Reply
 
 DEMO = parameters.PACKAGE / "demo"
 WHOLE = 100_000  # words: every section of the handbook is one passage
@@ -41,10 +42,6 @@ def verified(check_keys: bool = True) -> Verified:
 
 def propositions(chains: list[Chain]) -> list[tuple[str, Proposition]]:
     return [(q.question_id, p) for chain in chains for q in chain.questions for p in q.propositions]
-
-
-def texts(chain: Chain) -> list[str]:
-    return [chain.vignette, *(t for q in chain.questions for t in (q.stem, *(p.text for p in q.propositions)))]
 
 
 def grams(text: str, n: int) -> set[str]:
@@ -93,7 +90,7 @@ def test_every_quote_of_the_exam_stands_in_the_passage_it_names(name: str) -> No
 def test_no_sentence_of_the_exam_is_copied_from_the_handbook() -> None:
     book = " ".join(re.findall(r"\w+", normalise("\n".join(p.text for p in handbook()[1].values()))))
     assert "the left quellor lies 1 cm higher than the right" in book  # what a copy would look like
-    sentences = [s for c in exam() for t in texts(c) for s in re.split(r"(?<=[.!?;:])\s+", t)]
+    sentences = [s for c in exam() for t in texts_of(c) for s in re.split(r"(?<=[.!?;:])\s+", t)]
     plain = [" ".join(re.findall(r"\w+", normalise(s))) for s in sentences]
     assert [s for s in plain if len(s.split()) >= 6 and f" {s} " in f" {book} "] == []
 
@@ -146,7 +143,7 @@ def test_the_french_chains_are_those_of_the_english_exam() -> None:
 
 
 def test_the_french_text_is_french() -> None:
-    words = Counter(w for c in exam("exam.fr") for t in texts(c) for w in re.findall(r"\w+", t.lower()))
+    words = Counter(w for c in exam("exam.fr") for t in texts_of(c) for w in re.findall(r"\w+", t.lower()))
     assert words["est"] > 50 and words["la"] > 50 and words["the"] == words["is"] == 0
 
 
@@ -203,8 +200,8 @@ def test_every_rejection_is_right() -> None:
 
 
 def test_no_reply_copies_the_exam() -> None:
-    asked = set().union(*(grams(t, 10) for c in exam() for t in texts(c)))
-    written = set().union(*(grams(t, 10) for c in verified().kept for t in texts(c)))
+    asked = set().union(*(grams(t, 10) for c in exam() for t in texts_of(c)))
+    written = set().union(*(grams(t, 10) for c in verified().kept for t in texts_of(c)))
     assert len(asked) > 1000 and len(written) > 1000
     assert asked & written == set()
 

@@ -1,15 +1,11 @@
-"""Finding cases: filters, fates, comparisons and exports against answers written by hand."""
-
-import csv
+"""Finding cases: filters, fates and comparisons against answers written by hand."""
 
 import pytest
-from simulated import seal
 from small import chain, passage, question
 
 from mqg_utils.exhibits import Run
-from mqg_utils.explorer import MENDED, NO_ERROR, SPOILED, UNLINKED, Explorer, Filter, View, read_runs, runs_in
-from mqg_utils.parameters import ParameterError
-from mqg_utils.records import Chain, Prediction, read_jsonl, write_jsonl
+from mqg_utils.explorer import MENDED, NO_ERROR, SPOILED, UNLINKED, Explorer, Filter, View
+from mqg_utils.records import Prediction
 
 # two cases of two questions of one true and one false proposition
 EXAM = [
@@ -113,36 +109,3 @@ def test_near_finds_the_passage_by_its_words(explorer):
     near = explorer.near(EXAM[1].questions[0])
     assert [p.passage_id for p, _ in near.passages] == ["p1"]
     assert near.lessons == []
-
-
-def test_an_export_is_an_exam_and_a_table_of_answers(explorer, tmp_path):
-    jsonl, table = explorer.export(["b"], tmp_path / "explored", "my cases", [BASE, GOLD])
-    assert read_jsonl(jsonl, Chain) == [EXAM[1]]
-    lines = list(csv.DictReader(table.open(encoding="utf-8")))
-    assert len(lines) == 4
-    assert lines[1]["proposition"] == "ink"
-    assert (lines[1]["base, seed 0, predicted: p_true"], lines[1]["base, seed 0, gold: ticked"]) == ("0.2", "False")
-
-
-@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
-def test_an_export_writes_only_beside_the_run(explorer, tmp_path, name):
-    with pytest.raises(ParameterError, match="no name for files"):
-        explorer.export(["a"], tmp_path, name, [BASE])
-    assert not list(tmp_path.rglob("*"))
-
-
-def test_finished_runs_are_listed_and_others_are_refused(tmp_path):
-    write_jsonl(tmp_path / "done/01_corpus/exam.jsonl", [c.model_copy(update={"split": "test"}) for c in EXAM])
-    for condition in ("base", "books"):
-        said = [p for p in PREDICTIONS if p.condition == condition and p.history == "predicted"]
-        write_jsonl(tmp_path / f"done/05_evaluate/{condition}/predictions.jsonl", said)
-        seal(tmp_path / "done", "05_evaluate", condition, condition=condition, seed=0)
-    seal(tmp_path / "done", "01_corpus")
-    write_jsonl(tmp_path / "begun/01_corpus/exam.jsonl", EXAM)
-    assert [p.name for p in runs_in(tmp_path)] == ["done"]
-    assert runs_in(tmp_path / "nowhere") == []
-    assert Explorer(read_runs([tmp_path / "done"])).histories == ["predicted"]
-    with pytest.raises(ParameterError, match="run its stages first"):
-        read_runs([tmp_path / "begun"])
-    with pytest.raises(ParameterError, match="no run is chosen"):
-        read_runs([])

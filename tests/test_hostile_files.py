@@ -14,6 +14,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 from files import epub, lines, pdf
+from test_documents import written
 
 from mqg_utils import documents
 from mqg_utils.answers import usage_of
@@ -23,11 +24,6 @@ from mqg_utils.records import RecordError
 from mqg_utils.replies import read_list
 
 N = 2_000_000
-
-
-def written(file: Path, text: str | bytes) -> Path:
-    file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return file
 
 
 def html(body: str) -> Callable[[Path], Path]:

@@ -1,6 +1,5 @@
-"""Scores of questions, guessing by brute force, and intervals over chains."""
+"""Scores of questions, and intervals over chains."""
 
-from itertools import combinations, product
 from math import isnan, nan
 from typing import Any
 
@@ -8,24 +7,20 @@ import numpy as np
 import pytest
 
 from mqg_utils.metrics import (
-    GUESSES,
     MIN_CHAINS,
     Estimate,
     QuestionScore,
-    auc,
     by_condition,
     compare,
     ecn_points,
     estimate,
-    guess,
-    guess_question,
     holm,
     jaccard,
     ratio,
     resampled,
     score_questions,
 )
-from mqg_utils.records import Chain, Prediction, Proposition, Question
+from mqg_utils.records import Prediction
 
 Y, N = True, False
 NORMAL, VITAL, FATAL = "normal", "indispensable", "unacceptable"
@@ -50,15 +45,6 @@ def score(
     emr = float(right == n)
     made = QuestionScore("base", seed, "gold", chain, f"q{position}", position, n, right, emr, emr, emr)
     return made._replace(**changes)
-
-
-def question(kind: str, marks: str) -> Question:
-    """One letter a proposition: t true, T indispensable, f false, F unacceptable."""
-    weights = {"T": VITAL, "F": FATAL}
-    propositions = [
-        {"text": f"p{i}", "is_true": m in "tT", "weight": weights.get(m, NORMAL)} for i, m in enumerate(marks)
-    ]
-    return Question.model_validate({"question_id": "q1", "stem": "s", "kind": kind, "propositions": propositions})
 
 
 # --- one question ---
@@ -150,88 +136,6 @@ def test_score_questions_uses_kind_and_weights() -> None:
     single = [predicted("c1", i, i == 0, 0.9 - i / 2, kind="single") for i in range(2)]
     vital = [predicted("c2", i, True, 0.9 - i / 2, weight=VITAL) for i in range(2)]
     assert [s.ecn for s in score_questions([*single, *vital])] == [1.0, 0.0]
-
-
-# --- guessing ---
-
-
-def brute_force(asked: Question, rate: float) -> tuple[float, float, float, float]:
-    """Every tick pattern, its probability, and the scores of it."""
-    gold = [p.is_true for p in asked.propositions]
-    n, weights = len(gold), [p.weight for p in asked.propositions]
-    if asked.kind == "multiple":
-        patterns = [
-            (list(ticks), rate ** sum(ticks) * (1 - rate) ** (n - sum(ticks))) for ticks in product((Y, N), repeat=n)
-        ]
-    else:
-        chosen = list(combinations(range(n), 1 if asked.kind == "single" else sum(gold)))
-        patterns = [([i in c for i in range(n)], 1 / len(chosen)) for c in chosen]
-    sums = np.zeros(4)
-    for ticked, share in patterns:
-        right = sum(a == b for a, b in zip(gold, ticked, strict=True))
-        points = ecn_points(asked.kind, gold, ticked, weights)
-        sums += share * np.array([right, right == n, jaccard(gold, ticked), points])
-    return tuple(sums)
-
-
-MARKS = [
-    "t",
-    "f",
-    "tf",
-    "ttff",
-    "ttfff",
-    "ttttt",
-    "fffff",
-    "tfffffff",
-    "Ttfff",
-    "TtffF",
-    "TTTff",
-    "ttFFF",
-    "TTFF",
-    "F",
-    "T",
-]
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 1.0])
-@pytest.mark.parametrize("marks", MARKS)
-def test_guessing_a_multiple_question(marks: str, rate: float) -> None:
-    asked = question("multiple", marks)
-    assert guess_question(asked, rate) == pytest.approx(brute_force(asked, rate), abs=1e-12)
-
-
-@pytest.mark.parametrize("marks", ["t", "tf", "ftfff", "Tffff", "tfFff", "TfffF", "tFFFF"])
-def test_guessing_a_single_question(marks: str) -> None:
-    asked = question("single", marks)
-    assert guess_question(asked, 0.7) == pytest.approx(brute_force(asked, 0.7), abs=1e-12)
-
-
-@pytest.mark.parametrize("marks", ["t", "tf", "tttff", "tttttfffff", "Ttfff", "ttfffF", "TTtffFF", "ttt", "TTT", "tFF"])
-def test_guessing_a_fixed_question(marks: str) -> None:
-    asked = question("fixed", marks)
-    assert guess_question(asked, 0.1) == pytest.approx(brute_force(asked, 0.1), abs=1e-12)
-
-
-def test_guess_strategies_on_an_exam() -> None:
-    first = Chain(
-        chain_id="c1",
-        vignette="v",
-        questions=(question("multiple", "ttf"), question("multiple", "f").model_copy(update={"question_id": "q2"})),
-    )
-    exam = [first, Chain(chain_id="c2", questions=(question("multiple", "fffff"),))]
-    shares = {g: sum(s.right for s in guess(exam, g)) / 9 for g in GUESSES}  # 2 of 9 propositions are true
-    assert shares == pytest.approx(
-        {"all-true": 2 / 9, "all-false": 7 / 9, "prior": (2 / 9) ** 2 + (7 / 9) ** 2, "coin": 0.5}
-    )
-    rows = guess(exam, "all-false")
-    assert [(s.condition, s.chain_id, s.question_id, s.position, s.n) for s in rows] == [
-        ("guess: all-false", "c1", "q1", 1, 3),
-        ("guess: all-false", "c1", "q2", 2, 1),
-        ("guess: all-false", "c2", "q1", 1, 5),
-    ]
-    assert [s.ecn for s in rows] == [0.2, 1.0, 1.0]
-    with pytest.raises(KeyError):
-        guess(exam, "luck")
 
 
 # --- estimates ---
@@ -370,65 +274,10 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
         assert abs(np.mean(p < share) - share) < 0.1
 
 
-# --- AUC ---
-
-
-def pairs_won(items: list[Prediction]) -> float:
-    p = [(0.5 if x.p_true is None else x.p_true, x.gold) for x in items]
-    won = [(a > b) + (a == b) / 2 for a, t in p if t for b, f in p if not f]
-    return sum(won) / len(won)
-
-
-@pytest.mark.parametrize("levels", [2, 4, 1000])
-def test_auc_is_the_share_of_pairs_ranked_right(levels: int) -> None:
-    rng = np.random.default_rng(levels)
-    made = [
-        predicted(f"c{i % 9}", i, bool(rng.random() < 0.4), None if i % 11 == 0 else rng.integers(levels + 1) / levels)
-        for i in range(120)
-    ]
-    said = auc(made)
-    assert said.value == pytest.approx(pairs_won(made), abs=1e-12)
-    assert said.low < said.value < said.high and (said.n, said.chains) == (120, 9)
-
-
-def test_the_auc_interval_is_the_quantiles_of_resampled_chains() -> None:
-    rng = np.random.default_rng(5)
-    made = {f"c{i}": [predicted(f"c{i}", k, bool(k % 2), rng.integers(5) / 4) for k in range(4)] for i in range(6)}
-    draws = []
-    for counts in resampled(6, 200, seed=2):
-        drawn = [p for chain, n in zip(made, counts, strict=True) for p in made[chain] * int(n)]
-        draws.append(pairs_won(drawn))
-    said = auc([p for items in made.values() for p in items], repeats=200, seed=2)
-    assert (said.low, said.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
-
-
-def test_auc_edge_cases() -> None:
-    def of(*pairs: tuple[bool, float | None]) -> float:
-        return auc([predicted("c1", i, gold, p) for i, (gold, p) in enumerate(pairs)]).value
-
-    assert of((Y, 0.9), (N, 0.1)) == 1 and of((Y, 0.1), (N, 0.9)) == 0
-    assert of((Y, 0.3), (N, 0.3)) == 0.5 and of((Y, None), (N, 0.1)) == 1
-    assert isnan(of((Y, 0.9), (Y, 0.1))) and isnan(auc([]).value)
-    few = auc([predicted(f"c{i}", 0, bool(i % 2), 0.5) for i in range(4)])
-    assert few.value == 0.5 and isnan(few.low)
-
-
-def test_auc_counts_propositions_of_one_seed() -> None:
-    made = [predicted(f"c{i}", 0, bool(i % 2), i / 10, seed=seed) for i in range(8) for seed in (0, 1)]
-    assert auc(made).n == 8
-
-
 def test_by_condition_keeps_the_order_of_first_appearance() -> None:
     rows = [score("a", condition=c, history=h) for c, h in (("z", "gold"), ("b", "gold"), ("z", "none"))]
     assert by_condition(rows) == {"z": [rows[0], rows[2]], "b": [rows[1]]}
     assert by_condition(rows, lambda s: s.history == "none") == {"z": [rows[2]]}
-
-
-def test_the_marks_of_these_tests_are_what_they_say() -> None:
-    assert question("multiple", "Tf").propositions == (
-        Proposition(text="p0", is_true=True, weight=VITAL),
-        Proposition(text="p1", is_true=False),
-    )
 
 
 # --- several seeds, several tests ---
@@ -471,19 +320,6 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, float("nan"), 0.9]) == [1.0, pytest.approx(float("nan"), nan_ok=True), 1.0]
     assert holm([]) == []
-
-
-def test_auc_of_two_seeds_is_the_mean_of_theirs() -> None:
-    def said(seed: int, *p_true: float) -> list[Prediction]:
-        return [
-            Prediction(condition="c", seed=seed, history="gold", chain_id=f"c{i}", question_id="q", position=1,
-                       proposition=0, kind="multiple", gold=i % 2 == 1, p_true=p, predicted=p > 0.5)
-            for i, p in enumerate(p_true)
-        ]  # fmt: skip
-
-    first, second = said(0, 0.1, 0.2, 0.1, 0.2), said(1, 0.8, 0.9, 0.8, 0.9)
-    assert auc(first).value == auc(second).value == auc(first + second).value == 1.0
-    assert auc([*first, *said(1, 0.9, 0.8, 0.9, 0.8)]).value == 0.5, "one seed ranks all right, the other all wrong"
 
 
 def test_a_ratio_counts_only_chains_that_have_something_below() -> None:

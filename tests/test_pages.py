@@ -23,6 +23,9 @@ from IPython.display import HTML, Image, display
 go.Figure(go.Bar(x=["a", {HOSTILE!r}], y=[1, 2]), layout={{"title": {{"text": {HOSTILE!r}}}}}).show()"""
 
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
 def code(source: str, *tags: str) -> nbformat.NotebookNode:
     return new_code_cell(source, metadata={"tags": list(tags)})
 
@@ -30,13 +33,7 @@ def code(source: str, *tags: str) -> nbformat.NotebookNode:
 def story() -> nbformat.NotebookNode:
     """One of everything a stage notebook shows."""
     return new_notebook(
-        metadata={
-            "kernelspec": {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-        },
+        metadata=KERNEL,
         cells=[
             new_markdown_cell("# 03 · Question generation\n\nCosts $5 or $7; the loss is $\\mathcal{L}_\\theta$."),
             code("seed: int = 1  # any", "parameters"),
@@ -61,13 +58,7 @@ def story() -> nbformat.NotebookNode:
 
 def failing() -> nbformat.NotebookNode:
     return new_notebook(
-        metadata={
-            "kernelspec": {
-                "name": "python3",
-                "display_name": "Python 3",
-                "language": "python",
-            }
-        },
+        metadata=KERNEL,
         cells=[
             new_markdown_cell("# Fails"),
             code("print('first')"),

@@ -63,13 +63,19 @@ def test_passages_come_as_the_sections_do() -> None:
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
+        ("It is 3.5 mg. It was 2,5 mg! Why?", ["It is 3.5 mg.", "It was 2,5 mg!", "Why?"]),
+        ("Given at 5 p.m. by mouth. Then stop.", ["Given at 5 p.m. by mouth.", "Then stop."]),
+        ('He said no. "Never." 12 came.', ["He said no.", '"Never." 12 came.']),
+        ("La dose est faible. État stable.", ["La dose est faible.", "État stable."]),
+        ("骨は硬い。血は赤い！なぜ？", ["骨は硬い。", "血は赤い！", "なぜ？"]),
+        ("   ", []),
         ("「骨は硬い。」と言う。血は赤い。", ["「骨は硬い。」", "と言う。", "血は赤い。"]),
         ("体温36.5℃。脈拍80/分。", ["体温36.5℃。", "脈拍80/分。"]),
         ("हड्डी कठोर है। रक्त लाल है।", ["हड्डी कठोर है।", "रक्त लाल है।"]),
         ("Give 2.5 mg. Then 5 mg.", ["Give 2.5 mg.", "Then 5 mg."]),
     ],
 )
-def test_sentences_of_other_scripts_and_numbers_with_units(text: str, sentences: list[str]) -> None:
+def test_sentences_of_all_scripts_and_numbers_with_units(text: str, sentences: list[str]) -> None:
     assert split_sentences(text) == sentences
 
 

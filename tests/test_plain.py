@@ -11,6 +11,7 @@ from test_scoring import FAMILIES, GIVEN, HALF, LIKE_LLAMA, OneByOne, alone_ids,
 from mqg_utils.decision import READOUTS, Decision
 from mqg_utils.forward import TREE_TYPES, context_of, supports_trees
 from mqg_utils.models import Student, add_lora
+from mqg_utils.pieces import TreeError
 from mqg_utils.plain import (
     batches,
     prompts_of,
@@ -22,7 +23,7 @@ from mqg_utils.plain import (
 )
 from mqg_utils.scoring import score, score_own
 from mqg_utils.training import chain_rows, leaf_loss, leaf_targets
-from mqg_utils.trees import TreeError, grow_trees, pack
+from mqg_utils.trees import grow_trees, pack
 
 CHAINS = random_chains(12, seed=21)
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2}

@@ -10,7 +10,7 @@ import pytest
 import simulated
 from simulated import seal, write_run
 
-from mqg_utils import report
+from mqg_utils import results
 from mqg_utils.ablation import AblationError
 from mqg_utils.exhibits import Findings
 from mqg_utils.leakage import LeakError, text_of
@@ -32,13 +32,13 @@ def edit(folder: Path, name: str, **changes: Any) -> None:
 
 def refused(folder: Path, *said: str, error: type[Exception] = ProvenanceError) -> None:
     with pytest.raises(error) as caught:
-        report.read_run(folder)
+        results.read_run(folder)
     for words in said:
         assert words in str(caught.value)
 
 
 def test_a_run_that_holds_together_is_read(tmp_path: Path) -> None:
-    assert report.read_run(a_run(tmp_path / "one")).conditions == ("base", "books")
+    assert results.read_run(a_run(tmp_path / "one")).conditions == ("base", "books")
 
 
 @pytest.mark.parametrize("file", ["01_corpus/exam.jsonl", "05_evaluate/books/predictions.jsonl"])
@@ -57,7 +57,7 @@ def test_no_report_where_a_stage_read_what_is_no_longer_there(tmp_path: Path) ->
     edit(
         folder, "05_evaluate/base", inputs={"01_corpus/exam.jsonl": digest(exam), "bundled:x": "0", "/else/where": "1"}
     )
-    report.read_run(folder)
+    results.read_run(folder)
     write_jsonl(exam, [c.model_copy(update={"split": "test", "source": "edited"}) for c in EXAM])
     seal(folder, "01_corpus")  # the stage was run again, the examination was not
     refused(
@@ -75,7 +75,7 @@ def test_no_report_on_another_student_than_was_examined(tmp_path: Path) -> None:
     seal(folder, "04_finetune", "base", seed=0)
     edit(folder, "04_finetune/base", outputs=outputs)
     edit(folder, "05_evaluate/base", inputs={"04_finetune/base/model": digest(model)})
-    report.read_run(folder)
+    results.read_run(folder)
     edit(folder, "04_finetune/base", outputs=outputs | {"model/weights": "0" * 64})
     refused(folder, "05_evaluate (base) read another 04_finetune/base/model than 04_finetune (base) holds now")
 
@@ -118,7 +118,7 @@ def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
     runs = [simulated.run(EXAM, ("base",), seeds, name=name) for name, seeds in (("a", (0, 1)), ("b", (0, 2)))]
     said = re.escape("b: base was trained with seeds [0, 2] and a: base, which it is compared with, with [0, 1]")
     with pytest.raises(AblationError, match=said):
-        Findings(report.joined(runs), repeats=20)
+        Findings(results.joined(runs), repeats=20)
 
 
 def passage(text: str) -> Passage:
@@ -130,7 +130,7 @@ def test_no_report_where_test_text_was_trained_on(tmp_path: Path) -> None:
     write_jsonl(folder / "01_corpus" / "passages.jsonl", [passage(f"As it were, {EXAM[2].vignette} And so on.")])
     seal(folder, "01_corpus")
     refused(folder, "the test split stands in what the student would be trained on", "c0002 in p1", error=LeakError)
-    report.read_run(folder, ["base"], [0])  # which read no book
+    results.read_run(folder, ["base"], [0])  # which read no book
 
     taught = a_run(tmp_path / "two", "base", "questions")
     lesson = EXAM[1].model_copy(update={"chain_id": "lesson"})
@@ -152,7 +152,7 @@ def test_an_examination_on_another_split_says_so(tmp_path: Path) -> None:
     write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "validation"}) for c in EXAM])
     seal(folder, "01_corpus")
     seal(folder, "05_evaluate", "base", condition="base", seed=0, split="validation")
-    assert report.read_run(folder).disclaimer.startswith("Examined on the validation split, not on the test split. ")
+    assert results.read_run(folder).disclaimer.startswith("Examined on the validation split, not on the test split. ")
 
 
 def test_the_command_refuses_in_words(tmp_path: Path) -> None:

@@ -18,10 +18,8 @@ from browser import OpenPage, launch, open_page
 from playwright.sync_api import Browser, sync_playwright
 from small import chain, question
 
-from mqg_utils import course, report, sections
-from mqg_utils.ablation import AblationError
+from mqg_utils import course, report, results, sections
 from mqg_utils.exhibits import Findings, Run
-from mqg_utils.parameters import ParameterError
 from mqg_utils.records import Chain, Prediction, write_json
 
 HOSTILE = [
@@ -149,25 +147,7 @@ def test_tables_are_written_for_programs(tmp_path: Path) -> None:
     assert scores.loc["books", "propositions right low"] < scores.loc["books", "propositions right"]
 
 
-# --- folders of runs ---
-
-
-def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
-    run = simulated.run(simulated.exam(5), ("zero-shot", "base"), seeds=(0, 1))
-    read = report.read_run(simulated.write_run(tmp_path / "one", run))
-    assert (read.name, read.conditions, read.seeds) == ("one", ("zero-shot", "base"), (0, 1))
-    assert sorted(map(str, read.predictions)) == sorted(map(str, run.predictions))
-    only = report.read_run(tmp_path / "one", ["base"], [0])
-    assert {(p.condition, p.seed) for p in only.predictions} == {("base", 0)}
-
-
-def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"has no 01_corpus/exam\.jsonl; run its stages first"):
-        report.read_run(tmp_path)
-    run = simulated.run(simulated.exam(5))
-    simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
-    with pytest.raises(AblationError, match="5 propositions of the exam have no prediction"):
-        report.read_run(tmp_path / "one")
+# --- of runs in their folders ---
 
 
 def test_runs_on_one_exam_are_joined_and_compared_condition_by_condition(tmp_path: Path) -> None:
@@ -176,30 +156,10 @@ def test_runs_on_one_exam_are_joined_and_compared_condition_by_condition(tmp_pat
         simulated.write_run(tmp_path / name, simulated.run(exam, conditions))
     page = report.report_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", repeats=50)
     assert page == tmp_path / "out" / "report-a-b" / "report.html"
-    joined = report.joined([report.read_run(tmp_path / name) for name in "ab"])
+    joined = results.joined([results.read_run(tmp_path / name) for name in "ab"])
     assert joined.conditions == ("a: base", "a: books", "b: base", "b: questions")
     assert joined.references == {"b: base": "a: base"}
     assert "b: base" in page.read_text("utf-8")
-
-
-def test_runs_without_a_condition_in_common_are_compared_by_their_last() -> None:
-    exam = simulated.exam(5)
-    runs = [simulated.run(exam, ("base", "books"), name="a"), simulated.run(exam, ("zero-shot",), name="b")]
-    assert report.joined(runs).references == {"b: zero-shot": "a: books"}
-
-
-def test_different_exams_are_refused_with_the_reason() -> None:
-    exam = simulated.exam(6)
-    a = simulated.run(exam, name="a")
-    with pytest.raises(AblationError, match=r"b was not examined on the same exam as a: 2 chains only in a .*'c0004'"):
-        report.joined([a, simulated.run(exam[:4], name="b")])
-    made = exam[0].model_dump()
-    made["questions"][0]["propositions"][0]["is_true"] ^= True
-    other = [Chain.model_validate(made), *exam[1:]]
-    with pytest.raises(AblationError, match="1 chains have other words or another key, such as 'c0000'"):
-        report.joined([a, simulated.run(other, name="b")])
-    with pytest.raises(AblationError, match="have one name"):
-        report.joined([a, a])
 
 
 def test_manifests_curves_and_rejected_questions_are_shown(tmp_path: Path) -> None:
@@ -211,7 +171,7 @@ def test_manifests_curves_and_rejected_questions_are_shown(tmp_path: Path) -> No
     simulated.seal(folder, "03_generate")
     simulated.seal(folder, "04_finetune", "base", 7.0, model="tiny", seed=0, run_dir="x")
     simulated.seal(folder, "04_finetune", "books")  # of another plan
-    made = told(report.read_run(folder))
+    made = told(results.read_run(folder))
     rows = {e.name: e.rows for s in made.values() for e in s.exhibits}
     assert rows["curves"] == [{"training": "base: exam", "step": 1, "loss": 2.0}]
     assert rows["funnel"] == [{"step": "drafted", "questions": 3}, {"step": "kept", "questions": 1}]
@@ -409,13 +369,6 @@ def test_printed_it_is_light_and_whole(browser: Browser, page: Path) -> None:
         )
         assert hidden == 0
         assert len(shown.pdf(format="A4")) > 100_000
-
-
-def test_a_thousand_chains_fit_in_a_page_to_send(tmp_path: Path) -> None:
-    run = simulated.run(simulated.exam(200), ("base",), histories=("predicted",))
-    size = len(report.packed(report.chain_data(Findings(run, repeats=20))))
-    # the rest of the page is below 1 MB; five conditions take less than twice what one does
-    assert 5 * size < 3_500_000
 
 
 def test_the_command_writes_and_refuses(quick_project: Path) -> None:

@@ -11,7 +11,7 @@ from persons import EXAM, QUESTIONS, TEXTS, make_run
 
 from mqg_utils.models import build_tiny
 from mqg_utils.records import write_jsonl
-from mqg_utils.report import read_run
+from mqg_utils.results import read_run
 from mqg_utils.reviews import Material, Reviewing
 
 

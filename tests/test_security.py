@@ -32,12 +32,13 @@ from playwright.sync_api import sync_playwright
 from test_lab import free_port
 
 from mqg_utils.answers import KEY_VARIABLE, judge, without_key
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.models import ModelError, build_tiny, load_student
 from mqg_utils.parameters import ParameterError
 from mqg_utils.plans import plan, run_name
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.replies import ReplyCache, Request
-from mqg_utils.server import ServerTeacher, TeacherError
+from mqg_utils.server import ServerTeacher
 from mqg_utils.stage import Stage, StageError
 
 CANARY = "sk-canary/5f2c9e+7781"
@@ -80,7 +81,7 @@ def test_nothing_in_the_source_runs_what_a_stranger_wrote() -> None:
                 if called == "yaml.load" and ast.unparse(node.args[1]) != "Loader":
                     found.append(f"{name}: {called}")
     assert found == [] and loads > 0
-    from mqg_utils.plans import Loader
+    from mqg_utils.presets import Loader
 
     assert issubclass(Loader, yaml.SafeLoader)
 
@@ -142,12 +143,6 @@ def test_the_commit_of_a_hub_model_is_recorded_and_a_name_alone_is_told(tmp_path
 
 
 # --- names, places, presets ---
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(make_project(tmp_path))
-    return tmp_path
 
 
 BAD_NAMES = [
@@ -213,8 +208,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 PRESETS = {
-    BOMB: "a preset has no aliases",
-    "shared: &a {seed: 0, model: *a}": "a preset has no aliases",
+    BOMB: "no aliases are taken",
+    "shared: &a {seed: 0, model: *a}": "no aliases are taken",
     "shared: {seed: 1, seed: 2}": "'seed' stands twice",
     "shared:\n  seed: 1\nshared:\n  seed: 2": "'shared' stands twice",
     "shared: !!python/object/apply:os.system ['touch pwned']": "not readable as YAML",
@@ -227,7 +222,7 @@ PRESETS = {
     'shared: {model: "a\\0b"}': "holds a sign that is no text",
     "corpus: {textbook: " + "a" * 300 + "}": "no such file or folder",
     "corpus: {textbook: ~nobody-of-this-name/x}": "no such file or folder",
-    "#" * 1_100_000: "a preset is a short file",
+    "#" * 1_100_000: "a short file is wanted",
 }
 
 

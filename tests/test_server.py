@@ -14,19 +14,15 @@ from typing import Any
 
 import pytest
 from fault_server import GOOD, FaultServer, Said, completion, error
+from test_replies import request
 
 from mqg_utils.answers import KEY_VARIABLE
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.pace import Pace
 from mqg_utils.prices import Budget, Price
-from mqg_utils.records import Passage
 from mqg_utils.replies import Reply, ReplyCache, Request
-from mqg_utils.server import ServerTeacher, TeacherError
+from mqg_utils.server import ServerTeacher
 from mqg_utils.teacher import ask_all
-
-
-def request(passage_id: str = "p1", said: str = "Write.") -> Request:
-    place = Passage(passage_id=passage_id, book="B", section=("S",), text="words")
-    return Request(passage=place, messages=({"role": "user", "content": f"{said} {passage_id}"},))
 
 
 def requests(n: int) -> list[Request]:
@@ -103,7 +99,7 @@ def test_the_key_comes_from_the_environment_only(
     outcomes(asking, [request("p2")], tmp_path)
     assert server.keys == ["Bearer none", "Bearer sk-of-the-test"]
     assert "sk-of-the-test" not in (tmp_path / "r.jsonl").read_text(encoding="utf-8")
-    assert "sk-of-the-test" not in json.dumps([vars(asking), server.bodies], default=str)
+    assert "sk-of-the-test" not in json.dumps([asking, server.bodies], default=lambda x: getattr(x, "__dict__", str(x)))
 
 
 def test_without_a_key_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import simulated
 from browser import open_page
 from persons import EXAM, make_run
 
-from mqg_utils import report
+from mqg_utils import report, results
 from mqg_utils.ablation import AblationError
 from mqg_utils.exhibits import Findings
 from mqg_utils.plans import plan
@@ -192,9 +193,9 @@ def sat_run(tmp_path):
 
 
 def test_people_stand_in_the_report_with_their_own_n_and_a_paired_difference(sat_run):
-    run = report.read_run(sat_run)
+    run = results.read_run(sat_run)
     assert run.conditions == ("base", "human:anna", "human:bob") and run.seeds == (0,)
-    found = Findings(report.replace(run, references=report.against(run.conditions)), repeats=50)
+    found = Findings(replace(run, references=results.against(run.conditions)), repeats=50)
     assert found.focus == "base", "a model is explained, not a person"
     cells = found.ablation.cells
     assert (cells["human:anna", "accuracy"].value, cells["human:anna", "accuracy"].chains) == (1.0, 8)
@@ -220,7 +221,7 @@ def test_the_report_is_a_page_with_people_in_it(sat_run, tmp_path, chromium):
         assert shown.locator("#map-read").inner_text() == "Under human:anna, 8 of 8 chains are all right."
         assert shown.locator("#rows a").count() == 8, "chains that she did not sit are not hers"
         assert opened.console_errors == [] and opened.requests == []
-    chosen = report.read_run(sat_run, ["base", "human:anna"], [0])
+    chosen = results.read_run(sat_run, ["base", "human:anna"], [0])
     assert {p.condition for p in chosen.predictions} == {"base", "human:anna"}
 
 
@@ -230,13 +231,13 @@ def test_several_seeds_and_runs_take_one_person(sat_run):
         sat_run / "05_evaluate" / "base@3" / "predictions.jsonl", simulated.predictions(exam, "base", trained=3)
     )
     simulated.seal(sat_run, "05_evaluate", "base@3", condition="base", seed=3)
-    run = report.read_run(sat_run)
+    run = results.read_run(sat_run)
     assert run.seeds == (0, 3) and {p.seed for p in run.predictions if p.condition == "human:bob"} == {0}
-    assert report.variants(["base", "human:bob"], [0, 3]) == ["base", "human-bob", "base@3"]
-    Findings(report.replace(run, references=report.against(run.conditions)), repeats=20).summary()
+    assert results.variants(["base", "human:bob"], [0, 3]) == ["base", "human-bob", "base@3"]
+    Findings(replace(run, references=results.against(run.conditions)), repeats=20).summary()
     other = make_run(sat_run.parent / "other", exam=exam)
     shutil.copytree(sat_run / "05_evaluate" / "base@3", other / "05_evaluate" / "base@3")
-    both = report.joined([run, report.read_run(other)])
+    both = results.joined([run, results.read_run(other)])
     assert Findings(both, repeats=20).focus == "other: base"
 
 
@@ -245,12 +246,12 @@ def test_a_person_who_sat_another_exam_is_refused(sat_run):
     changed = exam[0].model_copy(update={"vignette": "Another case."})
     write_jsonl(sat_run / "01_corpus" / "exam.jsonl", [changed, *exam[1:]])
     with pytest.raises(AblationError, match="human-anna sat another exam"):
-        report.read_run(sat_run)
+        results.read_run(sat_run)
 
 
 def test_people_alone_make_a_report(sat_run):
-    run = report.read_run(sat_run, ["human:anna", "human:bob"])
-    found = Findings(report.replace(run, references=report.against(run.conditions)), repeats=20)
+    run = results.read_run(sat_run, ["human:anna", "human:bob"])
+    found = Findings(replace(run, references=results.against(run.conditions)), repeats=20)
     assert found.ablation.against["human:bob", "accuracy"].estimate.value == -1.0
     assert found.answer()
 

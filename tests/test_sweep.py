@@ -72,7 +72,11 @@ def test_an_axis_may_set_several_parameters_under_a_name(project):
         ("preset: toy\naxes: {evaluate.shift: [1, 1]}", "two combinations are named 'grid-1'"),
         ("preset: toy\nraxes: {}\naxes: {evaluate.shift: [1]}", "'raxes' is none of preset, set"),
         ("preset: toy\naxes: {seed: [0, 1]}", "would split the exam anew"),
+        ("preset: toy\naxes: {evaluate.shift: [2024-01-02]}", "run grid-2024-01-02: .*shift is int"),
+        ("preset: toy\naxes: &a {evaluate.shift: *a}", "no aliases are taken"),
         ("preset: [\n", "not readable as YAML"),
+        ("[" * 5000, "not readable as YAML"),
+        ("preset: 2024-99-99\n", "not readable as YAML"),
     ],
 )
 def test_a_wrong_sweep_is_told(project, text, said):

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from mqg_utils.cloze import ClozeTeacher
+from mqg_utils.endpoint import TeacherError
 from mqg_utils.generation import verify
 from mqg_utils.prompts import requests_for
 from mqg_utils.records import Passage, write_jsonl
 from mqg_utils.replies import Reply, ReplyCache, Request
-from mqg_utils.teacher import RecordedTeacher, TeacherError, ask_all, from_settings
+from mqg_utils.teacher import RecordedTeacher, ask_all, from_settings
 
 
 def passage(

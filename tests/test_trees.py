@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from small import Words, chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
 
+from mqg_utils.pieces import Cuts, Pieces, wording_for
 from mqg_utils.trees import (
-    Cuts,
-    Pieces,
     Tree,
-    TreeError,
     ancestor_mask,
     below,
     chain_trees,
@@ -25,7 +23,6 @@ from mqg_utils.trees import (
     pack,
     prompt_ids,
     question_tree,
-    wording_for,
 )
 
 NONE = Cuts(0, 0, 0)
@@ -108,11 +105,6 @@ def test_french_has_its_own_words():
         "Proposition : c\nVrai ou faux :"
     )
     assert [words[label] for label in leaf.labels] == [" Vrai", " Faux"]
-
-
-def test_a_language_without_words_of_its_own_gets_english():
-    assert wording_for("fr-CA").true == " Vrai"
-    assert wording_for("de") == wording_for("") == wording_for("en")
 
 
 def test_text_and_its_ends_are_told_apart():
@@ -323,15 +315,6 @@ def test_a_question_tree_follows_the_answers_given():
 
 
 # --- inputs that are wrong or rare ---
-
-
-def test_a_label_that_is_not_one_token_is_an_error():
-    class Letters(Words):
-        def __call__(self, text, add_special_tokens=True):
-            return {"input_ids": [ord(letter) for letter in text]}
-
-    with pytest.raises(TreeError, match=r"label word ' True' is 5 tokens"):
-        grow(TWO, tokenizer=Letters())
 
 
 def test_an_empty_stem_or_proposition_is_an_error_where_it_is_read():

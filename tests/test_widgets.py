@@ -6,7 +6,7 @@ import pytest
 import simulated
 from small import tiny_student
 
-from mqg_utils import askwidgets, casebook, widgets
+from mqg_utils import askwidgets, casebook, desk, widgets
 from mqg_utils.decision import Decision, Examinee
 from mqg_utils.models import save_student
 from mqg_utils.records import write_jsonl
@@ -122,7 +122,7 @@ def test_clicks_make_no_new_widget(cases):
 
 def test_an_output_holds_the_widget_and_a_picture_without_a_kernel(cases, capsys, monkeypatch):
     shown = []
-    monkeypatch.setattr(widgets, "display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr(desk, "display", lambda data, raw: shown.append(data))
     cases.show()
     assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= shown[0].keys()
     assert casebook.style() in shown[0]["text/html"]
