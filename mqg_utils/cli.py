@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -215,6 +216,8 @@ def convert_exam(
     from mqg_utils.records import write_jsonl
 
     with refusal(RecordError, OSError, sign=""):
+        if target.exists() and target.samefile(source):
+            raise RecordError(f"{target}: is the exam itself; name another file to write")
         fields = dict(_role(word) for word in map or [])
         found = convert(source, format, fields, images=not without_images)
         write_jsonl(target, found.chains)
@@ -225,6 +228,8 @@ def convert_exam(
         f"{several} with several true propositions (format {found.format})"
     )
     console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in found.fields.items())))
+    kinds = Counter(question.kind for question in questions)
+    console.print("  kinds: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()))
     kept = "left out" if without_images else "kept; --without-images leaves them out"
     told = {
         f"cannot be answered without an image ({kept})": found.with_image,
@@ -245,19 +250,22 @@ def _role(word: str) -> tuple[str, str]:
 
 @app.command()
 def overlap(
-    a: Annotated[Path, typer.Argument(help="an exam, or passages.jsonl, or a textbook")],
+    a: Annotated[Path, typer.Argument(help="an exam, or passages.jsonl, or textbooks: a file, a folder or a pattern")],
     b: Annotated[Path, typer.Argument(help="what it is compared with: the same kinds of file")],
     words: Annotated[int, typer.Option(help="shortest shared run, in words")] = 8,
     out: Annotated[Path | None, typer.Option(help="write all pairs to this file, as JSON lines")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at a book that cannot be read")] = False,
 ) -> None:
     """Find what two files share: long runs of words, and sentences that say nearly the same."""
+    from mqg_utils.corpus import Fault
     from mqg_utils.documents import CorpusError
-    from mqg_utils.overlap import find_overlap, questions_touched, texts_of, to_jsonl
+    from mqg_utils.overlap import chart, find_overlap, questions_touched, texts_of, to_jsonl
     from mqg_utils.records import write_text
 
+    faults: list[Fault] = []
     with refusal(RecordError, CorpusError, OSError, ValueError, sign=""):
-        texts = list(texts_of(a))
-        found = find_overlap(texts, texts_of(b), words)
+        texts = list(texts_of(a, strict, faults))
+        found = find_overlap(texts, texts_of(b, strict, faults), words)
         if out:
             write_text(out, to_jsonl(found))
     for pair in found[:20]:
@@ -265,8 +273,14 @@ def overlap(
         console.print(plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
     if len(found) > 20:
         console.print(plain(f"… and {len(found) - 20} more pairs; --out FILE writes them all"))
-    touched, n = len(questions_touched(found)), len({text.id for text in texts})
-    console.print(plain(f"{touched} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs"))
+    touched, n = questions_touched(found), len({text.id for text in texts})
+    for line in chart(touched):
+        console.print(plain(line))
+    console.print(
+        plain(f"{len(touched)} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs")
+    )
+    for fault in faults:
+        errors.print(plain(f"not read: {fault.problem}"))
 
 
 @app.command()

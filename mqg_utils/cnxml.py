@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from mqg_utils.documents import MAX_HEADING, CorpusError, Outline, Section, is_left_out, read_bytes
-from mqg_utils.markup import is_inside, runs, squeezed
+from mqg_utils.elements import is_inside, runs, squeezed
 
 # CNXML: what is not the book's running text (class of a section or note, or the element itself)
 SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}
@@ -32,7 +32,7 @@ def parse_xml(file: Path) -> Any:
     except (etree.LxmlError, ValueError) as error:
         if isinstance(error, CorpusError):
             raise
-        raise CorpusError(f"{file}: not readable as XML: {error}") from error
+        raise CorpusError(f"{file}: not readable as XML: {error}; export it again") from error
 
 
 def _tag(element: Any) -> str:

@@ -1,6 +1,7 @@
 """Textbooks -> sections -> passages: finds the files of a library and reads them one by one."""
 
 import glob
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import NamedTuple
 
 from mqg_utils.cnxml import Module, read_cnxml, read_collection, read_jats, read_module
 from mqg_utils.documents import FILE_CPU_S, CorpusError, Section, cpu_limit
-from mqg_utils.markup import read_docx, read_epub, read_html, read_markdown
+from mqg_utils.epub import read_epub
+from mqg_utils.markdown import read_markdown
+from mqg_utils.markup import read_html
 from mqg_utils.parameters import matches
 from mqg_utils.passages import Merged, Twins, iter_passages, slug, split_passages, split_sentences
 from mqg_utils.pdf import read_pdf
 from mqg_utils.texts import read_text
+from mqg_utils.wordfile import read_docx
 
 __all__ = [
     "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",
@@ -44,15 +48,17 @@ class Unit(NamedTuple):
     """What is read at once: a file, or a module of a collection."""
 
     file: Path
+    origin: Path  # what makes it one book with others: the folder of its chapters, its collection, or itself
     book: str
-    read: Callable[[], Iterable[Section]]
+    read: Callable[[str], Iterable[Section]]  # of the book's name
 
 
 class Library:
     """Books as a stream of sections: iterating reads the files anew, one at a time, in an order of their own.
 
-    `sources` are files, folders, globs or a mixture. A file that cannot be read is listed in `faults` and the rest is
-    read; with `strict` it raises CorpusError. `progress` is told (files done, files in all, the one being read).
+    `sources` are files, folders, globs or a mixture; a glob's books bear their paths below it. A file that cannot be
+    read is listed in `faults` and the rest is read; with `strict` it raises CorpusError. `progress` is told (files
+    done, files in all, the one being read).
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class Library:
             try:
                 with cpu_limit(unit.file, FILE_CPU_S):
                     # whole before the first is given away: a file is read or it is not
-                    sections = [section for section in unit.read() if section.blocks]
+                    sections = [section for section in unit.read(unit.book) if section.blocks]
             except (CorpusError, OSError, RecursionError, MemoryError) as error:
                 problem = (
                     str(error) if isinstance(error, CorpusError) else f"{unit.file}: {error or type(error).__name__}"
@@ -140,21 +146,46 @@ def iter_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]
 
 def _units(given: Sequence[Path | str], language: str, faults: list[Fault]) -> list[Unit]:
     units: dict[Path, Unit] = {}
-    for source in sorted({path for item in given for path in _expanded(item)}):
-        for unit in _units_of(source, language, faults):
+    for source, name in sorted({found for item in given for found in _expanded(item)}):
+        for unit in _units_of(source, name, language, faults):
             units.setdefault(unit.file, unit)  # a file named twice is read once
-    return list(units.values())
+    return _told_apart(list(units.values()))
 
 
-def _expanded(source: Path | str) -> list[Path]:
-    if not (found := matches(Path(source))):
+def _told_apart(units: list[Unit]) -> list[Unit]:
+    """Two books of one name bear as much of their paths as tells them apart."""
+    origins: dict[str, list[Path]] = {}
+    for unit in units:
+        if unit.origin not in (known := origins.setdefault(unit.book, [])):
+            known.append(unit.origin)
+    names: dict[tuple[str, Path], str] = {}
+    for book, paths in origins.items():
+        n = 1
+        while len({path.parts[-n:] for path in paths}) < len(paths):
+            n += 1
+        names |= {(book, path): "/".join(path.parts[-n:]) if paths[1:] else book for path in paths}
+    return [unit._replace(book=names[unit.book, unit.origin]) for unit in units]
+
+
+def _expanded(source: Path | str) -> list[tuple[Path, str]]:
+    """The files and folders that are meant, each with the name of what a pattern found: "" where it is no pattern."""
+    path = Path(source)
+    if not (found := matches(path)):
         if glob.has_magic(str(source)):
             raise CorpusError(f"{source}: no file matches this pattern")
-        return [Path(source)]
-    return found
+        return [(path, "")]
+    if found == [path]:
+        return [(path, "")]
+    above = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return [(one, _name(one, above)) for one in found]
 
 
-def _units_of(source: Path, language: str, faults: list[Fault]) -> Iterator[Unit]:
+def _name(path: Path, above: Path) -> str:
+    below = path.relative_to(above)
+    return "/".join((below if path.is_dir() else below.with_suffix("")).parts)
+
+
+def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> Iterator[Unit]:
     if not source.exists():
         link = "; it is a link that leads nowhere, or in a circle" if source.is_symlink() else ""
         raise CorpusError(f"{source}: no such textbook{link}; give a file (.md, .txt) or a folder")
@@ -177,21 +208,19 @@ def _units_of(source: Path, language: str, faults: list[Fault]) -> Iterator[Unit
     if not readable and not faults:
         raise CorpusError(f"{source}: nothing readable here; wanted {', '.join(READERS)} or a CNXML collection")
     for file in readable:
-        yield _unit(file, _book_of(file, source), language)
+        yield _unit(file, source, name, language)
 
 
-def _unit(file: Path, book: str, language: str) -> Unit:
-    reader = READERS[file.suffix.lower()]
-    return Unit(file, book, lambda: reader(file, book, language))
-
-
-def _book_of(file: Path, source: Path) -> str:
+def _unit(file: Path, source: Path, name: str, language: str) -> Unit:
     """The chapters of a folder are one book; a PDF, EPUB, Word or JATS file is a book of its own."""
-    if source.is_file():
-        return file.stem
-    if file.suffix.lower() in CHAPTERS:
-        return source.stem
-    return "/".join(file.relative_to(source).with_suffix("").parts)
+    reader = READERS[file.suffix.lower()]
+    if file == source:
+        origin, book = file, name or file.stem
+    elif file.suffix.lower() in CHAPTERS:
+        origin, book = source, name or Path(os.path.normpath(source.absolute())).name
+    else:
+        origin, book = file, "/".join(filter(None, (name, _name(file, source))))
+    return Unit(file, origin, book, lambda book: reader(file, book, language))
 
 
 def _modules(collection: Path, folder: Path, faults: list[Fault]) -> Iterator[Unit]:
@@ -202,14 +231,14 @@ def _modules(collection: Path, folder: Path, faults: list[Fault]) -> Iterator[Un
         return
     for module in modules:
         if module.file.exists():
-            yield _module_unit(module)
+            yield _module_unit(module, collection)
         else:
             problem = f"{collection}: module {module.name} is listed but {module.file} is missing"
             faults.append(Fault(module.file, problem))
 
 
-def _module_unit(module: Module) -> Unit:
-    return Unit(module.file, module.book, lambda: read_module(module))
+def _module_unit(module: Module, collection: Path) -> Unit:
+    return Unit(module.file, collection, module.book, lambda book: read_module(module._replace(book=book)))
 
 
 def _files_in(folder: Path, faults: list[Fault]) -> list[Path]:

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mqg_utils.conversion import FORMATS, IMAGES, Converted, convert, image_questions
+from mqg_utils.conversion import FORMATS, Converted, convert
+from mqg_utils.images import IMAGES, image_questions
 from mqg_utils.records import Chain, Kind, Split
 
 __all__ = [

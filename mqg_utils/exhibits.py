@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from mqg_utils import attribution, chains, knowledge
 from mqg_utils.ablation import Ablation, Changes, changes
 from mqg_utils.metrics import (
+    MIN_CHAINS,
     REPEATS,
+    WARN_CHAINS,
     Estimate,
     QuestionScore,
     by_condition,
@@ -172,6 +174,18 @@ class Findings:
             if wrong and self.lessons:
                 said.append(f"In {len(missing)} of {wrong} questions with an error, no lesson came near the matter.")
         return " ".join(said)
+
+
+def small(n_chains: int) -> str:
+    """What few chains mean, or nothing."""
+    if n_chains < MIN_CHAINS:
+        return f"With fewer than {MIN_CHAINS} chains no interval is given."
+    return f"Fewer than {WARN_CHAINS} chains: read every interval with caution." if n_chains < WARN_CHAINS else ""
+
+
+def percent(e: Estimate) -> str:
+    """A share in percent, or a dash where there is none."""
+    return "—" if isnan(e.value) else f"{100 * e.value:.0f} %"
 
 
 def shown(value: Any) -> Any:

@@ -1,35 +1,21 @@
-"""How well a document is read: its words against those of its truth, in order.
-
-The truth is read by other, simpler code than the readers use: the text of the elements that are the body.
-"""
+"""How well a document is read: its words against those of its truth, in order."""
 
 import difflib
+import itertools
 import re
-import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lxml import etree, html
 from markdown_it import MarkdownIt
 
 from mqg_utils.corpus import read_textbook
 from mqg_utils.documents import Section
+from mqg_utils.truths import Truth, read_truth, words_of
 
+ANCHOR = 4  # words in a row that agree by no chance
 MARKED = re.compile(r"(?:Table|Figure)\b[^:\n]{0,12}:|(?:.*\n)*.* \| ")  # blocks that stand apart from the running text
-NOT_BODY = re.compile(  # headings of exercises, references and contents, in the truths measured here
-    r"(review|critical thinking|interactive link) (questions?|chapter)|references|exercises|(table of )?contents"
-)
-
-
-class Truth(NamedTuple):
-    """What a document says: words of its running text in order, words of tables and captions, section titles."""
-
-    words: list[str]
-    aside: Counter[str]
-    titles: list[str]
 
 
 class Measured(NamedTuple):
@@ -41,12 +27,6 @@ class Measured(NamedTuple):
     n_words: int
     n_found: int
     n_titles: int
-
-
-def words_of(text: str) -> list[str]:
-    """Words and numbers in lower case; signs do not count."""
-    text = re.sub(r"\[link\]\w?", " ", text)  # what a converter leaves of a link to a figure
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
 
 
 def common_words(a: Sequence[str], b: Sequence[str]) -> int:
@@ -117,135 +97,6 @@ def measure_files(pairs: Iterable[tuple[Path, Path]]) -> Measured:
     )  # fmt: skip
 
 
-# --- truths ---
-
-
-def read_truth(file: Path) -> Truth:
-    """The truth in a JATS, CNXML, HTML or EPUB file, or a folder of CNXML modules (`index.cnxml`, sorted)."""
-    if file.is_dir():
-        return _added(_xml_truth(module) for module in sorted(file.rglob("*.cnxml")))
-    if file.suffix.lower() in (".html", ".xhtml", ".htm"):
-        return _html_truth([html.fromstring(file.read_bytes())])
-    if file.suffix.lower() == ".epub":
-        with zipfile.ZipFile(file) as archive:
-            names = [name for name in archive.namelist() if re.search(r"ch\d+\.x?html$", name)]
-            return _html_truth(html.fromstring(archive.read(name)) for name in sorted(names))
-    return _xml_truth(file)
-
-
-def _added(truths: Iterable[Truth]) -> Truth:
-    words, aside, titles = [], Counter[str](), []
-    for truth in truths:
-        words += truth.words
-        aside += truth.aside
-        titles += truth.titles
-    return Truth(words, aside, titles)
-
-
-def _xml_truth(file: Path) -> Truth:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
-    root = etree.parse(str(file), parser).getroot()
-    etree.strip_tags(root, etree.PI)
-    skipped = {"exercise", "metadata", "media", "ref-list", "label"}
-    aside = Counter[str]()
-    for group in root.iter("{*}floats-group", "{*}table", "{*}figure", "{*}table-wrap", "{*}fig"):
-        if not any(_name(e) in ("floats-group", "table", "figure", "table-wrap", "fig") for e in group.iterancestors()):
-            aside += Counter(words_of(" ".join(group.itertext())))
-    skipped |= {"table", "figure", "table-wrap", "fig", "floats-group"}
-    bodies = [
-        e for e in root.iter("{*}body", "{*}content", "{*}glossary") if _name(e.getparent()) in ("article", "document")
-    ]
-    name = next((e for e in root if _name(e) == "title"), None)  # of a CNXML module
-    words = words_of(" ".join([_kept(name, set()) if name is not None else "", *(_kept(b, skipped) for b in bodies)]))
-    titles = [
-        " ".join(e.itertext()) for b in bodies for e in b.iter("{*}title")
-        if _name(e.getparent()) in ("sec", "section") and not _hidden(e, skipped)
-    ]  # fmt: skip
-    return Truth(words, aside, titles)
-
-
-def _name(element: Any) -> str:
-    return etree.QName(element).localname if element is not None and isinstance(element.tag, str) else ""
-
-
-def _left_out(element: Any, skipped: set[str]) -> bool:
-    classes = set((element.get("class") or "").split())
-    apart = {
-        "multiple-choice",
-        "free-response",
-        "interactive-exercise",
-        "references",
-        "interactive",
-        "chapter-objectives",
-    }
-    return _name(element) in skipped or bool(_name(element) in ("section", "note") and classes & apart)
-
-
-def _hidden(element: Any, skipped: set[str]) -> bool:
-    return any(_left_out(e, skipped) for e in element.iterancestors())
-
-
-BREAKS = {
-    "para",
-    "p",
-    "title",
-    "item",
-    "entry",
-    "term",
-    "meaning",
-    "newline",
-    "td",
-    "th",
-    "li",
-    "list-item",
-    "equation",
-}
-
-
-def _kept(element: Any, skipped: set[str]) -> str:
-    if _left_out(element, skipped):
-        return " "
-    inside = element.text or ""
-    for child in element:
-        text = _kept(child, skipped)
-        power = _name(child) == "sup" and inside[-1:].isdigit() and re.match(r"[-–−+]?\d", text)
-        inside += f" {text}" if power else text  # ten to the third is no hundred and three
-        inside += child.tail or ""
-    return f" {inside} " if _name(element) in BREAKS else inside
-
-
-def _html_truth(pages: Iterable[Any]) -> Truth:
-    words: list[str] = []
-    titles: list[str] = []
-    aside = Counter[str]()
-    silent = 0
-    for page in pages:
-        for element in _leaves(page):
-            text = _kept(element, {"annotation", "cnx-pi", "style", "script"})
-            if level := re.fullmatch(r"h([1-6])", str(element.tag)):
-                silent = silent if silent and int(level[1]) > silent else 0
-                if not silent and NOT_BODY.fullmatch(" ".join(words_of(text))):
-                    silent = int(level[1])
-                if not silent:
-                    titles.append(text)
-            if silent:
-                continue
-            if element.tag in ("table", "figure"):
-                aside += Counter(words_of(text))
-            else:
-                words += words_of(text)
-    return Truth(words, aside, titles)
-
-
-def _leaves(page: Any) -> Iterator[Any]:
-    """The elements of a page that hold its text, in order, without its contents."""
-    for body in page.iter("body"):
-        for element in body.iter("h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "dt", "dd", "table", "figure"):
-            above = {e.tag for e in element.iterancestors()}
-            if not above & {"nav", "header", "p", "li", "dt", "dd", "table", "figure"}:
-                yield element
-
-
 # --- pairs ---
 
 Pairs = list[tuple[Path, Path]]
@@ -287,13 +138,32 @@ def bundled_pairs(book: Path, folder: Path) -> dict[str, Pairs]:
 def differences(file: Path, truth: Path, most: int = 20) -> list[dict[str, str]]:
     """Where a document's running text differs from its truth, as rows: the first `most` places."""
     wanted, found = read_truth(truth).words, running_words(read_textbook(file))[0]
-    matcher = difflib.SequenceMatcher(None, wanted, found, autojunk=False)
-    places = [op for op in matcher.get_opcodes() if op[0] != "equal"][:most]
     return [
         {
             "truth": " ".join(wanted[a:b])[:200],
             "found": " ".join(found[c:d])[:200],
             "after": " ".join(wanted[max(0, a - 4) : a]),
         }
-        for _, a, b, c, d in places
+        for a, b, c, d in itertools.islice(differing(wanted, found), most)
     ]
+
+
+def differing(a: Sequence[str], b: Sequence[str], width: int = 500) -> Iterator[tuple[int, int, int, int]]:
+    """The places where two lists of words differ, in order: (start and end in `a`, start and end in `b`).
+
+    A place ends where ANCHOR words agree. They are looked for in so many words, then in twice as many, and so on: a
+    whole book at once would take minutes.
+    """
+    i, j, wide = 0, 0, width
+    while i < len(a) or j < len(b):
+        if a[i : i + 1] == b[j : j + 1]:
+            i, j = i + 1, j + 1
+            continue
+        to_the_end = i + wide >= len(a) and j + wide >= len(b)
+        blocks = difflib.SequenceMatcher(None, a[i : i + wide], b[j : j + wide], autojunk=False).get_matching_blocks()
+        agreeing = [block for block in blocks if block.size >= ANCHOR or to_the_end]
+        if not agreeing:
+            wide *= 2
+            continue
+        yield i, i + agreeing[0].a, j, j + agreeing[0].b
+        i, j, wide = i + agreeing[0].a, j + agreeing[0].b, width

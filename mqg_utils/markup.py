@@ -1,28 +1,15 @@
-"""HTML, EPUB, Markdown and DOCX -> sections, through one walk over HTML."""
+"""HTML -> sections, by a walk that EPUB and Markdown take too."""
 
 import codecs
-import posixpath
 import re
-import urllib.parse
-import warnings
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lxml import etree, html
-from markdown_it import MarkdownIt
 
-from mqg_utils.documents import (
-    MAX_PARAGRAPH,
-    CorpusError,
-    Outline,
-    Section,
-    decode,
-    open_archive,
-    read_bytes,
-    read_member,
-    without_caret,
-)
+from mqg_utils.documents import MAX_PARAGRAPH, CorpusError, Outline, Section, decode, read_bytes, without_caret
+from mqg_utils.elements import is_inside, runs, squeezed, tag_of
 
 # what is not the book's running text: by element, by class or role
 SKIPPED_TAGS = {
@@ -41,48 +28,8 @@ BLOCKS = {
     "center", "td", "th", "tr", "li", "dd", "dt",
 }  # fmt: skip
 
-
 MAX_ATTRIBUTES = 10_000  # of a tag
-MAX_COLUMNS = 1000  # of a Word table
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
-
-
-def tag_of(element: Any) -> str:
-    """An element's name without its namespace; "" for a comment or an instruction."""
-    # a page may hold names that are none, such as <p{x}>
-    name = element.tag if isinstance(element.tag, str) else ""
-    return (name.partition("}")[2] if name.startswith("{") else name).lower()
-
-
-def is_inside(element: Any, tag: str) -> bool:
-    """Whether an element stands in another of this name ("{*}name" for any namespace)."""
-    return next(element.iterancestors(tag), None) is not None
-
-
-def runs(element: Any, leave: Callable[[Any], bool], also: Container[Any] = ()) -> Iterator[str]:
-    """The text inside an element in order, without the elements to `leave` and those of `also`.
-
-    A power keeps its sign: 10^3.
-    """
-    before = element.text or ""
-    yield before
-    for child in element:
-        tag = tag_of(child)
-        if tag in ("newline", "br"):
-            yield " "
-        elif tag and not leave(child) and child not in also:
-            inner = "".join(runs(child, leave, also))
-            # 10<sup>3</sup> is not 103, nor 10<sup>-3</sup> a range from 10 to 3
-            power = tag == "sup" and before[-1:].isdigit() and re.match(r"\s*[-–−+]?\d", inner)
-            yield f"^{inner.strip()}" if power else inner
-            before = inner or before
-        before = child.tail or before
-        yield child.tail or ""
-
-
-def squeezed(text: str) -> str:
-    """Text with single spaces, and none before a comma or stop."""
-    return re.sub(r"\s+([,.;:])(?=\s|$)", r"\1", " ".join(text.split()))
 
 
 def _marks(element: Any) -> set[str]:
@@ -158,7 +105,7 @@ class Page:
 
     def add(self, text: str) -> None:
         if len(text) > MAX_PARAGRAPH:
-            raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text")
+            raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text; break it up")
         self.outline.add(text)
 
     def _list(self, element: Any) -> None:
@@ -235,10 +182,10 @@ def parse_html(raw: bytes, where: object) -> Any:
             text = decode(raw.decode(name).encode("utf-8"), where)
         except (UnicodeError, LookupError) as error:
             raise CorpusError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
-    return _root(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), where)
+    return root_of(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), where)
 
 
-def _root(text: str, where: object) -> Any:
+def root_of(text: str, where: object) -> Any:
     """The root of a page. Raises CorpusError where it is too deep or too wide to be read to its end."""
     for tag in re.finditer(r"""<[a-zA-Z](?:[^"'>]|"[^"]*"|'[^']*')*+""", text):
         if len(tag[0]) > MAX_ATTRIBUTES:  # the parser looks at every attribute for each
@@ -249,9 +196,10 @@ def _root(text: str, where: object) -> Any:
     try:
         root = html.document_fromstring(text, parser=parser)
     except (etree.LxmlError, ValueError) as error:
-        raise CorpusError(f"{where}: not readable as HTML: {error}") from error
+        raise CorpusError(f"{where}: not readable as HTML: {error}; save it again") from error
     if fatal := parser.error_log.filter_from_fatals():  # what comes after would be missing
-        raise CorpusError(f"{where}: not readable as HTML: {fatal[0].message}")
+        problem = fatal[0].message.removesuffix(", use XML_PARSE_HUGE option")
+        raise CorpusError(f"{where}: not readable as HTML: {problem}; save it again")
     return root
 
 
@@ -259,175 +207,16 @@ def read_html(file: Path, book: str, language: str) -> list[Section]:
     """The sections of an HTML file."""
     root = parse_html(read_bytes(file), file)
     outline = Outline(book, root.get("lang") or language, file.stem, file.name)
-    _walk(root, outline, file.name, file)
+    walk(root, outline, file.name, file)
     return outline.sections()
 
 
-def _walk(root: Any, outline: Outline, place: str, where: object) -> None:
+def walk(root: Any, outline: Outline, place: str, where: object) -> None:
+    """Add the body of a document to an outline. `place` stands in its sections, `where` in the CorpusError."""
     page = Page(outline, place)
     try:
         for body in root.iter("body"):
             page.walk(body)
             break
     except RecursionError as error:
-        raise CorpusError(f"{where}: elements nested too deeply to be a book") from error
-
-
-# --- Markdown ---
-
-
-def read_markdown(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a Markdown file (CommonMark with tables); HTML inside it is read as such."""
-    text = decode(read_bytes(file), file)
-    if (longest := max(map(len, text.split("\n")))) > MAX_PARAGRAPH:
-        raise CorpusError(f"{file}: a line of {longest:,} characters is no book's text")
-    front = re.match(r"---\n.*?\n(?:---|\.\.\.)\n", text, re.DOTALL)
-    title = re.search(r"^title:(.*)$", front[0], re.MULTILINE) if front else None
-    named = re.sub(r"^[\"']|[\"']$", "", title[1].strip()) if title else ""
-    text = re.sub(r"\S", " ", front[0]) + text[front.end() :] if front else text  # the lines keep their numbers
-    text = re.sub(r"\{:[^{}\n]*\}", "", text)  # kramdown's attributes
-    # a heading of kramdown may stand directly under a paragraph; HTML blocks end at the tag, not at a blank line
-    text = re.sub(r"(</(?:div|table|section|figure)>)[ \t]*\n(?=\S)", r"\1\n\n", text)
-    text = re.sub(
-        r"^(<(?:div|section)\b[^>\n]*>)[ \t]*\n(?=[^<\s]|<(?!div|section|table|p\b))",
-        r"\1\n\n",
-        text,
-        flags=re.MULTILINE,
-    )
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    tokens = parser.parse(text)
-    for token in tokens:
-        if token.type == "heading_open" and token.map:
-            token.attrSet("data-line", str(token.map[0] + 1))
-    rendered = parser.renderer.render(tokens, parser.options, {})
-    outline = Outline(book, language, file.stem, f"{file.name}, line 1")
-    if named and not any(token.type == "heading_open" and token.tag == "h1" for token in tokens):
-        outline.heading(1, named, f"{file.name}, line 1")
-    if rendered.strip():
-        _walk(_root(f"<body>{rendered}</body>", file), outline, file.name, file)
-    return outline.sections()
-
-
-# --- EPUB ---
-
-
-def read_epub(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of an EPUB in the order of its spine. Nothing is unpacked to disk; no name leaves the archive."""
-    with open_archive(file) as archive:
-        container = _xml(read_member(archive, "META-INF/container.xml", file), file)
-        package = next((str(e.get("full-path")) for e in container.iter("{*}rootfile")), "")
-        root = _xml(read_member(archive, _inside("", package, file), file), file)
-        language = next((e.text.strip() for e in root.iter("{*}language") if e.text), "") or language
-        items = {item.get("id"): item for item in root.iter("{*}item")}
-        outline = Outline(book, language, file.stem, file.name)
-        locked, seen = _locked(archive, file), set[str]()
-        for reference in root.iter("{*}itemref"):
-            item = items.get(reference.get("idref"))
-            if item is None or reference.get("linear") == "no" or "nav" in (item.get("properties") or "").split():
-                continue
-            if item.get("media-type") not in ("application/xhtml+xml", "text/html"):
-                continue
-            name = _inside(package, item.get("href") or "", file)
-            if name in seen:
-                continue  # a spine names a page once
-            seen.add(name)
-            if name in locked:
-                raise CorpusError(f"{file}: is copy-protected; remove the protection, or get another edition")
-            place = f"{file.name}, {posixpath.basename(name)}"
-            page = parse_html(read_member(archive, name, file), f"{file}: {name}")
-            _walk(page, outline, place, f"{file}: {name}")
-    return outline.sections()
-
-
-def _xml(raw: bytes, where: object) -> Any:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        return etree.fromstring(raw, parser)
-    except etree.XMLSyntaxError as error:
-        raise CorpusError(f"{where}: its table of files is not readable as XML: {error}") from error
-
-
-def _inside(base: str, reference: str, file: Path) -> str:
-    path = urllib.parse.unquote(reference.split("#")[0])
-    name = posixpath.normpath(posixpath.join(posixpath.dirname(base), path))
-    if name.startswith(("/", "..")) or "\\" in name or ":" in path:
-        raise CorpusError(f"{file}: names {reference!r}, which is outside the book; not opened")
-    return name
-
-
-def _locked(archive: Any, file: Path) -> set[str]:
-    if "META-INF/encryption.xml" not in archive.namelist():
-        return set()
-    root = _xml(read_member(archive, "META-INF/encryption.xml", file), file)
-    return {urllib.parse.unquote(e.get("URI") or "") for e in root.iter("{*}CipherReference")}
-
-
-# --- DOCX ---
-
-
-def read_docx(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a Word file, by its heading styles; lists, tables and captions by theirs."""
-    import docx
-
-    with open_archive(file) as archive:  # looked at before it is unpacked
-        for entry in archive.infolist():
-            if entry.filename.endswith(".xml"):
-                read_member(archive, entry.filename, file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            document = docx.Document(str(file))
-        outline = Outline(book, document.core_properties.language or language, file.stem, file.name)
-        _walk_docx(document, outline, file)
-    except Exception as error:  # python-docx reads as it goes and raises whatever it stumbles over
-        raise CorpusError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
-    return outline.sections()
-
-
-def _walk_docx(document: Any, outline: Outline, file: Path) -> None:
-    from docx.table import Table
-
-    items: list[str] = []
-    for part in document.iter_inner_content():
-        if isinstance(part, Table):
-            style, listed, text = "", False, ""
-        else:
-            style = (part.style.name if part.style is not None else "") or ""
-            properties = part._p.pPr
-            listed = style.startswith("List") or (properties is not None and properties.numPr is not None)
-            text = squeezed(part.text)
-        heading = re.fullmatch(r"(?:Heading|Titre|Überschrift) (\d)", style)
-        if items and not (listed and not heading):
-            outline.add("\n".join(items))
-            items = []
-        if isinstance(part, Table):
-            outline.add("\n".join(" | ".join(row) for row in _rows(part) if any(row)))
-        elif heading and text:
-            outline.heading(int(heading[1]), text, file.name)
-        elif style in ("Title", "Subtitle") or style.lower().startswith(("toc", "index")):
-            continue
-        elif listed and text:
-            items.append(f"- {text}")
-        elif style == "Caption" and text:
-            named = re.match(r"(?:table|tableau|表)", text, re.IGNORECASE)
-            outline.add(f"{'Table' if named else 'Figure'}: {text}")
-        else:
-            outline.add(text)
-    outline.add("\n".join(items))
-
-
-def _rows(table: Any) -> Iterator[list[str]]:
-    """The cells of each row; one that is merged with others stands once in a row, and in every row it reaches."""
-    from docx.table import _Cell
-
-    above: dict[int, str] = {}  # column -> what its cell of the row before says
-    for row in table._tbl.tr_lst:
-        said, column = {}, row.grid_before
-        for cell in row.tc_lst:
-            goes_on = cell.vMerge == "continue" and column in above
-            said[column] = above[column] if goes_on else squeezed(_Cell(cell, table).text)
-            column += cell.grid_span
-            if column > MAX_COLUMNS:
-                raise ValueError(f"a table of more than {MAX_COLUMNS} columns")
-        above = said
-        yield list(said.values())
+        raise CorpusError(f"{where}: elements nested too deeply to be a book; save it again") from error

@@ -1,11 +1,13 @@
 """Students: loaded from the hub, from a folder, or built small from their config; LoRA; saving."""
 
+import itertools
 import os
 import re
 import ssl
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +75,7 @@ def seed_everything(seed: int) -> None:
 
 
 def build_tiny(
-    texts: list[str], folder: Path, seed: int = 0, vocab_size: int = 2048, width: int = 192, layers: int = 4
+    texts: Iterable[str], folder: Path, seed: int = 0, vocab_size: int = 2048, width: int = 192, layers: int = 4
 ) -> Student:
     """Train a byte-level BPE on `texts` and initialise a GPT-2 of a few million parameters; save both.
 
@@ -87,7 +89,7 @@ def build_tiny(
     # the label words must be one token each, whatever the book is about
     labels = [" True False Vrai Faux"] * 100
     bpe.train_from_iterator(
-        texts + labels,
+        itertools.chain(texts, labels),
         trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet),
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=special[0], pad_token=special[0])

@@ -4,19 +4,25 @@ Numbers count as words: "5 mg" and "50 mg" are not the same.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mqg_utils.corpus import READERS, Library
+from mqg_utils.corpus import READERS, Fault, Library
 from mqg_utils.exams import read_exam
 from mqg_utils.passages import split_sentences, words_of
-from mqg_utils.records import Chain, Passage, read_jsonl
+from mqg_utils.records import Chain, Passage, iter_jsonl
 
 N_WORDS = 8  # a shared run of so many words is reported
 CHARACTER = 0.4  # of a word that one character counts, in scripts without spaces
 ALIKE = 0.6  # least Jaccard similarity of the word triples of two sentences
 SHORTEST = 6  # words of a sentence that is compared
+LENGTHS = {
+    "up to 8 words": 8, "9 to 12 words": 12, "13 to 16 words": 16, "17 to 24 words": 24, "25 to 32 words": 32,
+    "over 32 words": math.inf,
+}  # fmt: skip
 
 
 class Text(NamedTuple):
@@ -57,23 +63,26 @@ def passage_texts(passages: Iterable[Passage]) -> Iterator[Text]:
         yield Text(passage.passage_id, "", passage.text)
 
 
-def texts_of(path: Path) -> Iterator[Text]:
-    """What a file holds: passages.jsonl, an exam in any known format, or a textbook.
+def texts_of(path: Path, strict: bool = False, faults: list[Fault] | None = None) -> Iterator[Text]:
+    """What a file holds: passages.jsonl, an exam in any known format, or textbooks (a folder or a pattern too).
 
-    Raises RecordError, CorpusError.
+    A book's file that cannot be read is added to `faults`, or with `strict` raises CorpusError. Raises RecordError.
     """
     if path.suffix.lower() == ".jsonl":
         with path.open("rb") as file:
             first = file.readline()
         if b'"passage_id"' in first.split(b'"questions"')[0]:
-            yield from passage_texts(read_jsonl(path, Passage))
+            yield from passage_texts(iter_jsonl(path, Passage))
             return
     if path.is_file() and path.suffix.lower() not in READERS:
         yield from exam_texts(read_exam(path))
         return
-    for section in Library(path):
+    library = Library(path, strict=strict)
+    for section in library:
         for number, block in enumerate(section.blocks, 1):
             yield Text("/".join((section.book, *section.path)), f"block {number}", block)
+    if faults is not None:
+        faults += library.faults
 
 
 def find_overlap(a: Iterable[Text], b: Iterable[Text], n_words: int = N_WORDS) -> list[Shared]:
@@ -200,6 +209,13 @@ def rows_of(found: Sequence[Shared], most: int = 20) -> list[dict[str, Any]]:
          "similarity": round(s.similarity, 2), "text of A": _short(s.a_text), "text of B": _short(s.b_text)}
         for s in found[:most]
     ]  # fmt: skip
+
+
+def chart(touched: Mapping[str, int], width: int = 40) -> list[str]:
+    """How many ids share runs of which length, as lines of bars for a terminal."""
+    n = Counter(next(name for name, end in LENGTHS.items() if words <= end) for words in touched.values())
+    most = max(n.values(), default=0)
+    return [f"{name:>14} {'█' * -(-width * n[name] // most)} {n[name]}" for name in LENGTHS if n[name]]
 
 
 def _short(text: str, most: int = 160) -> str:

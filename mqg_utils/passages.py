@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -146,8 +147,11 @@ class Twins:
     def __init__(self, least: float = 0.85) -> None:
         self.least = least
         self.merged: list[Merged] = []
-        self._sketches: list[tuple[str, str, frozenset[int], int]] = []  # id, book, sketch, hash of the numbers
+        self._sketches: list[tuple[str, str, array[int], int]] = []  # id, book, sketch in order, hash of the numbers
         self._holders: dict[int, list[int]] = {}
+        # of the smallest values of two sketches as alike as this, at most a share 1 - least is not in both: one of so
+        # many smallest is, and it is among the smallest of either
+        self._n_looked_up = int(SKETCH * (1 - least) + 1e-9) + 1
 
     def unseen(self, passages: Iterable[Passage]) -> Iterator[Passage]:
         """The passages less those that repeat one of another book, which are listed in `merged`."""
@@ -155,27 +159,26 @@ class Twins:
             words = words_of(passage.text)
             numbers = _hash(" ".join(w for w in words if w[0].isdigit()))
             shingles = {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
-            sketch = frozenset(heapq.nsmallest(SKETCH, {_hash(s) for s in shingles}))
+            sketch = array("Q", heapq.nsmallest(SKETCH, {_hash(s) for s in shingles}))
             if twin := self._twin(passage, sketch, numbers):
                 self.merged.append(twin)
                 continue
-            for value in sketch:
+            for value in sketch[: self._n_looked_up]:
                 self._holders.setdefault(value, []).append(len(self._sketches))
             self._sketches.append((passage.passage_id, passage.book, sketch, numbers))
             yield passage
 
-    def _twin(self, passage: Passage, sketch: frozenset[int], numbers: int) -> Merged | None:
-        shared: dict[int, int] = {}
-        for value in sketch:
-            for holder in self._holders.get(value, ()):
-                shared[holder] = shared.get(holder, 0) + 1
+    def _twin(self, passage: Passage, sketch: "array[int]", numbers: int) -> Merged | None:
         best: Merged | None = None
-        for holder, n in shared.items():
+        mine = set(sketch)
+        looked_up = sketch[: self._n_looked_up]
+        for holder in dict.fromkeys(holder for value in looked_up for holder in self._holders.get(value, ())):
             kept_id, book, other, its_numbers = self._sketches[holder]
-            if book == passage.book or its_numbers != numbers or n < self.least * len(sketch) / 2:
+            if book == passage.book or its_numbers != numbers:
                 continue
-            union = sorted(sketch | other)[:SKETCH]
-            similarity = sum(value in sketch and value in other for value in union) / len(union)
+            both = mine & set(other)
+            union = sorted(mine | set(other))[:SKETCH]
+            similarity = sum(value in both for value in union) / len(union)
             if similarity >= self.least and (best is None or similarity > best.similarity):
                 best = Merged(passage.passage_id, kept_id, similarity)
         return best

@@ -19,7 +19,9 @@ def read_text(file: Path, book: str, language: str) -> list[Section]:
     for (number, block), following in zip(found, [*(block for _, block in found[1:]), []], strict=False):
         joined = " ".join(" ".join(block).split())
         if len(joined) > MAX_PARAGRAPH:
-            raise CorpusError(f"{file}, line {number}: a paragraph of {len(joined):,} characters is no book's text")
+            raise CorpusError(
+                f"{file}, line {number}: a paragraph of {len(joined):,} characters is no book's text; break it up"
+            )
         place = f"{file.name}, line {number}"
         level, title = listed_heading(joined, contents) or text_heading(block, bool(contents))
         if not level and is_titled(block, following):

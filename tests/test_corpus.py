@@ -395,7 +395,7 @@ def test_no_review_question_stands_in_the_passages(book: list[Section]) -> None:
 
 @needs_book
 def test_no_options_or_answers_of_a_review_question_stand_in_the_passages(book: list[Section]) -> None:
-    # an option alone is often a word of the book; two in a row, or the stem with the answer, are the question's own
+    # an option alone is often a word of the book; three in a row, or the stem with the answer, are the question's own
     text = "\n".join(normalise(block) for section in book for block in section.blocks)
     for chain in read_exam(BOOK / "review_mcq.jsonl"):
         (question,) = chain.questions

@@ -210,6 +210,35 @@ def test_a_mixed_folder_a_glob_and_a_list_are_read_in_one_order(tmp_path: Path) 
     assert read_textbook(files) == read_textbook(files[::-1]) == read_textbook([*files, files[0]])
 
 
+def test_books_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "book.md", GOOD)
+
+    def books(source: Path | str | list[Path]) -> list[str]:
+        return [section.book for section in read_textbook(source)]
+
+    # of a pattern, whatever else it finds: the ids of passages do not change with another book
+    assert books(f"{tmp_path}/*/book.md") == ["a/book", "b/book"]
+    assert books(f"{tmp_path}/b/*.md") == ["book"]
+    assert books(f"{tmp_path}/*") == ["a", "b"]
+    (tmp_path / "b" / "book.md").rename(tmp_path / "b" / "other.md")
+    assert books(f"{tmp_path}/*/*.md") == ["a/book", "b/other"]
+    (tmp_path / "b" / "other.md").rename(tmp_path / "b" / "book.md")
+    assert books([tmp_path / "b" / "book.md", tmp_path / "a" / "book.md"]) == ["a/book.md", "b/book.md"]
+    epub(tmp_path / "os.epub", {"a.xhtml": "<h1>E</h1><p>e</p>"})
+    docx(tmp_path / "os.docx")
+    assert books([tmp_path / "os.docx", tmp_path / "os.epub"]) == ["os.docx", "os.docx", "os.epub"]
+
+
+def test_a_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Bones v2.1").mkdir()
+    written(tmp_path / "Bones v2.1" / "a.md", GOOD)
+    assert [section.book for section in read_textbook(tmp_path / "Bones v2.1")] == ["Bones v2.1"]
+    monkeypatch.chdir(tmp_path / "Bones v2.1")
+    assert [section.book for section in read_textbook(".")] == ["Bones v2.1"]
+
+
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     assert refusal(tmp_path / "*.pdf") == "FILE: no file matches this pattern"
 
@@ -276,13 +305,13 @@ BROKEN = {
     "nul.md": (lambda f: written(f, b"a\0b"), "character 2 is NUL"),
     "wide.txt": (lambda f: written(f, "no mark".encode("utf-16-le")), "character 2 is NUL, so this is no text (or"),
     "huge.txt": (huge, "is 200 MB; at most 64 MB are read, so split it"),
-    "line.txt": (lambda f: written(f, "word " * 300_000), "a paragraph of 1,499,999 characters is no book's text"),
-    "line.md": (lambda f: written(f, "word " * 300_000), "a line of 1,500,000 characters is no book's text"),
+    "line.txt": (lambda f: written(f, "word " * 300_000), "of 1,499,999 characters is no book's text; break it up"),
+    "line.md": (lambda f: written(f, "word " * 300_000), "of 1,500,000 characters is no book's text; break it up"),
     "lol.xml": (lambda f: written(f, f"{ENTITIES}]><article><body><p>&i;</p></body></article>"), "not readable as XML"),
-    "open.xml": (lambda f: written(f, "<article><body>"), "not readable as XML"),
+    "open.xml": (lambda f: written(f, "<article><body>"), "; export it again"),
     "old.doc": (lambda f: written(f, b"\xd0\xcf\x11\xe0"), ".doc is not read; save it as .docx"),
     "zip.docx": (lambda f: epub(f, {}), "not readable as a Word file"),
-    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "not readable as HTML: Excessive depth"),
+    "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "Excessive depth in document: 256; save it again"),
     "empty.md": (lambda f: written(f, ""), "no text found in it"),
 }  # fmt: skip
 

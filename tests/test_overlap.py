@@ -1,6 +1,5 @@
-"""What an exam shares with a book, and how reading is measured."""
+"""What an exam shares with a book."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,9 @@ from small import chain, passage, question
 from typer.testing import CliRunner
 
 from mqg_utils.cli import app
-from mqg_utils.documents import Section
-from mqg_utils.extraction import (
-    Truth,
-    bundled_pairs,
-    common_words,
-    differences,
-    known_pairs,
-    measure,
-    measure_files,
-    words_of,
-)
-from mqg_utils.overlap import Text, exam_texts, find_overlap, passage_texts, questions_touched
-from mqg_utils.parameters import PACKAGE
+from mqg_utils.overlap import Text, chart, exam_texts, find_overlap, passage_texts, questions_touched
 from mqg_utils.records import write_jsonl
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 BOOK = "Before surgery. Give fendaril 400 mg by mouth every 8 hours for ten days. Then stop and look again."
 
 
@@ -102,52 +88,29 @@ def test_the_command_shows_pairs_and_writes_them(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
         assert "c-0 (stem) ~ " in done.output and "19 words" in done.output
-        assert "1 of 1 ids of" in done.output
+        assert "1 of 1 ids of" in done.output and f"17 to 24 words {'█' * 40} 1" in done.output
         assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     done = CliRunner().invoke(app, ["overlap", str(tmp_path / "none.jsonl"), str(tmp_path / "book.md")])
     assert done.exit_code == 1 and "none.jsonl" in done.output
 
 
-# --- how reading is measured ---
+def test_the_command_tells_which_books_it_could_not_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "exam.jsonl", [chain(question(BOOK, "yes"), name="c")])
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "book.md").write_text(f"# A\n{BOOK}\n", encoding="utf-8")
+    (tmp_path / "library" / "bad.txt").write_bytes(b"\xff\xff")
+    for books in ("library", "library/*"):
+        words = ["overlap", str(tmp_path / "exam.jsonl"), str(tmp_path / books)]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0 and "1 of 1 ids of" in done.output
+        assert "not read: " in done.output and "bad.txt: byte 1 is not UTF-8" in done.output
+        done = CliRunner().invoke(app, [*words, "--strict"])
+        assert done.exit_code == 1 and "bad.txt: byte 1 is not UTF-8" in done.output and "ids of" not in done.output
 
 
-def slow(a: list[str], b: list[str]) -> int:
-    row = [0] * (len(b) + 1)
-    for x in a:
-        before = row[:]
-        for j, y in enumerate(b):
-            row[j + 1] = before[j] + 1 if x == y else max(row[j], before[j + 1])
-    return row[-1]
-
-
-@given(st.lists(st.sampled_from("abcd"), max_size=30), st.lists(st.sampled_from("abcd"), max_size=30))
-def test_the_longest_common_subsequence(a: list[str], b: list[str]) -> None:
-    assert common_words(a, b) == slow(a, b)
-
-
-def test_recall_noise_and_titles_by_hand() -> None:
-    truth = Truth(words_of("Bone is hard and white"), Counter(["zol", "5", "mg"]), ["Bone", "Skin"])
-    found = [Section("b", ("Bone",), ("Is hard. Noise and!", "Drug | zol\n5 | mg"), "", "")]
-    measured = measure(found, truth)
-    # in order: bone is hard and (4 of 5); read: these, noise, drug, zol, 5, mg (9), of which noise and drug are extra
-    assert (measured.recall, measured.noise, measured.titles) == (4 / 5, 2 / 9, 1 / 2)
-    assert (measured.n_words, measured.n_found, measured.n_titles) == (5, 9, 2)
-
-
-def test_the_bundled_handbook_is_read_whole(tmp_path: Path) -> None:
-    pairs = bundled_pairs(PACKAGE / "demo" / "handbook", tmp_path)
-    for name in ("markdown", "html"):
-        assert measure_files(pairs[name][:2])[:3] == (1.0, 0.0, 1.0)
-    file, page = pairs["markdown"][0]
-    assert differences(file, page) == []
-    page.write_text(page.read_text(encoding="utf-8").replace("<p>", "<p>Added words. ", 1), encoding="utf-8")
-    assert [(row["truth"], row["found"]) for row in differences(file, page)] == [("added words", "")]
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="the documents are not on this machine (../shared/data)")
-def test_every_format_is_read_as_well_as_promised() -> None:
-    for name, files in known_pairs(DATA).items():
-        measured = measure_files(files)
-        least = 0.98 if name == "pdf" else 0.99
-        assert measured.recall >= least and measured.noise <= 0.01, (name, measured)
-        assert measured.titles >= (0.95 if name == "pdf" else 0.99), (name, measured)
+def test_a_chart_of_how_long_the_shared_runs_are() -> None:
+    touched = {"a": 8, "b": 9, "c": 12, "d": 12, "e": 33, "f": 400}
+    assert chart(touched, width=6) == [
+        " up to 8 words ██ 1", " 9 to 12 words ██████ 3", " over 32 words ████ 2"
+    ]  # fmt: skip
+    assert chart({}) == []

@@ -18,7 +18,7 @@ from browser import OpenPage, launch, open_page
 from playwright.sync_api import Browser, sync_playwright
 from small import chain, question
 
-from mqg_utils import report, results, sections
+from mqg_utils import course, report, results, sections
 from mqg_utils.exhibits import Findings, Run
 from mqg_utils.records import Chain, Prediction, write_json
 
@@ -113,8 +113,8 @@ def test_an_edge_is_a_page_without_errors(browser: Browser, name: str, tmp_path:
 
 
 def test_edges_are_named() -> None:
-    assert told(EDGES["independent only"])["along"].missing == sections.NO_DP
-    assert told(EDGES["gold only"])["propagation"].missing == sections.NO_OWN
+    assert told(EDGES["independent only"])["along"].missing == course.NO_DP
+    assert told(EDGES["gold only"])["propagation"].missing == course.NO_OWN
     assert "another history" in told(EDGES["gold only"])["why"].missing
     assert told(EDGES["failed"])["calibration"].missing == "No answer has a probability."
     assert "no passages" in told(EDGES["no passages"])["knowledge"].missing

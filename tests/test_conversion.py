@@ -1,4 +1,4 @@
-"""Public exam formats -> chains and what a key means; whole sources are converted and compared."""
+"""Public exam formats -> chains; whole sources are converted and compared."""
 
 import csv
 import json
@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from mqg_utils.cli import app
 from mqg_utils.exams import Converted, convert, image_questions, read_exam
-from mqg_utils.layouts import inline_options, stem_of_case, true_keys
 from mqg_utils.records import Chain, RecordError, read_jsonl
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -135,7 +134,12 @@ def test_an_exam_of_unknown_fields_is_read_by_a_map_of_them(tmp_path: Path) -> N
 def test_an_unknown_structure_is_told_with_what_is_needed(tmp_path: Path) -> None:
     message = refusal(file_of(tmp_path, [ECN]))
     assert "fields cas, liste are of no known exam format" in message
+    assert "; liste holds records of texte, props, genre; " in message
     assert "still needed: stem, options, answer" in message
+    # the names of the list and of the options are known here, and the options say themselves which are true
+    case = {"case": "Une femme.", "questions": [{"texte": "Que faire ?", "options": ECN["liste"][0]["props"]}]}
+    message = refusal(file_of(tmp_path, [case]))
+    assert "recognised: options=options, case=case, questions=questions; still needed: stem." in message
     message = refusal(file_of(tmp_path, [ECN]), "table", {"stem": "texte"})
     assert "--map names 'texte', which no record has; there are cas, liste" in message
     assert "--map stam: is no role of a field" in refusal(file_of(tmp_path, [ECN]), "table", {"stam": "cas"})
@@ -167,10 +171,34 @@ def test_a_workbook(tmp_path: Path) -> None:
         book.active.append(row)
     book.save(tmp_path / "exam.xlsx")
     found = convert(tmp_path / "exam.xlsx", "table", {"stem": "Énoncé", "answer": "Clé", "base": "1"})
-    assert said(found) == [("Quel os ?", "multiple", [("ulna", False), ("tibia", True)])]
+    assert said(found) == [("Quel os ?", "single", [("ulna", False), ("tibia", True)])]
     assert "still needed: " in refusal(tmp_path / "exam.xlsx")
     (tmp_path / "exam.xlsx").write_bytes((tmp_path / "exam.xlsx").read_bytes()[:300])
     assert "the archive is damaged or cut short" in refusal(tmp_path / "exam.xlsx", "table")
+
+
+def test_options_may_be_columns_of_any_name(tmp_path: Path) -> None:
+    rows = [
+        ["Frage", "Antwort 1", "Antwort 2", "Antwort 3", "Lösung"],
+        ["Was ist hart?", "Blut", "Knochen", "Haut", "B"],
+    ]
+    path = table_of(tmp_path, rows)
+    names = {"stem": "Frage", "answer": "Lösung"}
+    message = refusal(path, "auto", names)
+    assert "recognised: stem=Frage, answer=Lösung; still needed: options." in message
+    assert "--map options=A,B,C" in message
+    found = convert(path, "auto", {**names, "options": "Antwort 1, Antwort 2,Antwort 3"})
+    assert said(found) == [("Was ist hart?", "single", [("Blut", False), ("Knochen", True), ("Haut", False)])]
+    assert "--map names 'Antwort 1,Antwort', which no record has" in refusal(
+        path, "auto", {**names, "options": "Antwort 1,Antwort"}
+    )
+
+
+def test_a_table_without_kinds_is_of_single_answers_unless_a_question_has_another_number(tmp_path: Path) -> None:
+    rows = [{"question": "Which?", "A": "x", "B": "y", "answer": key} for key in ("A", "B")]
+    assert [kind for _, kind, _ in said(convert(file_of(tmp_path, rows)))] == ["single"] * 2
+    rows.append({"question": "Which?", "A": "x", "B": "y", "answer": "AB"})
+    assert [kind for _, kind, _ in said(convert(file_of(tmp_path, rows)))] == ["multiple"] * 3
 
 
 def test_the_first_mmlu_files_have_no_header(tmp_path: Path) -> None:
@@ -179,34 +207,6 @@ def test_the_first_mmlu_files_have_no_header(tmp_path: Path) -> None:
         [False, False, True, False],
         [True] + [False] * 3,
     ]
-
-
-@pytest.mark.parametrize(
-    ("answer", "base", "true"),
-    [
-        ("B", None, {1}), ("b", None, {1}), ("A,C", None, {0, 2}), ("ACD", None, {0, 2, 3}), ("a et d", None, {0, 3}),
-        (["a", "B"], None, {0, 1}), (0, 0, {0}), (1, 1, {0}), ("4", 1, {3}), ("femur", None, {2}),
-        ([True, False, True, False], None, {0, 2}), ('["a", "c"]', None, {0, 2}), ("1;3", 1, {0, 2}), ([], None, set()),
-    ],
-)  # fmt: skip
-def test_what_a_key_names(answer: Any, base: int | None, true: set[int]) -> None:
-    options = [("a", "ulna"), ("b", "tibia"), ("c", "femur"), ("d", "talus")]
-    assert true_keys(answer, options, base) == true
-
-
-@pytest.mark.parametrize("answer", ["E", "AE", "AA", 4, "skull", None, True, "A,E"])
-def test_a_key_that_names_no_option_is_refused(answer: Any) -> None:
-    with pytest.raises(ValueError, match="is none of the 4 options"):
-        true_keys(answer, [("a", "ulna"), ("b", "tibia"), ("c", "femur"), ("d", "talus")], 0)
-
-
-def test_options_inside_a_stem_and_a_stem_inside_a_case() -> None:
-    assert inline_options("薬はどれか。 aアトロピン bジアゼパム Cフロセミド") == (
-        "薬はどれか。", [("a", "アトロピン"), ("b", "ジアゼパム"), ("c", "フロセミド")]
-    )  # fmt: skip
-    assert inline_options("Is a bone hard?") == ("Is a bone hard?", [])
-    assert stem_of_case("48歳。来院した。E49所見はどれか。 ") == ("48歳。来院した。", "所見はどれか。")
-    assert stem_of_case("48歳。来院した。") == ("48歳。来院した。", "")
 
 
 # --- whole sources ---
@@ -279,7 +279,12 @@ def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> Non
     assert done.exit_code == 0
     assert "2 chains, 2 questions, 1 with several true propositions" in done.output
     assert "fields: stem=q, answer=right, a=a, b=b" in done.output
+    assert "kinds: multiple 2" in done.output
     assert "1 cannot be answered without an image" in done.output
     assert len(read_jsonl(target, Chain)) == 2
     assert CliRunner().invoke(app, [*words, "--without-images"]).exit_code == 0
     assert [c.questions[0].stem for c in read_jsonl(target, Chain)] == ["Why?"]
+    before = source.read_bytes()
+    done = CliRunner().invoke(app, ["convert", "exam", str(source), str(source), *words[4:]])
+    assert done.exit_code == 1 and "is the exam itself; name another file to write" in done.output
+    assert source.read_bytes() == before
