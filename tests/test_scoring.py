@@ -18,8 +18,9 @@ from mqg_utils.exams import ticks
 from mqg_utils.forward import BLOCK, backbone, context_of, hidden_states, row_inputs
 from mqg_utils.models import Student, add_lora
 from mqg_utils.records import HISTORIES, Prediction
-from mqg_utils.scoring import Scored, predictions, score, score_own
+from mqg_utils.scoring import Scored, predictions, score
 from mqg_utils.trees import Cuts, TreeError, wording_for
+from mqg_utils.walks import score_own
 
 HALF = Decision()
 GIVEN = ("gold", "none")
