@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.answers import clean, judge, without_key
+from mqg_utils.answers import clean, judge, loaded, without_key
 from mqg_utils.prompts import SCHEMAS
 from mqg_utils.records import write_json
 from mqg_utils.replies import Reply, ReplyCache, Request
@@ -43,8 +43,8 @@ class BatchTeacher(ServerTeacher):
                 if not chunk:
                     return
                 job = self._in_loop(self._start(chunk))
-            lines = self._in_loop(self._wait(job))
-            for reply in self._outcomes(lines, left, job):
+            answers = self._in_loop(self._wait(job))
+            for reply in self._outcomes(answers, left, job):
                 cache.add(reply)
                 if self._budget:
                     reserved = job["reserved"].get(reply.key, 0.0)
@@ -113,8 +113,8 @@ class BatchTeacher(ServerTeacher):
         self.notes.append(f"batch job {old.id} of {len(chunk)} requests")
         return job
 
-    async def _wait(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        """Poll until the job is over; the lines of its files of answers and of errors."""
+    async def _wait(self, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Poll until the job is over; what its files of answers and of errors say, by request."""
         async with open_client(self) as client:
             while (now := await client.batches.retrieve(job["id"])).status not in OVER:
                 await asyncio.sleep(self._poll_s)
@@ -125,19 +125,19 @@ class BatchTeacher(ServerTeacher):
                         self._budget.settle(key, usd, 0, 0)
                 words = "; ".join(str(e.message) for e in (now.errors.data or [])) if now.errors else "no reason given"
                 raise TeacherError(f"batch job {job['id']} failed: {without_key(words)}")
-            lines = []
+            answers: dict[str, dict[str, Any]] = {}
             for file in filter(None, (now.output_file_id, now.error_file_id)):
-                text = (await client.files.content(file)).text
-                lines += [json.loads(line) for line in text.splitlines() if line.strip()]
-        return lines
+                answers |= answers_of((await client.files.content(file)).text)
+        return answers
 
-    def _outcomes(self, lines: list[dict[str, Any]], left: dict[str, Request], job: dict[str, Any]) -> Iterator[Reply]:
-        answers = {line.get("custom_id"): line for line in lines}
+    def _outcomes(
+        self, answers: dict[str, dict[str, Any]], left: dict[str, Request], job: dict[str, Any]
+    ) -> Iterator[Reply]:
         for key in job["reserved"]:
             if key not in left:
                 continue  # the passages were changed while the job ran
-            line, request = answers.get(key) or {}, left[key]
-            response = line.get("response") or {}
+            line, request = answers.get(key, {}), left[key]
+            response = line["response"] if isinstance(line.get("response"), dict) else {}
             if response.get("status_code") == 200:
                 body = json.dumps(response.get("body"))
                 yield judge(body, request, key, self.name, most_of(request, self._settings["max_tokens"]))
@@ -145,3 +145,10 @@ class BatchTeacher(ServerTeacher):
                 words = json.dumps(line.get("error") or response.get("body") or "the job ended without an answer to it")
                 head = {"key": key, "passage_id": request.passage.passage_id, "model": self.name, "content": ""}
                 yield Reply(**head, finish_reason="", status="failed", error=clean(words)[:500])
+
+
+def answers_of(text: str) -> dict[str, dict[str, Any]]:
+    """A file of a job's answers or errors: custom_id -> its line. What is no such line answers nothing."""
+    # not `splitlines`: a text may hold U+2028 and the like, which JSON does not escape
+    lines = [loaded(line) for line in text.split("\n")]
+    return {x["custom_id"]: x for x in lines if isinstance(x, dict) and isinstance(x.get("custom_id"), str)}

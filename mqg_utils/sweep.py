@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -16,12 +17,13 @@ import yaml
 from mqg_utils.locks import Lock
 from mqg_utils.manifests import MANIFEST, UNSEALED, code_digest, read_manifest, results
 from mqg_utils.parameters import ParameterError
-from mqg_utils.plans import Plan, Step, code_cells, plan, sources_of
+from mqg_utils.plans import Loader, Plan, Step, code_cells, plan, sources_of
 from mqg_utils.records import write_json
 from mqg_utils.stage import LOCK_TIMEOUT_S
 from mqg_utils.states import state_of
 
 KEYS = ("preset", "set", "axes", "name")
+MAX_RUNS = 10_000
 WITHIN = ("run.seeds", "run.conditions")  # runs that differ in these alone are rows of one table
 
 
@@ -54,6 +56,8 @@ def read_sweep(file: Path) -> Sweep:
     name = str(given.get("name") or file.stem)
     base = _settings(given.get("set") or {}, f"{file.name}: set")
     axes = [_axis(file, axis, values) for axis, values in given["axes"].items()]
+    if (count := math.prod(map(len, axes))) > MAX_RUNS:
+        raise ParameterError(f"{file.name}: its axes make {count} runs; at most {MAX_RUNS} are planned, so split it")
     runs: dict[str, Run] = {}
     for points in product(*axes):
         whole = "-".join([name, *(label for _, label, _ in points)])
@@ -73,8 +77,8 @@ def read_sweep(file: Path) -> Sweep:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        given = yaml.load(file.read_text(encoding="utf-8"), Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ParameterError(f"{file}: not readable as YAML: {error}") from error
     if not isinstance(given, dict) or not isinstance(given.get("axes"), dict) or not given.get("preset"):
         raise ParameterError(f"{file}: a sweep has a `preset` and `axes`, each a parameter with its values")

@@ -169,7 +169,7 @@ def test_the_log_odds_are_the_readout_truth():
 
 
 def test_its_own_answers_are_not_a_history_to_be_given():
-    with pytest.raises(ValueError, match="use score_own"):
+    with pytest.raises(ValueError, match=r"use walks\.score_own"):
         score(tiny_student(), random_chains(1), ("gold", "predicted"))
 
 

@@ -73,6 +73,13 @@ def test_an_axis_may_set_several_parameters_under_a_name(project):
         ("preset: toy\nraxes: {}\naxes: {evaluate.shift: [1]}", "'raxes' is none of preset, set"),
         ("preset: toy\naxes: {seed: [0, 1]}", "would split the exam anew"),
         ("preset: [\n", "not readable as YAML"),
+        ("preset: " + "[" * 3000, "not readable as YAML"),
+        ("preset: toy\naxes: {evaluate.shift: [2024-99-99]}", "not readable as YAML"),
+        ("preset: toy\naxes: {a: &a [1, 2], b: *a}", "no aliases"),
+        (
+            "preset: toy\naxes: {" + ", ".join(f"a{i}: [{', '.join('0123456789')}]" for i in range(9)) + "}",
+            "make 1000000000",
+        ),
     ],
 )
 def test_a_wrong_sweep_is_told(project, text, said):
