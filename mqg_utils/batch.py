@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.answers import RENAMED, WORTHWHILE, clean, judge, refused_setting, without_key
+from mqg_utils.answers import RENAMED, WORTHWHILE, clean, judge, loaded, refused_setting, without_key
 from mqg_utils.endpoint import TeacherError
 from mqg_utils.formats import response_format
 from mqg_utils.prompts import SCHEMAS
@@ -46,9 +46,9 @@ class BatchTeacher(ServerTeacher):
                 if not chunk:
                     return
                 job = self._in_loop(self._start(chunk, self._name(chunk, cache)))
-            lines = self._in_loop(self._wait(job))
-            again = self._refused(lines)
-            for reply in self._outcomes(lines, job):
+            answers = self._in_loop(self._wait(job))
+            again = self._refused(answers)
+            for reply in self._outcomes(answers, job):
                 if reply.key not in again:
                     cache.add(reply)
                 if self._budget:
@@ -61,15 +61,15 @@ class BatchTeacher(ServerTeacher):
             for key in job["asked"].keys() - again:
                 left.pop(key, None)
 
-    def _refused(self, lines: list[dict[str, Any]]) -> set[str]:
+    def _refused(self, answers: dict[str, dict[str, Any]]) -> set[str]:
         """Keys of requests refused for a setting that the next job names otherwise."""
         before, again = set(self._endpoint.renamed), set()
-        for line in lines:
-            response = line.get("response") or {}
-            error = (response.get("body") or {}).get("error") or {}
+        for key, line in answers.items():
+            response = _shaped(line.get("response"))
+            error = _shaped(_shaped(response.get("body")).get("error"))
             name = refused_setting(response.get("status_code") or 0, error)
             if name and name not in before:
-                again.add(line["custom_id"])
+                again.add(key)
                 if name not in self._endpoint.renamed:
                     self._endpoint.renamed[name] = RENAMED[name]
                     self.notes.append(f"{self.name} does not take {name}: {clean(str(error.get('message')))[:200]}")
@@ -140,8 +140,8 @@ class BatchTeacher(ServerTeacher):
         self.notes.append(f"batch job {old.id} of {len(chunk)} requests")
         return job
 
-    async def _wait(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        """Poll until the job is over; the lines of its files of answers and of errors."""
+    async def _wait(self, job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Poll until the job is over; what its files of answers and of errors say, by request."""
         async with self._endpoint.open() as client:
             while (now := await self._look(client.batches.retrieve, job["id"])).status not in OVER:
                 await asyncio.sleep(self._poll_s)
@@ -152,11 +152,10 @@ class BatchTeacher(ServerTeacher):
                         self._budget.settle(key, asked["usd"], 0, 0)
                 words = "; ".join(str(e.message) for e in (now.errors.data or [])) if now.errors else "no reason given"
                 raise TeacherError(f"batch job {job['id']} failed: {without_key(words)}")
-            lines = []
+            answers: dict[str, dict[str, Any]] = {}
             for file in filter(None, (now.output_file_id, now.error_file_id)):
-                text = (await self._look(client.files.content, file)).text
-                lines += [json.loads(line) for line in text.splitlines() if line.strip()]
-        return lines
+                answers |= answers_of((await self._look(client.files.content, file)).text)
+        return answers
 
     async def _look(self, call: Any, what: str) -> Any:
         """What `call` says of a job or a file. A day of looks meets a server that is down: it is looked for again."""
@@ -174,11 +173,10 @@ class BatchTeacher(ServerTeacher):
     def _most(self, request: Request) -> dict[str, int]:
         return most_of(request, self._settings["max_tokens"])
 
-    def _outcomes(self, lines: list[dict[str, Any]], job: dict[str, Any]) -> Iterator[Reply]:
-        answers = {line.get("custom_id"): line for line in lines}
+    def _outcomes(self, answers: dict[str, dict[str, Any]], job: dict[str, Any]) -> Iterator[Reply]:
         for key, asked in job["asked"].items():
-            line = answers.get(key) or {}
-            response = line.get("response") or {}
+            line = answers.get(key, {})
+            response = _shaped(line.get("response"))
             if response.get("status_code") == 200:
                 body = json.dumps(response.get("body"))
                 yield judge(body, asked["passage_id"], asked["wants"], key, self.name, asked["most"])
@@ -186,3 +184,14 @@ class BatchTeacher(ServerTeacher):
                 words = json.dumps(line.get("error") or response.get("body") or "the job ended without an answer to it")
                 head = {"key": key, "passage_id": asked["passage_id"], "model": self.name, "content": ""}
                 yield Reply(**head, finish_reason="", status="failed", error=clean(words)[:500])
+
+
+def _shaped(said: Any) -> dict[str, Any]:
+    return said if isinstance(said, dict) else {}
+
+
+def answers_of(text: str) -> dict[str, dict[str, Any]]:
+    """A file of a job's answers or errors: custom_id -> its line. What is no such line answers nothing."""
+    # not `splitlines`: a text may hold U+2028 and the like, which JSON does not escape
+    lines = [loaded(line) for line in text.split("\n")]
+    return {x["custom_id"]: x for x in lines if isinstance(x, dict) and isinstance(x.get("custom_id"), str)}

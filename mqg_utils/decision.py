@@ -47,6 +47,10 @@ class Decision(NamedTuple):
         return [None if weight is None else weight / total for weight in weights]
 
 
+class DecisionError(ValueError):
+    """A decision.json that does not say how a student decides. The message says what to do."""
+
+
 class Examinee(NamedTuple):
     """What stage 04 hands to stage 05: where the student is, and how it decides."""
 
@@ -61,10 +65,21 @@ class Examinee(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> "Examinee":
-        said = json.loads(file.read_text(encoding="utf-8"))
-        folder = (file.parent / said["student"]).resolve()
-        student = str(folder) if folder.is_dir() else said["student"]
-        return cls(student, said["revision"], Decision(said["readout"], said["temperature"], said["threshold"]))
+        """What `write` wrote. Raises DecisionError for a file that holds something else."""
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            student, revision, readout = str(said["student"]), str(said["revision"]), said["readout"]
+            temperature, threshold = float(said["temperature"]), float(said["threshold"])
+            folder = (file.parent / student).resolve()
+            student = str(folder) if folder.is_dir() else student
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
+            raise DecisionError(f"{file}: is no decision.json: {error!r}; run 04_finetune.ipynb again") from error
+        if readout not in (*READOUTS, "head") or not temperature > 0 or not math.isfinite(temperature + threshold):
+            raise DecisionError(
+                f"{file}: readout {readout!r} with temperature {temperature} and threshold {threshold} decides "
+                "nothing; run 04_finetune.ipynb again"
+            )
+        return cls(student, revision, Decision(readout, temperature, threshold))
 
 
 class Chosen(NamedTuple):

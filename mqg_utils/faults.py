@@ -47,8 +47,11 @@ _FAULTS = (
 
 
 def remedy(said: str, folder: Path) -> str:
-    """Two lines, `cause:` and `next:`, for an error's own words; the second alone where the words say the cause."""
+    """Two lines, `cause:` and `next:`, for an error's own words; the second alone where the words say the cause.
+
+    Where they say the next step too, what is left to say is what becomes of the run.
+    """
     for fault in _FAULTS:
         if re.search(fault.signs, said):
             return f"cause: {fault.cause.format(folder=folder)}\nnext: {fault.advice}. {GOES_ON}"
-    return f"next: put right what the message names. {GOES_ON}"
+    return GOES_ON if "\nnext: " in said else f"next: put right what the message names. {GOES_ON}"

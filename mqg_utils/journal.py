@@ -30,7 +30,7 @@ class Journal(Generic[R]):
         for number, raw in enumerate(self.path.read_bytes().split(b"\n"), 1):
             try:
                 said = json.loads(raw) if raw.strip() else None
-            except ValueError:  # what a crash left of a line, perhaps half of a character
+            except (ValueError, RecursionError):  # what a crash left of a line, perhaps half of a character
                 continue
             if said is None:
                 continue

@@ -6,6 +6,7 @@ The peer of the benchmark, and what is left for models that no tree mask fits: A
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +17,9 @@ from mqg_utils.forward import context_of, halving, supports_trees
 from mqg_utils.models import Student
 from mqg_utils.pieces import Cuts, Pieces
 from mqg_utils.records import Chain, History
-from mqg_utils.scoring import Scored, Scores, own_ticks, read_from_tree, score, score_own, with_pmi
+from mqg_utils.scoring import Progress, Scored, Scores, Spread, own_ticks, read_from_tree, reads_here, score, with_pmi
 from mqg_utils.trees import Before, Leaf, Tree, grow_trees, prompt_ids, question_tree
+from mqg_utils.walks import score_own
 
 
 class Prompt(NamedTuple):
@@ -100,16 +102,22 @@ def read_prompts(
 
 
 def _read(
-    student: Student, trees: Iterable[Tree], readouts: Sequence[Readout], max_tokens: int, batch: int, progress: Any
+    trees: Iterable[Tree], readouts: Sequence[Readout], max_tokens: int, batch: int, progress: Progress, spread: Spread
 ) -> tuple[dict[Readout, Scores], int]:
     """Readouts of the leaves of trees, and how many tokens their prompts have."""
     found: dict[Readout, Scores] = {readout: {} for readout in readouts}
     prompts = prompts_of(trees)
-    for group in progress(list(batches(prompts, max_tokens, batch))):
-        for readout, values in read_prompts(student.model, group, readouts).items():
-            for (_, leaf), value in zip(group, values.tolist(), strict=True):
+    groups = list(batches(prompts, max_tokens, batch))
+    read = partial(_read_group, readouts=tuple(readouts))
+    for group, values in zip(progress(groups), spread(read, groups), strict=True):
+        for readout in readouts:
+            for (_, leaf), value in zip(group, values[readout], strict=True):
                 found[readout].update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})
     return found, sum(len(prompt.ids) for prompt in prompts)
+
+
+def _read_group(student: Student, group: Sequence[Prompt], readouts: Sequence[Readout]) -> dict[Readout, list[float]]:
+    return {name: values.tolist() for name, values in read_prompts(student.model, group, readouts).items()}
 
 
 @torch.inference_mode()
@@ -119,14 +127,15 @@ def score_plain(
     histories: Sequence[History] = ("gold", "none"),
     max_tokens: int = 8192,
     batch: int = 16,
-    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
     readouts: Sequence[Readout] = ("truth",),
+    spread: Spread | None = None,
 ) -> Scored:
     """What `scoring.score` returns, without trees; `tokens` are those of the prompts, padding left out."""
     before: tuple[Before, ...] = (*histories, "alone") if "pmi" in readouts else tuple(histories)
     trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model))
-    asked = read_from_tree(readouts)
-    found, tokens = halving(lambda n: _read(student, trees, asked, n, batch, progress), max_tokens)
+    asked, share = read_from_tree(readouts), spread or reads_here(student)
+    found, tokens = halving(lambda n: _read(trees, asked, n, batch, progress, share), max_tokens)
     return Scored(with_pmi(found, readouts), tokens, cuts)
 
 
@@ -137,16 +146,17 @@ def score_own_plain(
     decision: Decision,
     max_tokens: int = 8192,
     batch: int = 16,
-    progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
+    spread: Spread | None = None,
 ) -> Scored:
-    """What `scoring.score_own` returns, without trees: the model's own answers are the history."""
+    """What `walks.score_own` returns, without trees: the model's own answers are the history."""
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    asked = read_from_tree([decision.readout])
+    asked, share = read_from_tree([decision.readout]), spread or reads_here(student)
     found, alone = Scores(), Scores()
     tokens, cuts = 0, Cuts(0, 0, 0)
 
     def read(trees: Sequence[Tree]) -> tuple[Scores, int]:
-        new, forwarded = halving(lambda n: _read(student, trees, asked, n, batch, iter), max_tokens)
+        new, forwarded = halving(lambda n: _read(trees, asked, n, batch, iter, share), max_tokens)
         return new[asked[0]], forwarded
 
     if decision.readout == "pmi":
@@ -165,7 +175,7 @@ def score_own_plain(
 
 
 class Scorer(NamedTuple):
-    """How a student is scored, and recorded to have been: `score` and `score_own` as in `scoring`."""
+    """How a student is scored, and recorded to have been: as `scoring.score` and `walks.score_own` do."""
 
     name: str
     score: Callable[..., Scored]

@@ -33,10 +33,10 @@ class _Store(NamedTuple):
         return "/".join([self.root, *parts])
 
     def text(self, *parts: str) -> str:
-        """What a file holds, "" where there is none."""
+        """What a file holds, "" where there is none or it is no text."""
         try:
             return self.fs.cat_file(self.at(*parts)).decode("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
 
@@ -126,8 +126,8 @@ def _fetch(store: _Store, name: str, folder: Path, tell: Tell) -> None:
     said, stage = store.text(name, MANIFEST), _inside(folder, name)
     try:
         manifest = json.loads(said)
-        outputs: dict[str, str] = dict(manifest["outputs"])
-    except (ValueError, KeyError, TypeError) as error:
+        outputs: dict[str, str] = {str(file): str(sha) for file, sha in manifest["outputs"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RemoteError(f"{name}/{MANIFEST} in the store is no manifest: {error!r}") from error
     if why := other_format(manifest):
         raise RemoteError(f"{name}: {why}; update the workbench")
@@ -158,6 +158,7 @@ def _fetch(store: _Store, name: str, folder: Path, tell: Tell) -> None:
 def _inside(folder: Path, name: str) -> Path:
     """A path of the store, in the folder. Raises RemoteError for one that leads out of it."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or path.name in (NOT_RESULTS - set(PAGES)):
+    odd = path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name
+    if odd or path.name in (NOT_RESULTS - set(PAGES)):
         raise RemoteError(f"the store names a file {name!r}, which does not belong in a stage; nothing of it was taken")
     return folder / path

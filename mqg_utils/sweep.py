@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from mqg_utils.stage import LOCK_TIMEOUT_S
 from mqg_utils.states import state_of
 
 KEYS = ("preset", "set", "axes", "name")
+MAX_RUNS = 10_000
 WITHIN = ("run.seeds", "run.conditions")  # runs that differ in these alone are rows of one table
 
 
@@ -53,6 +55,8 @@ def read_sweep(file: Path) -> Sweep:
     name = str(given.get("name") or file.stem)
     base = _settings(given.get("set") or {}, f"{file.name}: set")
     axes = [_axis(file, axis, values) for axis, values in given["axes"].items()]
+    if (count := math.prod(map(len, axes))) > MAX_RUNS:
+        raise ParameterError(f"{file.name}: its axes make {count} runs; at most {MAX_RUNS} are planned, so split it")
     runs: dict[str, Run] = {}
     for points in product(*axes):
         whole = "-".join([name, *(label for _, label, _ in points)])

@@ -22,7 +22,7 @@ def with_atheris(name: str, seconds: int) -> None:
     """libFuzzer, led by which lines an input reaches. Ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["mqg_utils", "markdown_it", "docx", "openpyxl"]):
+    with atheris.instrument_imports(include=["mqg_utils", "markdown_it", "docx", "openpyxl", "yaml"]):
         from fuzzing import TARGETS
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as corpus:

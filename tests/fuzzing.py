@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import openpyxl
+import shared_files as shared
 from files import Run, docx, epub, lines, pdf
 
 from mqg_utils.answers import content_of, judge, usage_of
+from mqg_utils.casetext import CaseTextError
 from mqg_utils.corpus import CorpusError, Library
+from mqg_utils.decision import DecisionError
 from mqg_utils.exams import FORMATS, convert
 from mqg_utils.formats import obeys
 from mqg_utils.generation import verify
@@ -26,6 +29,7 @@ from mqg_utils.parameters import ParameterError, parse_parameters
 from mqg_utils.passages import split_passages
 from mqg_utils.plans import plan
 from mqg_utils.records import Chain, Passage, Prediction, RecordError, read_jsonl
+from mqg_utils.remote import RemoteError
 from mqg_utils.replies import Reply, ReplyCache, read_list
 
 PASSAGE = Passage(
@@ -366,5 +370,20 @@ TARGETS = {
         (b"(", b"[" * 300, b"-" * 500, b"lambda", b"9" * 5000, b"0x", b"1j", b"b''", b"...", b": ", b"= ",
          b"\\\n", *SIGNS),
     ),
+    "collections": Target(
+        shared.collection, BOOK, (shared.COLLECTION,),
+        (b'<c:module document="m1"/>', b"<c:subcollection>", b"</c:subcollection>", b"<c:content>", b"../", b"/",
+         b"x" * 300, *XML, *SIGNS),
+    ),
+    "sweeps": Target(shared.sweep, (ParameterError,), (shared.SWEEP,), (b"axes:", b"set:", b"[" * 50, *YAML, *SIGNS)),
+    "cases": Target(shared.case, (CaseTextError,), (shared.CASE.encode(),), (b"? ", b"?1", b"?n", b"+ ", *SIGNS)),
+    "reviews": Target(shared.reviews, EXAM, (shared.REVIEW,), JSON),
+    "stored-runs": Target(
+        shared.stored_run, (RemoteError,), (shared.MANIFEST,),
+        (b'"../x":', b'"/tmp/x":', b'"manifest.json":', b'"a.txt/b":', b'"outputs"', b'"format"', b"\\u0000", *JSON),
+    ),
+    "batches": Target(shared.batch, (), (shared.BATCH,), (b'"custom_id"', b'"response"', b"\xe2\x80\xa8", *JSON)),
+    "decisions": Target(shared.examinee, (DecisionError,), (shared.EXAMINEE,), (b'"readout"', b'"student"', *JSON)),
+    "chat-answers": Target(shared.answers, (ValueError,), (shared.ANSWERS,), (b'"remarks"', b"<think>", *JSON)),
     "notebooks": Target(_notebook, (ValueError,), (NOTEBOOK,), (b'"source"', b'"outputs"', b"$$", b"\\\\frac{", *JSON)),
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from fault_server import FaultServer, completion
 from test_server import PRICE, requests
 
-from mqg_utils.batch import BatchTeacher
+from mqg_utils.batch import BatchTeacher, answers_of
 from mqg_utils.endpoint import TeacherError
 from mqg_utils.prices import Budget
 from mqg_utils.replies import ReplyCache
@@ -191,3 +191,18 @@ def test_a_job_that_fails(server: FaultServer, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="batch job batch-0 failed: no reason given"):
         ask_all(teacher, requests(3), ReplyCache(tmp_path / "r.jsonl"))
     assert not (tmp_path / "batch.json").exists() and teacher.spent_usd == 0
+
+
+def test_a_file_of_answers_is_read_line_by_line_whatever_stands_in_it() -> None:
+    said = '{"custom_id":"a","error":{"message":"x\u2028y\x85z"}}'
+    text = f'{said}\n\n[1]\n{{"custom_id":["b"]}}\n{"[" * 3000}\n{{"custom_id":"c","response":5}}\n{{"custom_id":"d"'
+    found = answers_of(text)
+    assert list(found) == ["a", "c"] and found["a"]["error"]["message"] == "x\u2028y\x85z"
+
+
+def test_a_response_that_is_none_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
+    teacher, (request,) = batch(server, tmp_path), requests(1)
+    answers = answers_of('{"custom_id":"k","response":[5]}')
+    asked = {"usd": 0.0, "passage_id": request.passage.passage_id, "wants": request.wants, "most": {}}
+    (reply,) = teacher._outcomes(answers, {"id": "j", "asked": {"k": asked}})
+    assert reply.status == "failed" and "without an answer" in reply.error

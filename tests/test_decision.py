@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small import chain, question
 
-from mqg_utils.decision import READOUTS, Chosen, Decision, Examinee, choose_decision, fit_decision
+from mqg_utils.decision import READOUTS, Chosen, Decision, DecisionError, Examinee, choose_decision, fit_decision
 
 HALF = Decision()
 
@@ -273,3 +273,18 @@ def test_an_examinee_of_the_hub_keeps_its_name(tmp_path):
     examinee = Examinee("stanford-crfm/BioMedLM", "abc", Decision("pmi", 2.0, 0.5))
     examinee.write(tmp_path / "decision.json")
     assert Examinee.read(tmp_path / "decision.json") == examinee
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "{}", "[" * 3000, '{"student":"\\u0000","revision":"","readout":"truth","temperature":1,"threshold":0}',
+        '{"student":"m","revision":"","readout":"truth","temperature":0,"threshold":0}',
+        '{"student":"m","revision":"","readout":["x"],"temperature":1,"threshold":0}',
+        '{"student":"m","revision":"","readout":"truth","temperature":1e999,"threshold":0}',
+    ],
+)  # fmt: skip
+def test_a_file_that_decides_nothing_is_told(tmp_path, text):
+    (tmp_path / "decision.json").write_text(text)
+    with pytest.raises(DecisionError, match=r"run 04_finetune\.ipynb again"):
+        Examinee.read(tmp_path / "decision.json")

@@ -264,3 +264,8 @@ def test_checkpoints_of_edited_code_are_used_and_said_of_other_versions_not(
     assert "training reading went on from a checkpoint begun by other code: manifests.py" in capsys.readouterr().out
     monkeypatch.setattr(stage, "numerical", lambda: {"torch": "1.0.0"})
     assert one.checkpoints("reading") != folder
+
+
+def test_an_error_that_says_its_own_next_step_gets_no_second_one(tmp_path):
+    assert remedy("a process died\nnext: run the same again", tmp_path) == GOES_ON
+    assert remedy("a process died", tmp_path) == f"next: put right what the message names. {GOES_ON}"

@@ -26,7 +26,7 @@ def test_what_was_appended_is_read_in_order(tmp_path):
     assert names(journal.path) == ["a", "b\u2028", "é"]
 
 
-@pytest.mark.parametrize("torn", [b'{"name": "c', '{"name": "é'.encode()[:-1], b"{"])
+@pytest.mark.parametrize("torn", [b'{"name": "c', '{"name": "é'.encode()[:-1], b"{", b"[" * 3000])
 def test_a_torn_last_line_costs_only_itself(tmp_path, torn):
     path = tmp_path / "notes.jsonl"
     path.write_bytes(b'{"name":"a"}\n' + torn)

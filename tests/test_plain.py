@@ -21,9 +21,10 @@ from mqg_utils.plain import (
     scorer_for,
     train_step,
 )
-from mqg_utils.scoring import score, score_own
+from mqg_utils.scoring import score
 from mqg_utils.training import chain_rows, leaf_loss, leaf_targets
 from mqg_utils.trees import grow_trees, pack
+from mqg_utils.walks import score_own
 
 CHAINS = random_chains(12, seed=21)
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2}

@@ -9,7 +9,8 @@ from mqg_utils.decision import Decision
 from mqg_utils.models import load_student, save_student
 from mqg_utils.plain import score_plain
 from mqg_utils.probe import PENALTIES, _fit, fit_head, leaf_states
-from mqg_utils.scoring import score, score_own
+from mqg_utils.scoring import score
+from mqg_utils.walks import score_own
 
 CHAINS = random_chains(12, seed=5, questions=2)
 

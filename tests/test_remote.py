@@ -145,6 +145,21 @@ def test_a_store_writes_nowhere_but_into_its_stage(tmp_path, bucket, name):
     assert not list(tmp_path.glob("**/out.txt"))
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"\xff{}", "is no manifest"), (b"[" * 3000, "is no manifest"), (b'{"outputs":[[1,2]]}', "is no manifest"),
+        (b'{"outputs":{"a\\u0000":"x"}}', "does not belong"), (b'{"outputs":{"gone":"x"}}', "check the address"),
+    ],
+)  # fmt: skip
+def test_a_store_may_say_anything_of_a_stage(tmp_path, said, told):
+    (tmp_path / "store" / "mine" / "01_corpus").mkdir(parents=True)
+    (tmp_path / "store" / "mine" / "01_corpus" / "manifest.json").write_bytes(said)
+    with pytest.raises(RemoteError, match=told):
+        pull(tmp_path / "outputs" / "mine", f"file://{tmp_path}/store", lambda stage, what: None)
+    assert not list((tmp_path / "outputs").rglob("manifest.json"))
+
+
 def test_what_cannot_be_done_is_said(tmp_path, bucket, monkeypatch):
     project = make_project(tmp_path)
     nothing = mqg(project, "pull", "mine", bucket)

@@ -5,8 +5,9 @@ from small import chain, passage, places, question, tiny_student
 from mqg_utils.decision import Decision
 from mqg_utils.forward import context_of
 from mqg_utils.retrieval import Index, open_book, words
-from mqg_utils.scoring import score, score_own
+from mqg_utils.scoring import score
 from mqg_utils.trees import grow_trees, prompt_ids
+from mqg_utils.walks import score_own
 
 BOOK = [
     passage("The quellor makes zelmure at night.", "p0", ("Physiology",)),

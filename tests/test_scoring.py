@@ -19,7 +19,8 @@ from mqg_utils.forward import BLOCK, backbone, context_of, hidden_states, row_in
 from mqg_utils.models import Student, add_lora
 from mqg_utils.pieces import Cuts, TreeError, wording_for
 from mqg_utils.records import HISTORIES, Prediction
-from mqg_utils.scoring import Scored, predictions, score, score_own
+from mqg_utils.scoring import Scored, predictions, score
+from mqg_utils.walks import score_own
 
 HALF = Decision()
 GIVEN = ("gold", "none")
@@ -168,7 +169,7 @@ def test_the_log_odds_are_the_readout_truth():
 
 
 def test_its_own_answers_are_not_a_history_to_be_given():
-    with pytest.raises(ValueError, match="use score_own"):
+    with pytest.raises(ValueError, match=r"use walks\.score_own"):
         score(tiny_student(), random_chains(1), ("gold", "predicted"))
 
 

@@ -77,6 +77,10 @@ def test_an_axis_may_set_several_parameters_under_a_name(project):
         ("preset: [\n", "not readable as YAML"),
         ("[" * 5000, "not readable as YAML"),
         ("preset: 2024-99-99\n", "not readable as YAML"),
+        (
+            "preset: toy\naxes: {" + ", ".join(f"a{i}: [{', '.join('0123456789')}]" for i in range(9)) + "}",
+            "make 1000000000",
+        ),
     ],
 )
 def test_a_wrong_sweep_is_told(project, text, said):
