@@ -166,7 +166,7 @@ def test_the_readout_with_the_most_right_comes_first():
 
 
 def test_what_is_right_counts_more_than_what_is_sure():
-    one = exam("Tff", "Tff", kind="single")
+    one = exam("Tff", "Tff", kind="fixed")
     read = {
         "truth": at_places(one, [5.0, 5.1, 0.0, 5.0, 0.0, 0.0]),  # one question wrong
         "pmi": at_places(one, [0.0, -1.0, -1.0, 10.0, 9.0, 9.0]),  # the best of each question, but none of all
@@ -174,6 +174,7 @@ def test_what_is_right_counts_more_than_what_is_sure():
     chosen = choose_decision(read, [one])
     assert list(chosen) == ["pmi", "truth"]
     assert [chosen["pmi"].accuracy, chosen["truth"].accuracy] == [1.0, 4 / 6]
+    assert chosen["pmi"].log_loss > chosen["truth"].log_loss
 
 
 def test_of_options_of_which_one_is_right_p_true_is_the_softmax():

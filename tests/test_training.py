@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from small import chain, gold, handbook, passage, places, plain_ids, question, random_chains, tiny_student
+from small import chain, gold, handbook, opening, passage, plain_ids, question, random_chains, tiny_student
 from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
 from transformers import TrainerCallback
@@ -98,17 +98,34 @@ def one_by_one(student, weight_true, chains=CHAINS):
     student.model.zero_grad()
     losses = []
     for one in chains:
-        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
-        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
-        for q, p in places(one):
-            ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
-            true, false = student.model(torch.tensor([ids])).logits[0, -1, labels]
-            is_true = one.questions[q].propositions[p].is_true
-            weight = weight_true if is_true else 2 - weight_true
-            loss = weight * functional.softplus(false - true if is_true else true - false)
+        for q in range(len(one.questions)):
+            loss = loss_of(one, q, [log_odds(student, one, q, p) for p in all_of(one, q)], weight_true)
             loss.backward()
             losses.append(loss.item())
     return sum(losses), gradients(student.model)
+
+
+def all_of(one, q):
+    return range(len(one.questions[q].propositions))
+
+
+def log_odds(student, one, q, p):
+    """Of the label words, from a proposition's whole prompt forwarded alone and its full logits."""
+    words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+    labels = [student.tokenizer(word)["input_ids"][0] for word in words]
+    ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+    true, false = student.model(torch.tensor([ids])).logits[0, -1, labels]
+    return true - false
+
+
+def loss_of(one, q, log_odds, weight_true):
+    """The loss on the log-odds of a question's propositions: which is true, or of each whether it is."""
+    key = gold(one)[q]
+    if one.questions[q].kind == "single" and len(key) > 1:
+        return -(log_odds[key.index(True)] - torch.stack(log_odds).exp().sum().log())
+    weights = [weight_true if is_true else 2 - weight_true for is_true in key]
+    signed = [-x if is_true else x for x, is_true in zip(log_odds, key, strict=True)]
+    return sum(weight * functional.softplus(x) for weight, x in zip(weights, signed, strict=True))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
@@ -241,13 +258,12 @@ def test_the_loss_can_be_put_on_another_readout(readout):
     student, decision = fresh(), Decision(readout, 0.4, -1.5)
     wanted = 0.0
     for one in CHAINS:
-        for q, p in places(one):
-            proposition = one.questions[q].propositions[p]
-            value = own_log_likelihood(student, one, q, p)
+        for q, asked in enumerate(one.questions):
+            values = [own_log_likelihood(student, one, q, p) for p in all_of(one, q)]
             if readout == "pmi":
-                value = value - own_log_likelihood(student, one, q, p, alone=True)
-            log_odds = (value / len(proposition.text) + 1.5) / 0.4
-            loss = 1.3 * functional.softplus(-log_odds) if proposition.is_true else 0.7 * functional.softplus(log_odds)
+                values = [x - own_log_likelihood(student, one, q, p, alone=True) for p, x in enumerate(values)]
+            standard = [(x / len(p.text) + 1.5) / 0.4 for x, p in zip(values, asked.propositions, strict=True)]
+            loss = loss_of(one, q, standard, 1.3)
             loss.backward()
             wanted += loss.item()
     one_by_one_gradients = gradients(student.model)
@@ -268,8 +284,7 @@ def own_log_likelihood(student, one, q, p, alone=False):
     )
     ids = ids[: len(ids) - n_after]
     if alone:
-        opening = "Proposition :" if one.language == "fr" else "Proposition:"
-        ids = student.tokenizer(opening)["input_ids"] + ids[-n_text:]
+        ids = student.tokenizer(opening(one, q))["input_ids"] + ids[-n_text:]
     log_p = student.model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
     return sum(log_p[i - 1, ids[i]] for i in range(len(ids) - n_text, len(ids)))
 
@@ -284,19 +299,23 @@ def some_explained(one):
 
 
 def test_explanations_are_learned_below_the_verdicts():
-    student, one = fresh(), some_explained(CHAINS[0])
+    student, one = (
+        fresh(),
+        some_explained(next(c for c in CHAINS if {q.kind for q in c.questions} >= {"single", "multiple"})),
+    )
+    assert {asked.kind for asked in one.questions} >= {"single", "multiple"}
     wanted = 0.0
-    for q, p in places(one):
-        proposition = one.questions[q].propositions[p]
-        ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
-        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
-        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
-        said = [labels[not proposition.is_true], *student.tokenizer(f". {proposition.explanation}")["input_ids"]]
-        said = [*said, student.tokenizer.eos_token_id] if proposition.explanation else []
-        logits = student.model(torch.tensor([ids + said])).logits[0, len(ids) - 1 :]
-        true, false = logits[0, labels]
-        loss = functional.softplus(false - true if proposition.is_true else true - false)
-        if said:
+    for q in range(len(one.questions)):
+        loss = loss_of(one, q, [log_odds(student, one, q, p) for p in all_of(one, q)], 1.0)
+        for p, proposition in enumerate(one.questions[q].propositions):
+            if not proposition.explanation:
+                continue
+            ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+            words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+            verdict = student.tokenizer(words[not proposition.is_true])["input_ids"]
+            said = [*verdict, *student.tokenizer(f". {proposition.explanation}")["input_ids"]]
+            said = [*said, student.tokenizer.eos_token_id]
+            logits = student.model(torch.tensor([ids + said])).logits[0, len(ids) - 1 :]
             loss = loss + 0.5 * functional.cross_entropy(logits[:-1], torch.tensor(said))
         loss.backward()
         wanted += loss.item()
