@@ -278,7 +278,7 @@ def _read_leaves(model: Any, inputs: dict[str, Any], _: float, row: Tree, readou
 
 def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
     """What the readouts of the held-out rows tell: their log-loss once temperature and threshold are fitted."""
-    targets, groups = read.label_ids[..., 0], read.label_ids[..., 1]  # (R, N)
+    targets, groups = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
     there = targets != -100  # Trainer's padding
     values, gold = read.predictions[there].tolist(), (targets[there] > 0).tolist()
     own = groups + (groups != ALONE) * np.arange(len(groups))[:, None] * groups.shape[1]  # each row counts from 0

@@ -151,10 +151,10 @@ class _Layout(NamedTuple):
         leaves = []
         for (q, p, token), histories in found.items():
             _, text, after = self.prompts[q, histories[0]].leaves[p]
-            question = self.chain.questions[q]
-            proposition = question.propositions[p]
+            asked = self.chain.questions[q]
+            proposition = asked.propositions[p]
             sizes = (len(text), len(after), len(proposition.text.strip()))
-            place, one = (self.number, q, p), question.kind == "single"
+            place, one = (self.number, q, p), asked.kind == "single"
             leaf = Leaf(*place, tuple(histories), token, *sizes, self.labels, proposition.is_true, one)
             leaves.append(leaf)
         return Tree(builder.ids, builder.parents, leaves)

@@ -5,12 +5,13 @@ import functools
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from small import chain, gold, handbook, opening, passage, plain_ids, question, random_chains, tiny_student
 from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
-from transformers import TrainerCallback
+from transformers import EvalPrediction, TrainerCallback
 
 from mqg_utils import training
 from mqg_utils.decision import Decision, fit_decision, log_loss
@@ -22,6 +23,7 @@ from mqg_utils.training import (
     Settings,
     chain_rows,
     finetune,
+    groups_in,
     language_loss,
     last_checkpoint,
     leaf_loss,
@@ -170,6 +172,57 @@ def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_
         assert true.item() == pytest.approx(false.item()) and true > 0
     else:
         assert inputs["weights"].tolist() == [1.0] * n_true
+
+
+def test_options_of_which_one_is_picked_have_no_part_in_the_weights(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2], collate=given[5]))
+    asked = [question("Q", "a", "b", "c", "d", true=(0, 1, 2)), question("R", *"efgh", true=(1,), kind="single")]
+    finetune(tiny_student(), [chain(*asked)], [], FAST, tmp_path)
+    (inputs,) = [seen["collate"](row) for row in seen["rows"]]
+    assert inputs["groups"].tolist() == [-1] * 4 + [0] * 4
+    assert inputs["targets"].tolist() == [1, 1, 1, 0, 0, 1, 0, 0]
+    assert inputs["weights"].tolist()[:4] == [0.5, 0.5, 0.5, 1.5]
+    finetune(tiny_student(), [chain(asked[1])], [], FAST, tmp_path)
+    assert seen["collate"](seen["rows"][0])["weights"].tolist() == [1.0] * 4
+
+
+def test_groups_are_questions_with_the_true_option_and_another():
+    kinds = ("single", "multiple", "single", "fixed")
+    one = chain(*(question(f"Q{i}", "a", "b", "c", true=(1,), kind=kind) for i, kind in enumerate(kinds)))
+    lone = chain(question("R", "a", kind="single"))
+    (row,) = chain_rows([one, lone, one], tiny_student(), 10**6, readout="pmi")
+    each = [0, 0, 0, -1, -1, -1, 1, 1, 1, -1, -1, -1]
+    assert groups_in(row) == [*each, -1, *(n + 2 if n >= 0 else n for n in each)]
+    no_true = row._replace(leaves=[leaf for leaf in row.leaves if not (leaf.question == 2 and leaf.is_true)])
+    only_true = row._replace(leaves=[leaf for leaf in row.leaves if leaf.question != 2 or leaf.is_true])
+    for part, left in ((no_true, 2), (only_true, 1)):
+        each = [0, 0, 0, -1, -1, -1, *[-1] * left, -1, -1, -1]
+        assert groups_in(part) == [*each, -1, *(n + 1 if n >= 0 else n for n in each)]
+
+
+@pytest.mark.parametrize("readout", ["truth", "pmi"])
+@pytest.mark.parametrize("make", [fresh, lambda: causal_student(*WITHOUT_TREES["bloom"])], ids=["trees", "plain"])
+def test_the_loss_is_the_same_however_rows_are_packed_and_split(make, readout):
+    student, decision = make(), Decision(readout, 0.7, -0.2)
+    losses = []
+    for most in (16, 64, 10**6):
+        rows = chain_rows(CHAINS, student, most, split=most, readout=readout)
+        held = [{leaf[:2] for leaf in row.leaves if leaf.is_option} for row in rows]
+        assert sum(map(len, held)) == len(set().union(*held)) > 4, "a question stands in two rows"
+        with torch.no_grad():
+            losses.append(sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0, decision).item() for row in rows))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+
+
+def test_held_out_rows_count_their_questions_apart():
+    # a question of two options in each row, the numbers of both rows from 0; two of three are right by 1
+    values = [[1.0, 0.0, -100], [100.0, 101.0, -100], [-50.0, -51.0, -100]]
+    labels = [[[1, 0], [0, 0], [-100, -100]], [[1, 0], [0, 0], [-100, -100]], [[1, 0], [0, 0], [-100, -100]]]
+    read = EvalPrediction(predictions=np.array(values), label_ids=np.array(labels, dtype=float))
+    # with targets of 0.8 and 0.2, P = 0.6 fits: see test_decision
+    wanted = -(2 * math.log(0.6) + math.log(0.4)) / 3
+    assert training._fitted_log_loss(read)["log_loss"] == pytest.approx(wanted, abs=0.01)
 
 
 # --- passages ---
@@ -439,13 +492,19 @@ def test_a_run_that_is_cut_off_goes_on_from_its_checkpoint(held_out, tmp_path, m
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
-def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(tmp_path):
+@pytest.mark.parametrize("kind", ["multiple", "single"])
+def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(kind, tmp_path):
     # the key of validation is that of training turned round: to learn the one is to unlearn the other
     texts = [p.text for one in CHAINS for asked in one.questions for p in asked.propositions][:20]
     train, turned = (
-        [chain(question(f"Question {i}", *texts[i : i + 4], true=true), name=str(i)) for i in range(0, 20, 4)]
-        for true in ((0, 1), (2, 3))
+        # the last has an option less, so that rows are of unlike length
+        [
+            chain(question(f"Question {i}", *texts[i : i + 4 - (i == 16)], true=true, kind=kind), name=str(i))
+            for i in range(0, 20, 4)
+        ]
+        for true in (((0, 1), (2, 3)) if kind == "multiple" else ((0,), (2,)))
     )
+    turned = turned if kind == "multiple" else train[:3] + turned[3:]  # where all is turned round, nothing is told
     student = fresh()
     trained = finetune(student, train, turned, FAST._replace(epochs=8), tmp_path)
     kept = fitted_log_loss(student, turned)
@@ -457,7 +516,8 @@ def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(tmp_path)
 def fitted_log_loss(student, chains):
     values = score(student, chains, ("gold",)).places("truth", "gold")
     key = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return log_loss(fit_decision("truth", list(values.values()), key), list(values.values()), key)
+    groups = [100 * c + q if chains[c].questions[q].kind == "single" else -1 for c, q, _ in values]
+    return log_loss(fit_decision("truth", list(values.values()), key, groups), list(values.values()), key, groups)
 
 
 def checkpoint(folder, step, state):
