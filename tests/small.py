@@ -83,7 +83,7 @@ def gold(chain: Chain) -> list[list[bool]]:
 
 def opening(chain: Chain, q: int) -> str:
     """What introduces the propositions of a question."""
-    return {"en": ("Proposition:", "Answer:"), "fr": ("Proposition :", "Réponse :")}[chain.language][
+    return {"en": ("Proposition:", "Answer:"), "fr": ("Proposition :", "Bonne réponse :")}[chain.language][
         chain.questions[q].kind == "single"
     ]
 

@@ -110,7 +110,10 @@ def test_french_has_its_own_words():
 
 @pytest.mark.parametrize(
     ("language", "answer", "proposition", "end"),
-    [("en", "Answer:", "Proposition:", "\nTrue or false:"), ("fr", "Réponse :", "Proposition :", "\nVrai ou faux :")],
+    [
+        ("en", "Answer:", "Proposition:", "\nTrue or false:"),
+        ("fr", "Bonne réponse :", "Proposition :", "\nVrai ou faux :"),
+    ],
 )
 def test_the_options_of_which_one_is_right_are_answers(language, answer, proposition, end):
     tokenizer = Words()
