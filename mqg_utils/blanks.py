@@ -85,9 +85,9 @@ class Terms:
 
 
 def grams(text: str) -> list[str]:
-    """Words of some length, and pairs of them that stand together, in lower case."""
-    words = [word.casefold() for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\w\s]", text)]
-    kept = [word if word[0].isalpha() and word not in STOP and word not in NEGATIONS else "" for word in words]
+    """Words of some length, and pairs of them that stand together, in lower case; none has a digit or spans one."""
+    words = [word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]", text)]
+    kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
     singles = [word for word in kept if len(word) >= MIN_LETTERS]
     return singles + [f"{a} {b}" for a, b in itertools.pairwise(kept) if a and b]
 

@@ -504,7 +504,7 @@ def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(kind, tmp
         ]
         for true in (((0, 1), (2, 3)) if kind == "multiple" else ((0,), (2,)))
     )
-    turned = turned if kind == "multiple" else train[:3] + turned[3:]  # where all is turned round, nothing is told
+    turned = turned if kind == "multiple" else train[:2] + turned[2:]  # where all are wrong, nothing is told
     student = fresh()
     trained = finetune(student, train, turned, FAST._replace(epochs=8), tmp_path)
     kept = fitted_log_loss(student, turned)
