@@ -36,7 +36,7 @@ class BlankTeacher(ClozeTeacher):
 
     def key(self, request: Request) -> str:
         settings: dict[str, Any] = {"teacher": self.name, "seed": self._seed, "questions": self._questions}
-        return request.key(**settings, terms=self._recurring.digest, version=1)
+        return request.key(**settings, terms=self._recurring.digest, version=2)
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
         return fill_in(passage, self._recurring, self._questions, rng)
@@ -66,12 +66,13 @@ class Terms:
         listed = sorted(f"{chapter}\t{term}" for term in self.all for chapter in chapters[term])
         self.digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
-    def beside(self, term: str, passage: Passage, rng: random.Random) -> list[str]:
+    def beside(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
         """Three other terms of the chapter, alike in form: one that ends alike and one of the passage where there are.
 
-        Fewer where the chapter has too few.
+        None has a word of the sentence that is asked, which would rule it out. Fewer where the chapter has too few.
         """
-        words = set(self._words[term])  # of "blood" and "blood cell" both may be right
+        # of "blood" and "blood cell" both may be right
+        words = self._words[term].union(*map(_words, grams(sentence)))
         alike = [t for t in self._alike[_chapter(passage), _form(term)] if words.isdisjoint(self._words[t])]
         here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
@@ -80,7 +81,7 @@ class Terms:
             left = [t for t in group if words.isdisjoint(self._words[t])]
             if left and len(taken) < OPTIONS - 1:
                 taken.append(rng.choice(left))
-                words |= self._words[taken[-1]]
+                words = words | self._words[taken[-1]]
         return taken
 
 
@@ -104,7 +105,7 @@ def fill_in(passage: Passage, terms: Terms, most: int, rng: random.Random) -> li
         if not found:
             continue
         term = rng.choice(found)
-        others = terms.beside(term, passage, rng)
+        others = terms.beside(term, sentence, passage, rng)
         if len(others) == OPTIONS - 1:
             made.append(_draft(sentence, term, others, rng))
     return made

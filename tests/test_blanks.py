@@ -153,6 +153,14 @@ def test_no_option_shares_a_word_with_the_right_one_or_with_another(tmp_path: Pa
         assert {len(own) for own in held} in ({1}, {2}), "one word stands beside two"
 
 
+def test_no_other_option_stands_in_the_sentence_that_is_asked(tmp_path: Path) -> None:
+    sentences = (*SAID, "The {} meets the parlocks and a wistoral.")
+    passages = [passage(said(BONES, sentences), f"p{i}") for i in range(3)] + book()[3:]
+    found = [q for _, q in drawn(passages, tmp_path) if "meets" in q["stem"] and options(q)[0] != "wistoral"]
+    assert len(found) > 10
+    assert all(not {"parlock", "wistoral"} & set(options(question)[1]) for question in found)
+
+
 def test_one_option_ends_like_the_right_one_where_there_is_one(tmp_path: Path) -> None:
     for _, question in drawn(book(), tmp_path):
         right, others = options(question)
