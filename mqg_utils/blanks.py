@@ -5,11 +5,11 @@ it at all: names of its matter recur within a passage, and words of the language
 """
 
 import hashlib
+import itertools
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from mqg_utils.cloze import ClozeTeacher, quotable
@@ -36,7 +36,7 @@ class BlankTeacher(ClozeTeacher):
 
     def key(self, request: Request) -> str:
         settings: dict[str, Any] = {"teacher": self.name, "seed": self._seed, "questions": self._questions}
-        return request.key(**settings, terms=self._recurring.digest, version=1)
+        return request.key(**settings, terms=self._recurring.digest, version=2)
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
         return fill_in(passage, self._recurring, self._questions, rng)
@@ -57,37 +57,40 @@ class Terms:
                 chapters[gram].add(_chapter(passage))
         most = max(MIN_PASSAGES, MAX_SHARE * len(passages))
         recurring = (t for t, n in places.items() if MIN_PASSAGES <= n <= most and times[t] >= MIN_RECURRENCE * n)
-        self._by_chapter: dict[str, list[str]] = defaultdict(list)
-        for term in sorted(recurring):
+        self.all = set(recurring)
+        self._alike: dict[tuple[str, tuple[int, bool]], list[str]] = defaultdict(list)  # by chapter and form
+        for term in sorted(self.all):
             for chapter in chapters[term]:
-                self._by_chapter[chapter].append(term)
-        self.all = {term for terms in self._by_chapter.values() for term in terms}
-        listed = "\n".join(f"{chapter}\t{term}" for chapter, terms in self._by_chapter.items() for term in terms)
-        self.digest = hashlib.sha256(listed.encode()).hexdigest()
+                self._alike[chapter, _form(term)].append(term)
+        self._words = {term: _words(term) for term in self.all}
+        listed = sorted(f"{chapter}\t{term}" for term in self.all for chapter in chapters[term])
+        self.digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
     def beside(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
         """Three other terms of the chapter, alike in form: one that ends alike and one of the passage where there are.
 
-        No word of them stands in the sentence. Fewer where the chapter has too few.
+        None has a word of the sentence that is asked, which would rule it out. Fewer where the chapter has too few.
         """
-        said = " ".join(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", sentence.casefold()))
-        alike = [t for t in self._by_chapter[_chapter(passage)] if _form(t) == _form(term) and not _shared(t, said)]
+        # of "blood" and "blood cell" both may be right
+        words = self._words[term].union(*map(_words, grams(sentence)))
+        alike = [t for t in self._alike[_chapter(passage), _form(term)] if words.isdisjoint(self._words[t])]
         here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
         taken: list[str] = []
         for group in groups:
-            left = [t for t in group if not any(_shared(t, other) for other in taken)]
+            left = [t for t in group if words.isdisjoint(self._words[t])]
             if left and len(taken) < OPTIONS - 1:
                 taken.append(rng.choice(left))
+                words = words | self._words[taken[-1]]
         return taken
 
 
 def grams(text: str) -> list[str]:
-    """Words of some length, and pairs of them that stand together, in lower case."""
-    words = [word.casefold() for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*|[^\w\s]", text)]
-    kept = [word if word[0].isalpha() and word not in STOP and word not in NEGATIONS else "" for word in words]
+    """Words of some length, and pairs of them that stand together, in lower case; none has a digit or spans one."""
+    words = [word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]", text)]
+    kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
     singles = [word for word in kept if len(word) >= MIN_LETTERS]
-    return singles + [f"{a} {b}" for a, b in pairwise(kept) if a and b]
+    return singles + [f"{a} {b}" for a, b in itertools.pairwise(kept) if a and b]
 
 
 def fill_in(passage: Passage, terms: Terms, most: int, rng: random.Random) -> list[dict[str, Any]]:
@@ -96,8 +99,10 @@ def fill_in(passage: Passage, terms: Terms, most: int, rng: random.Random) -> li
     sentences = quotable(passage)
     rng.shuffle(sentences)
     for sentence in sentences:
+        if len(made) == most:
+            break
         found = [term for term in dict.fromkeys(grams(sentence)) if term in terms.all and _once(term, sentence)]
-        if not found or len(made) == most:
+        if not found:
             continue
         term = rng.choice(found)
         others = terms.beside(term, sentence, passage, rng)
@@ -133,6 +138,5 @@ def _form(term: str) -> tuple[int, bool]:
     return len(term.split()), term.endswith("s")
 
 
-def _shared(one: str, other: str) -> bool:
-    """Whether two terms have a word in common: of "blood" and "blood cell" both may be right."""
-    return bool({w.removesuffix("s") for w in one.split()} & {w.removesuffix("s") for w in other.split()})
+def _words(term: str) -> frozenset[str]:
+    return frozenset(word.removesuffix("s") for word in term.split())

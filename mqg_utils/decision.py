@@ -155,8 +155,8 @@ def log_loss(
     p_true = np.array([decision.p_true(value) for value in values])
     group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
     for one in set(group.tolist()) - {ALONE}:
-        options = np.flatnonzero(group == one).tolist()
-        p_true[options] = decision.p_trues([values[i] for i in options], "single")
+        options = np.flatnonzero(group == one)
+        p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
     p_true = np.clip(p_true, 1e-12, 1 - 1e-12)
     return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
 

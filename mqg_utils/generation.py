@@ -63,9 +63,8 @@ def verify(
     """Check every drafted question in turn; the first fault found is its reason.
 
     schema (five different propositions, or four where one is right), balance, quote, number, key, leak, contradiction,
-    duplicate, exam copy. A
-    chain keeps its good questions up to the first bad one, since later stems build on earlier ones. Without
-    `check_keys` the rules of `entailment` are not asked.
+    duplicate, exam copy. A chain keeps its good questions up to the first bad one, since later stems build on earlier
+    ones. Without `check_keys` the rules of `entailment` are not asked.
     """
     known = exam if isinstance(exam, Exam) else Exam(exam)
     checks = Checks({passage.passage_id: passage for passage in passages}, known, check_keys)

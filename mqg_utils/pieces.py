@@ -18,7 +18,7 @@ class Wording(NamedTuple):
     answer: str  # follows a stem in the history
     nothing: str  # the answer when no proposition was ticked
     before: str  # before the proposition's own words
-    option: str  # the same, where one proposition of the question is to be picked
+    option: str  # the same, where one proposition is to be picked; begins otherwise than `answer`, or both share tokens
     after: str
     true: str
     false: str
@@ -32,7 +32,7 @@ WORDINGS = {
     ),
     "fr": Wording(
         "Cas clinique : {}\n", "Question : {}\n", "Réponse : {}\n", "aucune",
-        "Proposition :", "Réponse :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
+        "Proposition :", "Bonne réponse :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
     ),
 }  # fmt: skip
 

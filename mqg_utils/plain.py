@@ -191,7 +191,8 @@ def scorer_for(model: Any) -> Scorer:
 
 
 def train_step(student: Student, prompts: Sequence[Prompt], optimizer: Any, max_tokens: int, batch: int) -> float:
-    """One fine-tuning step on every proposition, a padded batch at a time; return the mean cross-entropy."""
+    """One fine-tuning step, a padded batch at a time, on propositions that are judged one by one; return the mean
+    cross-entropy. Not for questions of which one option is picked: a batch need not hold all of them."""
     total = 0.0
     for group in batches(prompts, max_tokens, batch):
         odds = read_prompts(student.model, group)["truth"]

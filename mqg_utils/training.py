@@ -40,7 +40,7 @@ from mqg_utils.models import Student
 from mqg_utils.plain import prompts_of, read_prompts, score_plain
 from mqg_utils.records import Chain, Passage
 from mqg_utils.scoring import read_from_tree, score
-from mqg_utils.trees import SPLIT_TOKENS, Before, Tree, below, explained, grow_trees, pack
+from mqg_utils.trees import SPLIT_TOKENS, Before, Tree, apart, below, explained, grow_trees, pack
 
 TRUTH = Decision()
 
@@ -122,12 +122,15 @@ def chain_rows(
 ) -> list[Tree]:
     """Chains as packed rows whose leaves are to be judged, history as in the key; a tree past `split` is split.
 
-    For PMI a leaf without case and question stands in the same row; with `explain`, below each leaf stands what
-    explains it. Where no tree mask fits the student, every proposition is a tree of its own.
+    The options of a question of which one is to be picked stay in one row, since their loss is one. For PMI a leaf
+    without case and question stands in the same row; with `explain`, below each leaf stands what explains it. Where
+    no tree mask fits the student, every proposition is a tree of its own.
     """
-    split = split if supports_trees(student.model) else 1
+    branching = supports_trees(student.model)
     before: tuple[Before, ...] = ("gold", "alone") if readout == "pmi" else ("gold",)
-    trees, _ = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
+    most = split if branching else 1
+    trees, _ = grow_trees(chains, student.tokenizer, before, context_of(student.model), most, whole_options=True)
+    trees = trees if branching else [apart(tree) for tree in trees]
     return pack([explained(tree, chains, student.tokenizer) for tree in trees] if explain else trees, max_tokens)
 
 
@@ -172,6 +175,17 @@ def judged(row: Tree) -> list[int]:
     return [i for i, leaf in enumerate(row.leaves) if leaf.histories != ("alone",)]
 
 
+def groups_in(row: Tree) -> list[int]:
+    """For each leaf in `judged` the number of its question, where one option of several is to be picked, else ALONE.
+
+    Numbers count from 0 in each row. An option is ALONE where the row lacks the true one, or all the others.
+    """
+    leaves = [row.leaves[i] for i in judged(row) if row.leaves[i].is_option]
+    whole = {leaf[:2] for leaf in leaves if leaf.is_true} & {leaf[:2] for leaf in leaves if not leaf.is_true}
+    numbers = {place: number for number, place in enumerate(sorted(whole))}
+    return [numbers.get(row.leaves[i][:2], ALONE) for i in judged(row)]
+
+
 def leaf_loss(
     model: Any, inputs: dict[str, Any], per_row: float, decision: Decision = TRUTH, explanations: float = 0.0
 ) -> torch.Tensor:
@@ -214,15 +228,11 @@ def _language_inputs(row: Tree) -> dict[str, Any]:
 def leaf_targets(row: Tree, weight_true: float = 1.0) -> dict[str, Any]:
     """What `leaf_loss` takes of a row: model inputs, targets (N,), weights (N,), groups (N,), and the row itself.
 
-    With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are. The
-    options of a question of which one is to be picked are one group, where the row holds the true and a false one;
-    others are ALONE.
+    With weights w of the true and 2 - w of the false, both can weigh the same, however many of each there are.
+    Groups are those of `groups_in`.
     """
-    leaves = [row.leaves[i] for i in judged(row)]
-    targets = torch.tensor([float(leaf.is_true) for leaf in leaves])
-    whole = {leaf[:2] for leaf in leaves if leaf.is_true} & {leaf[:2] for leaf in leaves if not leaf.is_true}
-    numbers = {place: number for number, place in enumerate(sorted(whole))}
-    groups = torch.tensor([numbers.get(leaf[:2], ALONE) if leaf.is_option else ALONE for leaf in leaves])
+    targets = torch.tensor([float(row.leaves[i].is_true) for i in judged(row)])
+    groups = torch.tensor(groups_in(row))
     weights = targets * weight_true + (1 - targets) * (2 - weight_true)
     held = lambda: row  # noqa: E731  # Trainer takes tuples apart to move their tensors, and leaves a function alone
     return {**row_inputs(row), "targets": targets, "weights": weights, "groups": groups, "row": held}
@@ -268,7 +278,7 @@ def _read_leaves(model: Any, inputs: dict[str, Any], _: float, row: Tree, readou
 
 def _fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
     """What the readouts of the held-out rows tell: their log-loss once temperature and threshold are fitted."""
-    targets, groups = np.moveaxis(np.asarray(read.label_ids), -1, 0)  # (R, N) each
+    targets, groups = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
     there = targets != -100  # Trainer's padding
     values, gold = np.asarray(read.predictions)[there].tolist(), (targets[there] > 0).tolist()
     own = groups + (groups != ALONE) * np.arange(len(groups))[:, None] * groups.shape[1]  # each row counts from 0
@@ -386,7 +396,8 @@ def finetune(
     loss = partial(leaf_loss, decision=decision, explanations=settings.explanations)
     rows = rows_that_fit(student, make, loss, leaf_targets, most)
     held = chain_rows(validation, student, most, readout=readout)
-    gold = [row.leaves[i].is_true for row in rows for i in judged(row)]
+    judgements = [(row.leaves[i].is_true, n) for row in rows for i, n in zip(judged(row), groups_in(row), strict=True)]
+    gold = [is_true for is_true, group in judgements if group == ALONE]  # the others have no weight
     # w n_true = (2 - w) n_false, so that both classes weigh the same and the mean weight stays near 1
     weight_true = 2 * (len(gold) - sum(gold)) / len(gold) if 0 < sum(gold) < len(gold) else 1.0
     collate = lambda row: leaf_targets(row, weight_true)  # noqa: E731

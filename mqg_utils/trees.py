@@ -76,14 +76,16 @@ def chain_trees(
     histories: Iterable[Before] = ("gold", "none"),
     context: int = 1024,
     max_tokens: int = SPLIT_TOKENS,
+    whole_options: bool = False,
 ) -> tuple[list[Tree], Cuts]:
     """The trees of one chain: one, or several where it would pass `max_tokens` (the trunk is then repeated).
 
     `context` is the longest prompt the model takes. A proposition that does not fit even with an empty case
-    and history gets no leaf and is counted in `Cuts.failed`.
+    and history gets no leaf and is counted in `Cuts.failed`. With `whole_options`, the options of a question of
+    which exactly one is true stay in one tree, however long.
     """
     layout, places, cuts = _lay_out(chain, index, pieces, tuple(histories), context, gold_ticks(chain))
-    return _split(layout, places, max_tokens), cuts
+    return _split(layout, places, max_tokens, whole_options), cuts
 
 
 def question_tree(
@@ -158,7 +160,7 @@ class _Layout(NamedTuple):
         return Tree(builder.ids, builder.parents, leaves)
 
 
-def _split(layout: _Layout, places: list[tuple[int, int]], max_tokens: int) -> list[Tree]:
+def _split(layout: _Layout, places: list[tuple[int, int]], max_tokens: int, whole_options: bool) -> list[Tree]:
     if not places:
         return []
     tree = layout.build(places)
@@ -168,9 +170,11 @@ def _split(layout: _Layout, places: list[tuple[int, int]], max_tokens: int) -> l
     if len(questions) > 1:  # between questions first, between the propositions of one only when it must be
         middle = questions[len(questions) // 2]
         halves = [p for p in places if p[0] < middle], [p for p in places if p[0] >= middle]
+    elif whole_options and tree.leaves[0].is_option:
+        return [tree]
     else:
         halves = places[: len(places) // 2], places[len(places) // 2 :]
-    return [tree for half in halves for tree in _split(layout, half, max_tokens)]
+    return [tree for half in halves for tree in _split(layout, half, max_tokens, whole_options)]
 
 
 def pack(trees: Sequence[Tree], max_tokens: int) -> list[Tree]:
@@ -203,6 +207,12 @@ def join(trees: Sequence[Tree]) -> Tree:
         parents += [parent + shift if parent >= 0 else -1 for parent in tree.parents]
         leaves += [leaf._replace(token=leaf.token + shift) for leaf in tree.leaves]
     return Tree(ids, parents, leaves)
+
+
+def apart(tree: Tree) -> Tree:
+    """The tree with a path of its own for each leaf: as long as the prompts, where each is forwarded whole."""
+    paths = [(prompt_ids(tree, leaf), leaf) for leaf in tree.leaves]
+    return join([Tree(ids, list(range(-1, len(ids) - 1)), [leaf._replace(token=len(ids) - 1)]) for ids, leaf in paths])
 
 
 def explained(tree: Tree, chains: Sequence[Chain], tokenizer: Any) -> Tree:
@@ -277,14 +287,18 @@ def grow_trees(
     histories: Iterable[Before] = ("gold", "none"),
     context: int = 1024,
     max_tokens: int = SPLIT_TOKENS,
+    whole_options: bool = False,
 ) -> tuple[list[Tree], Cuts]:
-    """The trees of many chains, unpacked, each split where it passes `max_tokens`, and what had to be cut."""
+    """The trees of many chains, unpacked, each split where it passes `max_tokens`, and what had to be cut.
+
+    `whole_options` is that of `chain_trees`.
+    """
     pieces = Pieces(tokenizer)
     histories = tuple(histories)
     trees: list[Tree] = []
     cuts = Cuts(0, 0, 0)
     for index, chain in enumerate(chains):
-        grown, cut = chain_trees(chain, index, pieces, histories, context, max_tokens)
+        grown, cut = chain_trees(chain, index, pieces, histories, context, max_tokens, whole_options)
         trees += grown
         cuts = Cuts(*(a + b for a, b in zip(cuts, cut, strict=True)))
     return trees, cuts

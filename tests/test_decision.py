@@ -11,7 +11,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small import chain, question
 
-from mqg_utils.decision import READOUTS, Chosen, Decision, DecisionError, Examinee, choose_decision, fit_decision
+from mqg_utils.decision import (
+    READOUTS,
+    Chosen,
+    Decision,
+    DecisionError,
+    Examinee,
+    choose_decision,
+    fit_decision,
+    groups_of,
+    log_loss,
+)
 
 HALF = Decision()
 
@@ -158,15 +168,15 @@ def test_the_readout_with_the_most_right_comes_first():
     assert list(chosen) == ["likelihood", "pmi", "truth"]
     assert [chosen[name].accuracy for name in ("likelihood", "pmi")] == [1.0, 5 / 6]
     gold = [True, True, False, False, False, True]
-    for readout, (decision, _, log_loss) in chosen.items():
+    for readout, (decision, _, lost) in chosen.items():
         values = list(read[readout].values())
         assert decision == fit_decision(readout, values, gold)
         p_right = [p if truth else 1 - p for p, truth in zip(map(decision.p_true, values), gold, strict=True)]
-        assert log_loss == pytest.approx(-np.mean(np.log(p_right)))
+        assert lost == pytest.approx(-np.mean(np.log(p_right)))
 
 
 def test_what_is_right_counts_more_than_what_is_sure():
-    one = exam("Tff", "Tff", kind="single")
+    one = exam("Tff", "Tff", kind="fixed")
     read = {
         "truth": at_places(one, [5.0, 5.1, 0.0, 5.0, 0.0, 0.0]),  # one question wrong
         "pmi": at_places(one, [0.0, -1.0, -1.0, 10.0, 9.0, 9.0]),  # the best of each question, but none of all
@@ -174,6 +184,7 @@ def test_what_is_right_counts_more_than_what_is_sure():
     chosen = choose_decision(read, [one])
     assert list(chosen) == ["pmi", "truth"]
     assert [chosen["pmi"].accuracy, chosen["truth"].accuracy] == [1.0, 4 / 6]
+    assert chosen["pmi"].log_loss > chosen["truth"].log_loss
 
 
 def test_of_options_of_which_one_is_right_p_true_is_the_softmax():
@@ -185,7 +196,7 @@ def test_of_options_of_which_one_is_right_p_true_is_the_softmax():
 
 
 def test_the_temperature_of_options_is_that_of_the_lowest_cross_entropy():
-    # two of three questions are right by 1: the smoothed target 0.8 of the true one is met at odds of 4
+    # two of three questions are right by 1, targets 0.8 and 0.2: on average P = 0.6 fits, which are odds of 3 to 2
     values, gold, groups = [1.0, 0.0] * 3, [True, False, True, False, False, True], [0, 0, 1, 1, 2, 2]
 
     def loss(temperature):
@@ -194,6 +205,72 @@ def test_the_temperature_of_options_is_that_of_the_lowest_cross_entropy():
 
     fitted = fit_decision("pmi", values, gold, groups).temperature
     assert loss(fitted) <= min(loss(t) for t in np.logspace(-1, 3, 400)) + 1e-3
+    assert fitted == pytest.approx(1 / math.log(1.5), rel=0.05)
+
+
+@pytest.mark.parametrize("options", [2, 4, 5])
+def test_the_targets_of_options_are_smoothed(options):
+    # all four questions are right by 1: of the true option the target is 5/6, and the others share 1/6
+    values, gold = [1.0, *[0.0] * (options - 1)] * 4, [True, *[False] * (options - 1)] * 4
+    fitted = fit_decision("truth", values, gold, [n for n in range(4) for _ in range(options)])
+    assert fitted.temperature == pytest.approx(1 / math.log(5 * (options - 1)), rel=0.05)
+
+
+@pytest.mark.parametrize("shift", [-3.0, 0.4, 3.0])
+def test_where_the_options_of_a_question_stand_has_no_part_in_its_fit(shift):
+    values, gold, groups = [1.0, 0.0, 0.0, 1.0, 0.5, 1.5], [True, False, True, False, False, True], [0, 0, 1, 1, 2, 2]
+    moved = [x + shift * n for x, n in zip(values, groups, strict=True)]
+    fitted, again = (fit_decision("pmi", read, gold, groups).temperature for read in (values, moved))
+    assert again == pytest.approx(fitted, rel=0.1)  # the slopes tried are 8 % apart
+
+
+def test_of_several_that_may_be_right_each_is_judged_by_itself():
+    decision, read = Decision("pmi", 0.5, 1.0), [2.0, None, 0.0]
+    odds = [math.exp(2.0), None, math.exp(-2.0)]
+    for kind in ("multiple", "fixed"):
+        assert decision.p_trues(read, kind) == [None if x is None else pytest.approx(x / (1 + x)) for x in odds]
+
+
+def test_only_options_of_which_one_is_right_are_a_group():
+    kinds = ("multiple", "single", "fixed", "single")
+    chains = [chain(*(question("Q", "a", "b", kind=kind) for kind in kinds)), chain(question("Q", "a", kind="single"))]
+    places = [(0, q, p) for q in range(4) for p in range(2)] + [(1, 0, 0)]
+    assert groups_of(places, chains) == [-1, -1, 0, 0, -1, -1, 1, 1, 2]
+    assert groups_of(places[::-1], chains) == [0, 1, 1, -1, -1, 2, 2, -1, -1]
+
+
+def test_the_log_loss_of_options_and_of_others_by_hand():
+    decision, ln3 = Decision("truth", 1.0, 5.0), math.log(3)
+    values, gold = [ln3, 5 + ln3, 0.0, 0.0, 5 - ln3], [True, True, False, False, True]
+    # P = 3/5, 1/5, 1/5 of the options, 3/4 and 1/4 of the others
+    wanted = -np.mean(np.log([3 / 5, 3 / 4, 4 / 5, 4 / 5, 1 / 4]))
+    assert log_loss(decision, values, gold, [7, -1, 7, 7, -1]) == pytest.approx(wanted)
+    alone = [1 / (1 + math.exp(5 - x)) for x in values]
+    wanted = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(alone, gold, strict=True)])
+    assert log_loss(decision, values, gold) == log_loss(decision, values, gold, [-1] * 5) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("kind", ["multiple", "fixed"])
+def test_a_choice_without_questions_of_one_right_option_is_that_of_single_propositions(kind):
+    one = exam("Tff", "fTf", kind=kind)
+    values = [1.0, 0.2, -0.3, 0.1, 0.9, 1.1]
+    (chosen,) = choose_decision({"truth": at_places(one, values)}, [one]).values()
+    gold = [True, False, False, False, True, False]
+    assert chosen.decision == fit_decision("truth", values, gold)
+    p_right = [1 / (1 + math.exp((chosen.decision.threshold - x) / chosen.decision.temperature)) for x in values]
+    wanted = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(p_right, gold, strict=True)])
+    assert chosen.log_loss == pytest.approx(wanted)
+
+
+def test_a_choice_on_options_counts_the_softmax():
+    one = exam("Tff", "fTf", kind="single")
+    values = [1.0, 0.2, -0.3, 0.1, 0.9, 1.1]
+    (chosen,) = choose_decision({"truth": at_places(one, values)}, [one]).values()
+    weights = np.exp(np.reshape(values, (2, 3)) / chosen.decision.temperature)
+    p = (weights / weights.sum(1, keepdims=True)).ravel()
+    gold = np.array([1, 0, 0, 0, 1, 0], dtype=bool)
+    assert chosen.log_loss == pytest.approx(-np.log(np.where(gold, p, 1 - p)).mean())
+    assert chosen.accuracy == pytest.approx(4 / 6)
 
 
 def test_options_have_no_part_in_the_threshold():

@@ -169,6 +169,37 @@ def test_five_propositions_are_wanted(truths: str) -> None:
     assert reason == "schema" and f"propositions of {len(truths)}; 5 are wanted" in detail
 
 
+def test_of_options_of_which_one_is_right_four_are_enough() -> None:
+    found = verified(draft(question("a", "tfff", kind="single")), draft(question("b", "ftfff", kind="single")))
+    assert [len(c.questions[0].propositions) for c in found.kept] == [4, 5] and found.rejected == []
+
+
+@pytest.mark.parametrize("kind", ["multiple", "fixed"])
+def test_four_are_too_few_where_several_may_be_right(kind: str) -> None:
+    said = "4 different propositions of 4; 5 are wanted"
+    assert rejection(draft(question("a", "tfff", kind=kind))) == ("schema", said)
+
+
+@pytest.mark.parametrize("truths", ["t", "tff", "tfffff"])
+def test_of_options_of_which_one_is_right_there_are_four_or_five(truths: str) -> None:
+    one, n = question("a", truths[:5], kind="single"), len(truths)
+    if n == 6:
+        one["propositions"].append({**one["propositions"][1], "text": "Another one"})
+    assert rejection(draft(one)) == ("schema", f"{n} different propositions of {n}; 4 or 5 are wanted")
+
+
+def test_four_options_are_different() -> None:
+    one = question("a", "tfff", kind="single")
+    one["propositions"][3]["text"] = one["propositions"][1]["text"].upper() + "."
+    assert rejection(draft(one)) == ("schema", "3 different propositions of 4; 4 or 5 are wanted")
+
+
+def test_of_options_exactly_one_is_right() -> None:
+    for truths in ("ttff", "ffff"):
+        reason, detail = rejection(draft(question("a", truths, kind="single")))
+        assert reason == "schema" and "single" in detail, detail
+
+
 def six() -> dict[str, Any]:
     one = question()
     return {**one, "propositions": [*one["propositions"], {**one["propositions"][0], "text": "Another one"}]}

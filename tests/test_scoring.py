@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
-from small import chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
+from small import chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
 from test_trees import CHAIN
 
 from mqg_utils import forward, scoring, trees
@@ -35,7 +35,7 @@ def all_histories(student, chains, max_tokens=1024):
 
 def alone_ids(tokenizer, one, q, p):
     """A proposition with neither case nor question, and no label asked for."""
-    pieces = [wording_for(one.language).before, " " + one.questions[q].propositions[p].text]
+    pieces = [opening(one, q), " " + one.questions[q].propositions[p].text]
     return [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
 
 
@@ -519,6 +519,9 @@ def test_predictions_carry_their_question():
         kind="multiple", weight="normal", gold=True, p_true=made[0].p_true, predicted=True, status="scored",
     )  # fmt: skip
     assert made[0].p_true == pytest.approx(1 / (1 + math.exp(0.2 - 1.0)))
+    weights = [math.exp(-3), math.exp(-1), math.exp(-2)]  # of options of which one is right
+    assert [p.p_true for p in made[2:5]] == pytest.approx([w / sum(weights) for w in weights])
+    assert made[5].p_true == pytest.approx(1 / (1 + math.exp(0.2 + 9.0)))
     assert [(p.chain_id, p.position, p.proposition, p.predicted, p.status) for p in made[1:]] == [
         ("x", 1, 1, False, "scored"),  # 0.1 is under the threshold
         ("x", 2, 0, False, "scored"),

@@ -83,7 +83,8 @@ def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_none() -> None:
-    with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, cloze-chains, server or batch"):
+    sources = "recorded, cloze, cloze-chains, cloze-single, server or batch"
+    with pytest.raises(ValueError, match=f"source is 'web'; choose {sources}"):
         from_settings({"source": "web", "seed": 0, "critique_rounds": 0}, Path("x"), [])
 
 

@@ -5,12 +5,13 @@ import functools
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
-from small import chain, gold, handbook, passage, places, plain_ids, question, random_chains, tiny_student
+from small import chain, gold, handbook, opening, passage, plain_ids, question, random_chains, tiny_student
 from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
-from transformers import TrainerCallback
+from transformers import EvalPrediction, TrainerCallback
 
 from mqg_utils import training
 from mqg_utils.decision import Decision, fit_decision, log_loss
@@ -22,6 +23,7 @@ from mqg_utils.training import (
     Settings,
     chain_rows,
     finetune,
+    groups_in,
     language_loss,
     last_checkpoint,
     leaf_loss,
@@ -98,17 +100,34 @@ def one_by_one(student, weight_true, chains=CHAINS):
     student.model.zero_grad()
     losses = []
     for one in chains:
-        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
-        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
-        for q, p in places(one):
-            ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
-            true, false = student.model(torch.tensor([ids])).logits[0, -1, labels]
-            is_true = one.questions[q].propositions[p].is_true
-            weight = weight_true if is_true else 2 - weight_true
-            loss = weight * functional.softplus(false - true if is_true else true - false)
+        for q in range(len(one.questions)):
+            loss = loss_of(one, q, [log_odds(student, one, q, p) for p in all_of(one, q)], weight_true)
             loss.backward()
             losses.append(loss.item())
     return sum(losses), gradients(student.model)
+
+
+def all_of(one, q):
+    return range(len(one.questions[q].propositions))
+
+
+def log_odds(student, one, q, p):
+    """Of the label words, from a proposition's whole prompt forwarded alone and its full logits."""
+    words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+    labels = [student.tokenizer(word)["input_ids"][0] for word in words]
+    ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+    true, false = student.model(torch.tensor([ids])).logits[0, -1, labels]
+    return true - false
+
+
+def loss_of(one, q, log_odds, weight_true):
+    """The loss on the log-odds of a question's propositions: which is true, or of each whether it is."""
+    key = gold(one)[q]
+    if one.questions[q].kind == "single" and len(key) > 1:
+        return -(log_odds[key.index(True)] - torch.stack(log_odds).exp().sum().log())
+    weights = [weight_true if is_true else 2 - weight_true for is_true in key]
+    signed = [-x if is_true else x for x, is_true in zip(log_odds, key, strict=True)]
+    return sum(weight * functional.softplus(x) for weight, x in zip(weights, signed, strict=True))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
@@ -153,6 +172,57 @@ def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_
         assert true.item() == pytest.approx(false.item()) and true > 0
     else:
         assert inputs["weights"].tolist() == [1.0] * n_true
+
+
+def test_options_of_which_one_is_picked_have_no_part_in_the_weights(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2], collate=given[5]))
+    asked = [question("Q", "a", "b", "c", "d", true=(0, 1, 2)), question("R", *"efgh", true=(1,), kind="single")]
+    finetune(tiny_student(), [chain(*asked)], [], FAST, tmp_path)
+    (inputs,) = [seen["collate"](row) for row in seen["rows"]]
+    assert inputs["groups"].tolist() == [-1] * 4 + [0] * 4
+    assert inputs["targets"].tolist() == [1, 1, 1, 0, 0, 1, 0, 0]
+    assert inputs["weights"].tolist()[:4] == [0.5, 0.5, 0.5, 1.5]
+    finetune(tiny_student(), [chain(asked[1])], [], FAST, tmp_path)
+    assert seen["collate"](seen["rows"][0])["weights"].tolist() == [1.0] * 4
+
+
+def test_groups_are_questions_with_the_true_option_and_another():
+    kinds = ("single", "multiple", "single", "fixed")
+    one = chain(*(question(f"Q{i}", "a", "b", "c", true=(1,), kind=kind) for i, kind in enumerate(kinds)))
+    lone = chain(question("R", "a", kind="single"))
+    (row,) = chain_rows([one, lone, one], tiny_student(), 10**6, readout="pmi")
+    each = [0, 0, 0, -1, -1, -1, 1, 1, 1, -1, -1, -1]
+    assert groups_in(row) == [*each, -1, *(n + 2 if n >= 0 else n for n in each)]
+    no_true = row._replace(leaves=[leaf for leaf in row.leaves if not (leaf.question == 2 and leaf.is_true)])
+    only_true = row._replace(leaves=[leaf for leaf in row.leaves if leaf.question != 2 or leaf.is_true])
+    for part, left in ((no_true, 2), (only_true, 1)):
+        each = [0, 0, 0, -1, -1, -1, *[-1] * left, -1, -1, -1]
+        assert groups_in(part) == [*each, -1, *(n + 1 if n >= 0 else n for n in each)]
+
+
+@pytest.mark.parametrize("readout", ["truth", "pmi"])
+@pytest.mark.parametrize("make", [fresh, lambda: causal_student(*WITHOUT_TREES["bloom"])], ids=["trees", "plain"])
+def test_the_loss_is_the_same_however_rows_are_packed_and_split(make, readout):
+    student, decision = make(), Decision(readout, 0.7, -0.2)
+    losses = []
+    for most in (16, 64, 10**6):
+        rows = chain_rows(CHAINS, student, most, split=most, readout=readout)
+        held = [{leaf[:2] for leaf in row.leaves if leaf.is_option} for row in rows]
+        assert sum(map(len, held)) == len(set().union(*held)) > 4, "a question stands in two rows"
+        with torch.no_grad():
+            losses.append(sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0, decision).item() for row in rows))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+
+
+def test_held_out_rows_count_their_questions_apart():
+    # a question of two options in each row, the numbers of both rows from 0; two of three are right by 1
+    values = [[1.0, 0.0, -100], [100.0, 101.0, -100], [-50.0, -51.0, -100]]
+    labels = [[[1, 0], [0, 0], [-100, -100]], [[1, 0], [0, 0], [-100, -100]], [[1, 0], [0, 0], [-100, -100]]]
+    read = EvalPrediction(predictions=np.array(values), label_ids=np.array(labels, dtype=float))
+    # with targets of 0.8 and 0.2, P = 0.6 fits: see test_decision
+    wanted = -(2 * math.log(0.6) + math.log(0.4)) / 3
+    assert training._fitted_log_loss(read)["log_loss"] == pytest.approx(wanted, abs=0.01)
 
 
 # --- passages ---
@@ -241,13 +311,12 @@ def test_the_loss_can_be_put_on_another_readout(readout):
     student, decision = fresh(), Decision(readout, 0.4, -1.5)
     wanted = 0.0
     for one in CHAINS:
-        for q, p in places(one):
-            proposition = one.questions[q].propositions[p]
-            value = own_log_likelihood(student, one, q, p)
+        for q, asked in enumerate(one.questions):
+            values = [own_log_likelihood(student, one, q, p) for p in all_of(one, q)]
             if readout == "pmi":
-                value = value - own_log_likelihood(student, one, q, p, alone=True)
-            log_odds = (value / len(proposition.text) + 1.5) / 0.4
-            loss = 1.3 * functional.softplus(-log_odds) if proposition.is_true else 0.7 * functional.softplus(log_odds)
+                values = [x - own_log_likelihood(student, one, q, p, alone=True) for p, x in enumerate(values)]
+            standard = [(x / len(p.text) + 1.5) / 0.4 for x, p in zip(values, asked.propositions, strict=True)]
+            loss = loss_of(one, q, standard, 1.3)
             loss.backward()
             wanted += loss.item()
     one_by_one_gradients = gradients(student.model)
@@ -268,8 +337,7 @@ def own_log_likelihood(student, one, q, p, alone=False):
     )
     ids = ids[: len(ids) - n_after]
     if alone:
-        opening = "Proposition :" if one.language == "fr" else "Proposition:"
-        ids = student.tokenizer(opening)["input_ids"] + ids[-n_text:]
+        ids = student.tokenizer(opening(one, q))["input_ids"] + ids[-n_text:]
     log_p = student.model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
     return sum(log_p[i - 1, ids[i]] for i in range(len(ids) - n_text, len(ids)))
 
@@ -284,19 +352,23 @@ def some_explained(one):
 
 
 def test_explanations_are_learned_below_the_verdicts():
-    student, one = fresh(), some_explained(CHAINS[0])
+    student, one = (
+        fresh(),
+        some_explained(next(c for c in CHAINS if {q.kind for q in c.questions} >= {"single", "multiple"})),
+    )
+    assert {asked.kind for asked in one.questions} >= {"single", "multiple"}
     wanted = 0.0
-    for q, p in places(one):
-        proposition = one.questions[q].propositions[p]
-        ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
-        words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
-        labels = [student.tokenizer(word)["input_ids"][0] for word in words]
-        said = [labels[not proposition.is_true], *student.tokenizer(f". {proposition.explanation}")["input_ids"]]
-        said = [*said, student.tokenizer.eos_token_id] if proposition.explanation else []
-        logits = student.model(torch.tensor([ids + said])).logits[0, len(ids) - 1 :]
-        true, false = logits[0, labels]
-        loss = functional.softplus(false - true if proposition.is_true else true - false)
-        if said:
+    for q in range(len(one.questions)):
+        loss = loss_of(one, q, [log_odds(student, one, q, p) for p in all_of(one, q)], 1.0)
+        for p, proposition in enumerate(one.questions[q].propositions):
+            if not proposition.explanation:
+                continue
+            ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
+            words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
+            verdict = student.tokenizer(words[not proposition.is_true])["input_ids"]
+            said = [*verdict, *student.tokenizer(f". {proposition.explanation}")["input_ids"]]
+            said = [*said, student.tokenizer.eos_token_id]
+            logits = student.model(torch.tensor([ids + said])).logits[0, len(ids) - 1 :]
             loss = loss + 0.5 * functional.cross_entropy(logits[:-1], torch.tensor(said))
         loss.backward()
         wanted += loss.item()
@@ -420,13 +492,19 @@ def test_a_run_that_is_cut_off_goes_on_from_its_checkpoint(held_out, tmp_path, m
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
-def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(tmp_path):
+@pytest.mark.parametrize("kind", ["multiple", "single"])
+def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(kind, tmp_path):
     # the key of validation is that of training turned round: to learn the one is to unlearn the other
     texts = [p.text for one in CHAINS for asked in one.questions for p in asked.propositions][:20]
     train, turned = (
-        [chain(question(f"Question {i}", *texts[i : i + 4], true=true), name=str(i)) for i in range(0, 20, 4)]
-        for true in ((0, 1), (2, 3))
+        # the last has an option less, so that rows are of unlike length
+        [
+            chain(question(f"Question {i}", *texts[i : i + 4 - (i == 16)], true=true, kind=kind), name=str(i))
+            for i in range(0, 20, 4)
+        ]
+        for true in (((0, 1), (2, 3)) if kind == "multiple" else ((0,), (2,)))
     )
+    turned = turned if kind == "multiple" else train[:2] + turned[2:]  # where all are wrong, nothing is told
     student = fresh()
     trained = finetune(student, train, turned, FAST._replace(epochs=8), tmp_path)
     kept = fitted_log_loss(student, turned)
@@ -438,7 +516,8 @@ def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(tmp_path)
 def fitted_log_loss(student, chains):
     values = score(student, chains, ("gold",)).places("truth", "gold")
     key = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return log_loss(fit_decision("truth", list(values.values()), key), list(values.values()), key)
+    groups = [100 * c + q if chains[c].questions[q].kind == "single" else -1 for c, q, _ in values]
+    return log_loss(fit_decision("truth", list(values.values()), key, groups), list(values.values()), key, groups)
 
 
 def checkpoint(folder, step, state):

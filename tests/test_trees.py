@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from small import Words, chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
+from small import Words, chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
 
-from mqg_utils.pieces import Cuts, Pieces, wording_for
+from mqg_utils.pieces import Cuts, Pieces
 from mqg_utils.trees import (
     Tree,
     ancestor_mask,
+    apart,
     below,
     chain_trees,
     depths,
@@ -107,6 +108,25 @@ def test_french_has_its_own_words():
     assert [words[label] for label in leaf.labels] == [" Vrai", " Faux"]
 
 
+@pytest.mark.parametrize(
+    ("language", "answer", "proposition", "end"),
+    [
+        ("en", "Answer:", "Proposition:", "\nTrue or false:"),
+        ("fr", "Bonne réponse :", "Proposition :", "\nVrai ou faux :"),
+    ],
+)
+def test_the_options_of_which_one_is_right_are_answers(language, answer, proposition, end):
+    tokenizer = Words()
+    one = chain(question("Q", "a", "b", kind="single"), question("R", "c", "d", kind="fixed"), language=language)
+    trees, _ = grow(one, ("none", "alone"), tokenizer=tokenizer)
+    words = {token: word for word, token in tokenizer.words.items()}
+    for q, p, said in ((0, 1, f"{answer} b"), (1, 0, f"{proposition} c")):
+        (tree, leaf), (alone, bare) = leaf_of(trees, q, p, "none"), leaf_of(trees, q, p, "alone")
+        assert "".join(words[token] for token in prompt_ids(tree, leaf)).endswith("\n" + said + end)
+        assert "".join(words[token] for token in prompt_ids(alone, bare)) == said
+        assert leaf.is_option == bare.is_option == (q == 0)
+
+
 def test_text_and_its_ends_are_told_apart():
     tokenizer = Words()
     tree, leaf = leaf_of(grow(TWO, tokenizer=tokenizer)[0], 0, 1)
@@ -126,7 +146,7 @@ def test_the_own_words_of_a_proposition_are_those_of_its_text(history):
             assert [tree.ids[token] for token in own] == tokens(" " + text, tokenizer)
             assert [tree.parents[token] for token in own[1:]] == own[:-1]
             before = prompt_ids(tree, leaf._replace(token=tree.parents[own[0]]))
-            assert before[-2:] == tokens(wording_for(one.language).before, tokenizer)[-2:]
+            assert before[-2:] == tokens(opening(one, q), tokenizer)[-2:]
             assert leaf.n_characters == len(text)
 
 
@@ -244,6 +264,29 @@ def test_a_question_is_split_between_its_propositions_when_it_must_be():
     assert sorted(leaf.proposition for tree in trees for leaf in tree.leaves) == list(range(10))
 
 
+@pytest.mark.parametrize("most", [1, 30])
+def test_options_of_which_one_is_right_can_be_kept_together(most):
+    texts, tokenizer = [f"a{i} b{i} c{i} d{i}" for i in range(5)], Words()
+    one = chain(question("Q", *texts, kind="single"), question("R", *texts), question("S", *texts, kind="single"))
+    trees, cuts = grow_trees([one], tokenizer, ("gold",), max_tokens=most, whole_options=True)
+    assert cuts == NONE and read(trees, one, tokenizer) == read(grow(one, tokenizer=tokenizer)[0], one, tokenizer)
+    held = [sorted({(leaf.question, leaf.proposition) for leaf in tree.leaves}) for tree in trees]
+    assert [[(q, p) for p in range(5)] for q in (0, 2)] == [own for own in held if own[0][0] != 1]
+    assert [own for own in held if own[0][0] == 1] == [[(1, p)] for p in range(5)]
+    free, _ = grow_trees([one], tokenizer, ("gold",), max_tokens=most)
+    assert max(len(tree.leaves) for tree in free) < 5
+
+
+def test_apart_each_leaf_has_its_own_path():
+    tokenizer = Words(bos=1)
+    (tree,), _ = grow(TWO, ("gold", "alone"), tokenizer=tokenizer)
+    paths = apart(tree)
+    assert [prompt_ids(paths, leaf) for leaf in paths.leaves] == [prompt_ids(tree, leaf) for leaf in tree.leaves]
+    assert [leaf._replace(token=0) for leaf in paths.leaves] == [leaf._replace(token=0) for leaf in tree.leaves]
+    assert len(paths.ids) == sum(len(prompt_ids(tree, leaf)) for leaf in tree.leaves)
+    assert paths.parents.count(-1) == len(tree.leaves)
+
+
 def test_one_proposition_longer_than_a_row_is_kept_whole():
     one = chain(question("Q", "w " * 50, "a"))
     trees, cuts = grow(one, max_tokens=20)
@@ -349,7 +392,12 @@ def test_right_to_left_and_combining_characters_come_back_as_they_went_in():
 # --- any shape at all ---
 
 WORD = st.sampled_from(["a", "b", "a b", "b a", "a a b", "long word here"])
-QUESTION = st.builds(lambda stem, texts: question(stem, *texts), WORD, st.lists(WORD, min_size=1, max_size=5))
+QUESTION = st.builds(
+    lambda stem, texts, kind: question(stem, *texts, kind=kind),
+    WORD,
+    st.lists(WORD, min_size=1, max_size=5),
+    st.sampled_from(["multiple", "single", "fixed"]),
+)
 CHAIN = st.builds(
     lambda case, asked, language: chain(*asked, case=case, language=language),
     st.one_of(st.just(""), WORD),
@@ -382,9 +430,10 @@ def test_any_chain_is_laid_out_whole_and_each_distinct_token_once(one):
     wanted = {
         h: {(q, p): plain_ids(tokenizer, one, q, p, h, gold(one)) for q, p in places(one)} for h in ("gold", "none")
     }
-    before = tokens(wording_for(one.language).before, tokenizer)
     texts = {(q, p): one.questions[q].propositions[p].text for q, p in places(one)}
-    wanted["alone"] = {place: before + tokens(" " + text, tokenizer) for place, text in texts.items()}
+    wanted["alone"] = {
+        (q, p): tokens(opening(one, q), tokenizer) + tokens(" " + text, tokenizer) for (q, p), text in texts.items()
+    }
     for history, prompts in wanted.items():
         assert read(trees, one, tokenizer, history) == prompts
     needed = distinct([ids for prompts in wanted.values() for ids in prompts.values()])
