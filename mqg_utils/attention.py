@@ -29,11 +29,12 @@ def tree_attention(
     With a mask, torch's CPU kernel computes every place and then drops the hidden ones, half of them or more. Here
     a block of queries meets the span of keys that any of them sees.
     """
-    if attention_mask is None or attention_mask.dtype != torch.bool or query.shape[2] <= BLOCK:
+    a_tree = attention_mask is not None and attention_mask.dtype == torch.bool and len(query) == 1
+    if not a_tree or query.shape[2] <= BLOCK:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    seen = attention_mask[0, 0]
+    seen = attention_mask[0, 0]  # type: ignore[index]  # a_tree says that it is there
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if torch.is_grad_enabled() and query.requires_grad and not dropout:
         mixed = _TreeAttention.apply(query[0], key[0], value[0], seen, scale)  # (H, T, D)
@@ -62,9 +63,8 @@ def _blocks(seen: torch.Tensor) -> Iterator[tuple[slice, slice]]:
 class _TreeAttention(torch.autograd.Function):
     """Attention whose gradient, too, is taken block by block, by products of matrices.
 
-    torch's CPU kernel takes eight times as long backward as forward. Weights are computed again in the backward pass
-    from the log of their sum, as in FlashAttention (Dao et al. 2022, section 3.1). Heads that share a key are rows of
-    one product.
+    torch's CPU kernel takes eight times as long backward as forward. Weights are not kept for the backward pass but
+    computed again, as in FlashAttention (Dao et al. 2022, section 3.1). Heads that share a key are rows of one product.
     """
 
     @staticmethod
@@ -72,37 +72,32 @@ class _TreeAttention(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """query (H, T, D), key and value (G, K, D), seen (T, K) -> (H, T, D)."""
-        query, key, value = (x.contiguous().to(query.dtype) for x in (query, key, value))
-        mixed, log_sums = torch.empty_like(query), query.new_empty(query.shape[:2], dtype=torch.float32)
+        query, key, value = (x.contiguous().to(query.dtype) for x in (query * scale, key, value))
+        mixed = torch.empty_like(query)
         for rows, keys in _blocks(seen):
-            scores = _scores(query, key, seen, scale, rows, keys)  # (G, R * B, S)
-            log_sum = scores.logsumexp(-1, keepdim=True)
-            weights = (scores - log_sum).exp().to(value.dtype)
-            _put(mixed, rows, weights @ value[:, keys])
-            _put(log_sums, rows, log_sum[..., 0])
-        ctx.save_for_backward(query, key, value, seen, mixed, log_sums)
+            weights = _weights(query, key, seen, rows, keys)  # (G, R * B, S)
+            _put(mixed, rows, weights.to(value.dtype) @ value[:, keys])
+        ctx.save_for_backward(query, key, value, seen, mixed)
         ctx.scale = scale
         return mixed
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of query, key and value; none of the mask and the scale."""
-        query, key, value, seen, mixed, log_sums = ctx.saved_tensors
+        query, key, value, seen, mixed = ctx.saved_tensors
         (gradient,) = (x.contiguous().to(query.dtype) for x in gradients)
         of_query = torch.empty_like(query)
         of_key, of_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
         inner = (gradient.float() * mixed.float()).sum(-1)  # (H, T)
         for rows, keys in _blocks(seen):
-            scores = _scores(query, key, seen, ctx.scale, rows, keys)
-            weights = (scores - _rows(log_sums, rows, len(key))[..., None]).exp()
+            weights = _weights(query, key, seen, rows, keys)
             above = _rows(gradient, rows, len(key))  # (G, R * B, D)
-            of_value[:, keys] += weights.to(value.dtype).transpose(1, 2) @ above
+            of_value[:, keys] += weights.to(value.dtype).transpose(1, 2) @ above  # before weights become of_scores
             of_weights = (above @ value[:, keys].transpose(1, 2)).float()
-            of_scores = weights * (of_weights - _rows(inner, rows, len(key))[..., None]) * ctx.scale
-            of_scores = of_scores.to(query.dtype)
+            of_scores = weights.mul_(of_weights.sub_(_rows(inner, rows, len(key))[..., None])).to(query.dtype)
             _put(of_query, rows, of_scores @ key[:, keys])
             of_key[:, keys] += of_scores.transpose(1, 2) @ _rows(query, rows, len(key))
-        return of_query, of_key.to(key.dtype), of_value.to(value.dtype), None, None
+        return of_query * ctx.scale, of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
 def _rows(x: torch.Tensor, rows: slice, groups: int) -> torch.Tensor:
@@ -116,13 +111,11 @@ def _put(into: torch.Tensor, rows: slice, part: torch.Tensor) -> None:
     into[:, rows] = part.reshape(into[:, rows].shape)
 
 
-def _scores(
-    query: torch.Tensor, key: torch.Tensor, seen: torch.Tensor, scale: float, rows: slice, keys: slice
-) -> torch.Tensor:
-    """Scaled products of a block of queries with its keys, hidden ones at the lowest number: (G, R * B, S), fp32."""
-    scores = (_rows(query, rows, len(key)) @ key[:, keys].transpose(1, 2)).float() * scale
+def _weights(query: torch.Tensor, key: torch.Tensor, seen: torch.Tensor, rows: slice, keys: slice) -> torch.Tensor:
+    """How much each query of a block, scaled already, takes of each of its keys: (G, R * B, S), fp32."""
+    scores = (_rows(query, rows, len(key)) @ key[:, keys].transpose(1, 2)).float()
     hidden = ~seen[rows, keys].repeat(query.shape[0] // key.shape[0], 1)  # (R * B, S)
-    return scores.masked_fill_(hidden, torch.finfo(torch.float32).min)
+    return scores.masked_fill_(hidden, torch.finfo(torch.float32).min).softmax(-1)
 
 
 AttentionInterface.register(NAME, tree_attention)

@@ -1,4 +1,4 @@
-"""One forward pass over a row of packed trees: its inputs, its masks, its attention, and the logits read from it."""
+"""One forward pass over a row of packed trees: its inputs, its masks, and the logits read from it."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,10 +7,8 @@ import psutil
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from mqg_utils.attention import NAME as TREE_ATTENTION
 from mqg_utils.pieces import TreeError
 from mqg_utils.trees import Tree, ancestor_mask, depths, own_words
 
@@ -115,49 +113,6 @@ def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.
     return masks["full_attention" if types or window is None else "sliding_attention"]
 
 
-BLOCK = 128  # queries that look at the keys together
-
-
-def tree_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention that passes over what a tree mask hides, as transformers calls it.
-
-    query (1, H, T, D), key and value (1, G, K, D), attention_mask (1, 1, T, K), True = seen; returns (1, T, H, D).
-    With a mask, torch's CPU kernel computes every place and then drops the hidden ones, half of them or more. Here
-    a block of queries meets the span of keys that any of them sees.
-    """
-    if attention_mask is None or attention_mask.dtype != torch.bool or query.shape[2] <= BLOCK:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-        )
-    groups = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    outputs = []
-    for start in range(0, query.shape[2], BLOCK):
-        rows = slice(start, start + BLOCK)
-        seen = attention_mask[:, :, rows].any(dim=(0, 1, 2)).nonzero()
-        keys = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 1)  # all of the block is padding
-        outputs.append(
-            functional.scaled_dot_product_attention(
-                query[:, :, rows], key[:, :, keys], value[:, :, keys],
-                attn_mask=attention_mask[:, :, rows, keys], dropout_p=dropout, scale=scaling,
-            )
-        )  # fmt: skip
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register("mqg_tree", tree_attention)
-AttentionMaskInterface.register("mqg_tree", sdpa_mask)
-
-
 def _use_tree_attention(model: Any) -> None:
     """Have a model that runs torch's attention on the CPU pass over hidden places; other kernels stay as they are.
 
@@ -165,7 +120,7 @@ def _use_tree_attention(model: Any) -> None:
     """
     config = model.config.get_text_config()
     if config._attn_implementation == "sdpa" and model.device.type == "cpu":
-        config._attn_implementation = "mqg_tree"
+        config._attn_implementation = TREE_ATTENTION
 
 
 def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:

@@ -1,20 +1,18 @@
-"""One forward pass: attention that skips what a tree hides, the logits read, and rows that fit the memory."""
+"""One forward pass: models that were switched to tree attention, the logits read, and rows that fit the memory."""
 
 import copy
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from small import handbook, random_chains, tiny_student
 from test_scoring import FAMILIES, random_student
-from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from mqg_utils import forward
+from mqg_utils.attention import BLOCK
 from mqg_utils.forward import (
-    BLOCK,
     SMALLEST_ROW,
     fitting,
     halving,
@@ -24,11 +22,9 @@ from mqg_utils.forward import (
     row_inputs,
     text_inputs,
     text_log_likelihood,
-    tree_attention,
 )
-from mqg_utils.trees import Leaf, Tree, ancestor_mask, grow_trees, join
+from mqg_utils.trees import Leaf, Tree, grow_trees, join
 
-HEADS, GROUPS, WIDTH = 4, 2, 16
 OUT_OF_MEMORY = [
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB",
     "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate",
@@ -39,84 +35,6 @@ def long_row():
     """Chains packed side by side, of 500 tokens or more."""
     grown, _ = grow_trees(random_chains(4, seed=5), tiny_student().tokenizer)
     return join(grown)
-
-
-# --- attention ---
-
-
-def line(n, first=-1):
-    return Tree([5] * n, [first, *range(n - 1)], [])
-
-
-def random_tree(n, seed):
-    """Mostly runs, with a branch now and then, and a new root."""
-    draw = np.random.default_rng(seed)
-    kinds = draw.random(n)
-    parents = [-1 if kinds[i] < 0.01 else int(draw.integers(i)) if kinds[i] < 0.1 else i - 1 for i in range(1, n)]
-    return Tree([5] * n, [-1, *parents], [])
-
-
-def tensors(n_query, n_key, seed=0):
-    torch.manual_seed(seed)
-    shapes = [(1, HEADS, n_query, WIDTH), (1, GROUPS, n_key, WIDTH), (1, GROUPS, n_key, WIDTH)]
-    return [torch.randn(shape, requires_grad=True) for shape in shapes]
-
-
-def dense(query, key, value, mask, scaling=None):
-    """torch's attention over every place, the groups repeated, as (1, T, H, D)."""
-    key, value = (x.repeat_interleave(HEADS // GROUPS, 1) for x in (key, value))
-    return functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling).transpose(1, 2)
-
-
-ROWS = {
-    "one line": [line(300)],
-    "lines side by side": [line(200), line(90), line(150)],
-    "a tree": [random_tree(400, 1)],
-    "trees side by side": [random_tree(n, seed) for seed, n in enumerate((130, 7, 260, 128, 45))],
-    "a block and one": [random_tree(BLOCK + 1, 2)],
-}
-MODULE = SimpleNamespace(num_key_value_groups=HEADS // GROUPS, is_causal=True)
-
-
-@pytest.mark.parametrize("scaling", [None, 0.5])
-@pytest.mark.parametrize("row", ROWS)
-def test_attention_over_a_tree_is_that_over_every_place_masked(row, scaling):
-    mask = torch.from_numpy(ancestor_mask(join(ROWS[row]).parents))[None, None]
-    given = tensors(*mask.shape[2:])
-    got, weights = tree_attention(MODULE, *given, mask, scaling=scaling)
-    wanted = dense(*given, mask, scaling)
-    assert weights is None and got.shape == wanted.shape
-    assert torch.allclose(got, wanted, atol=1e-5)
-    assert got.abs().max() > 1
-    pull = torch.randn_like(got)
-    gradients = [torch.autograd.grad((x * pull).sum(), given) for x in (got, wanted)]
-    for a, b in zip(*gradients, strict=True):
-        assert torch.allclose(a, b, atol=1e-5) and b.abs().max() > 0.1
-
-
-def test_attention_on_top_of_a_cache():
-    tree = torch.from_numpy(ancestor_mask(random_tree(300, 3).parents))
-    past = torch.zeros(300, 170, dtype=torch.bool)
-    past[:140, :100], past[140:, 100:] = True, True  # two chains, each on its own trunk
-    mask = torch.cat([past, tree], 1)[None, None]
-    given = tensors(300, 470)
-    assert torch.allclose(tree_attention(MODULE, *given, mask)[0], dense(*given, mask), atol=1e-5)
-
-
-def test_attention_passes_over_what_no_query_of_a_block_sees(monkeypatch):
-    keys = []
-    real = functional.scaled_dot_product_attention
-
-    def counted(query, key, *rest, **options):
-        keys.append(key.shape[2])
-        return real(query, key, *rest, **options)
-
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
-    mask = torch.from_numpy(ancestor_mask(join([line(2 * BLOCK), line(BLOCK + 10)]).parents))[None, None]
-    with torch.no_grad():
-        tree_attention(MODULE, *tensors(*mask.shape[2:]), mask)
-    # the first line's two blocks, the second's one, and the ten left over, who see all of their line
-    assert keys == [BLOCK, 2 * BLOCK, BLOCK, BLOCK + 10]
 
 
 # --- a model that was switched to it ---

@@ -13,9 +13,10 @@ from small import chain, distinct, gold, opening, places, plain_ids, question, r
 from test_trees import CHAIN
 
 from mqg_utils import forward, scoring, trees
+from mqg_utils.attention import BLOCK
 from mqg_utils.decision import READOUTS, Decision
 from mqg_utils.exams import ticks
-from mqg_utils.forward import BLOCK, backbone, context_of, hidden_states, row_inputs
+from mqg_utils.forward import backbone, context_of, hidden_states, row_inputs
 from mqg_utils.models import Student, add_lora
 from mqg_utils.pieces import Cuts, TreeError, wording_for
 from mqg_utils.records import HISTORIES, Prediction
