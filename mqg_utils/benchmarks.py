@@ -17,13 +17,13 @@ import torch
 from mqg_utils import models
 from mqg_utils.forward import backbone, context_of
 from mqg_utils.models import Student
+from mqg_utils.objectives import leaf_loss, leaf_targets
 from mqg_utils.parameters import PACKAGE
 from mqg_utils.peers import Harness
 from mqg_utils.pieces import WORDINGS, Pieces
 from mqg_utils.plain import Prompt, prompts_of, score_plain
 from mqg_utils.records import Chain
 from mqg_utils.scoring import score
-from mqg_utils.training import leaf_loss, leaf_targets
 from mqg_utils.trees import Tree, grow_trees
 
 SMOLLM2 = "smollm2-135m"

@@ -19,7 +19,7 @@ from mqg_utils.locks import Lock
 from mqg_utils.models import ADAPTER, Student, load_student, save_student
 from mqg_utils.parameters import locate, project_root
 from mqg_utils.records import Chain, Passage, Record, read_jsonl, write_json, write_jsonl
-from mqg_utils.training import TOGETHER, Settings, Trained
+from mqg_utils.trainer import TOGETHER, Settings, Trained, last_checkpoint
 
 JOB, OUTCOME = "job.json", "outcome.json"
 CONFIG = "notebooks/accelerate/ddp.yaml"
@@ -136,7 +136,7 @@ def _why(said: str, processes: int, folder: Path) -> str:
     rank, code = signals[-1] if signals else ("?", "?")
     how = f"was ended by signal {code[1:]}" if code.startswith("-") else f"ended with exit code {code}"
     own = "" if code.startswith("-") or not errors else f": {errors[0]}"
-    checkpoint = training.last_checkpoint(folder)
+    checkpoint = last_checkpoint(folder)
     kept = (
         f"it goes on from {Path(checkpoint).name}" if checkpoint else "there is no checkpoint yet, and it begins anew"
     )

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from mqg_utils.models import Student
+from mqg_utils.objectives import passage_rows
 from mqg_utils.pieces import WORDINGS, Pieces
 from mqg_utils.plain import Prompt
 from mqg_utils.records import Passage
 from mqg_utils.scoring import Scores
-from mqg_utils.training import Settings, passage_rows
+from mqg_utils.trainer import Settings
 
 WORDING = WORDINGS["en"]
 

@@ -12,11 +12,11 @@ from small import distinct, gold, places, plain_ids, tiny_student
 from mqg_utils import benchmarks, models
 from mqg_utils.benchmarks import Cost, Ratio, Round, Shape, compare, synthetic_chains
 from mqg_utils.forward import context_of
+from mqg_utils.objectives import chain_rows
 from mqg_utils.peers import Harness, has
 from mqg_utils.pieces import WORDINGS
 from mqg_utils.plain import prompts_of, train_step
 from mqg_utils.scoring import score
-from mqg_utils.training import chain_rows
 from mqg_utils.trees import grow_trees
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "benchmark_scoring.ipynb"

@@ -9,10 +9,11 @@ import sys
 import pytest
 from small import chain, question, tiny_student
 
-from mqg_utils import curves, training
+from mqg_utils import curves, trainer
 from mqg_utils.curves import append_log, begin_log, condition_rows, read_curves, read_log, rows_of, run_folders
 from mqg_utils.records import write_json
-from mqg_utils.training import Settings, finetune
+from mqg_utils.trainer import Settings
+from mqg_utils.training import finetune
 
 FIRST, SECOND = {"step": 1, "epoch": 0.5, "loss": 2.0}, {"step": 2, "epoch": 1.0, "loss": 1.0}
 HELD_OUT = {"step": 2, "epoch": 1.0, "eval_loss": 1.5}
@@ -132,7 +133,7 @@ class PowerCut(Exception):
     pass
 
 
-class CutAtFirstCheckpoint(training._Progress):
+class CutAtFirstCheckpoint(trainer._Progress):
     def on_save(self, args, state, control, **_):
         raise PowerCut
 
@@ -140,7 +141,7 @@ class CutAtFirstCheckpoint(training._Progress):
 def test_a_training_logs_its_curve_and_tells_it_and_goes_on_with_the_log_when_resumed(tmp_path, monkeypatch):
     settings, folder = Settings(2, 1e-3, 64), tmp_path / "checkpoints"
     with monkeypatch.context() as power:
-        power.setattr(training, "_Progress", CutAtFirstCheckpoint)
+        power.setattr(trainer, "_Progress", CutAtFirstCheckpoint)
         with pytest.raises(PowerCut):
             finetune(fresh(), CHAINS[:4], CHAINS[4:], settings, folder)
     _, *before = read_log(folder / curves.LOG)

@@ -16,10 +16,12 @@ from conftest import ROOT
 from small import random_chains, tiny_student
 from test_training import fresh
 
-from mqg_utils import jobs, training
+from mqg_utils import jobs, trainer
 from mqg_utils.jobs import JobFailed, Team, collect, launch, prepare
 from mqg_utils.models import Student, add_lora, save_student
-from mqg_utils.training import Settings, chain_rows, finetune
+from mqg_utils.objectives import chain_rows
+from mqg_utils.trainer import Settings
+from mqg_utils.training import finetune
 
 CHAINS, HELD_OUT = random_chains(12, seed=11, questions=3), random_chains(3, seed=5, questions=2)
 HOW = Settings(epochs=2, learning_rate=1e-3, max_tokens=256, rows_per_step=2)
@@ -74,7 +76,7 @@ def test_a_process_is_killed_and_the_next_call_ends_as_if_nothing_had_been(alone
 
     thread = threading.Thread(target=first)
     thread.start()
-    while not training.last_checkpoint(tmp_path) and thread.is_alive():
+    while not trainer.last_checkpoint(tmp_path) and thread.is_alive():
         time.sleep(0.02)
     ranks()[1].send_signal(signal.SIGKILL)
     thread.join(timeout=120)

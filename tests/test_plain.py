@@ -11,6 +11,7 @@ from test_scoring import FAMILIES, GIVEN, HALF, LIKE_LLAMA, OneByOne, alone_ids,
 from mqg_utils.decision import READOUTS, Decision
 from mqg_utils.forward import TREE_TYPES, context_of, supports_trees
 from mqg_utils.models import Student, add_lora
+from mqg_utils.objectives import chain_rows, leaf_loss, leaf_targets
 from mqg_utils.pieces import TreeError
 from mqg_utils.plain import (
     batches,
@@ -22,7 +23,6 @@ from mqg_utils.plain import (
     train_step,
 )
 from mqg_utils.scoring import score
-from mqg_utils.training import chain_rows, leaf_loss, leaf_targets
 from mqg_utils.trees import grow_trees, pack
 from mqg_utils.walks import score_own
 

@@ -13,27 +13,23 @@ from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
 from transformers import EvalPrediction, TrainerCallback
 
-from mqg_utils import training
+from mqg_utils import objectives, trainer, training
 from mqg_utils.decision import Decision, fit_decision, log_loss
 from mqg_utils.forward import hidden_states, row_inputs, supports_trees
 from mqg_utils.models import Student, add_lora
-from mqg_utils.plain import score_plain
-from mqg_utils.scoring import score
-from mqg_utils.training import (
-    Settings,
+from mqg_utils.objectives import (
     chain_rows,
-    finetune,
     groups_in,
+    language_inputs,
     language_loss,
-    last_checkpoint,
     leaf_loss,
     leaf_targets,
     passage_rows,
-    perplexity,
-    pretrain,
-    rows_that_fit,
-    standardised,
 )
+from mqg_utils.plain import score_plain
+from mqg_utils.scoring import score
+from mqg_utils.trainer import Settings, last_checkpoint
+from mqg_utils.training import finetune, perplexity, pretrain, rows_that_fit, standardised
 from mqg_utils.trees import SPLIT_TOKENS, prompt_ids
 
 CHAINS = random_chains(6, seed=11, questions=3)
@@ -162,7 +158,7 @@ def test_the_loss_is_over_the_leaves_of_an_average_row():
 @pytest.mark.parametrize(("n_true", "n_false"), [(1, 4), (3, 2), (2, 2), (4, 0)])
 def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2], collate=given[5]))
+    monkeypatch.setattr(training, "train_rows", lambda *given: seen.update(rows=given[2], collate=given[5]))
     asked = question("Q", *(f"p{i}" for i in range(n_true + n_false)), true=tuple(range(n_true)))
     finetune(tiny_student(), [chain(asked)], [], FAST, tmp_path)
     (inputs,) = [seen["collate"](row) for row in seen["rows"]]
@@ -176,7 +172,7 @@ def test_true_and_false_weigh_the_same_in_all(n_true, n_false, monkeypatch, tmp_
 
 def test_options_of_which_one_is_picked_have_no_part_in_the_weights(monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2], collate=given[5]))
+    monkeypatch.setattr(training, "train_rows", lambda *given: seen.update(rows=given[2], collate=given[5]))
     asked = [question("Q", "a", "b", "c", "d", true=(0, 1, 2)), question("R", *"efgh", true=(1,), kind="single")]
     finetune(tiny_student(), [chain(*asked)], [], FAST, tmp_path)
     (inputs,) = [seen["collate"](row) for row in seen["rows"]]
@@ -222,7 +218,7 @@ def test_held_out_rows_count_their_questions_apart():
     read = EvalPrediction(predictions=np.array(values), label_ids=np.array(labels, dtype=float))
     # with targets of 0.8 and 0.2, P = 0.6 fits: see test_decision
     wanted = -(2 * math.log(0.6) + math.log(0.4)) / 3
-    assert training._fitted_log_loss(read)["log_loss"] == pytest.approx(wanted, abs=0.01)
+    assert trainer._fitted_log_loss(read)["log_loss"] == pytest.approx(wanted, abs=0.01)
 
 
 # --- passages ---
@@ -239,9 +235,9 @@ def test_no_passage_of_a_row_sees_another():
         before, after = (hidden_states(student.model, row_inputs(x)) for x in (row, changed))
         assert torch.equal(before[: starts[2]], after[: starts[2]])
         assert not torch.allclose(before[starts[2] :], after[starts[2] :])
-        together = language_loss(student.model, training._language_inputs(row), 1.0).item()
+        together = language_loss(student.model, language_inputs(row), 1.0).item()
         alone = [
-            language_loss(student.model, training._language_inputs(one), 1.0).item()
+            language_loss(student.model, language_inputs(one), 1.0).item()
             for p in passages
             for one in passage_rows([p], student, 4096)
         ]
@@ -254,7 +250,7 @@ def test_language_loss_is_the_models_own():
     ids = torch.tensor([row.ids])
     with torch.no_grad():
         wanted = student.model(ids, labels=ids).loss.item() * (len(row.ids) - 1)
-        got = language_loss(student.model, training._language_inputs(row), 1.0).item()
+        got = language_loss(student.model, language_inputs(row), 1.0).item()
     assert got == pytest.approx(wanted, rel=1e-5)
 
 
@@ -474,7 +470,7 @@ def test_a_run_that_is_cut_off_goes_on_from_its_checkpoint(held_out, tmp_path, m
     whole = fresh()
     trained = finetune(whole, CHAINS[:4], held_out, settings, tmp_path / "whole")
     with monkeypatch.context() as power:
-        power.setattr(training, "_Progress", CutAtFirstCheckpoint)
+        power.setattr(trainer, "_Progress", CutAtFirstCheckpoint)
         with pytest.raises(PowerCut):
             finetune(fresh(), CHAINS[:4], held_out, settings, tmp_path / "cut")
     assert last_checkpoint(tmp_path / "cut").endswith(f"checkpoint-{trained.steps // 3}")
@@ -583,7 +579,7 @@ def test_without_trees_gradients_are_the_sum_over_single_passages(name):
     sum(losses).backward()
     wanted = gradients(student.model)
     student.model.zero_grad()
-    loss = sum(language_loss(student.model, training._language_inputs(row), 1.0) for row in rows)
+    loss = sum(language_loss(student.model, language_inputs(row), 1.0) for row in rows)
     loss.backward()
     assert loss.item() == pytest.approx(sum(losses).item(), rel=1e-5)
     assert_equal_gradients(gradients(student.model), wanted)
@@ -613,7 +609,8 @@ def test_a_run_without_trees_ends_with_the_weights_of_one_with_them(tmp_path, mo
     tree, plain = fresh(), fresh()
     one_row = FAST._replace(max_tokens=10**6)  # so that a step is over the same propositions
     finetune(tree, FEW, FEW[:1], one_row, tmp_path / "tree")
-    monkeypatch.setattr(training, "supports_trees", lambda model: False)
+    for room in (objectives, trainer, training):
+        monkeypatch.setattr(room, "supports_trees", lambda model: False)
     finetune(plain, FEW, FEW[:1], one_row, tmp_path / "plain")
     a, b, c = (weights_of(student) for student in (tree, plain, fresh()))
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
@@ -635,7 +632,7 @@ def short_of_memory(monkeypatch, most):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return hidden_states(model, inputs, **options)
 
-    monkeypatch.setattr(training, "hidden_states", forward_if_short)
+    monkeypatch.setattr(objectives, "hidden_states", forward_if_short)
     return tried
 
 
@@ -643,7 +640,7 @@ def test_the_longest_row_is_tried_before_a_weight_is_changed(monkeypatch, capsys
     student, passages = fresh(), paragraphs(5)
     before, tried = weights_of(student), short_of_memory(monkeypatch, 300)
     make = functools.partial(passage_rows, passages, student)
-    rows = rows_that_fit(student, make, language_loss, training._language_inputs, 1024, try_longest=True)
+    rows = rows_that_fit(student, make, language_loss, language_inputs, 1024, try_longest=True)
     assert rows == make(256)
     assert tried == [max(len(row.ids) for row in make(n)) for n in (1024, 512, 256)]
     said = capsys.readouterr().out.splitlines()
@@ -661,7 +658,7 @@ def test_a_processor_is_not_tried(monkeypatch):
 @pytest.mark.parametrize("way", ["tried", "reckoned"])
 def test_a_chain_too_long_for_the_memory_is_split_for_training(way, monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(training, "_train", lambda *given: seen.update(rows=given[2]))
+    monkeypatch.setattr(training, "train_rows", lambda *given: seen.update(rows=given[2]))
     student = tiny_student() if way == "reckoned" else fresh()
     finetune(student, LONG, [], FAST._replace(max_tokens=1024), tmp_path)
     (whole,) = seen["rows"]
