@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -29,12 +30,13 @@ def tree_attention(
     With a mask, torch's CPU kernel computes every place and then drops the hidden ones, half of them or more. Here
     a block of queries meets the span of keys that any of them sees.
     """
-    a_tree = attention_mask is not None and attention_mask.dtype == torch.bool and len(query) == 1
-    if not a_tree or query.shape[2] <= BLOCK:
+    one_mask = attention_mask is not None and attention_mask.dtype == torch.bool and attention_mask.shape[:2] == (1, 1)
+    changed = any(options.get(name) is not None for name in ("softcap", "position_bias"))  # of what is not known here
+    if not one_mask or len(query) > 1 or query.shape[2] <= BLOCK or query.device.type != "cpu" or changed:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    seen = attention_mask[0, 0]  # type: ignore[index]  # a_tree says that it is there
+    seen = attention_mask[0, 0]  # type: ignore[index]  # one_mask says that it is there
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if torch.is_grad_enabled() and query.requires_grad and not dropout:
         mixed = _TreeAttention.apply(query[0], key[0], value[0], seen, scale)  # (H, T, D)
@@ -82,6 +84,7 @@ class _TreeAttention(torch.autograd.Function):
         return mixed
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of query, key and value; none of the mask and the scale."""
         query, key, value, seen, mixed = ctx.saved_tensors

@@ -40,7 +40,7 @@ class BatchTeacher(ServerTeacher):
         """The outcome of every request of each job as the jobs end. Raises TeacherError for a job that fails."""
         left = {self.key(request): request for request in requests}
         while left:
-            job = self._read_job()
+            job = self._read_job(left)
             if not job:
                 chunk = self._affordable(left)
                 if not chunk:
@@ -48,16 +48,18 @@ class BatchTeacher(ServerTeacher):
                 job = self._in_loop(self._start(chunk, self._name(chunk, cache)))
             answers = self._in_loop(self._wait(job))
             again = self._refused(answers)
+            billed = []
             for reply in self._outcomes(answers, job):
+                billed.append((reply.key, job["asked"][reply.key]["usd"], reply.prompt_tokens, reply.completion_tokens))
                 if reply.key not in again:
-                    cache.add(reply)
-                if self._budget:
-                    reserved = job["asked"][reply.key]["usd"]
-                    self._budget.settle(reply.key, reserved, reply.prompt_tokens, reply.completion_tokens)
-                if reply.key not in again:
+                    if reply.key not in cache:
+                        cache.add(reply)
                     yield reply
             cache.sync()
-            self._job_file.unlink()  # only now: killed before, the job's lines are read again, and cost nothing
+            self._job_file.unlink()  # only now: killed before, the job's lines are read again
+            for bill in billed:  # and only then: killed before, what was reserved stays counted in full, and once
+                if self._budget:
+                    self._budget.settle(*bill)
             for key in job["asked"].keys() - again:
                 left.pop(key, None)
 
@@ -84,8 +86,17 @@ class BatchTeacher(ServerTeacher):
         except OpenAIError as error:  # its words may hold the key, and a notebook shows where an error comes from
             raise TeacherError(f"the batch server: {without_key(str(error))}") from None
 
-    def _read_job(self) -> dict[str, Any]:
-        return json.loads(self._job_file.read_text(encoding="utf-8")) if self._job_file.exists() else {}
+    def _read_job(self, left: dict[str, Request]) -> dict[str, Any]:
+        job = json.loads(self._job_file.read_text(encoding="utf-8")) if self._job_file.exists() else {}
+        if job and "asked" not in job:  # of an earlier version
+            known = {key: usd for key, usd in job["reserved"].items() if key in left}
+            job["asked"] = {key: self._asked(left[key], usd) for key, usd in known.items()}
+        return job
+
+    def _asked(self, request: Request, usd: float) -> dict[str, Any]:
+        """All that is needed to read an answer: it counts, too, where a restart no longer asks for it."""
+        passage_id, most = request.passage.passage_id, self._most(request)
+        return {"usd": usd, "passage_id": passage_id, "wants": request.wants, "most": most}
 
     def _affordable(self, left: dict[str, Request]) -> dict[str, tuple[Request, float]]:
         """As many requests, in order, as the budget and one job have room for."""
@@ -117,11 +128,7 @@ class BatchTeacher(ServerTeacher):
             body = {"messages": list(request.messages), **self._endpoint.known(self._settings)}
             body |= response_format(form, request.wants, SCHEMAS[request.wants])
             lines.append({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body})
-        # all that is needed to read the answers: they count, too, where a restart no longer asks for them
-        asked = {
-            key: {"usd": usd, "passage_id": r.passage.passage_id, "wants": r.wants, "most": self._most(r)}
-            for key, (r, usd) in chunk.items()
-        }
+        asked = {key: self._asked(request, usd) for key, (request, usd) in chunk.items()}
         async with self._endpoint.open() as client:
             async for old in client.batches.list(limit=100):
                 if (old.metadata or {}).get("mqg") == name and old.status not in ("failed", "cancelled", "expired"):

@@ -3,14 +3,14 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from mqg_utils.exams import ticks
-from mqg_utils.records import Chain, Kind, write_json
+from mqg_utils.records import Chain, Kind, Question, write_json
 
 # what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
 # words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
@@ -45,6 +45,12 @@ class Decision(NamedTuple):
         weights = [None if value is None else math.exp((value - most) / self.temperature) for value in values]
         total = sum(weight for weight in weights if weight is not None)
         return [None if weight is None else weight / total for weight in weights]
+
+    def ticks(self, values: Sequence[float | None], question: Question) -> list[bool]:
+        """What is ticked of a question; a proposition without a readout is not."""
+        p_true = self.p_trues(values, question.kind)
+        answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+        return [tick and value is not None for tick, value in zip(answers, values, strict=True)]
 
 
 class DecisionError(ValueError):
@@ -152,22 +158,32 @@ def log_loss(
     decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
 ) -> float:
     """Mean -log of the probability that a decision gives to what is the case, nats a proposition."""
+    p_true = np.clip(probabilities(decision, values, groups), 1e-12, 1 - 1e-12)
+    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
+
+
+def probabilities(decision: Decision, values: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
+    """P(true) of every proposition (N,), those of one group as the options of one question."""
     p_true = np.array([decision.p_true(value) for value in values])
     group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
     for one in set(group.tolist()) - {ALONE}:
         options = np.flatnonzero(group == one)
         p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
-    p_true = np.clip(p_true, 1e-12, 1 - 1e-12)
-    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
+    return p_true.tolist()
 
 
-def groups_of(places: Iterable[Place], chains: Sequence[Chain]) -> list[int]:
-    """For each place the number of its question where one option is to be picked, else ALONE."""
-    numbers: dict[tuple[int, int], int] = {}
-    return [
-        numbers.setdefault((c, q), len(numbers)) if chains[c].questions[q].kind == "single" else ALONE
-        for c, q, _ in places
-    ]
+def groups_of(places: Collection[Place], chains: Sequence[Chain]) -> list[int]:
+    """For each place the number of its question where one option is to be picked, else ALONE.
+
+    An option is ALONE, too, where the true one is not among the places, or nothing else is.
+    """
+    read: dict[tuple[int, int], set[bool]] = {}
+    for c, q, p in places:
+        question = chains[c].questions[q]
+        if question.kind == "single":
+            read.setdefault((c, q), set()).add(question.propositions[p].is_true)
+    numbers = {place: number for number, place in enumerate(place for place, both in read.items() if len(both) == 2)}
+    return [numbers.get((c, q), ALONE) for c, q, _ in places]
 
 
 def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
@@ -184,10 +200,7 @@ def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Seque
         right = total = 0
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
-                said = decision.p_trues(
-                    [values.get((c, q, p)) for p in range(len(question.propositions))], question.kind
-                )
-                answers = ticks(question.kind, [p or 0.0 for p in said], question.n_true)
+                answers = decision.ticks([values.get((c, q, p)) for p in range(len(question.propositions))], question)
                 right += sum(tick == p.is_true for tick, p in zip(answers, question.propositions, strict=True))
                 total += len(answers)
         found[readout] = Chosen(decision, right / total if total else float("nan"), lost)

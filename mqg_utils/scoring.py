@@ -101,8 +101,7 @@ def with_pmi(found: dict[Readout, Scores], readouts: Sequence[Readout]) -> dict[
 def own_ticks(question: Question, place: tuple[int, int], values: Scores, decision: Decision) -> list[bool]:
     """What the student ticks at a (chain, question), its own answers before it; what was not read is not ticked."""
     read = [values.get(("predicted", *place, p)) for p in range(len(question.propositions))]
-    p_true = decision.p_trues(read, question.kind)
-    return ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+    return decision.ticks(read, question)
 
 
 @torch.inference_mode()

@@ -132,6 +132,32 @@ def test_answers_to_what_a_restart_no_longer_asks_are_kept(server: FaultServer, 
     assert len(ask_all(batch(server, tmp_path), requests(5), cache)) == 5 and len(server.other.batches) == 1
 
 
+def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs()
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    answers = teacher.ask(requests(3), cache)
+    assert [next(answers).passage_id, next(answers).passage_id] == ["p0", "p1"]
+    answers.close()  # the process ends here
+    reserved = batch(server, tmp_path).spent_usd
+    assert reserved > 3 * 0.081  # what was promised stays counted
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(cache.path))) == 3
+    assert batch(server, tmp_path).spent_usd == pytest.approx(3 * 0.081)
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3 and len(server.other.batches) == 1
+
+
+def test_a_job_that_an_earlier_version_began(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    teacher._wait = None  # type: ignore[assignment]  # the process ends here
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(3), cache)
+    job = json.loads((tmp_path / "batch.json").read_text())
+    reserved = {key: asked["usd"] for key, asked in job["asked"].items()}
+    (tmp_path / "batch.json").write_text(json.dumps({"id": job["id"], "reserved": reserved}))
+    server.other.looks = 1
+    assert len(ask_all(batch(server, tmp_path), requests(3), cache)) == 3 and len(server.other.batches) == 1
+
+
 def test_a_server_that_is_down_for_some_looks(server: FaultServer, tmp_path: Path) -> None:
     server.other = Jobs(down=7)
     assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3

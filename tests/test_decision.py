@@ -21,6 +21,7 @@ from mqg_utils.decision import (
     fit_decision,
     groups_of,
     log_loss,
+    probabilities,
 )
 
 HALF = Decision()
@@ -235,8 +236,8 @@ def test_only_options_of_which_one_is_right_are_a_group():
     kinds = ("multiple", "single", "fixed", "single")
     chains = [chain(*(question("Q", "a", "b", kind=kind) for kind in kinds)), chain(question("Q", "a", kind="single"))]
     places = [(0, q, p) for q in range(4) for p in range(2)] + [(1, 0, 0)]
-    assert groups_of(places, chains) == [-1, -1, 0, 0, -1, -1, 1, 1, 2]
-    assert groups_of(places[::-1], chains) == [0, 1, 1, -1, -1, 2, 2, -1, -1]
+    assert groups_of(places, chains) == [-1, -1, 0, 0, -1, -1, 1, 1, -1]  # one option is none to pick from
+    assert groups_of(places[::-1], chains) == [-1, 0, 0, -1, -1, 1, 1, -1, -1]
 
 
 def test_the_log_loss_of_options_and_of_others_by_hand():
@@ -365,3 +366,20 @@ def test_a_file_that_decides_nothing_is_told(tmp_path, text):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(DecisionError, match=r"run 04_finetune\.ipynb again"):
         Examinee.read(tmp_path / "decision.json")
+
+
+def test_options_whose_true_one_was_not_read_are_no_group():
+    one = [exam("Tff", "Tff", kind="single")]
+    assert groups_of([(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)], one) == [-1, -1, 0, 0]
+
+
+def test_of_options_that_were_not_read_none_is_ticked():
+    (asked,) = exam("Tff", kind="single").questions
+    assert Decision().ticks([None, None, None], asked) == [False, False, False]
+    assert Decision().ticks([None, -3.0, -2.0], asked) == [False, False, True]
+
+
+def test_probabilities_are_those_the_questions_are_answered_by():
+    decision = Decision("pmi", 2.0, 7.0)
+    said = probabilities(decision, [2.0, 0.0, 9.0], [0, 0, -1])
+    assert said == pytest.approx([math.e / (math.e + 1), 1 / (math.e + 1), math.e / (math.e + 1)])
