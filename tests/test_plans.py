@@ -115,7 +115,7 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
         ("evaluate.split=tset", ["-p evaluate.split=tset", "split is 'tset', and must be one of test, validation"]),
         ("report.history=golden", ["history is 'golden', and must be one of gold, predicted, none"]),
         ("finetune.readout=best", ["must be one of auto, truth, likelihood, pmi"]),
-        ("generate.source=chatgpt", ["must be one of recorded, cloze, cloze-chains, server, batch"]),
+        ("generate.source=chatgpt", ["must be one of recorded, cloze, cloze-chains, cloze-single, server, batch"]),
         ("pretrain.epochs=0", ["epochs is 0", "must be above 0"]),
         ("corpus.split_shares=[0.3, 0.2, 1.5]", ["split_shares is 1.5, and must be 0 to 1"]),
     ],
