@@ -33,6 +33,7 @@ from mqg_utils.replies import Outcome, Reply, ReplyCache, Request
 ONCE = "Idempotency-Key"  # a server that knows this header bills a repeated request once
 MAX_BACKOFF_S = 60
 BUSY_TRIES = 30  # answers 429 to one request until it is given up
+APART_S = 0.005  # between the first requests: sent at once they are answered at once, and each waits for all others
 SCHEMA_BYTES = {name: len(json.dumps(shape)) for name, shape in SCHEMAS.items()}
 
 
@@ -109,6 +110,7 @@ class ServerTeacher:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._concurrency, len(requests))):
                     group.create_task(asking.work(left))
+                    await asyncio.sleep(APART_S)
             if asking.fatal:
                 raise asking.fatal
 

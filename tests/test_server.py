@@ -192,7 +192,11 @@ def test_what_never_succeeds_ends_the_run_at_once_in_the_servers_words(
 
 
 def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda body: error(401, "no") if asked_of(body) == "p1" else Said(body=completion(), delay_s=0.2)
+    def answer(body: dict[str, Any]) -> Said:
+        refused = error(401, "no")._replace(delay_s=0.1)  # when all four are under way
+        return refused if asked_of(body) == "p1" else Said(body=completion(), delay_s=0.3)
+
+    server.answer = answer
     with pytest.raises(TeacherError, match="p1"):
         outcomes(teacher(server, concurrency=4), requests(9), tmp_path)
     assert {r.passage_id for r in ReplyCache(tmp_path / "r.jsonl").lines() if r.status == "ok"} == {"p0", "p2", "p3"}
