@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mqg_utils.corpus import split_sentences
+from mqg_utils.entailment import COUNTS
 from mqg_utils.quantities import NUMBER, unsupported
 from mqg_utils.records import Question
 from mqg_utils.wording import content, in_order, negations, normalise
@@ -20,7 +21,7 @@ SAME_PERSON_AGE = [
     rf"\b(?:ce|cet|cette|le|la) {PERSON}(?: âgée?)? de (\d{{1,3}}) ans",
     r"この(\d{1,3})歳",
 ]
-LATER = r"\byears? (?:later|after|have passed)|\bbirthday|\bans (?:plus tard|après)|年後"
+LATER = r"(\w+ )?(?:years? (?:later|after|have passed)|ans? (?:plus tard|après))|\bbirthday|(\d+)年後"
 MEN = r"\b(?:he|his|him|himself|man|boy|gentleman|male|father|husband|il|homme|garçon|monsieur)\b|男性|男児"
 WOMEN = r"\b(?:she|hers?|herself|woman|girl|lady|female|mother|wife|pregnan\w+|elle|femme|fille|enceinte)\b|女性|女児"
 THIS_MAN = (
@@ -50,7 +51,7 @@ def contradicts(question: Question, case: str, earlier: Sequence[Question]) -> s
     ages = {group for match in re.findall(AGE, so_far, re.I) for group in match if group}
     for pattern in SAME_PERSON_AGE:
         for age in re.findall(pattern, stem, re.I):
-            if ages and age not in ages and not re.search(LATER, f"{so_far}\n{stem}", re.I):
+            if ages and age not in ages and not _grown(age, ages, f"{so_far}\n{stem}"):
                 return f"the stem says {age} years, and before it was {', '.join(sorted(ages))}"
     man, woman = re.search(MEN, so_far, re.I), re.search(WOMEN, so_far, re.I)
     if man and not woman and (other := re.search(THIS_WOMAN, stem, re.I)):
@@ -62,6 +63,16 @@ def contradicts(question: Question, case: str, earlier: Sequence[Question]) -> s
         if key.get(normalise(p.text).rstrip(".。 "), p.is_true) != p.is_true:
             return f"an earlier question calls it {not p.is_true}: {p.text[:120]!r}"
     return _two_numbers(question)
+
+
+def _grown(age: str, ages: Iterable[str], said: str) -> bool:
+    """Whether the years that pass in a text can bring somebody to an age; "years later" can bring to any above."""
+    known, span = [int(one) for one in ages], 0
+    passed = [(match[1] or match[2] or "").strip().lower() for match in re.finditer(LATER, said, re.I)]
+    for count in passed:
+        value = COUNTS.get(count, {"a": "1", "an": "1", "un": "1"}.get(count, count))
+        span += int(value) if value.isdigit() else 150
+    return bool(passed) and min(known) <= int(age) <= max(known) + span + 1  # a birthday may lie between
 
 
 def _two_numbers(question: Question) -> str:

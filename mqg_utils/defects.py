@@ -6,12 +6,9 @@ The rules below know nothing of the checks: they take sound questions, the book 
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mqg_utils.duplicates import Exam
-from mqg_utils.entailment import judge
-from mqg_utils.generation import settled, verify
 from mqg_utils.quantities import NUMBER
 from mqg_utils.records import Chain, Passage
 from mqg_utils.replies import Reply
@@ -41,12 +38,16 @@ Draft = dict[str, Any]
 
 
 class Planted(NamedTuple):
-    """A defective question: the replies to verify, in order, and the id of the question that must not be kept."""
+    """A defective question: the replies to verify, in order, and the id of the question that must not be kept.
+
+    Where one proposition is defective and no other, `text` is its text, and it is enough that it is dropped.
+    """
 
     defect: str
     way: str
     replies: list[Reply]
     question_id: str
+    text: str = ""
 
 
 class Source(NamedTuple):
@@ -72,22 +73,14 @@ def plant(
             one = make(Source(chain, sound, exam, by_id, draw))
             if one and (text := json.dumps(one)) not in seen and len(made) < each:
                 seen.add(text)
-                way, drafts, position = one
+                way, drafts, position, *defective = one
                 replies = [_reply(chain, d, i) for i, d in enumerate(drafts)]
                 base = _passage_id(chain) + (f"~{len(drafts)}" if len(drafts) > 1 else "")
-                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}"))
+                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}", *defective))
         if len(made) < each:
             raise ValueError(f"only {len(made)} questions allow the defect {defect!r}, and {each} are wanted")
         found += made
     return found
-
-
-def is_caught(planted: Planted, passages: Sequence[Passage], exam: Exam) -> str:
-    """The reason for which the defective question was rejected, or "" where it was kept."""
-    verified = verify(planted.replies, passages, exam)
-    if any(q.question_id == planted.question_id for chain in verified.kept for q in chain.questions):
-        return ""
-    return verified.rejected[0].reason
 
 
 def _passage_id(chain: Chain) -> str:
@@ -113,7 +106,8 @@ def draft_of(chain: Chain) -> Draft:
     return {"vignette": chain.vignette, "questions": questions}
 
 
-Made = tuple[str, list[Draft], int] | None  # the way, the drafts, the place of the question that must fall
+# the way, the drafts, the place of the question that must fall, and the text of the one proposition that is defective
+Made = tuple[str, list[Draft], int] | tuple[str, list[Draft], int, str] | None
 
 
 def _any_proposition(source: Source, wanted: Callable[[Draft], bool]) -> tuple[Draft, int, Draft] | None:
@@ -134,7 +128,7 @@ def _unsupported_quote(source: Source) -> Made:
     if quote.casefold() in text:
         return None
     proposition["quote"] = quote
-    return ("its own words" if own else "another passage"), [draft], position
+    return ("its own words" if own else "another passage"), [draft], position, proposition["text"]
 
 
 def _changed(source: Source, pattern: str, change: Callable[[re.Match[str]], str]) -> Made:
@@ -148,7 +142,7 @@ def _changed(source: Source, pattern: str, change: Callable[[re.Match[str]], str
     match = source.draw.choice(list(re.finditer(pattern, proposition[field])))
     before = proposition[field]
     proposition[field] = before[: match.start()] + change(match) + before[match.end() :]
-    return ("in the proposition" if field == "text" else "in the quote"), [draft], position
+    return ("in the proposition" if field == "text" else "in the quote"), [draft], position, proposition["text"]
 
 
 def _wrong_number(source: Source) -> Made:
@@ -170,7 +164,8 @@ def _swapped_key(source: Source) -> Made:
     proposition["is_true"] = not proposition["is_true"]
     if not 1 <= sum(p["is_true"] for p in draft["questions"][position]["propositions"]) < 5:
         return None  # another defect: balance
-    return ("true called false" if not proposition["is_true"] else "false called true"), [draft], position
+    way = "true called false" if not proposition["is_true"] else "false called true"
+    return way, [draft], position, proposition["text"]
 
 
 def _duplicate(source: Source) -> Made:
@@ -255,40 +250,3 @@ MAKERS: dict[str, Callable[[Source], Made]] = {
     "leak": _leak,
     "contradiction": _contradiction,
 }
-
-
-# --- what is measured ---
-
-
-class Keys(NamedTuple):
-    """What the rules of `entailment` say of keys that are right: of `n` true or false propositions, each judged."""
-
-    n: int
-    agreed: int  # were this key swapped, the swap would be caught
-    against: int  # wrongly: the proposition's question would be rejected
-
-    @property
-    def shares(self) -> dict[str, float]:
-        return {"swaps caught": self.agreed / self.n, "right keys doubted": self.against / self.n}
-
-
-def keys_by_rule(chains: Iterable[Chain], explained: bool = True) -> Keys:
-    """Judge every proposition of sound chains, with or without the teacher's explanation."""
-    said = []
-    for chain in chains:
-        stems = [chain.vignette]
-        for question in chain.questions:
-            stems.append(question.stem)
-            for p in question.propositions:
-                truth = judge(p.text, p.quote, p.explanation if explained else "", "\n".join(stems)).truth
-                said.append(None if truth is None else truth == p.is_true)
-    return Keys(len(said), sum(one is True for one in said), sum(one is False for one in said))
-
-
-def simulated_reading(truth: Sequence[bool], key: Sequence[bool], accuracy: float, draw: random.Random) -> bool:
-    """Whether a reader, right about each proposition with this probability, agrees with a key after two readings."""
-
-    def answers() -> list[bool]:
-        return [right if draw.random() < accuracy else not right for right in truth]
-
-    return settled(key, answers(), answers()) == list(key)

@@ -59,7 +59,7 @@ class Judgement(NamedTuple):
     why: str = ""
 
 
-class _Side(NamedTuple):
+class Side(NamedTuple):
     """A proposition beside one source: its quote or its explanation."""
 
     cover: float  # share of the proposition's stems that the source has
@@ -81,8 +81,8 @@ def judge(text: str, quote: str, explanation: str = "", stated: str = "") -> Jud
     """
     if re.search(f"[{CJK}]", text + quote) or not stems(text) or not stems(quote):
         return Judgement(None)
-    text, quote, explanation = (_in_digits(part) for part in (text, quote, explanation))
-    by_quote, by_words = _side(text, quote), _side(text, explanation)
+    text, quote, explanation = (in_digits(part) for part in (text, quote, explanation))
+    by_quote, by_words = side(text, quote), side(text, explanation)
     against = [name for name, holds in _against(text, quote, stated, by_quote, by_words) if holds]
     favour = [name for name, holds in _favour(text, quote, by_quote, by_words) if holds]
     if bool(against) == bool(favour):
@@ -90,7 +90,7 @@ def judge(text: str, quote: str, explanation: str = "", stated: str = "") -> Jud
     return Judgement(bool(favour), ", ".join(favour or against))
 
 
-def _against(text: str, quote: str, stated: str, q: _Side, e: _Side) -> Iterator[tuple[str, bool]]:
+def _against(text: str, quote: str, stated: str, q: Side, e: Side) -> Iterator[tuple[str, bool]]:
     """Rules that make a proposition false. `q.cover` is asked for so that both speak of the same matter."""
     span = _has(SPAN, quote)
     other = _lacking(q.other, quantities(stated))
@@ -108,12 +108,12 @@ def _against(text: str, quote: str, stated: str, q: _Side, e: _Side) -> Iterator
     yield "outside the limits", beyond and q.cover >= 0.4 and not _has(r"\b(?:even|même)\b", text)
 
 
-def _favour(text: str, quote: str, q: _Side, e: _Side) -> Iterator[tuple[str, bool]]:
+def _favour(text: str, quote: str, q: Side, e: Side) -> Iterator[tuple[str, bool]]:
     """Rules that make a proposition true."""
     agreed = not (q.negated or q.opposed or e.opposed or q.missing or e.other)
     # no word nor number more often than in the quote: "grade 2 and grade 2" is not "grade 2 and grade 3"
     clauses = [part for part in re.split(r"[;|]", quote) if stems(part)]
-    stated = any(_side(text, part).ordered and _said(text) <= _said(part) for part in clauses)
+    stated = any(side(text, part).ordered and _said(text) <= _said(part) for part in clauses)
     yield "stated by the quote", agreed and stated and not _has(TOTAL, text)
     # of two numbers of one unit, which is meant cannot be told
     units = {_unit(number) for number in quantities(text)}
@@ -121,7 +121,8 @@ def _favour(text: str, quote: str, q: _Side, e: _Side) -> Iterator[tuple[str, bo
     yield "numbers of the quote", agreed and counted and q.cover >= 0.6 and not _has(EDGE, text)
 
 
-def _side(text: str, source: str) -> _Side:
+def side(text: str, source: str) -> Side:
+    """Set a proposition beside a source. `text` has stems (`opposites.stems`)."""
     said, there = stems(text), stems(source)
     ours, theirs = quantities(text), quantities(source)
     edges = [(edge, one.unit) for one in limits(text) for edge in (one.low, one.high)]
@@ -131,7 +132,7 @@ def _side(text: str, source: str) -> _Side:
     allowed = {q: [one for one in limits(source) if _unit(one) == _unit(q)] for q in speaking}
     applied = [q for q in speaking if allowed[q] and (q.value, q.unit) not in edges]
     within = [_within(q, *allowed[q]) for q in applied if len(allowed[q]) == 1]
-    return _Side(
+    return Side(
         cover=sum(word in there for word in said) / len(said),
         ordered=in_order(said, there) == len(said),
         negated=negations(text) % 2 != negations(source) % 2,
@@ -145,7 +146,8 @@ def _side(text: str, source: str) -> _Side:
     )
 
 
-def _in_digits(text: str) -> str:
+def in_digits(text: str) -> str:
+    """Counts of hours, years and the like in digits: "two days" is "2 days"."""
     text = re.sub(r"\bhalf an hour\b|\bune demi-heure\b", "30 min", text, flags=re.I)
     return re.sub(COUNTED, lambda match: COUNTS[match[1].lower()], text, flags=re.I)
 

@@ -56,6 +56,16 @@ def faults_of(run: Path, reference: dict[str, str]) -> list[str]:
     return said
 
 
+def inputs_of(run: Path) -> dict[Path, dict[str, str]]:
+    """Manifest -> the hashes of what its stage read."""
+    return {path: json.loads(path.read_text())["inputs"] for path in run.rglob(MANIFEST)}
+
+
+def outdated(run: Path, inputs: dict[str, str]) -> bool:
+    """Whether a file that a stage read is another one by now, so that the stage is rightly made again."""
+    return any((run / name).exists() and digest(run / name) != sha for name, sha in inputs.items())
+
+
 def start(project: Path) -> subprocess.Popen[bytes]:
     with (project / "log.txt").open("a") as log:
         return subprocess.Popen([*MQG, "run", "quick"], cwd=project, stdout=log, stderr=log, start_new_session=True)
@@ -98,7 +108,7 @@ def main() -> None:
         longest = given.startup + 1.2 * json.loads((run / stage / MANIFEST).read_text())["seconds"]
         shutil.rmtree(run / stage)
         while mine < given.per_run:
-            before = complete(run)
+            before, read = complete(run), inputs_of(run)
             process = start(project)
             try:
                 code = process.wait(timeout=rng.uniform(0, longest))
@@ -109,7 +119,8 @@ def main() -> None:
                 process.wait()
                 mine += 1
                 after = complete(run)
-                said += [f"{path}: lost or made again" for path in before if after.get(path) != before[path]]
+                gone = [path for path in before if after.get(path) != before[path]]
+                said += [f"{path}: lost or made again" for path in gone if not outdated(run, read[path])]
         code = start(project).wait()
         found = [*said, *([f"ended with {code}"] if code else []), *faults_of(run, reference)]
         bad += bool(found)

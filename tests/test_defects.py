@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from mqg_utils import defects
+from mqg_utils import defects, soundness
 from mqg_utils.corpus import read_textbook, split_passages
 from mqg_utils.duplicates import Exam
 from mqg_utils.exams import read_exam
@@ -62,7 +62,7 @@ def test_a_swapped_key_is_one_key() -> None:
 
 def test_nearly_all_but_swapped_keys_are_caught_by_rules() -> None:
     passages, _, known, _ = demo()
-    reasons = {i: defects.is_caught(p, passages, known) for i, p in enumerate(planted())}
+    reasons = {i: soundness.is_caught(p, passages, known) for i, p in enumerate(planted())}
     others = [bool(reasons[i]) for i, p in enumerate(planted()) if p.defect != "swapped key"]
     assert sum(others) / len(others) >= 0.9  # of 42; the benchmark notebook measures it on more
 
@@ -70,7 +70,7 @@ def test_nearly_all_but_swapped_keys_are_caught_by_rules() -> None:
 @pytest.mark.parametrize(("accuracy", "agrees"), [(1.0, False), (0.0, True)])
 def test_a_simulated_reader(accuracy: float, agrees: bool) -> None:
     truth, key = [True, False, False, True, False], [False, True, True, False, True]
-    assert defects.simulated_reading(truth, key, accuracy, random.Random(0)) == agrees
+    assert soundness.simulated_reading(truth, key, accuracy, random.Random(0)) == agrees
 
 
 def test_keys_by_rule_are_counted() -> None:
@@ -79,5 +79,5 @@ def test_keys_by_rule_are_counted() -> None:
     propositions = [{"text": text, "is_true": truth, "quote": quote} for text, truth in said]
     questions = [{"question_id": "q", "stem": "Which?", "propositions": propositions}]
     chain = Chain.model_validate({"chain_id": "c", "questions": questions})
-    assert defects.keys_by_rule([chain]) == (4, 2, 1)
-    assert defects.keys_by_rule([chain]).shares == {"swaps caught": 0.5, "right keys doubted": 0.25}
+    assert soundness.keys_by_rule([chain]) == (4, 2, 1)
+    assert soundness.keys_by_rule([chain]).shares == {"swaps caught": 0.5, "right keys doubted": 0.25}
