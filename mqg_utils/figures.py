@@ -11,6 +11,7 @@ from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from mqg_utils.curves import LESSONS, SHARED, Curve
+from mqg_utils.metrics import Estimate
 
 ACCENT, WARM, QUIET = "#1b6ca8", "#c8553d", "#8a94a6"
 SERIES = (ACCENT, WARM, "#5b8c3a", "#8e5ea2", "#b8860b")
@@ -145,6 +146,30 @@ def funnel(counts: Mapping[str, int]) -> go.Figure:
     )  # fmt: skip
     figure = _figure([bars], "questions", "", height=120 + 40 * len(names))
     return figure.update_yaxes(autorange="reversed")
+
+
+def intervals(series: Mapping[str, Mapping[str, Estimate]], x: str, at: float) -> go.Figure:
+    """Estimates with their intervals, a line for each row and a mark for each series, beside a value to compare with.
+
+    `series`: name -> row -> estimate.
+    """
+    rows = list(dict.fromkeys(row for found in series.values() for row in found))
+    marks = []
+    for i, (name, found) in enumerate(series.items()):
+        places = [rows.index(row) + 0.7 * ((i + 0.5) / len(series) - 0.5) for row in found]
+        above, below = [e.high - e.value for e in found.values()], [e.value - e.low for e in found.values()]
+        wide = {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1.2}
+        marks.append(go.Scatter(
+            x=[e.value for e in found.values()], y=places, error_x=wide, mode="markers", name=name,
+            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8},
+            text=[f"{row}, n = {e.n}" for row, e in found.items()], hovertemplate="%{text}: %{x:.3f}",
+        ))  # fmt: skip
+    figure = _figure(marks, x, "", height=120 + (20 + 14 * len(series)) * len(rows))
+    figure.add_vline(at, line={"color": QUIET, "dash": "dash"})
+    figure.update_yaxes(
+        autorange="reversed", tickvals=list(range(len(rows))), ticktext=list(map(escape, rows)), automargin=True
+    )
+    return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
 def histogram(values: Sequence[float], x: str, y: str) -> go.Figure:
