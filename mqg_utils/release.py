@@ -88,9 +88,10 @@ def _model(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
 
 def _dataset(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
-    for name in ("questions.jsonl", "rejected.jsonl"):
-        shutil.copy(stage / name, folder / name)
-    files = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in ("questions", "rejected")]
+    names = ("questions", "rejected", "doubted")
+    for name in names:
+        shutil.copy(stage / f"{name}.jsonl", folder / f"{name}.jsonl")
+    files = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in names]
     header = {"task_categories": ["question-answering"], "tags": ["medical", "synthetic", "mqg"], "configs": files}
     _card(folder, "dataset_card.md.j2", header, facts)
     return folder
