@@ -5,7 +5,8 @@ much alike from question to question. So a linear reader is trained on the propo
 key that it finds unlikely is doubted: confident learning (Northcutt et al. 2021, J. Artif. Intell. Res. 70), out of
 fold. `benchmark_generation` measures what it catches and what it costs.
 
-Questions of which one option is right are left alone: a swapped key changes two options there, and none may be missing.
+Only questions that do not say how many answers are right are judged. Where one option is right, a swapped key changes
+two, and none may be missing.
 """
 
 import zlib

@@ -14,6 +14,7 @@ from mqg_utils.exams import by_split
 from mqg_utils.forward import precision
 from mqg_utils.generation import verify
 from mqg_utils.metrics import Estimate
+from mqg_utils.parameters import ParameterError
 from mqg_utils.records import Chain, Passage, RecordError, read_jsonl
 from mqg_utils.replies import Reply
 from mqg_utils.retrieval import open_book
@@ -29,7 +30,10 @@ def question_sets(run: Path, others: Path | None = None, most: int = 40, seed: i
     `others` is a file of chains, or of a teacher's replies, which are verified; what was taught is taken out of it.
     Never the test split. Raises RecordError for a file that holds neither, ParameterError for a run without stage 01.
     """
-    exam = read_jsonl(run / "01_corpus" / "exam.jsonl", Chain)
+    sat = run / "01_corpus" / "exam.jsonl"
+    if not sat.exists():
+        raise ParameterError(f"{run} has no {sat.relative_to(run)}: run 01_corpus.ipynb, or give another run_dir")
+    exam = read_jsonl(sat, Chain)
     written = run / "03_generate" / "questions.jsonl"
     taught = read_jsonl(written, Chain) if written.exists() else []
     sets = {

@@ -8,6 +8,7 @@ from conftest import ROOT
 from test_defects import demo
 
 from mqg_utils.exams import by_split
+from mqg_utils.parameters import ParameterError
 from mqg_utils.records import RecordError, write_jsonl
 from mqg_utils.transfer import CLOSED, GIVEN, OTHERWISE, TAUGHT, TRAIN, VALIDATION, question_sets, with_passages
 
@@ -45,6 +46,11 @@ def test_nothing_of_the_test_split_and_nothing_taught_twice(run):
     few = question_sets(run, others, most=7)
     assert {len(chains) for chains in few.values()} == {7} and few == question_sets(run, others, most=7)
     assert list(question_sets(run)) == [TAUGHT, TRAIN, VALIDATION]
+
+
+def test_a_run_without_a_corpus_is_told(tmp_path):
+    with pytest.raises(ParameterError, match=r"has no 01_corpus/exam.jsonl: run 01_corpus.ipynb"):
+        question_sets(tmp_path)
 
 
 def test_chains_may_be_given_instead_of_replies(run, tmp_path):
