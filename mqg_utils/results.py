@@ -191,6 +191,32 @@ def joined(runs: Sequence[Run]) -> Run:
     )
 
 
+def pooled(runs: Sequence[Run]) -> Run:
+    """Runs on different exams, such as chapters learned one by one, as one experiment: each condition answers them all.
+
+    Chain ids begin with the name of their run. Raises AblationError where conditions or seeds differ, or names repeat.
+    """
+    first = runs[0]
+    if len({run.name for run in runs}) < len(runs):
+        raise AblationError("two of the runs have one name; rename a folder so that their chains can be told apart")
+    for other in runs[1:]:
+        if (set(other.conditions), other.seeds) != (set(first.conditions), first.seeds):
+            theirs, ours = ((*run.conditions, *run.seeds) for run in (other, first))
+            raise AblationError(f"{other.name} has conditions and seeds {theirs}, and {first.name} has {ours}")
+
+    def named(run: Run, one: Any) -> Any:
+        return one.model_copy(update={"chain_id": f"{run.name}: {one.chain_id}"})
+
+    return replace(
+        first,
+        name=" + ".join(run.name for run in runs),
+        exam=[named(run, chain) for run in runs for chain in run.exam],
+        predictions=[named(run, p) for run in runs for p in run.predictions],
+        passages=[], lessons=[], rejected=[], curves={}, summaries={},
+        manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
+    )  # fmt: skip
+
+
 def _differs(a: Run, b: Run) -> str:
     """What differs between two exams in what is asked and in its key; "" when nothing does."""
     ours, theirs = ({chain.chain_id: _asked(chain) for chain in run.exam} for run in (a, b))

@@ -9,7 +9,7 @@ import simulated
 from mqg_utils.ablation import AblationError
 from mqg_utils.parameters import ParameterError
 from mqg_utils.records import Chain
-from mqg_utils.results import joined, read_run, read_runs, runs_in
+from mqg_utils.results import joined, pooled, read_run, read_runs, runs_in
 
 
 def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
@@ -48,6 +48,22 @@ def test_different_exams_are_refused_with_the_reason() -> None:
         joined([a, simulated.run(other, name="b")])
     with pytest.raises(AblationError, match="have one name"):
         joined([a, a])
+
+
+def test_runs_on_different_exams_are_one_experiment() -> None:
+    exam = simulated.exam(9)
+    a, b = simulated.run(exam[:4], name="a"), simulated.run(exam[2:9], name="b")
+    whole = pooled([a, b])
+    assert [c.chain_id for c in whole.exam] == [
+        f"{name}: {c.chain_id}" for name, c in [*(("a", c) for c in exam[:4]), *(("b", c) for c in exam[2:9])]
+    ]
+    assert len(whole.predictions) == len(a.predictions) + len(b.predictions)
+    right = {run.name: sum(p.predicted == p.gold for p in run.predictions) for run in (a, b, whole)}
+    assert right["a + b"] == right["a"] + right["b"] > 0
+    with pytest.raises(AblationError, match="two of the runs have one name"):
+        pooled([a, a])
+    with pytest.raises(AblationError, match=r"b has conditions and seeds .*, and a has .*"):
+        pooled([a, replace(b, seeds=(0, 9))])
 
 
 def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None:
