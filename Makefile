@@ -4,9 +4,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint lab bench fuzz audit clean
+.PHONY: demo quick test lint lab bench fuzz audit clean
 
 demo: $(INSTALLED)
+	$(BIN)/mqg run demo
+
+quick: $(INSTALLED)
 	$(BIN)/mqg run quick
 
 test: $(INSTALLED) lint

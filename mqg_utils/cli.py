@@ -42,7 +42,7 @@ def run_command(
     with refusal(ParameterError, code=2):
         plan = make_plan(preset, parameter or [], name)
     started = time.monotonic()
-    shown = RunBoard(len(plan.steps))
+    shown = RunBoard(plan)
     signal.signal(signal.SIGTERM, _terminate)  # as Ctrl-C: the kernel is stopped, and what to do next is said
     try:
         with refusal(StageFailed), refusal(ParameterError, code=2), shown.progress:

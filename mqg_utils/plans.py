@@ -4,8 +4,9 @@ import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import nbformat
@@ -24,7 +25,8 @@ BY_CONDITION = ("finetune", "evaluate")  # these run once a condition and seed
 RESERVED = {key: {"run_dir"} for key in STAGES}
 RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
 RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
-RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str}
+# seconds: what each step of the preset took where it was tried, by its title, for the estimate of the time left
+RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str, "seconds": dict}
 MAX_NAME_BYTES = 100
 DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)  # names Windows keeps
 DISCLAIMER = "For research only. Not for the care of patients."
@@ -47,13 +49,17 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A run to be: its steps in order, each after those it reads. `preset` is the name of its file."""
+    """A run to be: its steps in order, each after those it reads. `preset` is the name of its file.
+
+    `seconds`: what each step took where the preset was tried; nothing where flags change what is done.
+    """
 
     name: str
     preset: str
     folder: Path
     steps: list[Step]
     disclaimer: str
+    seconds: Mapping[str, float] = MappingProxyType({})
 
 
 def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
@@ -109,7 +115,7 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
                 values |= {"conditions": run["conditions"], "seeds": run["seeds"], "disclaimer": run["disclaimer"]}
             steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values))
     _check_places([folder, *(step.folder for step in steps)])
-    return Plan(name, file.stem, folder, steps, run["disclaimer"])
+    return Plan(name, file.stem, folder, steps, run["disclaimer"], {} if overrides else run["seconds"])
 
 
 def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
@@ -139,7 +145,8 @@ def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
 
 
 def _run_settings(given: dict[str, Any], where: Places) -> dict[str, Any]:
-    run = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": "", **given}
+    defaults = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": ""}
+    run: dict[str, Any] = {**defaults, "seconds": {}, **given}
     for name, value in given.items():
         place = where["run", name]
         if name not in RUN_KEYS:
@@ -148,6 +155,8 @@ def _run_settings(given: dict[str, Any], where: Places) -> dict[str, Any]:
             value = run[name] = [part.strip() for part in value.split(",")]
         if not isinstance(value, RUN_KEYS[name]) or value == []:
             raise ParameterError(f"{place}: run.{name} is a {RUN_KEYS[name].__name__}, not {value!r}")
+    if not all(type(s) in (int, float) and s > 0 for s in run["seconds"].values()):
+        raise ParameterError(f"{where['run', 'seconds']}: run.seconds are numbers above 0, not {run['seconds']!r}")
     for condition in run["conditions"]:
         if condition not in CONDITIONS and not str(condition).startswith(HUMAN):
             place = where.get(("run", "conditions"), "preset")

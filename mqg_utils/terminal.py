@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from mqg_utils.clock import Clock
 from mqg_utils.cluster import News
-from mqg_utils.plans import Step
+from mqg_utils.plans import Plan, Step
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -45,12 +46,13 @@ def _bars() -> Progress:
 
 
 class RunBoard:
-    """Progress of the run, the stage and the cell: bars on a terminal, lines elsewhere."""
+    """Progress of the run, the stage and the cell, and the time left: bars on a terminal, lines elsewhere."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.executed, self.stage = 0, ""
         self.progress = _bars()
-        self._stages = self.progress.add_task("stages", total=steps)
+        self._clock = Clock([step.title for step in plan.steps], plan.seconds)
+        self._stages = self.progress.add_task("stages", total=len(plan.steps))
         self._cells = self.progress.add_task("", total=None, visible=False)
 
     def report(self, event: str, step: Step, detail: str) -> None:
@@ -60,17 +62,20 @@ class RunBoard:
             console.print(f"the run was {words}")
         elif event == "start":
             self.stage = step.title
-            console.print(f"{SIGNS['start']} {plain(step.title)}: {words}")
+            self._clock.start(step.title)
+            console.print(f"{SIGNS['start']} {plain(step.title)}: {words}{self._clock.words()}")
             self.executed += 1
-            self.progress.update(self._stages, description=plain(step.title))
+            self.progress.update(self._stages, description=plain(step.title) + self._clock.words())
             self.progress.reset(self._cells, total=None, description="", visible=True)
         elif event == "cells":
             done, _, total = detail.partition("/")
             self.progress.update(self._cells, completed=int(done), total=int(total), description="cells")
         elif event == "cell":
             self.progress.update(self._cells, description=words[:100])
+            self.progress.update(self._stages, description=plain(step.title) + self._clock.words())
         else:
             skipped = "skipped, " if event == "skip" else ""
+            self._clock.end(step.title, executed=event == "done")
             console.print(f"{SIGNS[event]} {plain(step.title)}: {skipped}{words}")
             self.progress.advance(self._stages)
             self.progress.update(self._cells, visible=False)

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from mqg_utils.cluster import News
-from mqg_utils.plans import Step
+from mqg_utils.plans import Plan, Step
 from mqg_utils.terminal import RunBoard, SweepBoard, console, near, plain, refusal
 
 HOSTILE = "[bold]x[/] \x1b]0;title\x07 \x9b2J"
@@ -34,7 +34,7 @@ def test_a_path_is_shown_from_where_one_is(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     step = Step("finetune", "04_finetune", "base", Path("n.ipynb"), Path("f"), {})
-    board = RunBoard(2)
+    board = RunBoard(Plan("r", "r", Path("r"), [step], "", {}))
     for event, detail in (("start", "why"), ("cells", "1/3"), ("cell", "x"), ("done", "3 s"), ("skip", "unchanged")):
         board.report(event, step, detail)
     assert capsys.readouterr().out.splitlines() == [
@@ -43,6 +43,17 @@ def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
         "= 04_finetune (base): skipped, unchanged",
     ]
     assert (board.executed, board.stage) == (1, "04_finetune (base)")
+
+
+def test_a_run_whose_preset_was_tried_tells_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [Step("finetune", "04_finetune", name, Path("n.ipynb"), Path("f"), {}) for name in ("base", "books")]
+    board = RunBoard(Plan("r", "r", Path("r"), steps, "", {"04_finetune (base)": 100, "04_finetune (books)": 500}))
+    board.report("start", steps[0], "why")
+    board.report("skip", steps[0], "unchanged")
+    board.report("start", steps[1], "why")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "▸ 04_finetune (base): why · about 10 min left"
+    assert said[2] == "▸ 04_finetune (books): why · about 8 min left"
 
 
 def test_a_sweep_has_a_line_a_step_and_names_the_worker(capsys: pytest.CaptureFixture[str]) -> None:
