@@ -299,10 +299,11 @@ def bench() -> None:
 def lab() -> None:
     """Start JupyterLab on the notebooks, on this machine only, behind the token that it prints."""
     folder = project_root() / "notebooks"
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the only user of a container
     # said here, so that no setting of the user's own opens it to others; the token is JupyterLab's, or JUPYTER_TOKEN
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={project_root()}",
                               "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False",
-                              f"--LabApp.default_url=/lab/tree/{folder.name}/01_corpus.ipynb"])  # fmt: skip
+                              f"--LabApp.default_url=/lab/tree/{folder.name}/01_corpus.ipynb", *as_root])  # fmt: skip
 
 
 if __name__ == "__main__":
