@@ -19,25 +19,25 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id $$(git ls-files "*.ipynb")
 
 lab: $(INSTALLED)
 	$(BIN)/mqg lab
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m mqg_utils.cli bench
+	$(BIN)/python -m mqg_utils.cli.app bench
 
 # FUZZ_S seconds for each parser; atheris where the registry has it for this Python, else plain mutation
 FUZZ_S ?= 60
 fuzz: $(INSTALLED)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
-	$(BIN)/python tests/fuzz.py $(FUZZ_S)
+	$(BIN)/python tests/support/fuzz.py $(FUZZ_S)
 
 # known vulnerabilities of what is installed; exit code 2 where the service that knows them cannot be reached
 audit: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
-	$(BIN)/python tests/audit.py
+	$(BIN)/python tests/support/audit.py
 
 # the stamp is made last: an interrupted installation is begun again
 $(INSTALLED): pyproject.toml constraints.txt

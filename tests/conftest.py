@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.manifests import digest, is_of_run
+from mqg_utils.workflow.manifest import digest, is_of_run
 
 pytest_plugins = ["lab"]  # fixtures jupyterlab and chromium
 ROOT = Path(__file__).parent.parent
-MQG = [sys.executable, "-m", "mqg_utils.cli"]
+MQG = [sys.executable, "-m", "mqg_utils.cli.app"]
 
 
 def make_project(folder: Path) -> Path:

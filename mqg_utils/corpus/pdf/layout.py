@@ -1,0 +1,149 @@
+"""Words on pages -> sections: contents, captions and tables of a PDF."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from mqg_utils.corpus.pdf.blocks import ITEM, Block, Float, blocks_of, repaired
+from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, bare_of, heads_first, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.tables import Word, table_rows
+from mqg_utils.corpus.sections import Outline, Section
+
+FRONT = re.compile(  # what only the first page of an article has
+    r"@|\bdoi\b|https?://|©|\b(?:received|accepted|copyright|abstract|keywords?|corresponding author|r[ée]sum[ée]|"
+    r"mots[- ]cl[ée]s)\b|抄録|要旨",
+    re.IGNORECASE,
+)
+
+
+def sections_of(
+    pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]], book: str, language: str, name: str
+) -> list[Section]:
+    """The sections of a PDF's pages. `bookmarks` are (level, title, page); they decide levels where there are any.
+
+    What stands before the first heading of an article (title, authors, abstract), running heads, page numbers and the
+    labels inside figures are left out.
+    """
+    lines = [list(lines_of(words, page)) for page, words in enumerate(pages)]
+    lines = without_heads([heads_first(page) for page in lines])
+    style = Style([line for page in lines for line in page], bookmarks)
+    flow = without_contents([item for page in lines for item in _page_items(page, style)], style)
+    start = next((i for i, x in enumerate(flow) if isinstance(x, Line) and style.opens(x)), 0)
+    if not FRONT.search(" ".join(item.text for item in flow[:start])):
+        start = 0  # a book's own words stand before its first chapter
+    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for page in lines for line in page).casefold()))
+    outline = Outline(book, language, book.split("/")[-1])
+    for block in _with_lists(blocks_of(flow[start:], style)):
+        text = repaired(block.text, words)
+        if block.level:
+            outline.heading(block.level, text, f"{name}, page {block.page + 1}")
+        else:
+            outline.add(text, f"{name}, page {block.page + 1}")
+    return outline.sections()
+
+
+def without_contents(flow: list[Line | Float], style: Style) -> list[Line | Float]:
+    """Lines less a table of contents: ten or more in a row near the beginning that are headings further on."""
+
+    def entry(line: Line) -> str:
+        return bare_of(re.sub(r"[\s.…·]*\d*$", "", line.text))
+
+    heads = Counter(entry(line) for line in flow if isinstance(line, Line) and style.level(line))
+    best: list[int] = []
+    run: list[int] = []
+    dotted = re.compile(r"\.{4,}\s*\d+$")
+    for i, item in enumerate(flow[: max(200, len(flow) // 10)]):
+        if isinstance(item, Line) and (dotted.search(item.text) or heads[entry(item)]):
+            run.append(i)
+            best = max(best, run, key=len)
+        elif run and i - run[-1] > 2:  # a wrapped entry takes a line or two that are no heading
+            run = []
+    if len(best) < 10:
+        return flow
+    names = [entry(line) if isinstance(line, Line) else "" for line in flow[: best[-1] + 1]]
+    end = best[-1] + 1
+    # the first headings of the text itself, directly under the contents, repeat what these list
+    while end > best[-1] - 2 and isinstance(last := flow[end - 1], Line) and not dotted.search(last.text):
+        if names[: end - 1].count(entry(last)) == 0:
+            break
+        end -= 1
+    return flow[: best[0]] + flow[end:]
+
+
+def _with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Blocks, with the items of a list as the lines of one."""
+    held: Block | None = None
+    for block in blocks:
+        if held and not block.level and ITEM.match(block.text) and ITEM.match(held.text.split("\n")[-1]):
+            held = held._replace(text=f"{held.text}\n{block.text}")
+            continue
+        if held:
+            yield held
+        held = block
+    if held:
+        yield held
+
+
+# --- captions and tables ---
+
+
+def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
+    items: list[Line | Float] = []
+    number = 0
+    while number < len(page):
+        line = page[number]
+        found = CAPTION.match(line.text)
+        # "Table 1 shows" inside a paragraph is no caption
+        is_caption = found and (found["end"] or line.main.size < 0.97 * style.size or line.main.bold)
+        if not found or not is_caption or (style.is_body(line) and found["end"] not in (":", ".", "|", "–", "—")):
+            items.append(line)
+            number += 1
+            continue
+        caption, number = _caption(page, number)
+        label = "Table" if found["table"] else "Figure"
+        text = f"{label} {found['number']}: {' '.join(x.text for x in caption)[found.end() :].strip()}"
+        if found["table"]:
+            end = _region_end(page, number, line, style)
+            rows = table_rows([word for x in page[number:end] for word in x.words], joined)
+            if re.search(r"(?:continued|suite|続き)\W*$", text, re.IGNORECASE):
+                text = style.titles.get(found["number"], text)
+            style.titles[found["number"]] = text
+            items.append(Float("\n".join([text, *rows]), line.page))
+            number = end
+        else:
+            while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not style.level(last):
+                items.pop()  # labels inside the figure
+            items.append(Float(text, line.page))
+    return items
+
+
+def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
+    lines = [page[start]]
+    for line in page[start + 1 :]:
+        last = lines[-1]
+        gap = line.words[0].base - last.words[0].base
+        alike = line.main.font == page[start].main.font and abs(line.main.size - last.main.size) < 0.05 * last.main.size
+        cells = sum(abs(x.words[0].base - line.words[0].base) < 0.3 * x.main.size for x in page[start + 1 :][:40])
+        if cells > 1 or line.words[0].angle != last.words[0].angle or not alike or not 0 <= gap < 1.5 * last.main.size:
+            break
+        if last.text.endswith(".") and page[start].text != last.text and line.x0 > last.x0 + last.main.size:
+            break
+        lines.append(line)
+    return lines, start + len(lines)
+
+
+def _region_end(page: Sequence[Line], start: int, caption: Line, style: Style) -> int:
+    """The line after a table that begins at `start`: the next one of running text, or the page's end."""
+    end = start
+    while end < len(page):
+        line = page[end]
+        if line.words[0].angle != caption.words[0].angle or CAPTION.match(line.text) or style.level(line):
+            break
+        beside = any(
+            abs(other.words[0].base - line.words[0].base) < 0.3 * line.main.size
+            for other in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2])
+        )
+        if style.is_body(line) and not line.words[0].angle and not beside:
+            break
+        end += 1
+    return end

@@ -1,0 +1,207 @@
+"""How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to the exam."""
+
+import json
+import math
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from mqg_utils.exams.splits import ticks
+from mqg_utils.records import Chain, Kind, Question, write_json
+
+# what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
+# words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
+# a linear head that was fitted to the leaf's hidden state
+Readout = Literal["truth", "likelihood", "pmi", "head"]
+READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # what can be read off any student
+Place = tuple[int, int, int]  # indices of chain, question, proposition
+
+
+class Decision(NamedTuple):
+    """p_true is a logistic of (readout - threshold) / temperature, and above 0.5 a proposition is ticked.
+
+    Where exactly one proposition of a question is true (kind `single`), p_true is the softmax of readout / temperature
+    over them, and the threshold cancels out. `temperature` and `threshold` are in the readout's units: nats, or nats
+    per character.
+    """
+
+    readout: Readout = "truth"
+    temperature: float = 1.0
+    threshold: float = 0.0
+
+    def p_true(self, value: float) -> float:
+        """P(true) of a proposition that is judged by itself."""
+        # this form of the logistic cannot overflow
+        return 0.5 * (1 + math.tanh(0.5 * (value - self.threshold) / self.temperature))
+
+    def p_trues(self, values: Sequence[float | None], kind: Kind) -> list[float | None]:
+        """P(true) of the propositions of one question; None where there is no readout."""
+        if kind != "single":
+            return [None if value is None else self.p_true(value) for value in values]
+        most = max((value for value in values if value is not None), default=0.0)
+        weights = [None if value is None else math.exp((value - most) / self.temperature) for value in values]
+        total = sum(weight for weight in weights if weight is not None)
+        return [None if weight is None else weight / total for weight in weights]
+
+    def ticks(self, values: Sequence[float | None], question: Question) -> list[bool]:
+        """What is ticked of a question; a proposition without a readout is not."""
+        p_true = self.p_trues(values, question.kind)
+        answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+        return [tick and value is not None for tick, value in zip(answers, values, strict=True)]
+
+
+class DecisionError(ValueError):
+    """A decision.json that does not say how a student decides. The message says what to do."""
+
+
+class Examinee(NamedTuple):
+    """What stage 04 hands to stage 05: where the student is, and how it decides."""
+
+    student: str  # a folder, or a name on the hub
+    revision: str
+    decision: Decision
+
+    def write(self, file: Path) -> None:
+        """Write decision.json; a folder is written relative to it, so that a run can be moved as a whole."""
+        student = os.path.relpath(self.student, file.parent) if Path(self.student).is_absolute() else self.student
+        write_json(file, {"student": student, "revision": self.revision, **self.decision._asdict()})
+
+    @classmethod
+    def read(cls, file: Path) -> "Examinee":
+        """What `write` wrote. Raises DecisionError for a file that holds something else."""
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+            student, revision, readout = str(said["student"]), str(said["revision"]), said["readout"]
+            temperature, threshold = float(said["temperature"]), float(said["threshold"])
+            folder = (file.parent / student).resolve()
+            student = str(folder) if folder.is_dir() else student
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
+            raise DecisionError(f"{file}: is no decision.json: {error!r}; run 04_finetune.ipynb again") from error
+        if readout not in (*READOUTS, "head") or not temperature > 0 or not math.isfinite(temperature + threshold):
+            raise DecisionError(
+                f"{file}: readout {readout!r} with temperature {temperature} and threshold {threshold} decides "
+                "nothing; run 04_finetune.ipynb again"
+            )
+        return cls(student, revision, Decision(readout, temperature, threshold))
+
+
+class Chosen(NamedTuple):
+    """A decision and how it does on the propositions it was chosen on: share right when ticked, log-loss."""
+
+    decision: Decision
+    accuracy: float
+    log_loss: float
+
+
+ALONE = -1  # the group of a proposition that is judged by itself
+SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures that are tried, in standard deviations of the readout
+
+
+def fit_decision(
+    readout: Readout, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
+) -> Decision:
+    """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
+
+    Propositions of one group, a number from 0, are the options of one question with one true: they count by the
+    log-loss of the softmax over the group, and have a part in the temperature only. `groups` None: all are ALONE.
+    A readout that tells nothing, or points the wrong way, gets so high a temperature that every p_true is near the
+    share of true propositions. With fewer than two values or one class there is nothing to fit.
+    """
+    read, truth = np.asarray(values, dtype=float), np.asarray(gold, dtype=bool)
+    group = np.full(len(read), ALONE) if groups is None else np.asarray(groups, dtype=int)
+    if truth.all() or not truth.any() or np.ptp(read) == 0:
+        return Decision(readout)
+    mean, spread = float(read.mean()), float(read.std())
+    scaled = SLOPES[:, None] * (read - mean) / spread  # (151, N)
+    alone = group == ALONE
+    losses = _choice_losses(scaled[:, ~alone], truth[~alone], group[~alone])
+    intercepts = np.zeros(len(SLOPES))
+    if truth[alone].any() and not truth[alone].all():
+        lost, intercepts = _platt(scaled[:, alone], truth[alone])
+        losses = losses + lost
+    best = int(losses.argmin())
+    temperature = spread / float(SLOPES[best])
+    return Decision(readout, temperature, mean - float(intercepts[best]) * temperature)
+
+
+def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Summed log-loss and best intercept of every slope, a row of `scaled` each (S, N): two of (S,)."""
+    n_true, n_false = truth.sum(), (~truth).sum()
+    targets = np.where(truth, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
+    intercepts = np.zeros((len(scaled), 1))
+    for _ in range(50):  # Newton's method, on a convex loss
+        p = 1 / (1 + np.exp(-np.clip(scaled + intercepts, -500, 500)))
+        step = (targets - p).sum(1, keepdims=True) / np.maximum((p * (1 - p)).sum(1, keepdims=True), 1e-9)
+        intercepts += np.clip(step, -5, 5)
+    losses = (np.logaddexp(0, scaled + intercepts) - targets * (scaled + intercepts)).sum(1)
+    return losses, intercepts[:, 0]
+
+
+def _choice_losses(scaled: np.ndarray, truth: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Summed cross-entropy of the softmax over every group, for every slope: (S, N) -> (S,).
+
+    As in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest.
+    """
+    losses, groups = np.zeros(len(scaled)), np.unique(group)
+    for one in groups:
+        options, right = scaled[:, group == one], truth[group == one]
+        rest = 1 / (len(groups) + 2) / max(1, len(right) - 1)
+        targets = np.where(right, (len(groups) + 1) / (len(groups) + 2), rest)
+        losses += np.logaddexp.reduce(options, axis=1) * targets.sum() - options @ targets
+    return losses
+
+
+def log_loss(
+    decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
+) -> float:
+    """Mean -log of the probability that a decision gives to what is the case, nats a proposition."""
+    p_true = np.clip(probabilities(decision, values, groups), 1e-12, 1 - 1e-12)
+    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
+
+
+def probabilities(decision: Decision, values: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
+    """P(true) of every proposition (N,), those of one group as the options of one question."""
+    p_true = np.array([decision.p_true(value) for value in values])
+    group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
+    for one in set(group.tolist()) - {ALONE}:
+        options = np.flatnonzero(group == one)
+        p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
+    return p_true.tolist()
+
+
+def groups_of(places: Collection[Place], chains: Sequence[Chain]) -> list[int]:
+    """For each place the number of its question where one option is to be picked, else ALONE.
+
+    An option is ALONE, too, where the true one is not among the places, or nothing else is.
+    """
+    read: dict[tuple[int, int], set[bool]] = {}
+    for c, q, p in places:
+        question = chains[c].questions[q]
+        if question.kind == "single":
+            read.setdefault((c, q), set()).add(question.propositions[p].is_true)
+    numbers = {place: number for number, place in enumerate(place for place, both in read.items() if len(both) == 2)}
+    return [numbers.get((c, q), ALONE) for c, q, _ in places]
+
+
+def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
+    """The fitted decision of every readout of `chains`, the one with the most propositions right first.
+
+    To be called with validation chains only. Of equally good readouts the one with the lower log-loss comes first.
+    """
+    found: dict[Readout, Chosen] = {}
+    for readout, values in read.items():
+        gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
+        groups = groups_of(values, chains)
+        decision = fit_decision(readout, list(values.values()), gold, groups)
+        lost = log_loss(decision, list(values.values()), gold, groups) if gold else float("nan")
+        right = total = 0
+        for c, chain in enumerate(chains):
+            for q, question in enumerate(chain.questions):
+                answers = decision.ticks([values.get((c, q, p)) for p in range(len(question.propositions))], question)
+                right += sum(tick == p.is_true for tick, p in zip(answers, question.propositions, strict=True))
+                total += len(answers)
+        found[readout] = Chosen(decision, right / total if total else float("nan"), lost)
+    return dict(sorted(found.items(), key=lambda item: (-item[1].accuracy, item[1].log_loss)))

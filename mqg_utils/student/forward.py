@@ -1,0 +1,231 @@
+"""One forward pass over a row of packed trees: its inputs, its masks, and the logits read from it."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psutil
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch.nn import functional
+
+from mqg_utils.student.attention import NAME as TREE_ATTENTION
+from mqg_utils.student.prompts import TreeError
+from mqg_utils.student.token_tree import Tree, ancestor_mask, depths, own_words
+
+# model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
+TREE_TYPES = (
+    "gpt2", "gpt_neox", "gptj", "opt", "biogpt", "xglm", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2",
+    "gemma3_text", "phi3", "smollm3", "olmo3",
+)  # fmt: skip
+
+
+def supports_trees(model: Any) -> bool:
+    """Whether trees are tested for this type of model.
+
+    Not for `longrope` positions (Phi-3 of 128k), whose angles hang on the longest position of a whole row.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    return config.model_type in TREE_TYPES and rope.get("rope_type") != "longrope"
+
+
+def require_trees(model: Any) -> None:
+    """Raise TreeError for a type of model whose trees are not tested: its scores could be wrong without a sign."""
+    if not supports_trees(model):
+        raise TreeError(
+            f"models of type {model.config.get_text_config().model_type!r} are not among those whose token trees are "
+            f"tested ({', '.join(TREE_TYPES)}); mqg_utils.plain scores them prompt by prompt"
+        )
+
+
+def context_of(model: Any) -> int:
+    """The longest prompt a model takes, in tokens; its position embeddings say."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 2048)
+
+
+def backbone(model: Any) -> Any:
+    """The model below its LM head, through a LoRA wrapper where there is one."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.base_model
+
+
+def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
+    """Model inputs of one row: input_ids (1, T), position_ids (1, T), attention_mask (1, 1, T, T), True = seen."""
+    return {
+        "input_ids": torch.tensor([row.ids]),
+        "position_ids": torch.from_numpy(depths(row.parents))[None],
+        "attention_mask": torch.from_numpy(ancestor_mask(row.parents))[None, None],
+    }
+
+
+def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
+    """Where the leaves of a row are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
+    return {
+        "leaf": torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long),
+        "label_ids": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
+    }
+
+
+def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
+    """Where the own words of a row's leaves are read.
+
+    before (W,) the token indices that predict the distinct words, word_ids (W,) their token ids; word, leaf (M,)
+    which word belongs to which leaf (leaves that begin alike share words); n_characters (N,) of the leaves.
+    """
+    words = [own_words(row, leaf) for leaf in row.leaves]
+    distinct = sorted({token for own in words for token in own})
+    place = {token: i for i, token in enumerate(distinct)}
+    return {
+        "before": torch.tensor([row.parents[token] for token in distinct], dtype=torch.long),
+        "word_ids": torch.tensor([row.ids[token] for token in distinct], dtype=torch.long),
+        "word": torch.tensor([place[token] for own in words for token in own], dtype=torch.long),
+        "leaf": torch.tensor([i for i, own in enumerate(words) for _ in own], dtype=torch.long),
+        "n_characters": torch.tensor([leaf.n_characters for leaf in row.leaves], dtype=torch.long),
+    }
+
+
+def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> Any:
+    """A tree mask (1, 1, T, K) as the layers of a model take it: one, or one a layer type.
+
+    A layer with a sliding window sees the ancestors less than a window of positions away (`query` (1, T) and
+    `key` (1, K) are positions): transformers applies its own window to no ready-made mask. Eager attention adds
+    its mask, so it gets numbers for booleans.
+    """
+    config = model.config.get_text_config()
+    types = getattr(config, "layer_types", None)
+    if other := set(types or ()) - {"full_attention", "sliding_attention"}:
+        raise TreeError(
+            f"model type {config.model_type!r} has {', '.join(sorted(other))} layers, which no tree mask fits"
+        )
+    window = getattr(config, "sliding_window", None)
+    masks = {"full_attention": seen, "sliding_attention": seen}
+    if window is not None:
+        masks["sliding_attention"] = seen & (query[:, :, None] - key[:, None, :] < window)[:, None]
+    if config._attn_implementation == "eager":
+        lowest = torch.finfo(model.dtype).min
+        masks = {
+            name: torch.zeros(mask.shape, device=mask.device, dtype=model.dtype).masked_fill(~mask, lowest)
+            for name, mask in masks.items()
+        }
+    if types and "sliding_attention" in types:
+        return masks
+    return masks["full_attention" if types or window is None else "sliding_attention"]
+
+
+def _use_tree_attention(model: Any) -> None:
+    """Have a model that runs torch's attention on the CPU pass over hidden places; other kernels stay as they are.
+
+    It stays so: what is recomputed for gradients must be what was computed. Without a tree mask nothing changes.
+    """
+    config = model.config.get_text_config()
+    if config._attn_implementation == "sdpa" and model.device.type == "cpu":
+        config._attn_implementation = TREE_ATTENTION
+
+
+def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
+    """Last hidden states (T, D) of a row's `row_inputs`; where a cache comes first, `key_positions` (1, K) too."""
+    tensors = dict(inputs)
+    seen, query = tensors.pop("attention_mask"), tensors["position_ids"]
+    key = tensors.pop("key_positions", query)
+    masks = layer_masks(model, seen, query, key)
+    _use_tree_attention(model)
+    states: torch.Tensor = backbone(model)(**tensors, attention_mask=masks, **{"use_cache": False, **options})[0][0]
+    return states
+
+
+def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits of hidden states (N, D): all (N, V), or only the vocabulary `rows` (N, K) of each state, (N, K)."""
+    head = model.get_output_embeddings()
+    if rows is None:
+        logits = head(states).float()
+    else:  # a product and a sum, which autocast leaves in fp32: bf16 is coarse for a difference of logits
+        logits = (states[:, None].float() * head.weight[rows].float()).sum(-1)
+        logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows].float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
+    """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D).
+
+    Only leaf states meet the LM head, and only its two label rows.
+    """
+    logits = head_logits(model, hidden[leaf], label_ids)  # (N, 2)
+    return logits[:, 0] - logits[:, 1]
+
+
+def head_log_odds(head: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """A fitted linear head (D + 1,), the constant last, on hidden states (N, D): log-odds (N,), fp32."""
+    head = head.to(states.device)
+    return (states.float() * head[:-1]).sum(-1) + head[-1]  # not a matrix product, which autocast would do in bf16
+
+
+WORDS = 256  # whose logits over the whole vocabulary are held at once
+
+
+def text_log_likelihood(
+    model: Any,
+    hidden: torch.Tensor,
+    before: torch.Tensor,
+    word_ids: torch.Tensor,
+    word: torch.Tensor,
+    leaf: torch.Tensor,
+    n_characters: torch.Tensor,
+) -> torch.Tensor:
+    """Log-likelihood of each leaf's own words given what stands before them (N,), nats per character.
+
+    From a row's last hidden states (T, D) and its `text_inputs`; a word that leaves share is computed once.
+    """
+    parts = [
+        -functional.cross_entropy(head_logits(model, hidden[at]), ids, reduction="none")
+        for at, ids in zip(before.split(WORDS), word_ids.split(WORDS), strict=True)
+    ]
+    log_p = torch.cat(parts)  # (W,)
+    sums = torch.zeros(len(n_characters), device=log_p.device).index_add(0, leaf, log_p[word])
+    return sums / n_characters
+
+
+def precision(model: Any, bf16: bool) -> torch.autocast:
+    """A context in which the model computes in bfloat16 where that is safe, or just as it is."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=bf16)
+
+
+SMALLEST_ROW = 64  # tokens
+T = TypeVar("T")
+
+
+def row_bytes(model: Any, tokens: int, training: bool = False) -> int:
+    """About how many bytes the activations of a row take: of one layer, or of all and the logits in training."""
+    config = model.config.get_text_config()
+    width = getattr(config, "hidden_size", 768)
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width
+    layers = getattr(config, "num_hidden_layers", 12) if training else 1
+    logits = 12 * config.vocab_size if training else 0  # three copies in fp32: made, for the loss, and its gradient
+    mask = 2 * tokens  # of bytes
+    return int(tokens * (layers * (14 * width + 4 * inner) * model.dtype.itemsize + logits + mask))
+
+
+def fitting(model: Any, max_tokens: int, training: bool = False) -> int:
+    """`max_tokens`, halved until a row of so many should take no more than half of the memory that is free."""
+    on_gpu = model.device.type == "cuda"
+    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    while max_tokens // 2 >= SMALLEST_ROW and row_bytes(model, max_tokens, training) > free / 2:
+        max_tokens //= 2
+    return max_tokens
+
+
+def halving(work: Callable[[int], T], max_tokens: int) -> T:
+    """work(max_tokens), and again with half as many tokens a row as often as memory runs out.
+
+    Raises the error of the device when rows of 64 tokens are too long for it.
+    """
+    while True:
+        try:
+            return work(max_tokens)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error) or max_tokens // 2 < SMALLEST_ROW:
+                raise
+        max_tokens //= 2
+        print(f"memory ran out: going on with rows of {max_tokens} tokens")
+        clear_device_cache(garbage_collection=True)

@@ -1,0 +1,252 @@
+"""Sound questions made defective in known ways, to measure what verification catches. See `HOW` for what is done.
+
+The rules below know nothing of the checks: they take sound questions, the book and the exam, and change one thing.
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mqg_utils.records import Chain, Passage
+from mqg_utils.teacher.cache import Reply
+from mqg_utils.text.quantities import NUMBER
+
+HOW = {
+    "unsupported quote": "one quote becomes a false proposition's own words, or a quote from another passage",
+    "wrong number": "one number, in a true proposition or in a quote, is multiplied by 0.1 to 10",
+    "wrong unit": "one unit, in a true proposition or in a quote, becomes another (mg for g, days for hours)",
+    "swapped key": "one proposition, chosen by chance, is called the opposite",
+    "duplicate": "a question is asked again with another stem, in another order, articles left out",
+    "exam copy": "a question, a stem or a case is the exam's",
+    "leak": "the case or an earlier stem states what is a true proposition later on",
+    "contradiction": "a later stem changes the patient's age or sex, or a proposition returns with the opposite key",
+}
+OTHER_UNIT = {
+    "mg": "g", "g": "mg", "mL": "L", "L": "mL", "cm": "mm", "mm": "cm", "hours": "days", "days": "hours",
+    "weeks": "months", "months": "weeks", "minutes": "hours", "seconds": "minutes", "years": "months",
+    "U/L": "mg/L", "mg/dL": "g/dL", "ng/L": "mg/L", "mL/min": "L/min", "mmHg": "kPa", "percent": "per mille",
+    "degrees": "percent",
+}  # fmt: skip
+UNITS = rf"({NUMBER}\s)({'|'.join(sorted(map(re.escape, OTHER_UNIT), key=len, reverse=True))})\b"
+TRIES = 200  # draws for each question wanted
+FACTORS = (0.1, 0.5, 2, 3, 10)
+ARTICLE = re.compile(r"\b(?:the|a|an) ", re.I)
+
+Draft = dict[str, Any]
+
+
+class Planted(NamedTuple):
+    """A defective question: the replies to verify, in order, and the id of the question that must not be kept.
+
+    Where one proposition is defective and no other, `text` is its text, and it is enough that it is dropped.
+    """
+
+    defect: str
+    way: str
+    replies: list[Reply]
+    question_id: str
+    text: str = ""
+
+
+class Source(NamedTuple):
+    """What defects are made from."""
+
+    chain: Chain
+    sound: Sequence[Chain]
+    exam: Sequence[Chain]
+    passages: dict[str, Passage]
+    draw: random.Random
+
+
+def plant(
+    sound: Sequence[Chain], exam: Sequence[Chain], passages: Sequence[Passage], each: int, seed: int = 0
+) -> list[Planted]:
+    """`each` defective questions of every kind, drawn by chance from the sound ones that allow it."""
+    draw, by_id, found = random.Random(seed), {p.passage_id: p for p in passages}, []
+    for defect, make in MAKERS.items():
+        made: list[Planted] = []
+        seen: set[str] = set()
+        for _ in range(TRIES * each):
+            chain = draw.choice(sound)
+            one = make(Source(chain, sound, exam, by_id, draw))
+            if one and (text := json.dumps(one)) not in seen and len(made) < each:
+                seen.add(text)
+                way, drafts, position, *defective = one
+                replies = [_reply(chain, d, i) for i, d in enumerate(drafts)]
+                base = _passage_id(chain) + (f"~{len(drafts)}" if len(drafts) > 1 else "")
+                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}", *defective))
+        if len(made) < each:
+            raise ValueError(f"only {len(made)} questions allow the defect {defect!r}, and {each} are wanted")
+        found += made
+    return found
+
+
+def _passage_id(chain: Chain) -> str:
+    return chain.questions[0].propositions[0].passage_id
+
+
+def _reply(chain: Chain, draft: Draft, number: int) -> Reply:
+    content = json.dumps({"chains": [draft]}, ensure_ascii=False)
+    return Reply(key=f"{chain.chain_id} {number}", passage_id=_passage_id(chain), model="planted", content=content)
+
+
+def draft_of(chain: Chain) -> Draft:
+    """A chain as a teacher would have written it."""
+    fields = ("text", "is_true", "explanation", "quote")
+    questions = [
+        {
+            "stem": q.stem,
+            "kind": q.kind,
+            "propositions": [{field: getattr(p, field) for field in fields} for p in q.propositions],
+        }
+        for q in chain.questions
+    ]
+    return {"vignette": chain.vignette, "questions": questions}
+
+
+# the way, the drafts, the place of the question that must fall, and the text of the one proposition that is defective
+Made = tuple[str, list[Draft], int] | tuple[str, list[Draft], int, str] | None
+
+
+def _any_proposition(source: Source, wanted: Callable[[Draft], bool]) -> tuple[Draft, int, Draft] | None:
+    draft = draft_of(source.chain)
+    places = [(i, p) for i, q in enumerate(draft["questions"]) for p in q["propositions"] if wanted(p)]
+    return (draft, *source.draw.choice(places)) if places else None
+
+
+def _unsupported_quote(source: Source) -> Made:
+    text = source.passages[_passage_id(source.chain)].text.casefold()
+    own = source.draw.random() < 0.5
+    place = _any_proposition(source, lambda p: not own or not p["is_true"])
+    if not place:
+        return None
+    draft, position, proposition = place
+    other = source.draw.choice(source.sound)
+    quote = proposition["text"] if own else other.questions[0].propositions[0].quote
+    if quote.casefold() in text:
+        return None
+    proposition["quote"] = quote
+    return ("its own words" if own else "another passage"), [draft], position, proposition["text"]
+
+
+def _changed(source: Source, pattern: str, change: Callable[[re.Match[str]], str]) -> Made:
+    field = source.draw.choice(["text", "quote"])
+    place = _any_proposition(
+        source, lambda p: re.search(pattern, p[field]) is not None and (field == "quote" or p["is_true"])
+    )
+    if not place:
+        return None
+    draft, position, proposition = place
+    match = source.draw.choice(list(re.finditer(pattern, proposition[field])))
+    before = proposition[field]
+    proposition[field] = before[: match.start()] + change(match) + before[match.end() :]
+    return ("in the proposition" if field == "text" else "in the quote"), [draft], position, proposition["text"]
+
+
+def _wrong_number(source: Source) -> Made:
+    def change(match: re.Match[str]) -> str:
+        value = float(match[0].replace(",", "."))
+        return f"{value * source.draw.choice(FACTORS) or 7:g}"
+
+    return _changed(source, NUMBER, change)
+
+
+def _wrong_unit(source: Source) -> Made:
+    return _changed(source, UNITS, lambda match: match[1] + OTHER_UNIT[match[2]])
+
+
+def _swapped_key(source: Source) -> Made:
+    place = _any_proposition(source, lambda p: True)
+    assert place
+    draft, position, proposition = place
+    proposition["is_true"] = not proposition["is_true"]
+    if not 1 <= sum(p["is_true"] for p in draft["questions"][position]["propositions"]) < 5:
+        return None  # another defect: balance
+    way = "true called false" if not proposition["is_true"] else "false called true"
+    return way, [draft], position, proposition["text"]
+
+
+def _duplicate(source: Source) -> Made:
+    draft = draft_of(source.chain)
+    position = source.draw.randrange(len(draft["questions"]))
+    again = json.loads(json.dumps(draft["questions"][position]))
+    again["stem"] = "Judge each of these statements."
+    source.draw.shuffle(again["propositions"])
+    for p in again["propositions"]:
+        p["text"] = ARTICLE.sub("", p["text"], count=1)
+    return "reworded", [draft, {"vignette": "", "questions": [again]}], 0
+
+
+def _exam_copy(source: Source) -> Made:
+    way = source.draw.choice(["question", "stem", "case"])
+    draft, theirs = draft_of(source.chain), source.draw.choice(source.exam)
+    if way == "question":
+        here = _passage_id(source.chain)
+        asked = [q for c in source.exam for q in c.questions if all(p.passage_id == here for p in q.propositions)]
+        if not asked:
+            return None
+        copied = source.draw.choice(asked)
+        fields = ("text", "is_true", "explanation", "quote")
+        copies = [{field: getattr(p, field) for field in fields} for p in copied.propositions]
+        return way, [{"vignette": "", "questions": [{"stem": "Which are correct?", "propositions": copies}]}], 0
+    text = theirs.vignette if way == "case" else theirs.questions[0].stem
+    if len(text.split()) < 12:
+        return None
+    if way == "case":
+        draft["vignette"] = text
+    else:
+        draft["questions"][0]["stem"] = text
+    return way, [draft], 0
+
+
+def _leak(source: Source) -> Made:
+    draft = draft_of(source.chain)
+    position = source.draw.randrange(len(draft["questions"]))
+    said = [p["text"] for p in draft["questions"][position]["propositions"] if p["is_true"]]
+    said = [text for text in said if len(text.split()) >= 5]
+    if not said:
+        return None
+    sentence = " It is already known: " + source.draw.choice(said)
+    if position and source.draw.random() < 0.5:
+        draft["questions"][position - 1]["stem"] += sentence
+        return "in an earlier stem", [draft], position
+    draft["vignette"] = (draft["vignette"] or "A patient comes to the clinic.") + sentence
+    return "in the case", [draft], position
+
+
+def _contradiction(source: Source) -> Made:
+    draft, way = draft_of(source.chain), source.draw.choice(["age", "sex", "key"])
+    if len(draft["questions"]) < 2:
+        return None
+    position = source.draw.randrange(1, len(draft["questions"]))
+    asked, case = draft["questions"][position], draft["vignette"]
+    if way == "key":
+        earlier = source.draw.choice(draft["questions"][0]["propositions"])
+        place = source.draw.choice([p for p in asked["propositions"] if p["is_true"] != earlier["is_true"]])
+        place.update(earlier, is_true=not earlier["is_true"])
+    elif way == "age":
+        age = re.search(r"(\d+)[- ]year[- ]old|aged (\d+)", case)
+        if not age:
+            return None
+        other = int(age[1] or age[2]) + source.draw.choice([-7, 11, 20])
+        asked["stem"] = f"This {abs(other)}-year-old patient is seen again. " + asked["stem"]
+    else:
+        woman, man = (re.search(rf"\b(?:{w})\b", case, re.I) for w in ("she|her|woman|girl", "he|his|man|boy"))
+        if bool(woman) == bool(man):
+            return None
+        asked["stem"] = f"This {'man' if woman else 'woman'} is seen again. " + asked["stem"]
+    return way, [draft], position
+
+
+MAKERS: dict[str, Callable[[Source], Made]] = {
+    "unsupported quote": _unsupported_quote,
+    "wrong number": _wrong_number,
+    "wrong unit": _wrong_unit,
+    "swapped key": _swapped_key,
+    "duplicate": _duplicate,
+    "exam copy": _exam_copy,
+    "leak": _leak,
+    "contradiction": _contradiction,
+}

@@ -1,0 +1,138 @@
+"""Along the chain: scores by position, survival, first errors, recovery, points lost."""
+
+from math import isnan
+from typing import Any
+
+import pytest
+
+from mqg_utils.analysis.metrics import QuestionScore, score_questions
+from mqg_utils.analysis.positions import by_position, causes, first_errors, losses, progressive, recovery, worst_first
+from mqg_utils.records import Chain, Prediction
+
+
+def score(chain: str, position: int, right: int, seed: int = 0, ecn: float | None = None) -> QuestionScore:
+    emr = float(right == 5)
+    return QuestionScore(
+        "base", seed, "gold", chain, f"q{position}", position, 5, right, emr, emr, emr if ecn is None else ecn
+    )
+
+
+def scores(seed: int = 0, **chains: str) -> list[QuestionScore]:
+    """`a="+-+"`: the questions of chain a in order, + all right and - one proposition wrong."""
+    return [
+        score(chain, position, 5 if mark == "+" else 4, seed)
+        for chain, marks in chains.items()
+        for position, mark in enumerate(marks, 1)
+    ]
+
+
+def chain(chain_id: str = "c1", vignette: str = "A case.", stem: str = "Which?", **proposition: Any) -> Chain:
+    propositions = [{"text": "alpha", "is_true": True, **proposition}, {"text": "beta", "is_true": False}]
+    questions = [{"question_id": "q1", "stem": stem, "propositions": propositions}]
+    return Chain.model_validate({"chain_id": chain_id, "vignette": vignette, "questions": questions})
+
+
+# --- positions ---
+
+
+def test_by_position_by_hand() -> None:
+    rows = by_position(scores(a="+++", b="+-+", c="-+", d="++"))
+    assert [r.position for r in rows] == [1, 2, 3]
+    assert [r.accuracy.value for r in rows] == pytest.approx([19 / 20, 19 / 20, 1.0])
+    assert [r.ecn.value for r in rows] == pytest.approx([3 / 4, 3 / 4, 1.0])
+    assert [r.survival.value for r in rows] == pytest.approx(
+        [3 / 4, 2 / 4, 1 / 2]
+    )  # of 4, 4 and 2 chains that reach it
+    assert [(r.accuracy.n, r.ecn.n, r.survival.chains) for r in rows] == [(20, 4, 4), (20, 4, 4), (10, 2, 2)]
+
+
+def test_survival_never_comes_back() -> None:
+    (_, second, third) = by_position(scores(a="-++", b="-+-"))
+    assert second.ecn.value == 1 and second.survival.value == 0 and third.survival.value == 0
+
+
+def test_seeds_are_survivals_of_their_own() -> None:
+    rows = by_position([*scores(a="++"), *scores(seed=1, a="-+")])
+    assert [r.survival.value for r in rows] == [0.5, 0.5]
+    assert rows[0].survival.chains == 1
+
+
+def test_nothing_has_no_positions() -> None:
+    assert by_position([]) == [] and first_errors([]) == {} and worst_first([]) == {}
+
+
+def test_first_errors_by_hand() -> None:
+    made = scores(a="+++", b="+--", c="-+-", d="++", e="--")
+    assert first_errors(made) == {0: 2, 1: 2, 2: 1}
+    assert first_errors(made[::-1]) == {0: 2, 1: 2, 2: 1}
+    assert first_errors([*made, *scores(seed=1, a="++-")]) == {0: 2, 1: 2, 2: 1, 3: 1}
+
+
+def test_hazard_is_of_the_chains_perfect_so_far() -> None:
+    rows = by_position(scores(a="+++", b="+-+", c="-+", d="++"))
+    # question 1: 1 of 4 fails; question 2: of a, b, d one; question 3: only a is still perfect
+    assert [r.hazard.value for r in rows] == pytest.approx([1 / 4, 1 / 3, 0.0])
+    assert [(r.hazard.n, r.hazard.chains) for r in rows] == [(4, 4), (3, 3), (1, 1)]
+
+
+def test_all_wrong_leaves_no_chain_to_fail() -> None:
+    rows = by_position(scores(a="--", b="--"))
+    assert isnan(rows[1].hazard.value) and rows[1].survival.value == 0
+
+
+def test_recovery_by_hand() -> None:
+    found = recovery(scores(a="-+-", b="+-+", c="+++", d="-"))
+    assert [(r.after, r.right.value, r.right.n) for r in found] == [(1, 1.0, 2), (2, 0.0, 1)]
+
+
+def test_recovery_where_nothing_fails_is_empty() -> None:
+    assert recovery(scores(a="++", b="+")) == []
+
+
+# --- points lost ---
+
+
+def said(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Prediction]:
+    """(gold, predicted) of each proposition."""
+    return [
+        Prediction(
+            condition="base", seed=0, history="gold", chain_id=chain, question_id=f"q{position}", position=position,
+            proposition=i, kind="multiple", gold=gold, p_true=None if tick is None else 0.5, predicted=tick,
+            status="failed" if tick is None else "scored",
+        )
+        for i, (gold, tick) in enumerate(pairs)
+    ]  # fmt: skip
+
+
+MISSED, ACCEPTED, RIGHT, SILENT = (True, False), (False, True), (True, True), (False, None)
+
+
+def test_causes_by_hand() -> None:
+    made = [
+        *said("a", 1, MISSED, RIGHT), *said("a", 2, ACCEPTED, RIGHT), *said("a", 3, MISSED, ACCEPTED),
+        *said("a", 4, RIGHT), *said("a", 5, SILENT, MISSED),
+    ]  # fmt: skip
+    assert list(causes(made).values()) == ["missed truth", "accepted falsehood", "both", "", "no answer"]
+
+
+def test_losses_add_up_to_what_a_place_loses() -> None:
+    made = [*said("a", 1, MISSED, RIGHT), *said("b", 1, MISSED, ACCEPTED), *said("c", 1, RIGHT, RIGHT),
+            *said("a", 2, SILENT, RIGHT)]  # fmt: skip
+    rows = {(r.position, r.cause): r.points.value for r in losses(score_questions(made), made)}
+    # one wrong loses 0.5, two 0.8; three questions at place 1
+    assert rows[1, "missed truth"] == pytest.approx(0.5 / 3) and rows[1, "both"] == pytest.approx(0.8 / 3)
+    assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0
+    assert rows[2, "no answer"] == 0.5
+    assert len(rows) == 8
+
+
+def test_worst_first_orders_by_mean_points_then_name() -> None:
+    made = [score("b", 2, 5), score("b", 1, 4, ecn=0.5), score("z", 1, 0), score("a", 1, 3, ecn=0.2), score("a", 2, 0)]
+    worst = worst_first([*made, score("c", 1, 4, ecn=0.75)])
+    assert list(worst) == ["z", "a", "b", "c"]
+    assert [s.position for s in worst["b"]] == [1, 2]
+
+
+def test_progressive_leaves_independent_questions_out() -> None:
+    chains = [chain("dp"), chain("qi", vignette="")]
+    assert [s.chain_id for s in progressive(scores(dp="+-", qi="+", other="+"), chains)] == ["dp", "dp"]

@@ -1,0 +1,100 @@
+"""Shares of error by sort of proposition, question and chain."""
+
+from typing import Any
+
+import pytest
+from small import chain, passage, question
+
+from mqg_utils.analysis.slices import by_kind, has_number, is_negated, questions_of, reading
+from mqg_utils.records import Chain, Prediction
+
+
+def answers(exam: list[Chain], wrong: set[tuple[str, int]]) -> list[Prediction]:
+    """Every proposition answered, those of `wrong` (question, index) wrongly."""
+    return [
+        Prediction(
+            condition="c", seed=0, history="gold", chain_id=c.chain_id, question_id=q.question_id, position=k,
+            proposition=i, kind=q.kind, weight=p.weight, gold=p.is_true, p_true=0.5,
+            predicted=p.is_true != ((q.question_id, i) in wrong),
+        )
+        for c in exam for k, q in enumerate(c.questions, 1) for i, p in enumerate(q.propositions)
+    ]  # fmt: skip
+
+
+def rows_of(exam: list[Chain], wrong: set[tuple[str, int]], **more: Any) -> dict[tuple[str, str], tuple[float, int]]:
+    return {(r.factor, r.level): (r.wrong.value, r.wrong.n) for r in by_kind(answers(exam, wrong), exam, **more)}
+
+
+@pytest.mark.parametrize(
+    ("stem", "language", "negated"),
+    [
+        ("Which is NOT a sign?", "en", True),
+        ("All are true except:", "en", True),
+        ("Which note is right?", "en", False),
+        ("Laquelle est fausse ?", "fr", True),
+        ("Toutes sauf une :", "fr", True),
+        ("Quel est le nom ?", "fr", False),
+        ("誤っているのはどれか。", "ja", True),
+        ("正しいのはどれか。", "ja", False),
+        ("Which is not right?", "tlh", True),  # an unknown language is read as English
+        ("Which is not right?", "en-GB", True),
+    ],
+)
+def test_negated_stems(stem: str, language: str, negated: bool) -> None:
+    assert is_negated(stem, language) is negated
+
+
+def test_numbers_of_any_script() -> None:
+    assert has_number("5 mg") and has_number("٥ mg") and not has_number("five")
+
+
+def test_shares_by_hand() -> None:
+    exam = [
+        chain(question("Which are not true?", "dose 5 mg", "rest"), question("Which?", "x", "y", true=(0, 1)),
+              case="A case.", name="a"),
+        chain(question("Which?", "z 1", "w", kind="single"), name="b", language="fr"),
+    ]  # fmt: skip
+    rows = rows_of(exam, {("a-0", 0), ("a-1", 0), ("b-0", 1)})
+    assert rows["key", "true (an error is a missed truth)"] == (pytest.approx(2 / 4), 4)
+    assert rows["key", "false (an error is one accepted)"] == (pytest.approx(1 / 2), 2)
+    assert rows["stem", "negated"] == (0.5, 2) and rows["stem", "plain"] == (0.5, 4)
+    assert rows["number in the proposition", "yes"] == (0.5, 2)
+    assert rows["true propositions", "1 of 2"] == (0.5, 4) and rows["true propositions", "2 of 2"] == (0.5, 2)
+    assert rows["question", "single"] == (0.5, 2)
+    assert rows["chain", "independent"] == (0.5, 2) and rows["chain", "progressive"] == (0.5, 4)
+    assert rows["language", "fr"] == (0.5, 2)
+    assert rows["case", "no case"] == (0.5, 2)
+    assert not any(factor in ("weight", "chapter") for factor, _ in rows), "one value only is no comparison"
+
+
+def test_cases_are_cut_in_thirds_of_their_length() -> None:
+    exam = [chain(question("Which?", "x", "y"), case="x" * n, name=f"c{n}") for n in (10, 20, 30, 40, 50, 60)]
+    levels = {level: n for (factor, level), (_, n) in rows_of(exam, set()).items() if factor == "case"}
+    assert levels == {"short, up to 27 characters": 4, "middling, up to 43": 4, "long, over 43": 4}
+
+
+def test_chapters_come_from_the_passages_that_propositions_name() -> None:
+    made = chain(question("Which?", "x", "y"), question("Which?", "v", "w"), name="a").model_dump()
+    made["questions"][0]["propositions"][0]["passage_id"] = "p1"
+    exam = [Chain.model_validate(made)]
+    rows = rows_of(exam, {("a-0", 0)}, passages=[passage("text", "p1", ("Heart", "Valves"))])
+    assert rows["chapter", "Heart"] == (1.0, 1) and rows["chapter", "not linked to a passage"] == (0.0, 3)
+
+
+def test_many_levels_are_cut_to_the_largest_and_others() -> None:
+    exam = [chain(question("Which?", *"x" * (2 + i % 3)), name=f"c{i}", language=f"l{i % 20:02}") for i in range(40)]
+    levels = [level for factor, level in rows_of(exam, set()) if factor == "language"]
+    assert len(levels) == 12 and levels[-1] == "others"
+
+
+def test_questions_of_knows_positions() -> None:
+    exam = [chain(question("One?", "x"), question("Two?", "y"), name="a")]
+    assert questions_of(exam)["a", "a-1"].position == 2
+
+
+def test_reading_names_the_largest_gap_whose_intervals_are_apart() -> None:
+    exam = [chain(question("Which?", "true one", "false one"), name=f"c{i}") for i in range(8)]
+    said = reading(by_kind(answers(exam, {(f"c{i}-0", 0) for i in range(8)}), exam))
+    assert said.startswith("The clearest gap is by key: true (an error is a missed truth), 100 % wrong;")
+    assert reading(by_kind(answers(exam, set()), exam)).startswith("No property tells")
+    assert reading([]).startswith("No property tells")

@@ -1,0 +1,327 @@
+"""Scores of questions, and intervals over chains."""
+
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mqg_utils.analysis.metrics import (
+    MIN_CHAINS,
+    Estimate,
+    QuestionScore,
+    by_condition,
+    compare,
+    ecn_points,
+    estimate,
+    holm,
+    jaccard,
+    ratio,
+    resampled,
+    score_questions,
+)
+from mqg_utils.records import Prediction
+
+Y, N = True, False
+NORMAL, VITAL, FATAL = "normal", "indispensable", "unacceptable"
+
+
+def predicted(chain: str, proposition: int, gold: bool, p_true: float | None, **changes: Any) -> Prediction:
+    status = "scored" if p_true is not None else "unparsed"
+    ids = {"condition": "base", "seed": 0, "history": "gold", "chain_id": chain, "question_id": "q1", "position": 1}
+    said = {
+        "p_true": None if p_true is None else float(p_true),
+        "predicted": None if p_true is None else bool(p_true > 0.5),
+        "status": status,
+    }
+    return Prediction.model_validate(
+        {**ids, **said, "proposition": proposition, "kind": "multiple", "gold": gold, **changes}
+    )
+
+
+def score(
+    chain: str, right: float = 0.0, n: int = 5, seed: int = 0, position: int = 1, **changes: Any
+) -> QuestionScore:
+    emr = float(right == n)
+    made = QuestionScore("base", seed, "gold", chain, f"q{position}", position, n, right, emr, emr, emr)
+    return made._replace(**changes)
+
+
+# --- one question ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "ticked", "points"),
+    [
+        ("multiple", [Y, Y, N, N, N], [Y, Y, N, N, N], 1.0),
+        ("multiple", [Y, Y, N, N, N], [Y, N, N, N, N], 0.5),
+        ("multiple", [Y, Y, N, N, N], [Y, N, Y, N, N], 0.2),
+        ("multiple", [Y, Y, N, N, N], [Y, N, Y, Y, N], 0.0),
+        ("multiple", [Y, Y, N, N, N], [N, N, Y, Y, Y], 0.0),
+        ("multiple", [N, N], [N, N], 1.0),
+        ("multiple", [Y, N, N], [Y, None, None], 0.2),  # unanswered is wrong, not unticked
+        ("multiple", [N, N, N], [None, None, None], 0.0),
+        ("single", [N, Y, N], [N, Y, N], 1.0),
+        ("single", [N, Y, N], [Y, N, N], 0.0),
+        ("single", [N, Y, N], [N, Y, None], 0.0),
+        ("fixed", [Y, Y, Y, N, N], [Y, Y, N, Y, N], 2 / 3),
+        ("fixed", [Y, Y, Y, N, N], [Y, Y, Y, N, N], 1.0),
+        ("fixed", [Y, Y, N, N], [N, N, Y, Y], 0.0),
+        ("fixed", [Y, Y, N, N], [None, Y, None, None], 0.5),
+    ],
+)
+def test_ecn_points(kind: Any, gold: list[bool], ticked: list[bool | None], points: float) -> None:
+    assert ecn_points(kind, gold, ticked, [NORMAL] * len(gold)) == pytest.approx(points, abs=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["multiple", "single", "fixed"])
+@pytest.mark.parametrize(
+    ("weights", "ticked", "zero"),
+    [
+        ([VITAL, NORMAL, NORMAL, NORMAL], [N, Y, N, N], True),
+        ([VITAL, NORMAL, NORMAL, NORMAL], [None, Y, N, N], True),
+        ([VITAL, NORMAL, NORMAL, NORMAL], [Y, N, N, N], False),
+        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, Y], True),
+        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, None], True),
+        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, N], False),
+    ],
+)
+def test_weights_zero_a_question(kind: Any, weights: Any, ticked: Any, zero: bool) -> None:
+    assert (ecn_points(kind, [Y, N, N, N], ticked, weights) == 0.0) == zero
+
+
+@pytest.mark.parametrize(
+    ("gold", "ticked", "value"),
+    [
+        ([Y, Y, N, N], [Y, Y, N, N], 1.0),
+        ([Y, Y, N, N], [Y, N, Y, N], 1 / 3),
+        ([Y, Y, N, N], [Y, N, N, N], 1 / 2),
+        ([Y, N], [N, Y], 0.0),
+        ([N, N], [N, N], 1.0),  # nothing true, nothing ticked
+        ([N, N], [Y, N], 0.0),
+        ([N, N], [None, N], 0.0),  # nothing ticked because nothing was said
+        ([Y, N], [None, None], 0.0),
+        ([Y, Y, N], [Y, None, None], 1 / 2),
+    ],
+)
+def test_jaccard(gold: list[bool], ticked: list[bool | None], value: float) -> None:
+    assert jaccard(gold, ticked) == pytest.approx(value, abs=1e-15)
+
+
+def test_score_questions_counts_unanswered_propositions_as_wrong() -> None:
+    answers = [
+        predicted("c1", 0, Y, 0.9),
+        predicted("c1", 1, N, None),
+        predicted("c1", 2, N, 0.8),
+        predicted("c1", 3, Y, 0.7),
+    ]
+    (only,) = score_questions(answers)
+    assert only == QuestionScore("base", 0, "gold", "c1", "q1", 1, 4, 2, 0.0, 2 / 3, 0.2)
+
+
+def test_score_questions_keeps_seeds_histories_and_positions_apart_in_order() -> None:
+    made = [
+        predicted(c, 0, Y, 0.9, seed=seed, history=history, position=position, question_id=f"q{position}")
+        for c, position in (("c2", 1), ("c1", 2), ("c1", 1))
+        for seed in (1, 0)
+        for history in ("none", "gold")
+    ]
+    found = [(s.seed, s.history, s.chain_id, s.position) for s in score_questions(made)]
+    places = [("c1", 1), ("c1", 2), ("c2", 1)]
+    assert found == [(seed, history, *place) for seed in (0, 1) for history in ("gold", "none") for place in places]
+    assert all(s.n == 1 and s.emr == s.ecn == s.jaccard == 1 for s in score_questions(made))
+
+
+def test_score_questions_uses_kind_and_weights() -> None:
+    single = [predicted("c1", i, i == 0, 0.9 - i / 2, kind="single") for i in range(2)]
+    vital = [predicted("c2", i, True, 0.9 - i / 2, weight=VITAL) for i in range(2)]
+    assert [s.ecn for s in score_questions([*single, *vital])] == [1.0, 0.0]
+
+
+# --- estimates ---
+
+
+def test_estimate_by_hand() -> None:
+    scores = [score("a", 5), score("b", 2, ecn=0.2), score("b", 4, 4, position=2), score("c", 0, 1)]
+    accuracy, emr, ecn = (estimate(scores, measure) for measure in ("accuracy", "emr", "ecn"))
+    assert (accuracy.value, accuracy.n, accuracy.chains) == (pytest.approx(11 / 15), 15, 3)
+    assert (emr.value, emr.n, emr.chains) == (0.5, 4, 3)
+    assert ecn.value == pytest.approx(2.2 / 4)
+    assert isnan(accuracy.low) and isnan(accuracy.high)
+
+
+def test_there_is_no_interval_below_five_chains() -> None:
+    few = [score(f"c{i}", i) for i in range(MIN_CHAINS - 1)]
+    assert isnan(estimate(few, "accuracy").low) and not isnan(estimate([*few, score("last", 5)], "accuracy").low)
+    difference = compare(few, few, "accuracy")
+    assert isnan(difference.estimate.low) and isnan(difference.estimate.high) and isnan(difference.p_value)
+
+
+def test_an_estimate_of_nothing() -> None:
+    nothing = estimate([], "ecn")
+    assert isnan(nothing.value) and (nothing.n, nothing.chains, nothing.shown()) == (0, 0, "—")
+    difference = compare([], [], "ecn")
+    assert isnan(difference.estimate.value) and isnan(difference.p_value) and difference.estimate.chains == 0
+
+
+def test_chains_that_agree_have_an_interval_of_no_width() -> None:
+    said = estimate([score(f"c{i}", 3) for i in range(6)], "accuracy")
+    assert (said.value, said.low, said.high) == (0.6, 0.6, 0.6)
+    assert said.shown() == "0.600 [0.600, 0.600]" and said.shown(signed=True) == "+0.600 [0.600, 0.600]"
+
+
+def test_shown() -> None:
+    assert Estimate(0.25, nan, nan, 3, 2).shown() == "0.250"
+    assert Estimate(-0.25, -0.5, 0.1234, 3, 2).shown(signed=True) == "-0.250 [-0.500, 0.123]"
+
+
+def test_the_interval_is_the_quantiles_of_resampled_chains() -> None:
+    scores = [score(f"c{i}", i % 6, n=5 + i % 2) for i in range(8)]
+    values = np.array([[i % 6, 5 + i % 2] for i in range(8)])
+    counts = resampled(8, 400, seed=3)
+    assert counts.shape == (400, 8) and set(counts.sum(axis=1)) == {8}
+    draws = [
+        sum(c * v[0] for c, v in zip(row, values, strict=True))
+        / sum(c * v[1] for c, v in zip(row, values, strict=True))
+        for row in counts
+    ]
+    said = estimate(scores, "accuracy", repeats=400, seed=3)
+    assert (said.low, said.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+    assert said == estimate(scores[::-1], "accuracy", repeats=400, seed=3)  # the order of the file is nothing
+
+
+def test_several_seeds_do_not_make_more_chains_or_propositions() -> None:
+    one = [score(f"c{i}", i % 6) for i in range(10)]
+    three = [s._replace(seed=seed) for s in one for seed in range(3)]
+    assert estimate(three, "accuracy") == pytest.approx(estimate(one, "accuracy"))
+    assert estimate(three, "emr").n == 10 and estimate(three, "accuracy").n == 50
+
+
+def test_questions_of_one_chain_are_not_independent() -> None:
+    rng = np.random.default_rng(1)
+    skill = rng.random(30)
+    scores = [
+        score(f"c{i}", 5.0 * (rng.random() < s), position=k) for i, s in enumerate(skill > 0.5) for k in range(1, 6)
+    ]
+    apart = [s._replace(chain_id=f"{s.chain_id}-{s.position}") for s in scores]
+    wide, narrow = estimate(scores, "emr"), estimate(apart, "emr")
+    assert wide.value == narrow.value and wide.high - wide.low > 1.8 * (narrow.high - narrow.low)
+
+
+# --- differences ---
+
+
+def test_compare_by_hand() -> None:
+    mine = [score(f"c{i}", 4) for i in range(6)]
+    base = [score(f"c{i}", 1 if i else 4) for i in range(6)]
+    said = compare(mine, base, "accuracy")
+    assert said.estimate.value == pytest.approx((24 - 9) / 30)
+    assert (said.estimate.n, said.estimate.chains) == (30, 6)
+    assert 0 < said.estimate.low < 0.5 < said.estimate.high < 0.6001
+    back = compare(base, mine, "accuracy")
+    assert back.estimate.value == pytest.approx(-0.5) and back.p_value == said.p_value
+    # of the 2^6 ways to exchange, 4 are as extreme: all five differing chains one way or the other
+    assert compare(mine, base, "accuracy", repeats=20_000).p_value == pytest.approx(4 / 64, abs=0.008)
+
+
+def test_no_difference_has_p_one() -> None:
+    scores = [score(f"c{i}", i % 6) for i in range(12)]
+    said = compare(scores, scores, "ecn")
+    assert (said.estimate.value, said.estimate.low, said.estimate.high, said.p_value) == (0, 0, 0, 1)
+
+
+def test_the_smallest_p_value_is_one_in_repeats_plus_one() -> None:
+    said = compare([score(f"c{i}", 5) for i in range(40)], [score(f"c{i}", 0) for i in range(40)], "emr", repeats=99)
+    assert said.estimate[:3] == (1, 1, 1) and said.p_value == pytest.approx(1 / 100)
+
+
+def test_pairing_removes_what_both_conditions_share() -> None:
+    base = [score(f"c{i}", i % 5) for i in range(25)]
+    better = [s._replace(right=s.right + 1) for s in base]
+    said = compare(better, base, "accuracy").estimate
+    assert (said.value, said.low, said.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert estimate(base, "accuracy").high - estimate(base, "accuracy").low > 0.1
+
+
+def test_conditions_that_answered_different_chains_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="did not answer the same chains: 'b' and 1 more differ"):
+        compare([score("a"), score("b")], [score("a"), score("c")], "ecn")
+    with pytest.raises(ValueError, match="'a' and 0 more"):
+        compare([score("a")], [], "ecn")
+
+
+def simulated(rng: np.random.Generator, n_chains: int) -> list[QuestionScore]:
+    """Chains of 1 to 4 questions, each chain with a skill of its own; mean accuracy 0.6."""
+    skills = rng.beta(3, 2, n_chains)
+    return [
+        score(f"c{i:03}", float(rng.binomial(5, s)), position=k)
+        for i, s in enumerate(skills)
+        for k in range(1, 2 + i % 4)
+    ]
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(7)
+    said = [estimate(simulated(rng, 40), "accuracy", repeats=300, seed=i) for i in range(200)]
+    assert 0.88 < np.mean([e.low <= 0.6 <= e.high for e in said]) < 0.99
+
+
+def test_p_values_are_uniform_where_nothing_differs() -> None:
+    rng = np.random.default_rng(8)
+    p = np.array([compare(simulated(rng, 24), simulated(rng, 24), "accuracy", 200, i).p_value for i in range(200)])
+    assert 0.01 < np.mean(p < 0.05) < 0.10
+    for share in (0.25, 0.5, 0.75):
+        assert abs(np.mean(p < share) - share) < 0.1
+
+
+def test_by_condition_keeps_the_order_of_first_appearance() -> None:
+    rows = [score("a", condition=c, history=h) for c, h in (("z", "gold"), ("b", "gold"), ("z", "none"))]
+    assert by_condition(rows) == {"z": [rows[0], rows[2]], "b": [rows[1]]}
+    assert by_condition(rows, lambda s: s.history == "none") == {"z": [rows[2]]}
+
+
+# --- several seeds, several tests ---
+
+
+def seeded(*by_seed: dict[str, float]) -> list[QuestionScore]:
+    """One question a chain, one dict of EMR a seed."""
+    return [
+        QuestionScore("c", seed, "gold", chain, "q", 1, 1, emr, emr, emr, emr)
+        for seed, chains in enumerate(by_seed)
+        for chain, emr in chains.items()
+    ]
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    names = [f"c{i:02}" for i in range(40)]
+    mixed = {name: float(i % 2) for i, name in enumerate(names)}
+    alike = estimate(seeded(mixed, mixed), "emr")
+    apart = estimate(seeded(dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)), "emr")
+    assert alike.value == apart.value == 0.5
+    assert (apart.low, apart.high) == (0.0, 1.0), "in one draw of four the two seeds drawn are the same"
+    one = estimate(seeded(mixed), "emr")
+    assert alike[1:3] == pytest.approx(one[1:3], abs=0.03), "a copy of a seed tells nothing new"
+
+
+def test_a_difference_between_conditions_draws_the_seeds_of_either_on_their_own() -> None:
+    names = [f"c{i:02}" for i in range(10)]
+    low, high = dict.fromkeys(names, 0.2), dict.fromkeys(names, 0.6)
+    d = compare(seeded(low, high), seeded(low, high), "emr").estimate
+    assert (d.value, d.low, d.high) == (pytest.approx(0), pytest.approx(-0.4), pytest.approx(0.4))
+
+
+def test_a_condition_of_two_seeds_against_one() -> None:
+    names = [f"c{i:02}" for i in range(10)]
+    d = compare(seeded(dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.5)), seeded(dict.fromkeys(names, 0.25)), "emr")
+    assert d.estimate.value == pytest.approx(0.5) and d.estimate.n == 10 and d.p_value < 0.01
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, float("nan"), 0.9]) == [1.0, pytest.approx(float("nan"), nan_ok=True), 1.0]
+    assert holm([]) == []
+
+
+def test_a_ratio_counts_only_chains_that_have_something_below() -> None:
+    e = ratio(["a", "a", "b", "c", "d", "e"], [0] * 6, [1, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0])
+    assert (e.value, e.n, e.chains) == (pytest.approx(1 / 3), 3, 2) and isnan(e.low)

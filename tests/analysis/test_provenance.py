@@ -1,0 +1,166 @@
+"""No report where a file changed, a stage did not end, seeds differ, an answer is missing, or test text was read."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import simulated
+from simulated import seal, write_run
+
+from mqg_utils.analysis import results
+from mqg_utils.analysis.comparison import AblationError
+from mqg_utils.analysis.provenance import ProvenanceError
+from mqg_utils.exams.leakage import LeakError, text_of
+from mqg_utils.records import Passage, write_json, write_jsonl
+from mqg_utils.report.findings import Findings
+from mqg_utils.workflow.manifest import digest
+
+EXAM = simulated.exam(6)
+
+
+def a_run(folder: Path, *conditions: str, seeds: tuple[int, ...] = (0,)) -> Path:
+    return write_run(folder, simulated.run(EXAM, conditions or ("base", "books"), seeds))
+
+
+def edit(folder: Path, name: str, **changes: Any) -> None:
+    path = folder / name / "manifest.json"
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def refused(folder: Path, *said: str, error: type[Exception] = ProvenanceError) -> None:
+    with pytest.raises(error) as caught:
+        results.read_run(folder)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_a_run_that_holds_together_is_read(tmp_path: Path) -> None:
+    assert results.read_run(a_run(tmp_path / "one")).conditions == ("base", "books")
+
+
+@pytest.mark.parametrize("file", ["01_corpus/exam.jsonl", "05_evaluate/books/predictions.jsonl"])
+def test_no_report_on_a_file_that_changed(tmp_path: Path, file: str) -> None:
+    folder = a_run(tmp_path / "one")
+    raw = bytearray((folder / file).read_bytes())
+    raw[len(raw) // 2] ^= 1  # which may still be JSON, and another answer
+    (folder / file).write_bytes(raw)
+    stage = "05_evaluate (books)" if "books" in file else "01_corpus"
+    refused(folder, f"{stage}: {Path(file).name} is not what the stage wrote", f"run {stage[:11].strip()}")
+
+
+def test_no_report_where_a_stage_read_what_is_no_longer_there(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    exam = folder / "01_corpus" / "exam.jsonl"
+    edit(
+        folder, "05_evaluate/base", inputs={"01_corpus/exam.jsonl": digest(exam), "bundled:x": "0", "/else/where": "1"}
+    )
+    results.read_run(folder)
+    write_jsonl(exam, [c.model_copy(update={"split": "test", "source": "edited"}) for c in EXAM])
+    seal(folder, "01_corpus")  # the stage was run again, the examination was not
+    refused(
+        folder, "05_evaluate (base) read another 01_corpus/exam.jsonl than 01_corpus holds now", "05_evaluate.ipynb"
+    )
+
+
+def test_no_report_on_another_student_than_was_examined(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    model = folder / "04_finetune" / "base" / "model"
+    model.mkdir(parents=True)
+    (model / "weights").write_text("1")
+    (model / "config").write_text("2")
+    outputs = {f"model/{name}": digest(model / name) for name in ("weights", "config")}
+    seal(folder, "04_finetune", "base", seed=0)
+    edit(folder, "04_finetune/base", outputs=outputs)
+    edit(folder, "05_evaluate/base", inputs={"04_finetune/base/model": digest(model)})
+    results.read_run(folder)
+    edit(folder, "04_finetune/base", outputs=outputs | {"model/weights": "0" * 64})
+    refused(folder, "05_evaluate (base) read another 04_finetune/base/model than 04_finetune (base) holds now")
+
+
+def test_no_report_on_an_examination_that_did_not_end(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    (folder / "05_evaluate" / "books" / "manifest.json").unlink()
+    refused(folder, "05_evaluate (books) has predictions and no manifest: it did not end", "05_evaluate.ipynb")
+
+
+def test_no_report_on_a_manifest_of_another_version(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    edit(folder, "05_evaluate/books", format=99)
+    refused(folder, "05_evaluate/books: its manifest is of a newer version", "run its notebook again")
+
+
+def test_no_report_where_a_chain_has_no_predictions(tmp_path: Path) -> None:
+    whole = simulated.run(EXAM)
+    fewer = [p for p in whole.predictions if (p.condition, p.chain_id) != ("books", "c0003")]
+    folder = write_run(tmp_path / "one", replace(whole, predictions=fewer))
+    refused(folder, "books, seed 0, history gold: 25 propositions of the exam have no prediction", error=AblationError)
+
+
+def test_no_report_where_a_condition_lacks_a_seed(tmp_path: Path) -> None:
+    whole = simulated.run(EXAM, seeds=(0, 1))
+    fewer = [p for p in whole.predictions if (p.condition, p.seed) != ("books", 1)]
+    folder = write_run(tmp_path / "one", replace(whole, predictions=fewer))
+    refused(folder, "books, seed 1, history gold: 150 propositions", error=AblationError)
+
+
+def test_no_report_where_training_and_predictions_bear_other_seeds(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    seal(folder, "04_finetune", "books", seed=3)
+    refused(
+        folder, "04_finetune (books) has seed 3, 05_evaluate (books) has seed 0", "train and examine books with one"
+    )
+
+
+def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
+    runs = [simulated.run(EXAM, ("base",), seeds, name=name) for name, seeds in (("a", (0, 1)), ("b", (0, 2)))]
+    said = re.escape("b: base was trained with seeds [0, 2] and a: base, which it is compared with, with [0, 1]")
+    with pytest.raises(AblationError, match=said):
+        Findings(results.joined(runs), repeats=20)
+
+
+def passage(text: str) -> Passage:
+    return Passage(passage_id="p1", book="b", section=("s",), text=text)
+
+
+def test_no_report_where_test_text_was_trained_on(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one", "base", "books")
+    write_jsonl(folder / "01_corpus" / "passages.jsonl", [passage(f"As it were, {EXAM[2].vignette} And so on.")])
+    seal(folder, "01_corpus")
+    refused(folder, "the test split stands in what the student would be trained on", "c0002 in p1", error=LeakError)
+    results.read_run(folder, ["base"], [0])  # which read no book
+
+    taught = a_run(tmp_path / "two", "base", "questions")
+    lesson = EXAM[1].model_copy(update={"chain_id": "lesson"})
+    write_jsonl(taught / "03_generate" / "questions.jsonl", [lesson])
+    seal(taught, "03_generate")
+    refused(taught, "c0001 in lesson", error=LeakError)
+
+    split = a_run(tmp_path / "three", "base")
+    test = [c.model_copy(update={"split": "test"}) for c in EXAM]
+    twin = EXAM[0].model_copy(update={"chain_id": "twin", "split": "train"})
+    write_jsonl(split / "01_corpus" / "exam.jsonl", [*test, twin])
+    seal(split, "01_corpus")
+    assert text_of(twin) == text_of(EXAM[0])
+    refused(split, "c0000 in twin", error=LeakError)
+
+
+def test_an_examination_on_another_split_says_so(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one", "base")
+    write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "validation"}) for c in EXAM])
+    seal(folder, "01_corpus")
+    seal(folder, "05_evaluate", "base", condition="base", seed=0, split="validation")
+    assert results.read_run(folder).disclaimer.startswith("Examined on the validation split, not on the test split. ")
+
+
+def test_the_command_refuses_in_words(tmp_path: Path) -> None:
+    from conftest import make_project, mqg
+
+    project = make_project(tmp_path)
+    folder = a_run(project / "outputs" / "one")
+    (folder / "05_evaluate" / "books" / "manifest.json").unlink()
+    said = mqg(project, "report", "one")
+    assert said.returncode == 2 and "it did not end" in said.stderr and "Traceback" not in said.stderr
+    assert not list(project.glob("outputs/report-*"))

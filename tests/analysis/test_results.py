@@ -1,0 +1,103 @@
+"""Runs read from their folders, and several joined: what is taken, and what is refused with its reason."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import papermill
+import pytest
+import simulated
+
+from mqg_utils.analysis.comparison import AblationError
+from mqg_utils.analysis.results import joined, pooled, read_run, read_runs, runs_in
+from mqg_utils.records import Chain
+from mqg_utils.workflow.parameters import ParameterError
+
+
+def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
+    run = simulated.run(simulated.exam(5), ("zero-shot", "base"), seeds=(0, 1))
+    read = read_run(simulated.write_run(tmp_path / "one", run))
+    assert (read.name, read.conditions, read.seeds) == ("one", ("zero-shot", "base"), (0, 1))
+    assert sorted(map(str, read.predictions)) == sorted(map(str, run.predictions))
+    only = read_run(tmp_path / "one", ["base"], [0])
+    assert {(p.condition, p.seed) for p in only.predictions} == {("base", 0)}
+
+
+def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"has no 01_corpus/exam\.jsonl; run its stages first"):
+        read_run(tmp_path)
+    run = simulated.run(simulated.exam(5))
+    simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
+    with pytest.raises(AblationError, match="5 propositions of the exam have no prediction"):
+        read_run(tmp_path / "one")
+
+
+def test_runs_without_a_condition_in_common_are_compared_by_their_last() -> None:
+    exam = simulated.exam(5)
+    runs = [simulated.run(exam, ("base", "books"), name="a"), simulated.run(exam, ("zero-shot",), name="b")]
+    assert joined(runs).references == {"b: zero-shot": "a: books"}
+
+
+def test_different_exams_are_refused_with_the_reason() -> None:
+    exam = simulated.exam(6)
+    a = simulated.run(exam, name="a")
+    with pytest.raises(AblationError, match=r"b was not examined on the same exam as a: 2 chains only in a .*'c0004'"):
+        joined([a, simulated.run(exam[:4], name="b")])
+    made = exam[0].model_dump()
+    made["questions"][0]["propositions"][0]["is_true"] ^= True
+    other = [Chain.model_validate(made), *exam[1:]]
+    with pytest.raises(AblationError, match="1 chains have other words or another key, such as 'c0000'"):
+        joined([a, simulated.run(other, name="b")])
+    with pytest.raises(AblationError, match="have one name"):
+        joined([a, a])
+
+
+def test_runs_on_different_exams_are_one_experiment() -> None:
+    exam = simulated.exam(9)
+    a, b = simulated.run(exam[:4], name="a"), simulated.run(exam[2:9], name="b")
+    whole = pooled([a, b])
+    assert [c.chain_id for c in whole.exam] == [
+        f"{name}: {c.chain_id}" for name, c in [*(("a", c) for c in exam[:4]), *(("b", c) for c in exam[2:9])]
+    ]
+    assert len(whole.predictions) == len(a.predictions) + len(b.predictions)
+    right = {run.name: sum(p.predicted == p.gold for p in run.predictions) for run in (a, b, whole)}
+    assert right["a + b"] == right["a"] + right["b"] > 0
+    with pytest.raises(AblationError, match="two of the runs have one name"):
+        pooled([a, a])
+    with pytest.raises(AblationError, match=r"b has conditions and seeds .*, and a has .*"):
+        pooled([a, replace(b, seeds=(0, 9))])
+
+
+def test_the_notebook_counts_runs_together(
+    quick_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(quick_project)
+    first, other = quick_project / "outputs" / "quick", tmp_path / "other"
+    shutil.copytree(first, other)
+    said = papermill.execute_notebook(
+        "notebooks/explore/pool_runs.ipynb",
+        tmp_path / "pool.ipynb",
+        {"runs": [str(first), str(other)]},
+        progress_bar=False,
+        log_output=False,
+    )
+    page = json.dumps([cell.get("outputs", []) for cell in said.cells])
+    single = read_run(first)
+    n, chains = sum(len(q.propositions) for c in single.exam for q in c.questions), len(single.exam)
+    assert f"On {2 * n} propositions of {2 * chains} unseen chains" in page
+    assert page.count("application/vnd.plotly.v1+json") == 2
+
+
+def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None:
+    run = simulated.run(simulated.exam(2), ("base",), histories=("predicted",))
+    for name in ("done", "begun"):
+        simulated.write_run(tmp_path / name, run)
+    (tmp_path / "begun/05_evaluate/base/predictions.jsonl").unlink()
+    assert [p.name for p in runs_in(tmp_path)] == ["done"]
+    assert runs_in(tmp_path / "nowhere") == []
+    assert read_runs([tmp_path / "done"]).conditions == ("base",)
+    with pytest.raises(ParameterError, match="run its stages first"):
+        read_runs([tmp_path / "begun"])
+    with pytest.raises(ParameterError, match="no run is chosen"):
+        read_runs([])

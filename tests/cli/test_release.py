@@ -1,0 +1,86 @@
+"""A released folder holds the examined student, whole, and cards with the numbers of the report."""
+
+import json
+import shutil
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+
+from mqg_utils.cli.release import ReleaseError, release
+from mqg_utils.evaluation.decision import Examinee
+from mqg_utils.records import Chain, read_jsonl
+from mqg_utils.student.loading import load_student
+
+
+def card_of(folder):
+    """The header and the text of a card, as a hub reads them."""
+    card = huggingface_hub.RepoCard.load(folder / "README.md")
+    return card.data.to_dict(), card.text
+
+
+def test_a_release_is_the_student_that_was_examined(quick_project, tmp_path):
+    run = quick_project / "outputs" / "quick"
+    model, dataset = release(run, tmp_path / "release")
+    examined = Examinee.read(run / "04_finetune" / "books+questions" / "decision.json")
+    released = Examinee.read(model / "decision.json")
+    assert released.decision == examined.decision
+    assert released.student == str(model.resolve())
+    ids = torch.tensor([[5, 9, 2, 7]])
+    with torch.no_grad():
+        a, b = (load_student(one.student).model(ids).logits for one in (examined, released))
+    assert torch.equal(a, b)
+    assert not [f for f in model.rglob("*") if f.suffix in (".bin", ".pkl", ".pt")]
+    kept = run / "03_generate" / "questions.jsonl"
+    assert read_jsonl(dataset / "questions.jsonl", Chain) == read_jsonl(kept, Chain)
+
+
+def test_cards_carry_the_numbers_of_the_run(quick_project, tmp_path):
+    run = quick_project / "outputs" / "quick"
+    model, dataset = release(run, tmp_path / "release")
+    scores = json.loads((run / "06_report" / "summary.json").read_text())
+    header, text = card_of(model)
+    assert header["library_name"] == "transformers"
+    assert "base_model" not in header  # the tiny student comes from nowhere
+    for condition in ("base", "books+questions"):
+        value, n = (scores[f"accuracy.{condition}{end}"] for end in ("", ".n"))
+        assert any(condition in line and f"{value:.3f} [" in line and f"n = {n}" in line for line in text.splitlines())
+    assert "Fictional medicine" in text
+    assert "None" not in text
+    header, text = card_of(dataset)
+    assert yaml.safe_dump(header["configs"]).count("questions.jsonl") == 1
+    assert str(json.loads((run / "03_generate" / "summary.json").read_text())["propositions.kept"]) in text
+
+
+def test_a_base_release_has_no_dataset_and_nothing_is_overwritten(quick_project, tmp_path):
+    run = quick_project / "outputs" / "quick"
+    assert release(run, tmp_path / "release", "base") == [tmp_path / "release" / "model"]
+    with pytest.raises(ReleaseError, match="is not empty"):
+        release(run, tmp_path / "release", "base")
+
+
+def test_an_unfinished_run_is_not_released(quick_project, tmp_path):
+    run = tmp_path / "half"
+    shutil.copytree(quick_project / "outputs" / "quick" / "01_corpus", run / "01_corpus")
+    with pytest.raises(ReleaseError, match=r"04_finetune/base, 06_report not complete"):
+        release(run, tmp_path / "release", "base")
+    assert not (tmp_path / "release").exists()
+
+
+def test_nothing_is_uploaded_unless_asked(quick_project, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "create_repo", lambda self, name, **k: calls.append((name, k["repo_type"]))
+    )
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "upload_folder", lambda self, **k: calls.append((k["repo_id"], k["folder_path"]))
+    )
+    run = quick_project / "outputs" / "quick"
+    release(run, tmp_path / "quiet")
+    assert calls == []
+    model, dataset = release(run, tmp_path / "loud", push="me/student")
+    assert calls == [
+        ("me/student", "model"), ("me/student", str(model)),
+        ("me/student-questions", "dataset"), ("me/student-questions", str(dataset)),
+    ]  # fmt: skip

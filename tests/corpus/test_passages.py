@@ -1,0 +1,152 @@
+"""Passages: overlap, places, near-duplicates; what must not be cut."""
+
+import hashlib
+import random
+
+import pytest
+
+from mqg_utils.corpus.passages import Twins, iter_passages, split_passages, split_sentences, words_of
+from mqg_utils.corpus.sections import Section
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def section(*blocks: str, book: str = "Book", places: tuple[str, ...] = ()) -> Section:
+    return Section(book, ("One",), blocks, "en", places[0] if places else "here", places)
+
+
+def test_an_overlap_repeats_whole_pieces_of_the_passage_before() -> None:
+    text = "One two three. Four five. Six seven eight. Nine ten."
+    plain = split_passages([section(text)], words, 6)
+    assert [p.text for p in plain] == ["One two three. Four five.", "Six seven eight. Nine ten."]
+    lapped = split_passages([section(text)], words, 6, overlap=3)
+    assert [p.text for p in lapped] == [
+        "One two three. Four five.",
+        "Four five. Six seven eight.",
+        "Six seven eight. Nine ten.",
+    ]
+    assert max(p.n_tokens for p in lapped) <= 6
+
+
+def test_an_overlap_never_makes_a_passage_of_nothing_new() -> None:
+    rows = "\n".join(f"row {i} | {i} mg" for i in range(6))
+    texts = [p.text for p in split_passages([section(rows)], words, 10, overlap=5)]
+    assert len(set(texts)) == len(texts)
+    assert [row for row in rows.split("\n") if not any(row in text for text in texts)] == []
+
+
+@pytest.mark.parametrize("overlap", [-1, 6, 7])
+def test_an_overlap_must_be_below_the_budget(overlap: int) -> None:
+    with pytest.raises(ValueError, match=r"overlap -?\d must be at least 0 and below max_tokens 6"):
+        split_passages([section("a")], words, 6, overlap)
+
+
+def test_a_passage_says_which_pages_it_stands_on() -> None:
+    places = ("b.pdf, page 3", "b.pdf, page 3", "b.pdf, page 4", "b.pdf, page 6")
+    passages = split_passages([section("a a", "b b", "c c", "d d", places=places)], words, 6)
+    assert [p.place for p in passages] == ["b.pdf, pages 3–4", "b.pdf, page 6"]
+
+
+def test_passages_come_as_the_sections_do() -> None:
+    def endless():
+        number = 0
+        while True:
+            number += 1
+            yield Section("Book", (f"Section {number}",), ("text",), "", "")
+
+    stream = iter_passages(endless(), words)
+    assert [next(stream).passage_id for _ in range(2)] == ["book/section-1", "book/section-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("It is 3.5 mg. It was 2,5 mg! Why?", ["It is 3.5 mg.", "It was 2,5 mg!", "Why?"]),
+        ("Given at 5 p.m. by mouth. Then stop.", ["Given at 5 p.m. by mouth.", "Then stop."]),
+        ('He said no. "Never." 12 came.', ["He said no.", '"Never." 12 came.']),
+        ("La dose est faible. État stable.", ["La dose est faible.", "État stable."]),
+        ("骨は硬い。血は赤い！なぜ？", ["骨は硬い。", "血は赤い！", "なぜ？"]),
+        ("   ", []),
+        ("「骨は硬い。」と言う。血は赤い。", ["「骨は硬い。」", "と言う。", "血は赤い。"]),
+        ("体温36.5℃。脈拍80/分。", ["体温36.5℃。", "脈拍80/分。"]),
+        ("हड्डी कठोर है। रक्त लाल है।", ["हड्डी कठोर है।", "रक्त लाल है।"]),
+        ("Give 2.5 mg. Then 5 mg.", ["Give 2.5 mg.", "Then 5 mg."]),
+    ],
+)
+def test_sentences_of_all_scripts_and_numbers_with_units(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+def test_words_keep_their_numbers_and_scripts_without_spaces_give_characters() -> None:
+    assert words_of("Give 2.5 mg, 骨は") == ["give", "2.5", "mg", "骨", "は"]
+
+
+LONG = "The dose of zol for a grown person with kinterra is {0} mg by mouth every eight hours for ten days. " * 3
+
+
+def merged(*books: tuple[str, str]) -> tuple[list[str], list[tuple[str, str]]]:
+    twins = Twins()
+    passages = split_passages([section(text, book=book) for book, text in books], words, 1000)
+    kept = [p.book for p in twins.unseen(passages)]
+    return kept, [(one.passage_id, one.kept_id) for one in twins.merged]
+
+
+def test_near_duplicates_of_another_book_are_merged_into_the_first() -> None:
+    parts = ("liver", "femur", "kinter", "quellor", "tessa", "vosm", "pella", "bone", "lung", "heart")
+    book = " ".join(
+        f"The {part} is examined by hand on both sides, and its edge is drawn on the skin." for part in parts
+    )
+    assert merged(("A", LONG.format(5)), ("B", LONG.format(5)), ("C", "Something else.")) == (
+        ["A", "C"],
+        [("b/one", "a/one")],
+    )
+    assert merged(("A", book), ("B", book.replace("The lung is", "A lung is")))[0] == ["A"]
+    assert merged(("A", book), ("B", book[: len(book) // 2]))[0] == ["A", "B"]
+
+
+def test_near_duplicates_are_those_that_every_pair_compared_would_give() -> None:
+    vocabulary = [a + b for a in "abcde" for b in "vwxyz"]
+    chance = random.Random(0)
+    first = [" ".join(chance.choices(vocabulary, k=chance.choice([4, 30, 120]))) for _ in range(60)]
+    second = []
+    for text in first:
+        said = text.split(" ")
+        for _ in range(chance.randrange(4)):
+            said[chance.randrange(len(said))] = "other"
+        second.append(" ".join(said))
+    sections = [section(text, book=f"book {number}") for number, text in enumerate(first + second)]
+    passages = split_passages(sections, words, 1000)
+    for least in (0.85, 0.6):
+        twins = Twins(least)
+        kept = [p.passage_id for p in twins.unseen(passages)]
+        wanted: list[str] = []
+        sketches: list[set[int]] = []
+        for p in passages:
+            found = sketch(p.text)
+            if not any(similarity(found, other) >= least for other in sketches):
+                wanted.append(p.passage_id)
+                sketches.append(found)
+        assert kept == wanted
+        assert 10 < len(twins.merged) < 60
+
+
+def sketch(text: str) -> set[int]:
+    words = words_of(text)
+    shingles = {" ".join(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
+    return set(sorted(int.from_bytes(hashlib.blake2b(s.encode(), digest_size=8).digest()) for s in shingles)[:64])
+
+
+def similarity(a: set[int], b: set[int]) -> float:
+    union = sorted(a | b)[:64]
+    return sum(value in a and value in b for value in union) / len(union)
+
+
+def test_passages_that_differ_in_a_number_are_not_merged() -> None:
+    assert merged(("A", LONG.format(5)), ("B", LONG.format(50)))[0] == ["A", "B"]
+    assert merged(("A", LONG.format("2.5")), ("B", LONG.format("25")))[0] == ["A", "B"]
+
+
+def test_a_book_may_repeat_itself() -> None:
+    assert merged(("A", LONG.format(5)), ("A", LONG.format(5)))[0] == ["A", "A"]

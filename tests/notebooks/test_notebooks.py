@@ -1,0 +1,51 @@
+"""The committed notebooks: clean, parameterised, short-celled, importing only what exists."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from mqg_utils.workflow.plan import notebook_parameters
+from mqg_utils.workflow.presets import SECTIONS, STAGES
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+STAGE_NOTEBOOKS = [ROOT / "notebooks" / f"{stage}.ipynb" for stage in STAGES.values()]
+
+
+def cells(path, kind="code"):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells(path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_short_and_hold_no_class(path):
+    for cell in cells(path):
+        assert len(cell.source.splitlines()) <= 25, cell.source
+        assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(cell.source)))
+
+
+@pytest.mark.parametrize("path", STAGE_NOTEBOOKS, ids=lambda path: path.stem)
+def test_stage_notebook_has_the_parts_of_a_stage(path):
+    parameters = notebook_parameters(path)
+    assert {"run_dir", "seed"} <= {p.name for p in parameters}
+    assert all(p.comment for p in parameters), "every parameter says what it means"
+    titles = [line for cell in cells(path, "markdown") for line in cell.source.splitlines() if line.startswith("#")]
+    assert titles[0].startswith(f"# {path.stem[:2]} ·")
+    assert 8 <= len(cells(path)) <= 20
+    assert any("stage.finish(summary)" in cell.source for cell in cells(path))
+
+
+def test_presets_name_only_known_stages():
+    presets = sorted((ROOT / "notebooks" / "presets").glob("*.yaml"))
+    assert {"quick", "openstax"} <= {p.stem for p in presets}
+    for preset in presets:
+        assert set(yaml.safe_load(preset.read_text())) <= set(SECTIONS)

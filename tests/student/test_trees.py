@@ -1,0 +1,470 @@
+"""Trees: every prompt is in, whole and once; nothing sees what its plain prompt does not hold."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from small import Words, chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
+
+from mqg_utils.student.prompts import Cuts, Pieces
+from mqg_utils.student.token_tree import (
+    Tree,
+    ancestor_mask,
+    apart,
+    below,
+    chain_trees,
+    depths,
+    explained,
+    grow_trees,
+    join,
+    own_words,
+    pack,
+    prompt_ids,
+    question_tree,
+)
+
+NONE = Cuts(0, 0, 0)
+FORK = Tree(ids=[5, 6, 7, 8, 9], parents=[-1, 0, 1, 1, 0], leaves=[])  # 5 → 6 → 7 and 8; 5 → 9
+TWO = chain(
+    question("Which drug?", "aspirin daily", "aspirin weekly", true=(1,)),
+    question("And then?", "rest", "no rest", "aspirin", true=(0, 2)),
+    case="A woman of 40.",
+)
+
+
+def grow(one, histories=("gold", "none"), context=1000, max_tokens=4096, tokenizer=None):
+    return chain_trees(one, 0, Pieces(tokenizer or Words()), histories, context, max_tokens)
+
+
+def tokens(text, tokenizer):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def leaf_of(trees, q, p, history="gold"):
+    found = [
+        (t, x) for t in trees for x in t.leaves if (x.question, x.proposition) == (q, p) and history in x.histories
+    ]
+    assert len(found) == 1, f"proposition {q}.{p} has {len(found)} leaves under {history}"
+    return found[0]
+
+
+def read(trees, one, tokenizer, history="gold"):
+    """Every proposition's prompt as its tree has it."""
+    return {place: prompt_ids(*leaf_of(trees, *place, history)) for place in places(one)}
+
+
+# --- what a tree is ---
+
+
+def test_depths_and_mask_of_a_fork():
+    assert depths(FORK.parents).tolist() == [0, 1, 2, 2, 1]
+    assert ancestor_mask(FORK.parents).astype(int).tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 0, 0, 0, 1],
+    ]
+
+
+@pytest.mark.parametrize("history", ["gold", "none"])
+@pytest.mark.parametrize("tokenizer", [Words(), tiny_student().tokenizer], ids=["words", "bytes"])
+def test_a_prompt_is_its_pieces_put_together(tokenizer, history):
+    for one in [TWO, *random_chains(12, seed=3)]:
+        trees, cuts = grow(one, tokenizer=tokenizer)
+        assert cuts == NONE
+        for (q, p), ids in read(trees, one, tokenizer, history).items():
+            assert ids == plain_ids(tokenizer, one, q, p, history, gold(one))
+
+
+def test_the_words_of_an_english_prompt():
+    tokenizer = Words()
+    tree, leaf = leaf_of(grow(TWO, tokenizer=tokenizer)[0], 1, 2)
+    words = {token: word for word, token in tokenizer.words.items()}
+    assert "".join(words[token] for token in prompt_ids(tree, leaf)) == (
+        "Case: A woman of 40.\n"
+        "Question: Which drug?\nCorrect: aspirin weekly\n"
+        "Question: And then?\n"
+        "Proposition: aspirin\nTrue or false:"
+    )
+    assert [words[label] for label in leaf.labels] == [" True", " False"]
+    assert leaf.is_true
+
+
+def test_french_has_its_own_words():
+    tokenizer = Words()
+    one = chain(question("Quoi ?", "a", "b", true=()), question("Et ?", "c"), case="Une femme.", language="fr")
+    tree, leaf = leaf_of(grow(one, tokenizer=tokenizer)[0], 1, 0)
+    words = {token: word for word, token in tokenizer.words.items()}
+    assert "".join(words[token] for token in prompt_ids(tree, leaf)) == (
+        "Cas clinique : Une femme.\n"
+        "Question : Quoi ?\nRéponse : aucune\n"
+        "Question : Et ?\n"
+        "Proposition : c\nVrai ou faux :"
+    )
+    assert [words[label] for label in leaf.labels] == [" Vrai", " Faux"]
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "proposition", "end"),
+    [
+        ("en", "Answer:", "Proposition:", "\nTrue or false:"),
+        ("fr", "Bonne réponse :", "Proposition :", "\nVrai ou faux :"),
+    ],
+)
+def test_the_options_of_which_one_is_right_are_answers(language, answer, proposition, end):
+    tokenizer = Words()
+    one = chain(question("Q", "a", "b", kind="single"), question("R", "c", "d", kind="fixed"), language=language)
+    trees, _ = grow(one, ("none", "alone"), tokenizer=tokenizer)
+    words = {token: word for word, token in tokenizer.words.items()}
+    for q, p, said in ((0, 1, f"{answer} b"), (1, 0, f"{proposition} c")):
+        (tree, leaf), (alone, bare) = leaf_of(trees, q, p, "none"), leaf_of(trees, q, p, "alone")
+        assert "".join(words[token] for token in prompt_ids(tree, leaf)).endswith("\n" + said + end)
+        assert "".join(words[token] for token in prompt_ids(alone, bare)) == said
+        assert leaf.is_option == bare.is_option == (q == 0)
+
+
+def test_text_and_its_ends_are_told_apart():
+    tokenizer = Words()
+    tree, leaf = leaf_of(grow(TWO, tokenizer=tokenizer)[0], 0, 1)
+    path = prompt_ids(tree, leaf)
+    assert path[-leaf.n_after - leaf.n_text : -leaf.n_after] == tokens(" aspirin weekly", tokenizer)
+    assert path[-leaf.n_after :] == tokens("\nTrue or false:", tokenizer)
+
+
+@pytest.mark.parametrize("history", ["gold", "none", "alone"])
+def test_the_own_words_of_a_proposition_are_those_of_its_text(history):
+    tokenizer = Words()
+    for one in [TWO, *random_chains(6, seed=3)]:
+        trees, _ = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
+        for q, p in places(one):
+            tree, leaf = leaf_of(trees, q, p, history)
+            own, text = own_words(tree, leaf), one.questions[q].propositions[p].text
+            assert [tree.ids[token] for token in own] == tokens(" " + text, tokenizer)
+            assert [tree.parents[token] for token in own[1:]] == own[:-1]
+            before = prompt_ids(tree, leaf._replace(token=tree.parents[own[0]]))
+            assert before[-2:] == tokens(opening(one, q), tokenizer)[-2:]
+            assert leaf.n_characters == len(text)
+
+
+def test_alone_a_proposition_has_no_case_no_question_and_no_end():
+    tokenizer = Words(bos=1)
+    trees, cuts = grow(TWO, ("none", "alone"), tokenizer=tokenizer)
+    assert cuts == NONE
+    tree, leaf = leaf_of(trees, 1, 2, "alone")
+    assert prompt_ids(tree, leaf) == [1, *tokens("Proposition:", tokenizer), *tokens(" aspirin", tokenizer)]
+    assert (leaf.histories, leaf.n_text, leaf.n_after, leaf.n_characters) == (("alone",), 1, 0, 7)
+    assert len(tree.leaves) == 2 * len(places(TWO)) and tree.ids.count(1) == 1
+
+
+def test_alone_the_propositions_of_all_questions_share_what_they_begin_with():
+    one = chain(question("Q", "rest", "rest well"), question("R", "rest"))
+    (tree,) = grow(one, ("alone",))[0]
+    assert len(tree.ids) == 2 + 2  # Proposition : and then ␣rest ␣well
+    assert [(leaf.question, leaf.proposition, leaf.token) for leaf in tree.leaves] == [(0, 0, 2), (0, 1, 3), (1, 0, 2)]
+
+
+def test_spaces_around_a_text_are_no_characters_of_it():
+    ((tree,), _) = grow(chain(question("Q", "  rest well\n")))
+    assert [leaf.n_characters for leaf in tree.leaves] == [9]
+
+
+def test_the_start_token_comes_once_and_first():
+    tree, leaf = leaf_of(grow(TWO, tokenizer=Words(bos=1))[0], 1, 0)
+    assert prompt_ids(tree, leaf)[0] == 1
+    assert tree.ids.count(1) == 1
+
+
+# --- sharing ---
+
+
+def test_propositions_share_the_words_they_begin_with():
+    one = chain(question("Q", "aspirin daily", "aspirin weekly"))
+    tree = grow(one)[0][0]
+    # Question : ␣Q \n, Proposition : ␣aspirin, then ␣daily or ␣weekly with \n True ␣or ␣false : each
+    assert len(tree.ids) == 4 + 3 + 2 * (1 + 5)
+
+
+def test_gold_and_none_share_the_case_and_the_first_question():
+    tree = grow(TWO)[0][0]
+    assert leaf_of([tree], 0, 0)[1].histories == ("gold", "none")
+    assert [leaf_of([tree], 1, 0, history)[1].histories for history in ("gold", "none")] == [("gold",), ("none",)]
+    first = grow(chain(TWO.questions[0].model_dump(), case=TWO.vignette))[0][0]
+    gold_only, none_only = (len(grow(TWO, (history,))[0][0].ids) for history in ("gold", "none"))
+    # what both hold is the first question's tree
+    assert len(tree.ids) == gold_only + none_only - len(first.ids)
+
+
+def test_identical_propositions_are_computed_once_and_read_twice():
+    one = chain(question("Q", "rest", "rest", true=(1,)))
+    tree = grow(one)[0][0]
+    assert [(leaf.proposition, leaf.is_true) for leaf in tree.leaves] == [(0, False), (1, True)]
+    assert tree.leaves[0].token == tree.leaves[1].token == len(tree.ids) - 1
+
+
+def test_without_a_case_a_prompt_begins_with_its_question():
+    tokenizer = Words()
+    one = chain(question("Q", "a"), case="  ")
+    tree, leaf = leaf_of(grow(one, tokenizer=tokenizer)[0], 0, 0)
+    assert prompt_ids(tree, leaf)[:2] == tokens("Question:", tokenizer)
+
+
+# --- rows ---
+
+
+def test_in_a_row_no_tree_sees_another():
+    row = join([FORK, FORK])
+    assert row.parents == [-1, 0, 1, 1, 0, -1, 5, 6, 6, 5]
+    mask = ancestor_mask(row.parents)
+    assert np.array_equal(mask[:5, :5], mask[5:, 5:]) and not mask[:5, 5:].any() and not mask[5:, :5].any()
+    assert depths(row.parents).tolist() == [0, 1, 2, 2, 1] * 2
+
+
+def test_rows_hold_every_tree_once_in_order_and_the_long_one_alone():
+    sizes = [3, 9, 2, 5, 20]
+    trees = [Tree([i] * size, list(range(-1, size - 1)), []) for i, size in enumerate(sizes)]
+    rows = pack(trees, 10)
+    held = [[i for i, _ in itertools.groupby(row.ids)] for row in rows]
+    assert sorted(held) == [[0, 2, 3], [1], [4]]
+    assert all(len(row.ids) <= 10 for row in rows if 4 not in row.ids)
+
+
+def test_a_packed_leaf_keeps_its_prompt():
+    chains = random_chains(8, seed=5)
+    trees, _ = grow_trees(chains, Words())
+    alone = {(x.chain, x.question, x.proposition, x.histories): prompt_ids(t, x) for t in trees for x in t.leaves}
+    rows = pack(trees, 200)
+    packed = {(x.chain, x.question, x.proposition, x.histories): prompt_ids(t, x) for t in rows for x in t.leaves}
+    assert 1 < len(rows) < len(trees)
+    assert packed == alone
+
+
+# --- too long for a row, too long for the model ---
+
+
+def test_a_split_chain_repeats_its_trunk_and_loses_nothing():
+    one = chain(*(question(f"stem {i}", "a b c", "d e", "f", true=(i % 3,)) for i in range(6)), case="one two three")
+    tokenizer = Words()
+    whole, split = grow(one, tokenizer=tokenizer)[0], grow(one, max_tokens=60, tokenizer=tokenizer)[0]
+    assert len(whole) == 1 and len(split) > 3
+    for history in ("gold", "none"):
+        assert read(split, one, tokenizer, history) == read(whole, one, tokenizer, history)
+    case = tokens("Case: one two three\n", tokenizer)
+    assert all(tree.ids[: len(case)] == case for tree in split)
+
+
+def test_a_question_is_split_between_its_propositions_when_it_must_be():
+    one = chain(question("Q", *(f"a{i} b{i} c{i} d{i}" for i in range(10))))
+    trees, cuts = grow(one, max_tokens=30)
+    assert cuts == NONE
+    assert all(len(tree.ids) <= 30 for tree in trees)
+    assert sorted(leaf.proposition for tree in trees for leaf in tree.leaves) == list(range(10))
+
+
+@pytest.mark.parametrize("most", [1, 30])
+def test_options_of_which_one_is_right_can_be_kept_together(most):
+    texts, tokenizer = [f"a{i} b{i} c{i} d{i}" for i in range(5)], Words()
+    one = chain(question("Q", *texts, kind="single"), question("R", *texts), question("S", *texts, kind="single"))
+    trees, cuts = grow_trees([one], tokenizer, ("gold",), max_tokens=most, whole_options=True)
+    assert cuts == NONE and read(trees, one, tokenizer) == read(grow(one, tokenizer=tokenizer)[0], one, tokenizer)
+    held = [sorted({(leaf.question, leaf.proposition) for leaf in tree.leaves}) for tree in trees]
+    assert [[(q, p) for p in range(5)] for q in (0, 2)] == [own for own in held if own[0][0] != 1]
+    assert [own for own in held if own[0][0] == 1] == [[(1, p)] for p in range(5)]
+    free, _ = grow_trees([one], tokenizer, ("gold",), max_tokens=most)
+    assert max(len(tree.leaves) for tree in free) < 5
+
+
+def test_apart_each_leaf_has_its_own_path():
+    tokenizer = Words(bos=1)
+    (tree,), _ = grow(TWO, ("gold", "alone"), tokenizer=tokenizer)
+    paths = apart(tree)
+    assert [prompt_ids(paths, leaf) for leaf in paths.leaves] == [prompt_ids(tree, leaf) for leaf in tree.leaves]
+    assert [leaf._replace(token=0) for leaf in paths.leaves] == [leaf._replace(token=0) for leaf in tree.leaves]
+    assert len(paths.ids) == sum(len(prompt_ids(tree, leaf)) for leaf in tree.leaves)
+    assert paths.parents.count(-1) == len(tree.leaves)
+
+
+def test_one_proposition_longer_than_a_row_is_kept_whole():
+    one = chain(question("Q", "w " * 50, "a"))
+    trees, cuts = grow(one, max_tokens=20)
+    assert cuts == NONE
+    assert read(trees, one, Words()).keys() == {(0, 0), (0, 1)}
+
+
+def history_of(ids, tokenizer):
+    return sum(token == tokenizer.words["Correct"] for token in ids)
+
+
+def test_the_oldest_history_goes_first_then_the_end_of_the_case():
+    tokenizer = Words()
+    one = chain(*(question(f"s{i}", f"p{i}") for i in range(4)), case="c0 c1 c2 c3 c4 c5")
+    whole = read(grow(one, ("gold",), tokenizer=tokenizer)[0], one, tokenizer)[3, 0]
+    # of the last prompt a question and its answer are 4 + 4 tokens, and all of them come to len(whole)
+    for room, dropped in [(len(whole), 0), (len(whole) - 1, 1), (len(whole) - 8, 1), (len(whole) - 9, 2)]:
+        trees, cuts = grow(one, ("gold",), context=room, tokenizer=tokenizer)
+        ids = prompt_ids(*leaf_of(trees, 3, 0))
+        assert len(ids) <= room and history_of(ids, tokenizer) == 3 - dropped
+        assert cuts.case_truncated == cuts.failed == 0
+        case = tokens("Case: c0 c1 c2 c3 c4 c5\n", tokenizer)
+        assert ids == case + whole[len(case) + 8 * dropped :]
+
+
+def test_the_case_loses_its_end_and_the_question_is_whole():
+    tokenizer = Words()
+    one = chain(question("s0", "p0"), question("s1", "p1", "p1 p1"), case="c0 c1 c2 c3 c4 c5")
+    asked = tokens("Question: s1\n", tokenizer) + tokens("Proposition:", tokenizer)
+    room = len(asked) + 2 + 5 + 4  # the longer proposition, its end, and four tokens of the case
+    trees, cuts = grow(one, context=room, tokenizer=tokenizer)
+    assert prompt_ids(*leaf_of(trees, 1, 1))[:4] == tokens("Case: c0 c1", tokenizer)
+    assert prompt_ids(*leaf_of(trees, 1, 1))[4 : 4 + len(asked)] == asked
+    assert len(prompt_ids(*leaf_of(trees, 1, 1))) == room
+    assert cuts == Cuts(history_dropped=1, case_truncated=2, failed=0)
+
+
+def test_a_proposition_that_fits_nowhere_is_counted_and_its_neighbours_stay():
+    one = chain(question("Q", "a", "long " * 50, "b"), question("R", "c"), case="short")
+    trees, cuts = grow(one, context=30)
+    assert cuts.failed == 1
+    assert {(x.question, x.proposition) for t in trees for x in t.leaves} == {(0, 0), (0, 2), (1, 0)}
+
+
+def test_a_chain_that_fits_nowhere_has_no_tree():
+    trees, cuts = grow(TWO, context=5)
+    assert trees == []
+    assert cuts.failed == 5
+
+
+def test_cuts_of_several_chains_add_up():
+    long = chain(question("Q", "long " * 50))
+    assert grow_trees([long, TWO, long], Words(), context=40)[1].failed == 2
+
+
+# --- the tree of one question, for a student's own history ---
+
+
+def test_a_question_tree_follows_the_answers_given():
+    tokenizer = Words()
+    said = [[True, True]]
+    tree, n_trunk, cuts = question_tree(TWO, 0, 1, Pieces(tokenizer), 1000, said)
+    assert cuts == NONE
+    assert {leaf.histories for leaf in tree.leaves} == {("predicted",)}
+    for leaf in tree.leaves:
+        assert prompt_ids(tree, leaf) == plain_ids(tokenizer, TWO, 1, leaf.proposition, "predicted", said)
+        assert prompt_ids(tree, leaf)[:n_trunk] == tree.ids[:n_trunk]
+    assert tree.ids[:n_trunk][-6:] == tokens("Question: And then?\n", tokenizer)
+
+
+# --- inputs that are wrong or rare ---
+
+
+def test_an_empty_stem_or_proposition_is_an_error_where_it_is_read():
+    with pytest.raises(ValidationError, match="is empty"):
+        chain(question(" ", "a"))
+    with pytest.raises(ValidationError, match="is empty"):
+        chain(question("Q", "a", ""))
+
+
+RARE = [
+    "مريض عمره ٤٠ سنة",
+    "e\u0301\u0327clampsie",
+    "אבג 123 דהו",
+    "👩🏽‍⚕️ ok",
+    "पि\u200dत्त",
+    "a\u2028b",
+    "\u202eabc\u202c",
+]
+
+
+def test_right_to_left_and_combining_characters_come_back_as_they_went_in():
+    tokenizer = tiny_student().tokenizer
+    one = chain(*(question(text, text, "a" + text) for text in RARE), case=" ".join(RARE))
+    trees, cuts = grow(one, tokenizer=tokenizer, context=10_000)
+    assert cuts == NONE
+    for (q, p), ids in read(trees, one, tokenizer, "none").items():
+        stem, text = one.questions[q].stem, one.questions[q].propositions[p].text
+        said = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        assert said == f"Case: {one.vignette}\nQuestion: {stem}\nProposition: {text}\nTrue or false:"
+
+
+# --- any shape at all ---
+
+WORD = st.sampled_from(["a", "b", "a b", "b a", "a a b", "long word here"])
+QUESTION = st.builds(
+    lambda stem, texts, kind: question(stem, *texts, kind=kind),
+    WORD,
+    st.lists(WORD, min_size=1, max_size=5),
+    st.sampled_from(["multiple", "single", "fixed"]),
+)
+CHAIN = st.builds(
+    lambda case, asked, language: chain(*asked, case=case, language=language),
+    st.one_of(st.just(""), WORD),
+    st.lists(QUESTION, min_size=1, max_size=5),
+    st.sampled_from(["en", "fr"]),
+)
+PARENTS = st.lists(st.integers(0, 10**6), max_size=40).map(lambda raw: [n % (i + 1) - 1 for i, n in enumerate(raw)])
+
+
+@given(PARENTS)
+def test_the_mask_of_any_tree_is_the_transitive_closure(parents):
+    mask, depth = ancestor_mask(parents), depths(parents)
+    for i in range(len(parents)):
+        path, token = set(), i
+        while token >= 0:
+            path.add(token)
+            token = parents[token]
+        assert set(np.flatnonzero(mask[i]).tolist()) == path
+        assert depth[i] == len(path) - 1
+
+
+@given(CHAIN)
+@settings(deadline=None)
+def test_any_chain_is_laid_out_whole_and_each_distinct_token_once(one):
+    tokenizer = Words()
+    trees, cuts = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
+    (tree,) = trees
+    assert cuts == NONE
+    assert all(parent < i for i, parent in enumerate(tree.parents))
+    wanted = {
+        h: {(q, p): plain_ids(tokenizer, one, q, p, h, gold(one)) for q, p in places(one)} for h in ("gold", "none")
+    }
+    texts = {(q, p): one.questions[q].propositions[p].text for q, p in places(one)}
+    wanted["alone"] = {
+        (q, p): tokens(opening(one, q), tokenizer) + tokens(" " + text, tokenizer) for (q, p), text in texts.items()
+    }
+    for history, prompts in wanted.items():
+        assert read(trees, one, tokenizer, history) == prompts
+    needed = distinct([ids for prompts in wanted.values() for ids in prompts.values()])
+    assert len(tree.ids) / needed == 1.00
+
+
+@given(CHAIN, st.integers(10, 60), st.integers(20, 60))
+@settings(deadline=None)
+def test_any_chain_in_any_room_has_every_proposition_once_or_counted(one, max_tokens, context):
+    trees, cuts = grow(one, context=context, max_tokens=max_tokens)
+    for history in ("gold", "none"):
+        read_at = [(x.question, x.proposition) for t in trees for x in t.leaves if history in x.histories]
+        assert len(set(read_at)) == len(read_at) == len(places(one)) - cuts.failed
+    assert all(depths(tree.parents).max() < context for tree in trees)
+
+
+def test_an_explanation_stands_below_its_leaf_and_moves_no_other():
+    student = tiny_student()
+    said = question("Which?", "alpha", "beta", "gamma")
+    texts = ("Because of A.", "", "C it is.")
+    for proposition, text in zip(said["propositions"], texts, strict=True):
+        proposition["explanation"] = text
+    chains = [chain(said, case="A case.")]
+    (bare,), _ = grow_trees(chains, student.tokenizer, ("gold",))
+    tree = explained(bare, chains, student.tokenizer)
+    assert (tree.ids[: len(bare.ids)], tree.parents[: len(bare.ids)], tree.leaves) == bare
+    words = below(join([tree, tree]))
+    assert set(words) == {0, 2, 3, 5}
+    assert [student.tokenizer.decode([tree.ids[i] for i in words[n]]) for n in (0, 2)] == [
+        " True. Because of A.<|endoftext|>",
+        " False. C it is.<|endoftext|>",
+    ]
+    for n in (0, 2):
+        assert [tree.parents[i] for i in words[n]] == [tree.leaves[n].token, *words[n][:-1]]

@@ -1,0 +1,234 @@
+"""OpenAI's Batch API mode against a server on loopback that plays its part."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import FaultServer, completion
+from test_server import PRICE, requests
+
+from mqg_utils.teacher.base import ask_all
+from mqg_utils.teacher.batch import BatchTeacher, answers_of
+from mqg_utils.teacher.budget import Budget
+from mqg_utils.teacher.cache import ReplyCache
+from mqg_utils.teacher.endpoint import TeacherError
+
+
+class Jobs:
+    """Files and batches, as the API has them. A job is over when it was looked at `looks` times."""
+
+    def __init__(self, looks: int = 2, status: str = "completed", loses: str = "", down: int = 0) -> None:
+        self.files: dict[str, str] = {}
+        self.batches: list[dict[str, Any]] = []
+        self.looks, self.status, self.loses = looks, status, loses
+        self.down = down  # looks at a job or a file that fail
+        self.refuses: set[str] = set()  # settings
+
+    def __call__(self, method: str, path: str, raw: bytes) -> tuple[int, Any]:
+        if method == "POST" and path.endswith("/files"):
+            lines = [line for line in raw.decode().splitlines() if line.startswith('{"custom_id"')]
+            self.files[f"file-{len(self.files)}"] = "\n".join(lines)
+            return 200, {"id": list(self.files)[-1], "object": "file", "purpose": "batch", "bytes": 1, "created_at": 1,
+                         "filename": "x", "status": "processed"}  # fmt: skip
+        if method == "POST":
+            asked = json.loads(raw)
+            self.batches.append({
+                "id": f"batch-{len(self.batches)}", "object": "batch", "status": "in_progress", "created_at": 1,
+                "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"], "metadata": asked["metadata"],
+                "completion_window": "24h", "looked": 0,
+            })  # fmt: skip
+            return 200, self.batches[-1]
+        if ("/files/" in path or "/batches/" in path) and self.down:
+            self.down -= 1
+            return 503, {"error": {"message": "back soon"}}
+        if "/files/" in path:
+            return 200, self.files[path.split("/")[-2]]
+        if "/batches/" in path:
+            (job,) = [b for b in self.batches if b["id"] == path.rsplit("/", 1)[1]]
+            job["looked"] += 1
+            if job["looked"] >= self.looks:
+                self.finish(job)
+            return 200, job
+        return 200, {"object": "list", "data": self.batches, "has_more": False}
+
+    def finish(self, job: dict[str, Any]) -> None:
+        job["status"] = self.status
+        asked = [json.loads(line) for line in self.files[job["input_file_id"]].splitlines()]
+        said = [
+            {"id": "x", "custom_id": a["custom_id"], "response": self.response(a["body"])}
+            for a in asked
+            if a["body"]["messages"][-1]["content"] != f"Write. {self.loses}"
+        ]
+        self.files["answers"] = "\n".join(json.dumps(line) for line in said)
+        job["output_file_id"] = "answers"
+
+    def response(self, body: dict[str, Any]) -> dict[str, Any]:
+        for name in sorted(self.refuses & body.keys()):
+            return {"status_code": 400, "body": {"error": {"message": f"no {name} here", "param": name}}}
+        return {"status_code": 200, "body": completion()}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    running = FaultServer()
+    running.other = Jobs()
+    yield running
+    running.close()
+
+
+def batch(server: FaultServer, folder: Path, cap: float = 0.0, poll_s: float = 0.01) -> BatchTeacher:
+    money = Budget(folder / "spending.jsonl", cap, PRICE)
+    return BatchTeacher("m", folder / "batch.json", poll_s, base_url=server.url, max_tokens=20, budget=money)
+
+
+def test_a_job_answers_what_a_live_teacher_would_ask(server: FaultServer, tmp_path: Path) -> None:
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    replies = ask_all(teacher, requests(5), cache)
+    assert [r.passage_id for r in replies] == [f"p{i}" for i in range(5)] and {r.status for r in replies} == {"ok"}
+    assert teacher.spent_usd == pytest.approx(5 * 0.081)
+    assert server.count == 0 and not (tmp_path / "batch.json").exists()
+    line = json.loads(server.other.files["file-0"].splitlines()[0])
+    assert line["body"]["model"] == "m" and line["url"] == "/v1/chat/completions"
+    assert ask_all(batch(server, tmp_path), requests(5), cache) == replies and len(server.other.batches) == 1
+
+
+def test_a_restart_waits_for_the_job_that_was_begun(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher, cache = batch(server, tmp_path, poll_s=0.01), ReplyCache(tmp_path / "r.jsonl")
+    teacher._wait = None  # type: ignore[assignment]  # the process ends here
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(3), cache)
+    assert json.loads((tmp_path / "batch.json").read_text())["id"] == "batch-0"
+    server.other.looks = 1
+    assert len(ask_all(batch(server, tmp_path), requests(3), cache)) == 3
+    assert len(server.other.batches) == 1 and batch(server, tmp_path).spent_usd == pytest.approx(3 * 0.081)
+
+
+def test_a_job_whose_id_could_not_be_written_down_is_found_again(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher = batch(server, tmp_path)
+    teacher._wait = None  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(3), ReplyCache(tmp_path / "r.jsonl"))
+    (tmp_path / "batch.json").unlink()
+    server.other.looks = 1
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
+    assert len(server.other.batches) == 1
+
+
+def test_answers_to_what_a_restart_no_longer_asks_are_kept(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    teacher._wait = None  # type: ignore[assignment]  # the process ends here
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(5), cache)
+    server.other.looks = 1
+    fewer = ask_all(batch(server, tmp_path), requests(2), cache)  # with a smaller max_passages, for example
+    assert len(fewer) == 2 and cache.counts() == {"ok": 5}
+    assert batch(server, tmp_path).spent_usd == pytest.approx(5 * 0.081)
+    assert len(ask_all(batch(server, tmp_path), requests(5), cache)) == 5 and len(server.other.batches) == 1
+
+
+def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs()
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    answers = teacher.ask(requests(3), cache)
+    assert [next(answers).passage_id, next(answers).passage_id] == ["p0", "p1"]
+    answers.close()  # the process ends here
+    reserved = batch(server, tmp_path).spent_usd
+    assert reserved > 3 * 0.081  # what was promised stays counted
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(cache.path))) == 3
+    assert batch(server, tmp_path).spent_usd == pytest.approx(3 * 0.081)
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3 and len(server.other.batches) == 1
+
+
+def test_a_job_that_an_earlier_version_began(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(looks=10_000)
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    teacher._wait = None  # type: ignore[assignment]  # the process ends here
+    with pytest.raises(TypeError):
+        ask_all(teacher, requests(3), cache)
+    job = json.loads((tmp_path / "batch.json").read_text())
+    reserved = {key: asked["usd"] for key, asked in job["asked"].items()}
+    (tmp_path / "batch.json").write_text(json.dumps({"id": job["id"], "reserved": reserved}))
+    server.other.looks = 1
+    assert len(ask_all(batch(server, tmp_path), requests(3), cache)) == 3 and len(server.other.batches) == 1
+
+
+def test_a_server_that_is_down_for_some_looks(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(down=7)
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
+    assert server.other.down == 0 and len(server.other.batches) == 1
+
+
+def test_a_server_that_stays_down_is_told_and_a_restart_waits_on(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(down=10_000)
+    with pytest.raises(TeacherError, match=r"the batch server: .*back soon"):
+        ask_all(batch(server, tmp_path, poll_s=0.001), requests(3), ReplyCache(tmp_path / "r.jsonl"))
+    server.other.down = 0
+    assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
+    assert len(server.other.batches) == 1
+
+
+def test_settings_that_a_model_does_not_take_are_named_otherwise_in_the_next_job(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    server.other = Jobs()
+    server.other.refuses = {"max_tokens", "temperature"}
+    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
+    assert len(ask_all(teacher, requests(3), cache)) == 3 and cache.counts() == {"ok": 3}
+    files = [text for name, text in server.other.files.items() if name.startswith("file-")]
+    sent = [json.loads(text.splitlines()[0])["body"] for text in files]
+    assert [len(server.other.batches), "max_tokens" in sent[0], "temperature" in sent[0]] == [3, True, True]
+    assert sent[-1]["max_completion_tokens"] == 20 and not server.other.refuses & sent[-1].keys()
+    assert teacher.spent_usd == pytest.approx(3 * 0.081)
+
+
+def test_a_budget_that_holds_some_makes_several_jobs(server: FaultServer, tmp_path: Path) -> None:
+    teacher, cache = batch(server, tmp_path, cap=4.0), ReplyCache(tmp_path / "r.jsonl")
+    done = ask_all(teacher, requests(90), cache)
+    assert len(server.other.batches) > 2 and 20 < len(done) < 90
+    assert teacher.spent_usd == pytest.approx(0.081 * len(done)) and teacher.spent_usd <= 4.0
+    assert "stopped before the next request could pass budget_usd=4" in teacher.notes[-1]
+
+
+def test_a_request_without_an_answer_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(loses="p1")
+    cache = ReplyCache(tmp_path / "r.jsonl")
+    assert [r.passage_id for r in ask_all(batch(server, tmp_path), requests(3), cache)] == ["p0", "p2"]
+    assert cache.counts() == {"ok": 2, "failed": 1} and "without an answer" in cache.last_error()
+
+
+def test_what_had_no_answer_is_asked_again_in_a_new_job(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(loses="p0")
+    cache = ReplyCache(tmp_path / "r.jsonl")
+    assert ask_all(batch(server, tmp_path), requests(1), cache) == []
+    server.other.loses = ""
+    assert len(ask_all(batch(server, tmp_path), requests(1), ReplyCache(cache.path))) == 1
+    assert len(server.other.batches) == 2
+
+
+def test_a_job_that_fails(server: FaultServer, tmp_path: Path) -> None:
+    server.other = Jobs(status="failed")
+    teacher = batch(server, tmp_path)
+    with pytest.raises(TeacherError, match="batch job batch-0 failed: no reason given"):
+        ask_all(teacher, requests(3), ReplyCache(tmp_path / "r.jsonl"))
+    assert not (tmp_path / "batch.json").exists() and teacher.spent_usd == 0
+
+
+def test_a_file_of_answers_is_read_line_by_line_whatever_stands_in_it() -> None:
+    said = '{"custom_id":"a","error":{"message":"x\u2028y\x85z"}}'
+    text = f'{said}\n\n[1]\n{{"custom_id":["b"]}}\n{"[" * 3000}\n{{"custom_id":"c","response":5}}\n{{"custom_id":"d"'
+    found = answers_of(text)
+    assert list(found) == ["a", "c"] and found["a"]["error"]["message"] == "x\u2028y\x85z"
+
+
+def test_a_response_that_is_none_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
+    teacher, (request,) = batch(server, tmp_path), requests(1)
+    answers = answers_of('{"custom_id":"k","response":[5]}')
+    asked = {"usd": 0.0, "passage_id": request.passage.passage_id, "wants": request.wants, "most": {}}
+    (reply,) = teacher._outcomes(answers, {"id": "j", "asked": {"k": asked}})
+    assert reply.status == "failed" and "without an answer" in reply.error

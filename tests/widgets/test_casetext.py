@@ -1,0 +1,75 @@
+"""A case as text and back: nothing a person writes is lost, and what is wrong is said with its line."""
+
+import pytest
+from small import chain, question, random_chains
+
+from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
+
+TEXT = """A man of 40.
+He coughs.
+
+Smoker.
+
+? Which are right?
++ He needs an X-ray
+of the chest.
+- Nothing is needed.
+
+?1 And now?
+- Wait.
++ Treat.
+"""
+
+
+def test_a_text_becomes_the_chain_it_says():
+    made = read_case(TEXT)
+    assert made.vignette == "A man of 40.\nHe coughs.\n\nSmoker."
+    assert [(q.question_id, q.kind, q.stem) for q in made.questions] == [
+        ("new-q1", "multiple", "Which are right?"),
+        ("new-q2", "single", "And now?"),
+    ]
+    assert [(p.text, p.is_true) for p in made.questions[0].propositions] == [
+        ("He needs an X-ray of the chest.", True),
+        ("Nothing is needed.", False),
+    ]
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_written_and_read_again_it_asks_the_same(number):
+    before = random_chains(12, seed=3)[number]
+    after = read_case(write_case(before), before.chain_id, before.language, before)
+    said = [(q.question_id, q.kind, " ".join(q.stem.split()), q.n_true) for q in before.questions]
+    assert [(q.question_id, q.kind, q.stem, q.n_true) for q in after.questions] == said
+    for one, other in zip(before.questions, after.questions, strict=True):
+        assert [(" ".join(p.text.split()), p.is_true) for p in one.propositions] == [
+            (p.text, p.is_true) for p in other.propositions
+        ]
+    assert (after.vignette, after.language) == (before.vignette.strip(), before.language)
+
+
+def test_a_question_more_takes_ids_of_its_own():
+    like = chain(question("a?", "x", "y"), name="c9")
+    made = read_case(write_case(like) + "? b?\n+ z\n", "c9", like=like)
+    assert [q.question_id for q in made.questions] == ["c9-q1", "c9-q2"]
+
+
+def test_a_list_of_findings_before_the_first_question_belongs_to_the_case():
+    made = read_case("Findings:\n- fever\n+ cough\n? Which?\n+ yes\n")
+    assert made.vignette == "Findings:\n- fever\n+ cough"
+    assert len(made.questions) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("only words", "there is no question"),
+        ("", "there is no question"),
+        ("case\n\n? a\n? b\n+ c", "line 3: this question has no proposition"),
+        ("?1 a\n+ b\n+ c", "line 1: questions.0: is 'single'"),
+        ("? a\n+ b\n?\n+ c", "line 3: questions.1.stem"),
+        ("? a\n+\n", "questions.0.propositions.0.text"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text, said):
+    with pytest.raises(CaseTextError, match=said.replace("?", r"\?")):
+        read_case(text)

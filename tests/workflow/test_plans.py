@@ -1,0 +1,157 @@
+"""Planning a run: every parameter is checked before anything starts, and the message names where it was set."""
+
+from pathlib import Path
+
+import pytest
+from conftest import mqg
+
+from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.plan import plan
+
+
+def steps(plan_):
+    return [(step.stage, step.variant) for step in plan_.steps]
+
+
+def preset(project: Path, text: str) -> str:
+    file = project / "mine.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_quick_has_each_stage_and_each_condition(project):
+    assert steps(plan("quick")) == [
+        ("01_corpus", ""),
+        ("02_pretrain", ""),
+        ("03_generate", ""),
+        ("04_finetune", "base"),
+        ("04_finetune", "books+questions"),
+        ("05_evaluate", "base"),
+        ("05_evaluate", "books+questions"),
+        ("06_report", ""),
+    ]
+
+
+def test_stages_nobody_reads_are_left_out(project):
+    only_base = plan("quick", ["run.conditions=[base]"])
+    assert "02_pretrain" not in [s.stage for s in only_base.steps]
+    assert "03_generate" not in [s.stage for s in only_base.steps]
+
+
+def test_a_chat_model_sits_the_exam_without_training(project):
+    found = steps(plan("quick", ["run.conditions=[open-book, server]"]))
+    assert [s for s in found if s[1]] == [
+        ("04_finetune", "open-book"),
+        ("05_evaluate", "open-book"),
+        ("05_evaluate", "server"),
+    ]
+
+
+def test_the_demo_is_every_condition_of_the_paper(project):
+    found = plan("demo")
+    assert [v for s, v in steps(found) if s == "05_evaluate"] == [
+        "zero-shot",
+        "base",
+        "books",
+        "questions",
+        "books+questions",
+    ]
+    assert {s.parameters["model"] for s in found.steps if "model" in s.parameters} == {
+        "HuggingFaceTB/SmolLM2-135M-Instruct"
+    }
+
+
+def test_more_seeds_are_folders_of_their_own(project):
+    variants = [s.variant for s in plan("quick", ["run.seeds=[3, 4]", "run.conditions=base"]).steps if s.variant]
+    assert variants == ["base", "base@4", "base", "base@4"]
+
+
+def test_each_seed_and_condition_writes_where_the_run_looks(project):
+    for step in plan("quick", ["run.seeds=[3, 4]"]).steps:
+        if step.variant:
+            assert step.parameters["variant"] == step.variant == step.folder.name
+            assert step.parameters["seed"] == (4 if step.variant.endswith("@4") else 3)
+
+
+def test_one_seed_for_all_is_the_seed_of_the_run(project):
+    seeds = {step.parameters["seed"] for step in plan("quick", ["seed=5"]).steps if step.key != "generate"}
+    assert seeds == {5}
+
+
+def test_flags_are_read_as_their_parameter_declares(project):
+    flags = ["corpus.chapter=The Heart: Anatomy", "finetune.learning_rate=2e-4", "corpus.language=no"]
+    corpus, *_, tune, _, _, _ = plan("quick", flags).steps
+    assert corpus.parameters["chapter"] == "The Heart: Anatomy" and corpus.parameters["language"] == "no"
+    assert tune.parameters["learning_rate"] == 2e-4
+
+
+def test_shared_values_go_to_the_stages_that_have_them(project):
+    by_key = {s.key: s.parameters for s in plan("quick", ["threads=2"]).steps}
+    assert by_key["pretrain"]["threads"] == 2 and "threads" not in by_key["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (
+            "corpus.chaptr=Drugs",
+            ["-p corpus.chaptr=Drugs", "01_corpus has no parameter 'chaptr'", "did you mean 'chapter'?"],
+        ),
+        ("pretrain.epochs=many", ["-p pretrain.epochs=many", "epochs is float", "'many'"]),
+        ("pretrain.lora_rank=1.5", ["lora_rank is int", "1.5"]),
+        ("corpus.only_taught=1", ["only_taught is bool", "1"]),
+        ("corpus.textbook=/no/such/book", ["textbook names '/no/such/book'", "no such file or folder"]),
+        ("corpus.textbook=", ["textbook is empty"]),
+        ("nostage.epochs=1", ["stage 'nostage' is none of", "corpus"]),
+        ("epochs", ["write stage.parameter=value"]),
+        ("nothing_has_this=1", ["no stage has a parameter 'nothing_has_this'"]),
+        ("run.conditions=[base, magic]", ["condition 'magic' is none of"]),
+        ("run.colour=red", ["run has no parameter 'colour'"]),
+        ("finetune.condition=base", ["no parameter", "condition"]),
+        ("finetune.seed=7", ["no parameter 'seed'"]),
+        ("report.conditions=[base]", ["no parameter 'conditions'"]),
+        ("run.seeds=[0, 0]", ["names one twice"]),
+        ("pretrain.learning_rate=fast", ["learning_rate is float", "'fast'"]),
+        ("evaluate.split=tset", ["-p evaluate.split=tset", "split is 'tset', and must be one of test, validation"]),
+        ("report.history=golden", ["history is 'golden', and must be one of gold, predicted, none"]),
+        ("finetune.readout=best", ["must be one of auto, truth, likelihood, pmi"]),
+        ("generate.source=chatgpt", ["must be one of recorded, cloze, cloze-chains, cloze-single, server, batch"]),
+        ("pretrain.epochs=0", ["epochs is 0", "must be above 0"]),
+        ("corpus.split_shares=[0.3, 0.2, 1.5]", ["split_shares is 1.5, and must be 0 to 1"]),
+    ],
+)
+def test_a_wrong_flag_is_named(project, flag, said):
+    with pytest.raises(ParameterError) as error:
+        plan("quick", [flag])
+    for words in said:
+        assert words in str(error.value)
+
+
+def test_a_wrong_preset_line_is_named(project):
+    with pytest.raises(ParameterError, match=r"mine\.yaml:3: .*learning_rate is float"):
+        plan(preset(project, "pretrain:\n  epochs: 1.0\n  learning_rate: fast\n"))
+    with pytest.raises(ParameterError, match="section 'pretraining' is none of"):
+        plan(preset(project, "pretraining:\n  epochs: 1.0\n"))
+    with pytest.raises(ParameterError, match="not readable as YAML"):
+        plan(preset(project, "pretrain: [\n"))
+    with pytest.raises(ParameterError, match="no preset 'nope'; there are"):
+        plan("nope")
+
+
+def test_yaml_runs_no_code(project):
+    with pytest.raises(ParameterError):
+        plan(preset(project, "shared: !!python/object/apply:os.system ['touch pwned']\n"))
+    assert not (project / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "c:d", 'q"'])
+def test_a_run_name_stays_in_outputs(project, name):
+    with pytest.raises(ParameterError, match="--name"):
+        plan("quick", [], name)
+
+
+def test_nothing_starts_when_a_parameter_is_wrong(project):
+    done = mqg(project, "run", "quick", "-p", "pretrain.epoch=3")
+    assert done.returncode == 2
+    assert "02_pretrain" in done.stderr and "epoch" in done.stderr and "Traceback" not in done.stderr
+    assert not (project / "outputs").exists()

@@ -1,0 +1,326 @@
+"""Whole runs under real papermill and kernels: completing, skipping, being killed, failing."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import MQG, make_project, mqg, reseal
+from fault_server import FaultServer, Said, completion
+
+from mqg_utils.analysis.metrics import score_questions
+from mqg_utils.exams.splits import by_split
+from mqg_utils.records import Chain, Passage, Prediction, read_jsonl, write_jsonl
+from mqg_utils.workflow.manifest import digest
+
+STEPS = [
+    "01_corpus",
+    "02_pretrain",
+    "03_generate",
+    "04_finetune/base",
+    "04_finetune/books+questions",
+    "05_evaluate/base",
+    "05_evaluate/books+questions",
+    "06_report",
+]
+
+
+def manifests(run: Path) -> dict[str, float]:
+    """step -> when its manifest was written, for the complete ones."""
+    found = {step: run / step / "manifest.json" for step in STEPS}
+    return {step: path.stat().st_mtime for step, path in found.items() if path.exists()}
+
+
+def check_whole(run: Path, step: str) -> None:
+    manifest = json.loads((run / step / "manifest.json").read_text())
+    for name, known in manifest["outputs"].items():
+        assert digest(run / step / name) == known, f"{step}/{name}"
+    files = [p for p in (run / step).iterdir() if p.is_file() and not p.name.startswith(".")]
+    written = {p.name: p.stat().st_mtime_ns for p in files}
+    assert written["manifest.json"] == max(written.values()), "the manifest is written last"
+    assert {"notebook.ipynb", "notebook.html", "summary.json", "manifest.json"} <= {p.name for p in files}
+
+
+def numbers(run: Path) -> dict[str, object]:
+    return json.loads((run / "06_report" / "summary.json").read_text())
+
+
+# --- a run that goes well ---
+
+
+def test_quick_run_writes_what_the_design_says(quick_project):
+    run = quick_project / "outputs" / "quick"
+    for step in STEPS:
+        check_whole(run, step)
+    passages = read_jsonl(run / "01_corpus" / "passages.jsonl", Passage)
+    exam = by_split(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), "test")
+    asked = sum(len(q.propositions) for chain in exam for q in chain.questions)
+    assert len(passages) == 48 and asked == 370
+    for condition in ("base", "books+questions"):
+        predictions = read_jsonl(run / "05_evaluate" / condition / "predictions.jsonl", Prediction)
+        assert len(predictions) == 3 * asked
+        right = [s.right for s in score_questions(predictions) if s.history == "gold"]
+        assert numbers(run)[f"accuracy.{condition}"] == pytest.approx(sum(right) / asked, abs=1e-12)
+        assert numbers(run)[f"accuracy.{condition}.n"] == asked
+    assert (run / "06_report" / "report.html").exists() and (run / "index.html").exists()
+    assert not list(run.rglob("checkpoints")), "checkpoints are removed when training is done"
+
+
+def test_a_second_run_does_nothing_and_a_changed_parameter_only_what_depends_on_it(quick_project, tmp_path):
+    shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
+    run = tmp_path / "outputs" / "quick"
+    before = manifests(run)
+    again = mqg(tmp_path, "run", "quick")
+    assert again.returncode == 0 and again.stdout.count("skipped") == len(STEPS)
+    assert manifests(run) == before
+    changed = mqg(tmp_path, "run", "quick", "-p", "report.repeats=300")
+    assert changed.returncode == 0, changed.stderr
+    assert "repeats changed from 2000 to 300" in changed.stdout
+    after = manifests(run)
+    assert [step for step in STEPS if after[step] != before[step]] == ["06_report"]
+
+
+def test_runs_lists_and_check_validates(quick_project):
+    listed = mqg(quick_project, "runs").stdout
+    assert "quick" in listed and "complete" in listed and "8 complete" in listed
+    exam = quick_project / "outputs" / "quick" / "01_corpus" / "exam.jsonl"
+    checked = mqg(quick_project, "check", str(exam))
+    assert checked.returncode == 0 and "60 chains (24 progressive" in checked.stdout
+    assert "48 passages" in mqg(quick_project, "check", str(exam.with_name("passages.jsonl"))).stdout
+    broken = quick_project / "broken.jsonl"
+    broken.write_text(exam.read_text().replace('"is_true":true', '"is_true":"yes"', 1))
+    failed = mqg(quick_project, "check", str(broken))
+    assert failed.returncode == 1 and "broken.jsonl:1: questions.0.propositions" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+# --- a run that is killed ---
+
+
+def start(project: Path) -> subprocess.Popen:
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  # a shell's background job ignores it
+    with (project / "log.txt").open("a") as log:
+        words, to = [*MQG, "run", "quick"], {"stdout": log, "stderr": log}
+        return subprocess.Popen(words, cwd=project, start_new_session=True, preexec_fn=heard, **to)
+
+
+def wait_for(condition, process: subprocess.Popen, what: str) -> None:
+    for _ in range(9600):
+        if condition() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen")
+
+
+@pytest.mark.timeout(1800)
+def test_stopped_in_every_stage_it_completes_with_the_same_numbers(quick_project, tmp_path):
+    project = make_project(tmp_path)
+    run = project / "outputs" / "quick"
+    rng = random.Random(5)
+    for step in STEPS:
+        for sent, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+            before = manifests(run) if run.exists() else {}
+            if step in before:
+                break  # the last signal came as it was being sealed
+            said = stopped_in(step, project, sent, rng.uniform(0, 1.5))
+            if said is not None and code > 0:
+                assert said.code == code, said
+                name, _, variant = step.partition("/")
+                title = f"{name} ({variant})" if variant else name
+                by = "SIGTERM" if sent == signal.SIGTERM else "Ctrl-C"
+                assert f"Stopped by {by} in {title}" in said.words or step in manifests(run)
+                assert "the same command goes on from here" in said.words and "Traceback" not in said.words
+            after = manifests(run)
+            for done in after:
+                check_whole(run, done)
+            assert all(after[done] == written for done, written in before.items()), "a complete stage was done again"
+    finished = mqg(project, "run", "quick")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    for step in STEPS:
+        check_whole(run, step)
+    assert numbers(run) == numbers(quick_project / "outputs" / "quick")
+    for name in ("05_evaluate/base", "05_evaluate/books+questions"):
+        mine, theirs = (p / name / "predictions.jsonl" for p in (run, quick_project / "outputs" / "quick"))
+        assert mine.read_bytes() == theirs.read_bytes(), "same seed, same numbers, to the last digit"
+
+
+class Stopped(NamedTuple):
+    code: int
+    words: str
+
+
+def stopped_in(step: str, project: Path, sent: signal.Signals, after_s: float) -> Stopped | None:
+    """Start the run and send it a signal once the step has begun; None where it had ended by then."""
+    owner = project / "outputs" / "quick" / step / ".owner.json"  # the kernel's note that the stage is its own
+    owner.unlink(missing_ok=True)
+    (project / "log.txt").unlink(missing_ok=True)
+    process = start(project)
+    wait_for(owner.exists, process, f"{step} to begin")
+    time.sleep(after_s)
+    if process.poll() is not None:
+        return None
+    if sent == signal.SIGKILL:
+        os.killpg(process.pid, sent)
+    else:
+        process.send_signal(sent)
+    return Stopped(process.wait(), (project / "log.txt").read_text())
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process still runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_interrupted_it_stops_the_kernel_and_says_how_to_go_on(tmp_path):
+    project = make_project(tmp_path)
+    process = start(project)
+    wait_for(lambda: (project / "outputs/quick/01_corpus/.lock").exists(), process, "the first stage")
+    kernels = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    assert kernels
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "the same command goes on from here" in (project / "log.txt").read_text()
+    assert "Traceback" not in (project / "log.txt").read_text()
+    for _ in range(100):  # a kernel that was told to stop may take a moment on a busy machine
+        if not any(map(is_alive, kernels)):
+            break
+        time.sleep(0.2)
+    assert not [pid for pid in kernels if is_alive(pid)]
+    assert not manifests(project / "outputs" / "quick")
+
+
+def test_one_name_is_run_by_one_process_at_a_time(tmp_path):
+    project = make_project(tmp_path)
+    first = start(project)
+    wait_for(lambda: (project / "outputs/quick/.owner.json").exists(), first, "the run to begin")
+    second = mqg(project, "run", "quick")
+    assert second.returncode == 2 and f"run 'quick': process {first.pid} of " in second.stderr
+    assert f"(kill {first.pid}), or give this one another name with --name" in second.stderr
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    third = start(project)
+    wait_for(lambda: "taken over" in (project / "log.txt").read_text(), third, "the run to be taken over")
+    os.killpg(third.pid, signal.SIGKILL)
+    third.wait()
+    assert f"the run was taken over from process {first.pid} of " in (project / "log.txt").read_text()
+
+
+# --- a run that cannot go well ---
+
+
+def failing(project: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    words = [word for flag in flags for word in ("-p", flag)]
+    done = mqg(project, "run", "quick", *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def test_what_is_wrong_with_the_input_is_said_and_kept_in_the_notebook(tmp_path):
+    project = make_project(tmp_path)
+    done = failing(project, "corpus.chapter=Cardiology")
+    assert "no chapter 'Cardiology'" in done.stderr and "01_corpus" in done.stderr
+    page = (project / "outputs/quick/01_corpus/notebook.html").read_text()
+    assert "This notebook failed in cell" in page
+    assert '"error"' in (project / "outputs/quick/01_corpus/notebook.ipynb").read_text()
+    assert "failed" in (project / "outputs/quick/index.html").read_text()
+
+    (project / "empty.md").write_text("# Title only\n")
+    assert "no text found" in failing(project, "corpus.textbook=empty.md").stderr
+
+    (project / "exam.jsonl").write_text('{"chain_id": "a"}\nnot json\n')
+    said = failing(project, "corpus.exam=exam.jsonl").stderr
+    assert "exam.jsonl:1: questions: Field required" in said and "exam.jsonl:2: record: not JSON" in said
+
+    missing = mqg(project, "run", "quick", "-p", "corpus.textbook=nowhere.md")
+    assert missing.returncode == 2 and "nowhere.md" in missing.stderr and "Traceback" not in missing.stderr
+
+
+def test_a_stage_alone_names_the_notebook_to_run_first(tmp_path):
+    import papermill
+
+    project = make_project(tmp_path)
+    with pytest.raises(papermill.PapermillExecutionError, match=r"run 01_corpus\.ipynb first"):
+        papermill.execute_notebook(
+            str(project / "notebooks" / "02_pretrain.ipynb"),
+            str(project / "out.ipynb"),
+            cwd=str(project),
+            parameters={"run_dir": "outputs/alone"},
+            progress_bar=False,
+        )
+
+
+def test_a_stage_runs_alone_under_plain_papermill(tmp_path):
+    project = make_project(tmp_path)
+    words = ["papermill", "notebooks/01_corpus.ipynb", "out.ipynb", "-p", "run_dir", "outputs/alone"]
+    done = subprocess.run([MQG[0], "-m", *words], cwd=project, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (project / "outputs/alone/01_corpus/manifest.json").exists()
+
+
+# --- conditions beside the paper's ---
+
+
+def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tmp_path):
+    shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
+    server = FaultServer(lambda body: Said(body=completion('{"answers": [true, true, true, true, true]}')))
+    wanted = ["-p", "run.conditions=[base, open-book, server]", "-p", f"evaluate.base_url={server.url}"]
+    wanted += ["-p", "evaluate.reply_format=plain", "-p", "finetune.epochs_exam=1.0"]
+    try:
+        done = mqg(tmp_path, "run", "quick", *wanted)
+        assert done.returncode == 0, done.stdout + done.stderr
+        asked = server.count
+        shutil.rmtree(tmp_path / "outputs" / "quick" / "05_evaluate" / "server")
+        again = mqg(tmp_path, "run", "quick", *wanted)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert server.count == asked, "a sitting that is repeated asks for no reply again"
+    finally:
+        server.close()
+    run = tmp_path / "outputs" / "quick"
+    found = numbers(run)
+    test = by_split(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), "test")
+    key = [p.is_true for chain in test for q in chain.questions for p in q.propositions]
+    assert found["accuracy.server"] == pytest.approx(sum(key) / len(key))  # all ticked
+    assert found["accuracy.open-book.n"] == found["accuracy.server.n"] == 370
+    assert not (run / "04_finetune" / "server").exists()
+
+
+def test_the_decision_does_not_see_the_test_split(quick_project, tmp_path):
+    shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
+    run = tmp_path / "outputs" / "quick"
+    exam = read_jsonl(run / "01_corpus" / "exam.jsonl", Chain)
+    turned = [chain if chain.split != "test" else with_turned_key(chain) for chain in exam]
+    assert turned != exam
+    write_jsonl(run / "01_corpus" / "exam.jsonl", turned)
+    reseal(run)
+    before = (run / "04_finetune" / "base" / "decision.json").read_text()
+    given = json.loads((run / "04_finetune" / "base" / "manifest.json").read_text())["parameters"]
+    shutil.rmtree(run / "04_finetune" / "base")
+    typed = ["-y", json.dumps({name: given[name] for name in given if name != "run_dir"})]
+    asked = [sys.executable, "-m", "papermill", "notebooks/04_finetune.ipynb", "out.ipynb", "-p", "run_dir", str(run)]
+    done = subprocess.run([*asked, *typed], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (run / "04_finetune" / "base" / "decision.json").read_text() == before
+
+
+def with_turned_key(chain: Chain) -> Chain:
+    """Every true proposition false and every false one true, where the kind of question allows it."""
+
+    def turned(question):
+        propositions = [
+            p.model_copy(update={"is_true": not p.is_true, "weight": "normal"}) for p in question.propositions
+        ]
+        return question.model_copy(update={"propositions": tuple(propositions)})
+
+    questions = tuple(turned(q) if q.kind == "multiple" else q for q in chain.questions)
+    return chain.model_copy(update={"questions": questions})

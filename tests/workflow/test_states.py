@@ -1,0 +1,57 @@
+"""The state of a step: complete, stale or missing, and why, from its manifest and what it would do now."""
+
+import json
+from importlib import metadata
+
+from mqg_utils.workflow.manifest import code_digest, digest
+from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.plan import code_cells, notebook_parameters, plan
+from mqg_utils.workflow.state import state_of
+
+
+def test_manifest_of_another_setting_input_or_output_is_stale(project):
+    plan_ = plan("quick")
+    step = plan_.steps[0]
+    step.folder.mkdir(parents=True)
+    (step.folder / "passages.jsonl").write_text("{}\n")
+    (step.folder / "notebook.html").write_text("its page")
+    book = project / "book.md"
+    book.write_text("# A\ntext")
+    defaults = {p.name: p.default for p in notebook_parameters(step.notebook)}
+    code = code_digest([cell.source for cell in code_cells(step.notebook)])
+    manifest = {
+        "parameters": defaults | step.parameters,
+        "code": code,
+        "inputs": {str(book): digest(book)},
+        "outputs": {"passages.jsonl": digest(step.folder / "passages.jsonl")},
+    }
+
+    def state(keep=False, **changes):
+        (step.folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        return state_of(step, plan_.folder, keep)
+
+    assert state().state == "complete" and not state().note
+    assert "seed changed from 7 to 0" in state(parameters=manifest["parameters"] | {"seed": 7}).why
+    assert "was edited" in state(code="x").why
+    assert "is not what was written" in state(outputs={"passages.jsonl": "x"}).why
+    assert "is not what was written" in state(outputs={"gone.jsonl": "x"}).why
+    assert state(format=0)[:2] == (
+        "stale",
+        "its manifest is of an older version (mqg ?, format 0; this one writes format 1)",
+    )
+    newer = state(format=2, versions={"mqg": "9.0"})
+    assert newer.state == "newer" and "a newer version (mqg 9.0, format 2; this one writes format 1)" in newer.why
+    now = metadata.version("torch")
+    old = {"torch": "1.0.0"}
+    assert f"it was made with torch 1.0.0, and {now} is installed" in state(numerical=old).why
+    assert state(keep=True, numerical=old)[:1] == ("complete",) and "torch 1.0.0" in state(True, numerical=old).note
+    patch = ".".join([*now.split(".")[:2], "99"])
+    assert state(numerical={"torch": patch}) == state(), "a patch release changes no result"
+    edited = state(sources={"scoring": "0" * 16, "records": digest(PACKAGE / "records.py")[:16]})
+    assert edited.state == "complete" and "made before mqg_utils changed (scoring.py)" in edited.note
+    (step.folder / "manifest.json").write_text('{"format": 1, "para')
+    assert state_of(step, plan_.folder) == ("missing", "its manifest.json cannot be read", "")
+    book.write_text("# A\nother text")
+    assert f"its input {book} changed" in state().why
+    (step.folder / "manifest.json").unlink()
+    assert state_of(step, plan_.folder).state == "missing"
