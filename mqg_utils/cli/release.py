@@ -100,7 +100,8 @@ def _dataset(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
 def _card(folder: Path, template: str, header: dict[str, Any], facts: dict[str, Any]) -> None:
     """README.md: a YAML header as hubs read it, then the card."""
     env = Environment(  # Markdown, so nothing is escaped as HTML; hubs sanitise what they show
-        loader=FileSystemLoader(PACKAGE / "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(PACKAGE / "cli" / "templates"), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
         autoescape=False,
     )  # fmt: skip
     text = env.get_template(template).render(**facts)

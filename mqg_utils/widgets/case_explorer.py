@@ -24,7 +24,7 @@ from mqg_utils.widgets.casefiles import export
 from mqg_utils.widgets.keys import show
 from mqg_utils.workflow.parameters import ParameterError
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 WIDE = ipw.Layout(width="auto", flex="1 1 260px", min_width="220px", max_width="420px")
 LABEL = {"description_width": "auto"}
 ROW = ipw.Layout(flex_flow="row wrap", align_items="flex-start")

@@ -12,7 +12,7 @@ from IPython.display import HTML, display
 from mqg_utils.report import figures
 from mqg_utils.workflow.pages import fragment
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; an exam has up to 25
 ROW = {"display": "flex", "flex_flow": "row wrap", "align_items": "center"}
 

@@ -28,7 +28,9 @@ from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer,
 from plotly.utils import PlotlyJSONEncoder
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+from mqg_utils.workflow.parameters import PACKAGE
+
+TEMPLATES = [PACKAGE / folder / "templates" for folder in ("workflow", "report", "widgets")]
 PLOTLY = "application/vnd.plotly.v1+json"
 # best first; a widget is left out so that its text/html or text/plain is shown instead
 SHOWN = [PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex"]
@@ -119,7 +121,7 @@ def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
     exporter = CellExporter(
         template_name="base",
         template_file="cells.html.j2",
-        extra_template_paths=[str(TEMPLATES)],
+        extra_template_paths=[str(folder) for folder in TEMPLATES],
         filters={"chart_json": chart_json},
     )
     try:
@@ -219,7 +221,7 @@ def _environment() -> Environment:
 
 
 def _source(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    return Markup(next(folder / name for folder in TEMPLATES if (folder / name).exists()).read_text(encoding="utf-8"))
 
 
 def _css() -> Markup:
