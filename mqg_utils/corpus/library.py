@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mqg_utils.corpus.epub import read_epub
 from mqg_utils.corpus.html import read_html
 from mqg_utils.corpus.markdown import read_markdown
-from mqg_utils.corpus.passages import Merged, Twins, iter_passages, slug, split_passages, split_sentences
+from mqg_utils.corpus.passages import Merged, Twins, iter_passages, slug, split_passages
 from mqg_utils.corpus.pdf.words import read_pdf
 from mqg_utils.corpus.plain_text import read_text
 from mqg_utils.corpus.sections import FILE_CPU_S, CorpusError, Section, cpu_limit
@@ -20,7 +20,7 @@ from mqg_utils.workflow.parameters import matches
 
 __all__ = [
     "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",
-    "read_textbook", "select_chapter", "slug", "split_passages", "split_sentences",
+    "read_textbook", "select_chapter", "slug", "split_passages",
 ]  # fmt: skip
 
 Reader = Callable[[Path, str, str], Iterable[Section]]

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from mqg_utils.corpus.sections import Section
 from mqg_utils.records import Passage
+from mqg_utils.text.words import split_sentences, words
 
 SKETCH = 64  # hashes kept of a passage
 SHINGLE = 5  # words (or, without spaces, characters) of one hash
-# a number, a letter of a script without spaces, or letters
-WORD = re.compile(r"\d+(?:[.,]\d+)*|[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff]|[^\W\d_]+")
 
 
 def slug(text: str) -> str:
@@ -57,13 +56,6 @@ def iter_passages(
                 place=place,
                 n_tokens=count_tokens(text),
             )
-
-
-def split_sentences(text: str) -> list[str]:
-    """Sentences of one paragraph; Latin stops need a space and a capital or digit after them, CJK stops do not."""
-    latin = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])"
-    ends = rf"{latin}|(?<=[。！？])(?![。！？」』）)\]”’])|(?<=[。！？][」』）”’])|(?<=[।॥؟])\s*"
-    return [part.strip() for part in re.split(ends, text) if part.strip()]
 
 
 class _Piece(NamedTuple):
@@ -132,11 +124,6 @@ class Merged(NamedTuple):
     similarity: float  # estimated Jaccard similarity of their shingles
 
 
-def words_of(text: str) -> list[str]:
-    """Words in lower case with their digits and decimal points; scripts without spaces give single characters."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
 class Twins:
     """Near-duplicates of passages seen so far, by the smallest hashes of their shingles (bottom-k sketches).
 
@@ -156,9 +143,9 @@ class Twins:
     def unseen(self, passages: Iterable[Passage]) -> Iterator[Passage]:
         """The passages less those that repeat one of another book, which are listed in `merged`."""
         for passage in passages:
-            words = words_of(passage.text)
-            numbers = _hash(" ".join(w for w in words if w[0].isdigit()))
-            shingles = {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
+            text = words(passage.text)
+            numbers = _hash(" ".join(w for w in text if any(map(str.isdigit, w))))
+            shingles = {" ".join(text[i : i + SHINGLE]) for i in range(max(1, len(text) - SHINGLE + 1))}
             sketch = array("Q", heapq.nsmallest(SKETCH, {_hash(s) for s in shingles}))
             if twin := self._twin(passage, sketch, numbers):
                 self.merged.append(twin)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 
-from mqg_utils.corpus.passages import split_sentences
 from mqg_utils.evaluation import unpacked as plain
 from mqg_utils.evaluation.decision import Decision, Examinee, Readout
 from mqg_utils.evaluation.scoring import Scored, predictions, read_row
@@ -19,6 +18,7 @@ from mqg_utils.student.loading import Student, load_student
 from mqg_utils.student.prompts import Cuts, Pieces, gold_ticks
 from mqg_utils.student.token_tree import Tree, grow_trees, pack, question_tree
 from mqg_utils.text.search import open_book
+from mqg_utils.text.words import split_sentences
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.stage import TINY
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mqg_utils.corpus.library import READERS, Fault, Library
-from mqg_utils.corpus.passages import split_sentences, words_of
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, Passage, iter_jsonl
+from mqg_utils.text.words import split_sentences
+from mqg_utils.text.words import words as words_of
 
 N_WORDS = 8  # a shared run of so many words is reported
 CHARACTER = 0.4  # of a word that one character counts, in scripts without spaces

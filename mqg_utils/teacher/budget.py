@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Appender, Request
-from mqg_utils.text.words import CJK
+from mqg_utils.text.words import UNSPACED
 
 # USD per million prompt and completion tokens, as their makers listed them in 2025. Prices change: the notebook's
 # price_prompt_usd and price_completion_usd override them.
@@ -142,7 +142,7 @@ def token_counter(passages: Sequence[Passage]) -> Callable[[str], int]:
 
 def guess_tokens(text: str) -> int:
     """How many tokens a text has, about."""
-    wide = len(re.findall(f"[{CJK}]", text))
+    wide = len(re.findall(f"[{UNSPACED}]", text))
     return wide + (len(text) - wide) // CHARACTERS_PER_TOKEN + 1
 
 

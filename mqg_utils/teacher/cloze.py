@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mqg_utils.corpus.library import split_sentences
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.text.quantities import NUMBER, UNIT
+from mqg_utils.text.words import split_sentences
 
 PROPOSITIONS = 5  # of a question
 NEGATED = {

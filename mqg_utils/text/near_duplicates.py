@@ -9,7 +9,7 @@ import numpy as np
 
 from mqg_utils.records import Chain, Passage, Question
 from mqg_utils.text.quantities import quantities
-from mqg_utils.text.words import CJK, NEGATIONS, normalise, weight, words
+from mqg_utils.text.words import NEGATIONS, UNSPACED, normalise, weight, words
 
 PERMUTATIONS, BANDS = 64, 16  # of 4 rows each: texts alike to 0.8 are found with a probability of 0.9998
 ALIKE = 0.8  # Jaccard of character shingles from which two texts are one
@@ -163,7 +163,7 @@ def grams(text: str) -> list[str]:
     """Runs of MIN_OVERLAP_WORDS words; of twice as many characters where these are words."""
     said = words(text)
     n = MIN_OVERLAP_WORDS
-    if sum(bool(re.match(f"[{CJK}]", word)) for word in said) > len(said) / 2:
+    if sum(bool(re.match(f"[{UNSPACED}]", word)) for word in said) > len(said) / 2:
         n *= 2
     return [" ".join(said[i : i + n]) for i in range(len(said) - n + 1)]
 

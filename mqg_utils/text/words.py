@@ -1,7 +1,8 @@
-"""Comparing texts: normal spelling, words, quotes, and what a quote decides about a proposition by rule."""
+"""Words and sentences in any script: the one tokeniser of this project."""
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,9 +11,12 @@ from rapidfuzz import fuzz
 
 from mqg_utils.text.quantities import Quantity, quantities, unsupported
 
-CJK = r"\u3040-\u30ff\u3400-\u9fff"
-MIN_QUOTE_WORDS = 2  # that carry meaning; a Chinese or Japanese character counts as half a word
-FUZZY = 92.0  # similarity, of 100, at which a quote with a slip of the pen still is one
+# scripts written without spaces: Thai, Lao, Khmer, Japanese, Chinese; each of their characters is a word
+UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\W\d_{UNSPACED}][^\W_{UNSPACED}]*")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_LATIN_END = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])"
+_SENTENCE_END = re.compile(rf"{_LATIN_END}|(?<=[。！？])(?![。！？」』）)\]”’])|(?<=[。！？][」』）”’])|(?<=[।॥؟])\s*")
 # fmt: off
 NEGATIONS = frozenset({
     "not", "no", "never", "without", "neither", "nor", "cannot", "lack", "lacks", "lacking", "none", "absent", "ne",
@@ -29,7 +33,7 @@ STOP = frozenset({
 # fmt: on
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=10_000)
 def normalise(text: str) -> str:
     """NFKC, one kind of quote and dash, single spaces, no case. Digits and units stay."""
     text = unicodedata.normalize("NFKC", text).casefold()
@@ -37,30 +41,67 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=10_000)
 def words(text: str) -> tuple[str, ...]:
-    """Normalised words; a number is one, with its decimals, and so is each Chinese or Japanese character."""
-    return tuple(re.findall(rf"[{CJK}]|\d+(?:[.,]\d+)*|[^\W{CJK}\d]+", normalise(text)))
+    """Normalised words: "2.5 mg" is two, "B12" one, and each character of a script without spaces is one."""
+    return tuple(WORD.findall(normalise(text)))
 
 
-def weight(said: tuple[str, ...]) -> float:
-    """How many words' worth: a character that is a word counts a half."""
-    return sum(0.5 if re.match(f"[{CJK}]", word) else 1 for word in said)
+def weight(words: Iterable[str]) -> float:
+    """A number of words, in which a character of a script without spaces counts half."""
+    return sum(0.5 if _UNSPACED.match(word) else 1 for word in words)
 
 
-@lru_cache(maxsize=50_000)
+def runs(words: Sequence[str], length: float) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(start, words) of each shortest run of words that weighs `length`."""
+    weights = [weight([word]) for word in words]
+    end, total = 0, 0.0
+    for start in range(len(words)):
+        while end < len(words) and total < length:
+            total += weights[end]
+            end += 1
+        if total < length:
+            return
+        yield start, tuple(words[start:end])
+        total -= weights[start]
+
+
+@lru_cache(maxsize=10_000)
 def content(text: str) -> tuple[str, ...]:
-    """The words that carry meaning, without a plural's s, negations left out."""
-    said = (word for word in words(text) if word not in STOP and word not in NEGATIONS)
-    return tuple(w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in said)
+    """The words that carry meaning, without a plural's s and without negations."""
+    meaning = (word for word in words(text) if word not in STOP and word not in NEGATIONS)
+    return tuple(singular(word) for word in meaning)
+
+
+def singular(word: str) -> str:
+    """A word without a plural's s."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def negations(text: str) -> int:
-    """How many words of negation stand in the text; the French "ne … pas" is one."""
+    """How many negations a text has; the French "ne … pas" is one."""
     return sum(word in NEGATIONS and word != "ne" for word in words(text))
 
 
+def split_sentences(text: str) -> list[str]:
+    """Sentences of one paragraph; Latin stops need a space and a capital or digit after them, CJK stops do not."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+
+
+def in_order(words: Sequence[str], others: Sequence[str]) -> int:
+    """How many words both have in the same order: the longest common subsequence."""
+    row = [0] * (len(others) + 1)
+    for word in words:
+        before = 0
+        for i, other in enumerate(others, 1):
+            before, row[i] = row[i], max(row[i], row[i - 1], before + (word == other))
+    return row[-1]
+
+
 # --- quotes ---
+
+MIN_QUOTE_WORDS = 2  # that carry meaning
+FUZZY = 92.0  # similarity, of 100, from which a misspelt quote is accepted
 
 
 class Found(NamedTuple):
@@ -160,13 +201,3 @@ def _negations_between(text: str, start: int, end: int, of: int) -> int:
         count += inside and word in NEGATIONS and word != "ne"
         seen += bool(content(word))
     return count
-
-
-def in_order(said: tuple[str, ...], there: tuple[str, ...]) -> int:
-    """How many words stand in both in the same order: the longest common subsequence."""
-    row = [0] * (len(there) + 1)
-    for word in said:
-        before = 0
-        for i, other in enumerate(there, 1):
-            before, row[i] = row[i], max(row[i], row[i - 1], before + (word == other))
-    return row[-1]

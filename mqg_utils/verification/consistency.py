@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from mqg_utils.corpus.library import split_sentences
 from mqg_utils.records import Question
 from mqg_utils.text.quantities import NUMBER, unsupported
-from mqg_utils.text.words import content, in_order, negations, normalise
+from mqg_utils.text.words import content, in_order, negations, normalise, split_sentences
 from mqg_utils.verification.entailment import COUNTS
 
 MIN_LEAK_WORDS = 3  # meaning words of an answer: fewer stand in any stem

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mqg_utils.text.quantities import Limits, Quantity, in_unit, limits, quantities, same
-from mqg_utils.text.words import CJK, in_order, negations, words
+from mqg_utils.text.words import UNSPACED, in_order, negations, words
 from mqg_utils.verification.opposites import opposed, stems
 
 ORDINALS = frozenset(
@@ -79,7 +79,7 @@ def judge(text: str, quote: str, explanation: str = "", stated: str = "") -> Jud
 
     `stated` is what the question says: its numbers are no claim.
     """
-    if re.search(f"[{CJK}]", text + quote) or not stems(text) or not stems(quote):
+    if re.search(f"[{UNSPACED}]", text + quote) or not stems(text) or not stems(quote):
         return Judgement(None)
     text, quote, explanation = (in_digits(part) for part in (text, quote, explanation))
     by_quote, by_words = side(text, quote), side(text, explanation)

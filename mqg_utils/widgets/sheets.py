@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mqg_utils.corpus.passages import WORD, words_of
 from mqg_utils.records import Question
+from mqg_utils.text.words import WORD, words
 from mqg_utils.widgets.passage_index import Shelf, shared_row
 
 STYLE = """<style>
@@ -62,14 +62,14 @@ def _question(question: Question) -> str:
 
 def marked(text: str, runs: Iterable[str]) -> str:
     """The text as HTML, with <mark> around the words of every run; one that is not found word for word is left out."""
-    said = [(word, match.start(), match.end()) for match in WORD.finditer(text) for word in words_of(match.group())]
-    words = [word for word, _, _ in said]
+    places = [(word, match.start(), match.end()) for match in WORD.finditer(text) for word in words(match.group())]
+    text_words = tuple(word for word, _, _ in places)
     inside = [False] * len(text)
     for run in runs:
-        wanted = words_of(run)
-        for start in range(len(words) - len(wanted) + 1):
-            if wanted and words[start : start + len(wanted)] == wanted:
-                first, last = said[start][1], said[start + len(wanted) - 1][2]
+        run_words = words(run)
+        for start in range(len(text_words) - len(run_words) + 1):
+            if run_words and text_words[start : start + len(run_words)] == run_words:
+                first, last = places[start][1], places[start + len(run_words) - 1][2]
                 inside[first:last] = [True] * (last - first)
     html, open_ = [], False
     for i, char in enumerate(text):
