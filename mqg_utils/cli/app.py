@@ -14,7 +14,8 @@ import typer
 from mqg_utils.cli.progress import RunBoard, console, errors, near, plain, refusal
 from mqg_utils.records import RecordError
 from mqg_utils.workflow.errors import GOES_ON
-from mqg_utils.workflow.parameters import ParameterError, project_root
+from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import plan as make_plan
 from mqg_utils.workflow.plan import run_folder
 from mqg_utils.workflow.runner import StageFailed, run, runs

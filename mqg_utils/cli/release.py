@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mqg_utils.workflow.manifest import MANIFEST
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 
 MEASURES = {
     "accuracy": "proposition accuracy", "auc": "AUC", "emr": "exact match ratio", "ecn": "ECN points",

@@ -16,7 +16,7 @@ from mqg_utils.corpus.plain_text import read_text
 from mqg_utils.corpus.sections import FILE_CPU_S, CorpusError, Section, cpu_limit
 from mqg_utils.corpus.wordfile import read_docx
 from mqg_utils.corpus.xml import Module, read_cnxml, read_collection, read_jats, read_module
-from mqg_utils.workflow.parameters import matches
+from mqg_utils.workflow.paths import matches
 
 __all__ = [
     "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",

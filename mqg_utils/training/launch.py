@@ -19,7 +19,7 @@ from mqg_utils.student.loading import ADAPTER, Student, load_student, save_stude
 from mqg_utils.training import train as training
 from mqg_utils.training.trainer import TOGETHER, Settings, Trained, last_checkpoint
 from mqg_utils.workflow.lock import Lock
-from mqg_utils.workflow.parameters import locate, project_root
+from mqg_utils.workflow.paths import locate, project_root
 
 JOB, OUTCOME = "job.json", "outcome.json"
 CONFIG = "notebooks/accelerate/ddp.yaml"

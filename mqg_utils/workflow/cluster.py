@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from mqg_utils.workflow import runner as pipeline
 from mqg_utils.workflow.errors import GOES_ON
 from mqg_utils.workflow.lock import Lock, LockHeld
-from mqg_utils.workflow.parameters import ParameterError, project_root
+from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import Plan, Step, sources_of
 from mqg_utils.workflow.state import state_of
 from mqg_utils.workflow.sweep import take_over, twins

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.workflow.parameters import PACKAGE, is_parameters_cell, locate, matches
+from mqg_utils.workflow.parameters import is_parameters_cell
+from mqg_utils.workflow.paths import PACKAGE, locate, matches
 
 Manifest = dict[str, Any]
 

@@ -28,7 +28,7 @@ from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer,
 from plotly.utils import PlotlyJSONEncoder
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 
 TEMPLATES = [PACKAGE / folder / "templates" for folder in ("workflow", "report", "widgets")]
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -4,26 +4,22 @@ papermill only warns of an unknown name and takes any value for any type, so eve
 """
 
 import ast
-import glob
 import io
-import os
 import re
 import tokenize
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from mqg_utils.workflow.paths import locate, matches
 
 TYPES: dict[str, Any] = {
     "int": int, "float": float, "str": str, "bool": bool,
     "list[str]": list[str], "list[int]": list[int], "list[float]": list[float],
     "int | None": int | None, "float | None": float | None, "str | None": str | None,
 }  # fmt: skip
-
-PACKAGE = Path(__file__).parents[1]
-BUNDLED = "bundled:"  # begins the name of a file that comes with the package
 
 
 _LIMITS = re.compile(r"^\[([^\]]+)\]\s*")
@@ -162,39 +158,3 @@ def check_all(
         if name not in known:
             raise ParameterError(f"{where[name]}: {owner} has no parameter {name!r}; it has {', '.join(known)}")
     return {name: check_value(known[name], value, where[name]) for name, value in values.items()}
-
-
-# --- paths ---
-
-
-def project_root() -> Path:
-    """The folder of the checkout: the nearest one upward that holds `notebooks`, else the package's parent."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "notebooks" / "01_corpus.ipynb").exists():
-            return folder
-    return PACKAGE.parent
-
-
-def matches(path: Path) -> list[Path]:
-    """The path itself where it exists, else the files that it matches as a pattern, sorted."""
-    if is_too_long(path):
-        return []
-    return [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - the pattern may be absolute
-
-
-def is_too_long(path: Path) -> bool:
-    """Whether no file can have this path: asking for it would be an error, not an answer."""
-    return len(os.fsencode(path)) > 4000 or any(len(os.fsencode(part)) > 255 for part in path.parts)
-
-
-def locate(path: str) -> Path:
-    """A path as given in a parameter: `bundled:NAME`, absolute, or relative to here, else to the project."""
-    if path.startswith(BUNDLED):
-        return PACKAGE / "demo" / path.removeprefix(BUNDLED)
-    try:
-        given = Path(path).expanduser()
-    except RuntimeError:  # ~name, and no such user
-        given = Path(path)
-    if given.is_absolute() or (not is_too_long(given) and given.exists()):
-        return given.absolute()
-    return project_root() / given

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from mqg_utils.workflow.parameters import ParameterError, project_root
+from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.paths import project_root
 
 STAGES = {
     "corpus": "01_corpus",

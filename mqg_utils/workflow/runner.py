@@ -17,7 +17,8 @@ from mqg_utils.records import write_json
 from mqg_utils.workflow.errors import remedy
 from mqg_utils.workflow.lock import Lock, LockHeld
 from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, other_format, read_manifest
-from mqg_utils.workflow.parameters import ParameterError, project_root
+from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import Plan, Step, code_cells
 from mqg_utils.workflow.stage import SEAL_LATER
 from mqg_utils.workflow.state import is_finished, state_of

@@ -33,14 +33,8 @@ from mqg_utils.workflow.manifest import (
     sources,
     versions,
 )
-from mqg_utils.workflow.parameters import (
-    check_value,
-    is_parameters_cell,
-    locate,
-    matches,
-    parse_parameters,
-    project_root,
-)
+from mqg_utils.workflow.parameters import check_value, is_parameters_cell, parse_parameters
+from mqg_utils.workflow.paths import locate, matches, project_root
 
 TINY = "tiny"  # the student that stage 01 builds from the corpus
 LOCK_TIMEOUT_S = 20

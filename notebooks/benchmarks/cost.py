@@ -24,7 +24,7 @@ from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
 from mqg_utils.student.token_tree import Tree, grow_trees
 from mqg_utils.training.objectives import leaf_loss, leaf_targets
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 
 SMOLLM2 = "smollm2-135m"
 SAMPLE_S = 0.01  # between two looks at the resident memory

@@ -14,7 +14,7 @@ from mqg_utils.records import Chain, Passage, read_jsonl
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.near_duplicates import Exam
 from mqg_utils.verification.verify import verify
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 
 
 @cache

@@ -11,7 +11,7 @@ from mqg_utils.corpus.library import CorpusError, Library, Section, read_textboo
 from mqg_utils.corpus.sections import is_left_out
 from mqg_utils.widgets.progress import reading_bar
 from mqg_utils.workflow.manifest import digest
-from mqg_utils.workflow.parameters import matches
+from mqg_utils.workflow.paths import matches
 
 GOOD = "# Good\n\nThis file is whole.\n"
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from truths import Truth, words_of
 
 from mqg_utils.corpus.sections import Section
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

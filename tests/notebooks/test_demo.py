@@ -13,9 +13,9 @@ from mqg_utils.records import Chain, Passage, Proposition, read_jsonl
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.near_duplicates import texts_of
 from mqg_utils.verification.verify import Verified, normalise, verify
-from mqg_utils.workflow import parameters
+from mqg_utils.workflow.paths import PACKAGE
 
-DEMO = parameters.PACKAGE / "demo"
+DEMO = PACKAGE / "demo"
 WHOLE = 100_000  # words: every section of the handbook is one passage
 
 

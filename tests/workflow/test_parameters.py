@@ -7,16 +7,14 @@ import pytest
 
 from mqg_utils.workflow import parameters
 from mqg_utils.workflow.parameters import (
-    PACKAGE,
     Parameter,
     ParameterError,
     check_all,
     check_value,
     is_parameters_cell,
-    locate,
     parse_parameters,
-    project_root,
 )
+from mqg_utils.workflow.paths import PACKAGE, locate, project_root
 
 
 def parsed(line: str) -> Parameter:

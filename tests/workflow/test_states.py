@@ -4,7 +4,7 @@ import json
 from importlib import metadata
 
 from mqg_utils.workflow.manifest import code_digest, digest
-from mqg_utils.workflow.parameters import PACKAGE
+from mqg_utils.workflow.paths import PACKAGE
 from mqg_utils.workflow.plan import code_cells, notebook_parameters, plan
 from mqg_utils.workflow.state import state_of
 
