@@ -17,7 +17,8 @@ from mqg_utils.teacher.client import ServerTeacher, most_of
 from mqg_utils.teacher.endpoint import TeacherError
 from mqg_utils.teacher.prompts import SCHEMAS
 from mqg_utils.teacher.reply_formats import response_format
-from mqg_utils.teacher.responses import RENAMED, WORTHWHILE, clean, judge, loaded, refused_setting, without_key
+from mqg_utils.teacher.responses import RENAMED, WORTHWHILE, clean, judge, loaded, refused_setting
+from mqg_utils.workflow.secrets import without_key
 
 MAX_REQUESTS = 50_000  # of one job, as OpenAI has it
 MAX_BYTES = 190_000_000

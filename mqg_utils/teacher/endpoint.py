@@ -4,16 +4,14 @@ import asyncio
 from typing import Any
 
 from mqg_utils.teacher.responses import (
-    KEY_VARIABLE,
     RENAMED,
     Answer,
     not_json,
-    read_key,
     refused_setting,
     retry_after,
-    without_key,
     words_of,
 )
+from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
 
 class TeacherError(RuntimeError):

@@ -1,7 +1,6 @@
 """What a server answered, read as an outcome: a text to work with, or the reason why there is none."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -9,8 +8,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from mqg_utils.teacher.cache import Outcome, Reply, Wants, read_list
+from mqg_utils.workflow.secrets import without_key
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would be told the same
 WORTHWHILE = (408, 409, 425)  # the 4xx, besides 429, that may go well the next time
 MAX_TOKENS = 10**9  # that a server may say one request took
@@ -134,25 +133,6 @@ def retry_after(response: Any) -> float | None:
         return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
-
-
-def read_key() -> str:
-    """The key in the environment, "" for none. Raises ValueError for one that no header can carry."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()  # files of settings often leave a line's end
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"the key in {KEY_VARIABLE} holds a space or another sign that no key has; set it again")
-    return key
-
-
-def is_secret(key: str) -> bool:
-    """Whether a key is one, and not a word such as EMPTY or none that a local server is given."""
-    return len(key) >= 8 and not key.isalpha()
-
-
-def without_key(text: str) -> str:
-    """The text without the key, which some servers repeat when they refuse it."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    return text.replace(key, "[key]") if is_secret(key) else text
 
 
 def clean(text: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import nbformat
 
 from mqg_utils.records import HUMAN, is_human
-from mqg_utils.teacher.responses import KEY_VARIABLE, is_secret
 from mqg_utils.workflow.parameters import Parameter, ParameterError, check_all, parse_parameters
 from mqg_utils.workflow.paths import locate, project_root
 from mqg_utils.workflow.presets import STAGES, Flag, Places, Settings, override, preset_file, read_preset, value_of
+from mqg_utils.workflow.secrets import KEY_VARIABLE, is_secret
 from mqg_utils.workflow.stage import variant_of
 
 PAPER_CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")

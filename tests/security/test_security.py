@@ -36,9 +36,10 @@ from mqg_utils.student.loading import ModelError, build_tiny, load_student
 from mqg_utils.teacher.cache import ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.endpoint import TeacherError
-from mqg_utils.teacher.responses import KEY_VARIABLE, judge, without_key
+from mqg_utils.teacher.responses import judge
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import plan, run_name
+from mqg_utils.workflow.secrets import KEY_VARIABLE, without_key
 from mqg_utils.workflow.stage import Stage, StageError
 
 CANARY = "sk-canary/5f2c9e+7781"

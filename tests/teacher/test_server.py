@@ -22,7 +22,7 @@ from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.endpoint import TeacherError
 from mqg_utils.teacher.pace import Pace
-from mqg_utils.teacher.responses import KEY_VARIABLE
+from mqg_utils.workflow.secrets import KEY_VARIABLE
 
 
 def requests(n: int) -> list[Request]:
