@@ -197,11 +197,10 @@ def read(
     passages: Sequence[Passage],
     cache: ReplyCache,
     progress: Callable[[int, int], None] | None = None,
-    with_passage: bool = True,
 ) -> dict[str, list[bool] | None]:
-    """question_id -> what the reader calls true, by the passage or closed book; its replies go to the cache too.
+    """question_id -> what the reader calls true by the passage; its replies go to the cache too.
 
-    With the passage, a proposition on which the reader disagrees with the key is read a second time, and the second
+    A proposition on which the reader disagrees with the key is read a second time, and the second
     answer counts: one slip of the reader does not cost a sound question.
     """
     texts = {passage.passage_id: passage for passage in passages}
@@ -212,13 +211,11 @@ def read(
     }
 
     def once(ids: Iterable[str], vote: int) -> dict[str, list[bool] | None]:
-        requests = {i: reading_request(*asked[i], with_passage, vote) for i in ids}
+        requests = {i: reading_request(*asked[i], vote=vote) for i in ids}
         ask(reader, list(requests.values()), cache, progress)
         return {i: _answers(cache.get(reader.key(r)), asked[i][1].questions[asked[i][2]]) for i, r in requests.items()}
 
     first = once(asked, 1)
-    if not with_passage:
-        return first
     keys = {i: [p.is_true for p in chain.questions[position].propositions] for i, (_, chain, position) in asked.items()}
     second = once([i for i, answers in first.items() if answers != keys[i]], 2)
     return first | {i: settled(keys[i], first[i], answers) for i, answers in second.items()}

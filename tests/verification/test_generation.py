@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mqg_utils.evaluation.difficulty import closed_book
 from mqg_utils.records import Chain, Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
@@ -562,14 +561,6 @@ def test_a_slip_of_the_reader_costs_no_question(tmp_path: Path) -> None:
     # a: another proposition is misread each time; b: no answer the first time
     reader = Reader(a=[False, *KEY[1:]], a2=[True, True, *KEY[2:]], b=["yes"], b2=KEY)
     assert round_trip(found, read(reader, found.kept, [passage()], ReplyCache(tmp_path / "r.jsonl"))).rejected == []
-
-
-def test_closed_book_marks(tmp_path: Path) -> None:
-    found = verified(draft(question("a")), draft(question("b")))
-    reader = Reader(a=[True, False, False, True, True], b=["?"])
-    marks = read(reader, found.kept, [passage()], ReplyCache(tmp_path / "r.jsonl"), with_passage=False)
-    assert [(m.question_id, m.share_right) for m in closed_book(found.kept, marks)] == [("p1|1-1", 0.6)]
-    assert reader.asked == ["a", "b"]
 
 
 def test_stems_asked_before() -> None:
