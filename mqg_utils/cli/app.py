@@ -259,12 +259,12 @@ def overlap(
 ) -> None:
     """Find what two files share: long runs of words, and sentences that say nearly the same."""
     from mqg_utils.corpus.library import Fault
-    from mqg_utils.corpus.sections import CorpusError
     from mqg_utils.exams.contamination import chart, find_overlap, questions_touched, texts_of, to_jsonl
     from mqg_utils.records import write_text
+    from mqg_utils.text.files import FileError
 
     faults: list[Fault] = []
-    with refusal(RecordError, CorpusError, OSError, ValueError, sign=""):
+    with refusal(RecordError, FileError, OSError, ValueError, sign=""):
         texts = list(texts_of(a, strict, faults))
         found = find_overlap(texts, texts_of(b, strict, faults), words)
         if out:

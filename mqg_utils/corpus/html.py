@@ -9,7 +9,8 @@ from typing import Any
 from lxml import etree, html
 
 from mqg_utils.corpus.elements import is_inside, runs, squeezed, tag_of
-from mqg_utils.corpus.sections import MAX_PARAGRAPH, CorpusError, Outline, Section, decode, read_bytes, without_caret
+from mqg_utils.corpus.sections import MAX_PARAGRAPH, Outline, Section, without_caret
+from mqg_utils.text.files import FileError, decode, read_bytes
 
 # what is not the book's running text: by element, by class or role
 SKIPPED_TAGS = {
@@ -105,7 +106,7 @@ class Page:
 
     def add(self, text: str) -> None:
         if len(text) > MAX_PARAGRAPH:
-            raise CorpusError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text; break it up")
+            raise FileError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text; break it up")
         self.outline.add(text)
 
     def _list(self, element: Any) -> None:
@@ -170,7 +171,7 @@ class Page:
 
 
 def parse_html(raw: bytes, where: object) -> Any:
-    """The root of an HTML or XHTML document. Raises CorpusError."""
+    """The root of an HTML or XHTML document. Raises FileError."""
     declared = re.search(rb"""(?:charset|encoding)\s*=\s*["']?([\w-]+)""", raw[:2048])
     name = declared[1].decode().casefold() if declared else "utf-8"
     if name in ("utf-8", "utf8", "us-ascii", "utf-16") or raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -181,25 +182,25 @@ def parse_html(raw: bytes, where: object) -> Any:
                 raise LookupError("which no page is written in")
             text = decode(raw.decode(name).encode("utf-8"), where)
         except (UnicodeError, LookupError) as error:
-            raise CorpusError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
+            raise FileError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
     return root_of(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), where)
 
 
 def root_of(text: str, where: object) -> Any:
-    """The root of a page. Raises CorpusError where it is too deep or too wide to be read to its end."""
+    """The root of a page. Raises FileError where it is too deep or too wide to be read to its end."""
     for tag in re.finditer(r"""<[a-zA-Z](?:[^"'>]|"[^"]*"|'[^']*')*+""", text):
         if len(tag[0]) > MAX_ATTRIBUTES:  # the parser looks at every attribute for each
             names = re.sub(r""""[^"]*"|'[^']*'""", " ", tag[0])
             if len(re.split(r"[\s/]+", names)) > MAX_ATTRIBUTES:
-                raise CorpusError(f"{where}: not readable as HTML: a tag with more than {MAX_ATTRIBUTES} attributes")
+                raise FileError(f"{where}: not readable as HTML: a tag with more than {MAX_ATTRIBUTES} attributes")
     parser = html.HTMLParser(huge_tree=False, remove_comments=True, remove_pis=True)
     try:
         root = html.document_fromstring(text, parser=parser)
     except (etree.LxmlError, ValueError) as error:
-        raise CorpusError(f"{where}: not readable as HTML: {error}; save it again") from error
+        raise FileError(f"{where}: not readable as HTML: {error}; save it again") from error
     if fatal := parser.error_log.filter_from_fatals():  # what comes after would be missing
         problem = fatal[0].message.removesuffix(", use XML_PARSE_HUGE option")
-        raise CorpusError(f"{where}: not readable as HTML: {problem}; save it again")
+        raise FileError(f"{where}: not readable as HTML: {problem}; save it again")
     return root
 
 
@@ -212,11 +213,11 @@ def read_html(file: Path, book: str, language: str) -> list[Section]:
 
 
 def walk(root: Any, outline: Outline, place: str, where: object) -> None:
-    """Add the body of a document to an outline. `place` stands in its sections, `where` in the CorpusError."""
+    """Add the body of a document to an outline. `place` stands in its sections, `where` in the FileError."""
     page = Page(outline, place)
     try:
         for body in root.iter("body"):
             page.walk(body)
             break
     except RecursionError as error:
-        raise CorpusError(f"{where}: elements nested too deeply to be a book; save it again") from error
+        raise FileError(f"{where}: elements nested too deeply to be a book; save it again") from error

@@ -13,14 +13,25 @@ from mqg_utils.corpus.markdown import read_markdown
 from mqg_utils.corpus.passages import Merged, Twins, iter_passages, slug, split_passages
 from mqg_utils.corpus.pdf.words import read_pdf
 from mqg_utils.corpus.plain_text import read_text
-from mqg_utils.corpus.sections import FILE_CPU_S, CorpusError, Section, cpu_limit
+from mqg_utils.corpus.sections import FILE_CPU_S, Section, cpu_limit
 from mqg_utils.corpus.wordfile import read_docx
 from mqg_utils.corpus.xml import Module, read_cnxml, read_collection, read_jats, read_module
+from mqg_utils.text.files import FileError
 from mqg_utils.workflow.paths import matches
 
 __all__ = [
-    "CorpusError", "Fault", "Library", "Merged", "Section", "Twins", "iter_chapter", "iter_passages",
-    "read_textbook", "select_chapter", "slug", "split_passages",
+    "Fault",
+    "FileError",
+    "Library",
+    "Merged",
+    "Section",
+    "Twins",
+    "iter_chapter",
+    "iter_passages",
+    "read_textbook",
+    "select_chapter",
+    "slug",
+    "split_passages",
 ]  # fmt: skip
 
 Reader = Callable[[Path, str, str], Iterable[Section]]
@@ -57,7 +68,7 @@ class Library:
     """Books as a stream of sections: iterating reads the files anew, one at a time, in an order of their own.
 
     `sources` are files, folders, globs or a mixture; a glob's books bear their paths below it. A file that cannot be
-    read is listed in `faults` and the rest is read; with `strict` it raises CorpusError. `progress` is told (files
+    read is listed in `faults` and the rest is read; with `strict` it raises FileError. `progress` is told (files
     done, files in all, the one being read).
     """
 
@@ -74,7 +85,7 @@ class Library:
         self.units = _units(self.given, language, self._found)
         self.faults: list[Fault] = list(self._found)
         if strict and self._found:
-            raise CorpusError(self._found[0].problem)
+            raise FileError(self._found[0].problem)
 
     def __iter__(self) -> Iterator[Section]:
         self.faults = list(self._found)
@@ -86,12 +97,12 @@ class Library:
                 with cpu_limit(unit.file, FILE_CPU_S):
                     # whole before the first is given away: a file is read or it is not
                     sections = [section for section in unit.read(unit.book) if section.blocks]
-            except (CorpusError, OSError, RecursionError, MemoryError) as error:
+            except (FileError, OSError, RecursionError, MemoryError) as error:
                 problem = (
-                    str(error) if isinstance(error, CorpusError) else f"{unit.file}: {error or type(error).__name__}"
+                    str(error) if isinstance(error, FileError) else f"{unit.file}: {error or type(error).__name__}"
                 )
                 if self.strict:
-                    raise CorpusError(problem) from error
+                    raise FileError(problem) from error
                 self.faults.append(Fault(unit.file, problem))
                 continue
             any_text = any_text or bool(sections)
@@ -103,7 +114,7 @@ class Library:
         if not any_text:
             said = [fault.problem for fault in self.faults]
             where = ", ".join(str(source) for source in self.given)
-            raise CorpusError("\n".join(said) or f"{where}: no text found in it; is this the right file?")
+            raise FileError("\n".join(said) or f"{where}: no text found in it; is this the right file?")
 
 
 def read_textbook(
@@ -115,18 +126,18 @@ def read_textbook(
     """The sections of one or more books in reading order.
 
     `source` is a file (PDF, EPUB, HTML, Markdown, text, DOCX, JATS, CNXML), a folder of them, a folder with a CNXML
-    collection (`collections/*.xml` and `modules/*/index.cnxml`), a glob, or a list of these. Raises CorpusError.
+    collection (`collections/*.xml` and `modules/*/index.cnxml`), a glob, or a list of these. Raises FileError.
     """
     return list(Library(source, language, strict, progress))
 
 
 def select_chapter(sections: Iterable[Section], chapter: str) -> list[Section]:
-    """The sections under one heading (case ignored), all of them where `chapter` is "". Raises CorpusError."""
+    """The sections under one heading (case ignored), all of them where `chapter` is "". Raises FileError."""
     return list(iter_chapter(sections, chapter))
 
 
 def iter_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]:
-    """What `select_chapter` returns, one by one. Raises CorpusError at the end where there is no such heading."""
+    """What `select_chapter` returns, one by one. Raises FileError at the end where there is no such heading."""
     titles: dict[str, None] = {}
     book, found = "", not chapter
     for section in sections:
@@ -138,7 +149,7 @@ def iter_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]
             titles |= dict.fromkeys(section.path[:2])
     if not found:
         listed = "\n  ".join(list(titles)[:60])
-        raise CorpusError(f"no chapter {chapter!r} with text in {book!r}. Its headings:\n  {listed}")
+        raise FileError(f"no chapter {chapter!r} with text in {book!r}. Its headings:\n  {listed}")
 
 
 # --- which files ---
@@ -172,7 +183,7 @@ def _expanded(source: Path | str) -> list[tuple[Path, str]]:
     path = Path(source)
     if not (found := matches(path)):
         if glob.has_magic(str(source)):
-            raise CorpusError(f"{source}: no file matches this pattern")
+            raise FileError(f"{source}: no file matches this pattern")
         return [(path, "")]
     if found == [path]:
         return [(path, "")]
@@ -188,7 +199,7 @@ def _name(path: Path, above: Path) -> str:
 def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> Iterator[Unit]:
     if not source.exists():
         link = "; it is a link that leads nowhere, or in a circle" if source.is_symlink() else ""
-        raise CorpusError(f"{source}: no such textbook{link}; give a file (.md, .txt) or a folder")
+        raise FileError(f"{source}: no such textbook{link}; give a file (.md, .txt) or a folder")
     collections = sorted(source.glob("collections/*.xml")) if source.is_dir() else []
     if collections:
         for collection in collections:
@@ -206,7 +217,7 @@ def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> It
             way = WAYS_OUT.get(file.suffix.lower(), f"wanted {', '.join(READERS)}")
             faults.append(Fault(file, f"{file}: {file.suffix or 'a file without suffix'} is not read; {way}"))
     if not readable and not faults:
-        raise CorpusError(f"{source}: nothing readable here; wanted {', '.join(READERS)} or a CNXML collection")
+        raise FileError(f"{source}: nothing readable here; wanted {', '.join(READERS)} or a CNXML collection")
     for file in readable:
         yield _unit(file, source, name, language)
 
@@ -226,7 +237,7 @@ def _unit(file: Path, source: Path, name: str, language: str) -> Unit:
 def _modules(collection: Path, folder: Path, faults: list[Fault]) -> Iterator[Unit]:
     try:
         modules = read_collection(collection, folder)
-    except CorpusError as error:
+    except FileError as error:
         faults.append(Fault(collection, str(error)))
         return
     for module in modules:

@@ -6,14 +6,15 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from mqg_utils.corpus.html import root_of, walk
-from mqg_utils.corpus.sections import MAX_PARAGRAPH, CorpusError, Outline, Section, decode, read_bytes
+from mqg_utils.corpus.sections import MAX_PARAGRAPH, Outline, Section
+from mqg_utils.text.files import FileError, decode, read_bytes
 
 
 def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a Markdown file (CommonMark with tables); HTML inside it is read as such."""
     text = decode(read_bytes(file), file)
     if (longest := max(map(len, text.split("\n")))) > MAX_PARAGRAPH:
-        raise CorpusError(f"{file}: a line of {longest:,} characters is no book's text; break it up")
+        raise FileError(f"{file}: a line of {longest:,} characters is no book's text; break it up")
     front = re.match(r"---\n.*?\n(?:---|\.\.\.)\n", text, re.DOTALL)
     title = re.search(r"^title:(.*)$", front[0], re.MULTILINE) if front else None
     named = re.sub(r"^[\"']|[\"']$", "", title[1].strip()) if title else ""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mqg_utils.corpus.sections import MAX_PARAGRAPH, CorpusError, Outline, Section, decode, read_bytes, without_caret
+from mqg_utils.corpus.sections import MAX_PARAGRAPH, Outline, Section, without_caret
+from mqg_utils.text.files import FileError, decode, read_bytes
 
 
 def read_text(file: Path, book: str, language: str) -> list[Section]:
@@ -19,7 +20,7 @@ def read_text(file: Path, book: str, language: str) -> list[Section]:
     for (number, block), following in zip(found, [*(block for _, block in found[1:]), []], strict=False):
         joined = " ".join(" ".join(block).split())
         if len(joined) > MAX_PARAGRAPH:
-            raise CorpusError(
+            raise FileError(
                 f"{file}, line {number}: a paragraph of {len(joined):,} characters is no book's text; break it up"
             )
         place = f"{file.name}, line {number}"

@@ -9,13 +9,12 @@ import re
 import signal
 import threading
 import unicodedata
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-MAX_FILE_BYTES = 64 * 2**20  # of a text, Markdown, HTML or XML file, and of one inside an archive
-MAX_BOOK_BYTES = 1024 * 2**20  # of an archive or a PDF, and of all that an archive unpacks to
+from mqg_utils.text.files import FileError
+
 MAX_PARAGRAPH = 1_000_000  # characters
 MAX_HEADING = 500  # characters; a heading stands in every passage below it
 FILE_CPU_S = 300  # of one file; a PDF has limits of its own
@@ -47,10 +46,6 @@ PLACEHOLDER = re.compile(
 )
 FORMULA_SOURCE = re.compile(r"MathType@MTEF\S*(?:\s+\S{40,})*")  # the same of a formula
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
-
-
-class CorpusError(ValueError):
-    """A textbook that cannot be read as one. The message names the file and what to do."""
 
 
 class Section(NamedTuple):
@@ -137,13 +132,13 @@ def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]
 
 @contextlib.contextmanager
 def cpu_limit(file: Path, seconds: float) -> Iterator[None]:
-    """Raise CorpusError where reading takes more of this process's CPU time. Only the main thread can be limited."""
+    """Raise FileError where reading takes more of this process's CPU time. Only the main thread can be limited."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 
     def stop(*_: object) -> None:
-        raise CorpusError(f"{file}: takes more than {seconds:g} s of CPU time; split it, or save it anew")
+        raise FileError(f"{file}: takes more than {seconds:g} s of CPU time; split it, or save it anew")
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
@@ -152,86 +147,3 @@ def cpu_limit(file: Path, seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-
-
-def sniff(head: bytes) -> str:
-    """What the first bytes of a file say it is; "" for what may be text."""
-    if b"%PDF-" in head[:1024]:
-        return "PDF"
-    if head[:2] == b"PK":
-        return "ZIP"
-    signs = {
-        b"\xd0\xcf\x11\xe0": "old Office", b"{\\rtf": "RTF", b"\x89PNG": "image", b"\xff\xd8\xff": "image",
-        b"GIF8": "image", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"AT&TFORM": "DjVu",
-        b"BOOKMOBI": "MOBI", b"\x7fELF": "program", b"\xfd7zXZ": "xz", b"BZh9": "bzip2",
-    }  # fmt: skip
-    return next((name for sign, name in signs.items() if head.startswith(sign) or head[60:].startswith(sign)), "")
-
-
-def check_kind(file: Path, wanted: str) -> None:
-    """Raise CorpusError where a file's bytes are not what its name says. `wanted` is a result of `sniff`."""
-    with file.open("rb") as opened:
-        found = sniff(opened.read(2048))
-    if found != wanted:
-        kind = {"ZIP": "a ZIP archive (EPUB or DOCX?)", "": "text or something unknown"}.get(found, found)
-        raise CorpusError(f"{file}: is named {file.suffix} but holds {kind}; give it its true name or export it again")
-
-
-def check_size(file: Path, most: int) -> None:
-    """Raise CorpusError where a file is larger than `most` bytes."""
-    if (size := file.stat().st_size) > most:
-        raise CorpusError(f"{file}: is {size / 2**20:.0f} MB; at most {most / 2**20:.0f} MB are read, so split it")
-
-
-def read_bytes(file: Path) -> bytes:
-    """A text-like file whole, after its size and first bytes were looked at. Raises CorpusError."""
-    check_size(file, MAX_FILE_BYTES)
-    check_kind(file, "")
-    return file.read_bytes()
-
-
-def decode(raw: bytes, where: object) -> str:
-    """UTF-8, or UTF-16 with its mark, as NFC text with \\n line ends. Raises CorpusError."""
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        name = "UTF-16" if encoding == "utf-16" else "UTF-8"
-        raise CorpusError(f"{where}: byte {error.start + 1} is not {name}; save the file as UTF-8") from error
-    if (nul := text.find("\0")) >= 0:
-        raise CorpusError(f"{where}: character {nul + 1} is NUL, so this is no text (or UTF-16 without its mark)")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def open_archive(file: Path) -> zipfile.ZipFile:
-    """A ZIP whose contents are of a size and kind that can be read. Raises CorpusError."""
-    check_size(file, MAX_BOOK_BYTES)
-    check_kind(file, "ZIP")
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise CorpusError(f"{file}: the archive is damaged or cut short ({error}); download it again") from error
-    entries = archive.infolist()
-    total = sum(entry.file_size for entry in entries)
-    packed = sum(entry.compress_size for entry in entries)
-    if total > MAX_BOOK_BYTES or (total > MAX_FILE_BYTES and total > 100 * packed):
-        raise CorpusError(f"{file}: unpacks to {total / 2**20:.0f} MB from {packed / 2**20:.1f}: no book, not opened")
-    if any(entry.flag_bits & 1 for entry in entries):
-        raise CorpusError(f"{file}: is encrypted; remove the password or the copy protection first")
-    return archive
-
-
-def read_member(archive: zipfile.ZipFile, name: str, file: Path) -> bytes:
-    """One file of an archive. Raises CorpusError."""
-    try:
-        entry = archive.getinfo(name)
-        if entry.file_size > MAX_FILE_BYTES:
-            raise CorpusError(f"{file}: {name} unpacks to {entry.file_size / 2**20:.0f} MB; no chapter, not opened")
-        return archive.read(entry)
-    except KeyError as error:
-        raise CorpusError(f"{file}: {name} is listed in it but missing; export the book again") from error
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise CorpusError(f"{file}: {name} is damaged ({error}); download the book again") from error
-    except Exception as error:
-        raise CorpusError(f"{file}: {name} cannot be unpacked ({error}); download the book again") from error

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mqg_utils.corpus.elements import squeezed
-from mqg_utils.corpus.sections import CorpusError, Outline, Section, open_archive, read_member
+from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.text.files import FileError, open_archive, read_member
 
 MAX_COLUMNS = 1000  # of a Word table
 
@@ -19,7 +20,7 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
     with open_archive(file) as archive:  # looked at before it is unpacked
         for entry in archive.infolist():
             if entry.filename.endswith(".xml"):
-                read_member(archive, entry.filename, file)
+                read_member(archive, entry.filename)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -27,7 +28,7 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
         outline = Outline(book, document.core_properties.language or language, file.stem, file.name)
         _walk(document, outline, file)
     except Exception as error:  # python-docx reads as it goes and raises whatever it stumbles over
-        raise CorpusError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
+        raise FileError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
     return outline.sections()
 
 

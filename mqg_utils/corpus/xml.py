@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from mqg_utils.corpus.elements import is_inside, runs, squeezed
-from mqg_utils.corpus.sections import MAX_HEADING, CorpusError, Outline, Section, is_left_out, read_bytes
+from mqg_utils.corpus.sections import MAX_HEADING, Outline, Section, is_left_out
+from mqg_utils.text.files import FileError, read_bytes
 
 # CNXML: what is not the book's running text (class of a section or note, or the element itself)
 SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}
@@ -22,7 +23,7 @@ BLOCK_TAGS = {"para", "list", "table", "figure", "note", "section", "equation", 
 
 
 def parse_xml(file: Path) -> Any:
-    """The root of an XML file; no entity is expanded, nothing is fetched. Raises CorpusError."""
+    """The root of an XML file; no entity is expanded, nothing is fetched. Raises FileError."""
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
@@ -30,9 +31,9 @@ def parse_xml(file: Path) -> Any:
         # from bytes: a name is taken for an address by some versions of libxml2
         return etree.fromstring(read_bytes(file), parser)
     except (etree.LxmlError, ValueError) as error:
-        if isinstance(error, CorpusError):
+        if isinstance(error, FileError):
             raise
-        raise CorpusError(f"{file}: not readable as XML: {error}; export it again") from error
+        raise FileError(f"{file}: not readable as XML: {error}; export it again") from error
 
 
 def _tag(element: Any) -> str:
@@ -56,7 +57,7 @@ class Module(NamedTuple):
 
 
 def read_collection(collection: Path, modules: Path) -> list[Module]:
-    """The modules of a collection file in order. Raises CorpusError."""
+    """The modules of a collection file in order. Raises FileError."""
     root = parse_xml(collection)
     language = root.get("{http://www.w3.org/XML/1998/namespace}lang", "")
     book = next((_inline(e) for e in root.iter() if _tag(e) == "title"), collection.stem)
@@ -76,7 +77,7 @@ def _walk_collection(element: Any, path: tuple[str, ...]) -> Iterator[tuple[str,
 
 
 def read_module(module: Module) -> Iterator[Section]:
-    """The sections of one module. Raises CorpusError."""
+    """The sections of one module. Raises FileError."""
     document = parse_xml(module.file)
     here = (*module.path, _child_text(document, "title") or module.name)
     for part in document:

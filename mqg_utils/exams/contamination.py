@@ -67,7 +67,7 @@ def passage_texts(passages: Iterable[Passage]) -> Iterator[Text]:
 def texts_of(path: Path, strict: bool = False, faults: list[Fault] | None = None) -> Iterator[Text]:
     """What a file holds: passages.jsonl, an exam in any known format, or textbooks (a folder or a pattern too).
 
-    A book's file that cannot be read is added to `faults`, or with `strict` raises CorpusError. Raises RecordError.
+    A book's file that cannot be read is added to `faults`, or with `strict` raises FileError. Raises RecordError.
     """
     if path.suffix.lower() == ".jsonl":
         with path.open("rb") as file:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.corpus.sections import MAX_FILE_BYTES, CorpusError, check_size, decode, open_archive
 from mqg_utils.records import RecordError
+from mqg_utils.text.files import MAX_FILE_BYTES, FileError, check_size, decode, open_archive
 
 Row = dict[str, Any]
 WRAPPERS = ("data", "rows", "examples", "items", "records")  # of a list of rows, in a JSON object
@@ -27,7 +27,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             check_size(path, MAX_FILE_BYTES)
             text = decode(path.read_bytes(), path)
-        except CorpusError as error:
+        except FileError as error:
             raise RecordError(str(error)) from error
         if suffix in (".csv", ".tsv"):
             yield from _table_rows(path, text)
@@ -79,7 +79,7 @@ def _excel_rows(path: Path) -> Iterator[tuple[str, Row]]:
             rows = list(_sheet_rows(book.worksheets[0]))
             widest = max((len(cells) for _, cells in rows), default=0)
             rows = [(number, cells + [""] * (widest - len(cells))) for number, cells in rows[:1]] + rows[1:]
-    except CorpusError as error:
+    except FileError as error:
         raise RecordError(str(error)) from error
     except Exception as error:
         raise RecordError(f"{path}: not readable as an Excel file ({error}); save it again, or as .csv") from error

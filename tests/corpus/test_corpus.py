@@ -4,16 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.corpus.library import (
-    CorpusError,
-    Library,
-    Section,
-    read_textbook,
-    select_chapter,
-    slug,
-    split_passages,
-)
+from mqg_utils.corpus.library import Library, Section, read_textbook, select_chapter, slug, split_passages
 from mqg_utils.exams.splits import read_exam
+from mqg_utils.text.files import FileError
 from mqg_utils.verification.verify import normalise
 
 BOOK = Path(__file__).parents[3] / "shared" / "data" / "openstax-anatomy-physiology"
@@ -34,7 +27,7 @@ def section(*blocks: str, book: str = "Book", path: tuple[str, ...] = ("One",)) 
 
 
 def refusal(source: Path) -> str:
-    with pytest.raises(CorpusError) as caught:
+    with pytest.raises(FileError) as caught:
         read_textbook(source)
     return str(caught.value).replace(str(source), "SOURCE")
 
@@ -135,7 +128,7 @@ def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> N
 
 def test_an_unknown_chapter_lists_the_headings() -> None:
     sections = [section("a", path=("Bone", "Cells", "Deep")), section("b", path=("Bone", "Matrix"))]
-    with pytest.raises(CorpusError) as caught:
+    with pytest.raises(FileError) as caught:
         select_chapter(sections, "Heart")
     wanted = "no chapter 'Heart' with text in 'Book'. Its headings:\n  Bone\n  Cells\n  Matrix"
     assert str(caught.value) == wanted
@@ -323,7 +316,7 @@ def test_an_entity_is_not_expanded(tmp_path: Path) -> None:
 def test_an_entity_bomb_is_refused(tmp_path: Path) -> None:
     pairs = zip("abcdefgh", "bcdefghi", strict=True)
     entities = '<!ENTITY a "lollollol">' + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in pairs)
-    with pytest.raises(CorpusError, match=r"index\.cnxml: not readable as XML: .*(amplification|entity loop)"):
+    with pytest.raises(FileError, match=r"index\.cnxml: not readable as XML: .*(amplification|entity loop)"):
         cnxml(tmp_path, "<para>Kept. &i;</para>", f"<!DOCTYPE document [{entities}]>")
 
 
@@ -338,13 +331,13 @@ def test_a_module_that_is_listed_but_missing(tmp_path: Path) -> None:
     (tmp_path / "modules" / "m1" / "index.cnxml").unlink()
     collection = tmp_path / "collections" / "small.collection.xml"
     missing = tmp_path / "modules" / "m1" / "index.cnxml"
-    with pytest.raises(CorpusError) as caught:
+    with pytest.raises(FileError) as caught:
         read_textbook(tmp_path)
     assert str(caught.value) == f"{collection}: module m1 is listed but {missing} is missing"
 
 
 def test_a_module_that_is_not_xml(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"index\.cnxml: not readable as XML: .*mismatch"):
+    with pytest.raises(FileError, match=r"index\.cnxml: not readable as XML: .*mismatch"):
         cnxml(tmp_path, "<para>open")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from files import docx, epub, lines, pdf
 
-from mqg_utils.corpus import sections as documents
-from mqg_utils.corpus.library import CorpusError, Library, Section, read_textbook
+from mqg_utils.corpus.library import Library, Section, read_textbook
 from mqg_utils.corpus.sections import is_left_out
+from mqg_utils.text.files import MAX_FILE_BYTES, FileError
 from mqg_utils.widgets.progress import reading_bar
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.paths import matches
@@ -26,7 +26,7 @@ def written(file: Path, text: str | bytes) -> Path:
 
 
 def refusal(file: Path) -> str:
-    with pytest.raises(CorpusError) as caught:
+    with pytest.raises(FileError) as caught:
         read_textbook(file)
     return str(caught.value).replace(str(file), "FILE")
 
@@ -256,7 +256,7 @@ def test_progress_names_the_book_being_read(tmp_path: Path) -> None:
 
 
 def bomb(file: Path) -> Path:
-    return epub(file, {"a.xhtml": "<h1>A</h1><p>a</p>"}, {"EPUB/big.xhtml": b"0" * (documents.MAX_FILE_BYTES + 1)})
+    return epub(file, {"a.xhtml": "<h1>A</h1><p>a</p>"}, {"EPUB/big.xhtml": b"0" * (MAX_FILE_BYTES + 1)})
 
 
 def cut(file: Path) -> Path:
@@ -289,22 +289,22 @@ ENTITIES = '<!DOCTYPE a [<!ENTITY a "lol">' + "".join(
     f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 BROKEN = {
-    "bomb.epub": (bomb, "unpacks to 64 MB from 0.1: no book, not opened"),
+    "bomb.epub": (bomb, "expands from 0.1 MB to 64 MB; refusing to open it"),
     "cut.epub": (cut, "the archive is damaged or cut short"),
     "damaged.epub": (damaged, "download the book again"),
     "locked.epub": (locked, "is copy-protected"),
     "out.epub": (lambda f: epub(f, {"../../etc/passwd": "<p>a</p>"}), "which is outside the book; not opened"),
     "lost.epub": (lambda f: epub(f, {}, {"META-INF/container.xml": "<a><rootfile full-path='x'/></a>"}), "missing"),
-    "text.epub": (lambda f: written(f, "just text"), "is named .epub but holds text or something unknown"),
-    "zip.pdf": (lambda f: epub(f, {}), "is named .pdf but holds a ZIP archive"),
-    "pdf.txt": (lambda f: pdf(f, [lines(50, 500, ["text"])]), "is named .txt but holds PDF"),
+    "text.epub": (lambda f: written(f, "just text"), "is named .epub but contains text or something unknown"),
+    "zip.pdf": (lambda f: epub(f, {}), "is named .pdf but contains a ZIP archive"),
+    "pdf.txt": (lambda f: pdf(f, [lines(50, 500, ["text"])]), "is named .txt but contains PDF"),
     "cut.pdf": (lambda f: written(f, pdf(f, [lines(50, 500, ["text"])]).read_bytes()[:150]), "is damaged or cut short"),
     "secret.pdf": (lambda f: pdf(f, [lines(50, 500, ["text"])], encrypted=True), "is encrypted; save a copy without"),
     "scan.pdf": (lambda f: pdf(f, [[], []]), "is a scan: 2 pages of pictures with 0 letters"),
     "latin.txt": (lambda f: written(f, "fièvre".encode("latin-1")), "byte 3 is not UTF-8; save the file as UTF-8"),
     "nul.md": (lambda f: written(f, b"a\0b"), "character 2 is NUL"),
-    "wide.txt": (lambda f: written(f, "no mark".encode("utf-16-le")), "character 2 is NUL, so this is no text (or"),
-    "huge.txt": (huge, "is 200 MB; at most 64 MB are read, so split it"),
+    "wide.txt": (lambda f: written(f, "no mark".encode("utf-16-le")), "character 2 is NUL: a binary file, or"),
+    "huge.txt": (huge, "too large (200 MB, limit 64 MB); split it"),
     "line.txt": (lambda f: written(f, "word " * 300_000), "of 1,499,999 characters is no book's text; break it up"),
     "line.md": (lambda f: written(f, "word " * 300_000), "of 1,500,000 characters is no book's text; break it up"),
     "lol.xml": (lambda f: written(f, f"{ENTITIES}]><article><body><p>&i;</p></body></article>"), "not readable as XML"),
@@ -327,7 +327,7 @@ def test_a_broken_file_is_told_and_the_rest_is_read(tmp_path: Path, name: str) -
     (fault,) = library.faults
     assert fault.file == file and fault.problem.startswith(str(file)) and problem in fault.problem
     if "no text" not in problem:  # a file without text is told, and stops nothing
-        with pytest.raises(CorpusError):
+        with pytest.raises(FileError):
             read_textbook(tmp_path, strict=True)
 
 
@@ -352,7 +352,7 @@ def test_links_that_go_in_a_circle_or_nowhere_are_told(tmp_path: Path) -> None:
 def test_when_nothing_can_be_read_every_fault_is_told(tmp_path: Path) -> None:
     written(tmp_path / "a.txt", b"\xff\xff")
     written(tmp_path / "b.xml", "<a>")
-    with pytest.raises(CorpusError) as caught:
+    with pytest.raises(FileError) as caught:
         read_textbook(tmp_path, strict=False)
     assert [line.split(": ")[0] for line in str(caught.value).split("\n")] == [f"{tmp_path}/a.txt", f"{tmp_path}/b.xml"]
 

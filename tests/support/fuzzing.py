@@ -18,7 +18,7 @@ import shared_files as shared
 from files import Run, docx, epub, lines, pdf
 
 from mqg_utils.cli.remote import RemoteError
-from mqg_utils.corpus.library import CorpusError, Library
+from mqg_utils.corpus.library import Library
 from mqg_utils.corpus.passages import split_passages
 from mqg_utils.evaluation.decision import DecisionError
 from mqg_utils.exams.splits import FORMATS, convert
@@ -26,6 +26,7 @@ from mqg_utils.records import Chain, Passage, Prediction, RecordError, read_json
 from mqg_utils.teacher.cache import Reply, ReplyCache, read_list
 from mqg_utils.teacher.reply_formats import obeys
 from mqg_utils.teacher.responses import content_of, judge, usage_of
+from mqg_utils.text.files import FileError
 from mqg_utils.verification.verify import verify
 from mqg_utils.widgets.case_text import CaseTextError
 from mqg_utils.workflow.pages import render_notebook
@@ -328,7 +329,7 @@ def _notebook(data: bytes, folder: Path) -> object:
     return render_notebook(folder / "a.ipynb", folder / "a.html")
 
 
-BOOK, EXAM = (CorpusError,), (RecordError,)
+BOOK, EXAM = (FileError,), (RecordError,)
 TARGETS = {
     "html": Target(_book("a.html"), BOOK, (PAGE.encode(), PAGE.encode("utf-16")), TAGS + SIGNS),
     "markdown": Target(_book("a.md"), BOOK, (MARKDOWN.encode(),), TAGS + SIGNS),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mqg_utils.cli.remote import pull
 from mqg_utils.corpus.library import read_textbook
-from mqg_utils.corpus.sections import CorpusError
 from mqg_utils.evaluation.chat import understood
 from mqg_utils.evaluation.decision import Examinee
 from mqg_utils.records import Chain, Question
 from mqg_utils.teacher.batch import answers_of
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.teacher.critique import remarks_of
+from mqg_utils.text.files import FileError
 from mqg_utils.verification.journal import Journal
 from mqg_utils.verification.review import Review
 from mqg_utils.widgets.case_text import read_case, write_case
@@ -86,7 +86,7 @@ def collection(data: bytes, folder: Path) -> object:
         (folder / "modules" / name / "index.cnxml").write_text(MODULE)
     (folder / "collections").mkdir()
     (folder / "collections" / "book.xml").write_bytes(data)
-    with contextlib.suppress(CorpusError):
+    with contextlib.suppress(FileError):
         read_textbook(folder, strict=True)
     return read_textbook(folder, strict=False)
 

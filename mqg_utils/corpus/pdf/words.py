@@ -18,7 +18,8 @@ from typing import Any
 
 from mqg_utils.corpus.pdf.layout import sections_of
 from mqg_utils.corpus.pdf.tables import Word
-from mqg_utils.corpus.sections import MAX_BOOK_BYTES, CorpusError, Section, check_kind, check_size
+from mqg_utils.corpus.sections import Section
+from mqg_utils.text.files import MAX_BOOK_BYTES, PDF, FileError, check_kind, check_size
 
 PAGE_S = 30  # seconds for one page, before the process is ended
 DOCUMENT_S = 900
@@ -30,27 +31,27 @@ FORCE_BOLD = 1 << 18
 
 
 def read_pdf(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a PDF. Raises CorpusError, also for a scan without text, a password, or a page without end."""
+    """The sections of a PDF. Raises FileError, also for a scan without text, a password, or a page without end."""
     check_size(file, MAX_BOOK_BYTES)
-    check_kind(file, "PDF")
+    check_kind(file, PDF)
     command = [sys.executable, "-m", "mqg_utils.corpus.pdf.words", str(file), book, language]
     try:
         path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}  # wherever the caller's folder is
         done = subprocess.run(command, capture_output=True, timeout=DOCUMENT_S, check=False, env=environment)
     except subprocess.TimeoutExpired as error:
-        raise CorpusError(f"{file}: is not read in {DOCUMENT_S} s; split it, or print it to a new PDF") from error
+        raise FileError(f"{file}: is not read in {DOCUMENT_S} s; split it, or print it to a new PDF") from error
     if done.returncode == -signal.SIGALRM:
-        raise CorpusError(f"{file}: one page takes more than {PAGE_S} s; print the book to a new PDF")
+        raise FileError(f"{file}: one page takes more than {PAGE_S} s; print the book to a new PDF")
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
         last = done.stderr.decode(errors="replace").strip().split("\n")[-1][:200]
-        raise CorpusError(
+        raise FileError(
             f"{file}: reading it ended with code {done.returncode} ({last}); print it to a new PDF"
         ) from error
     if problem := answer.get("problem"):
-        raise CorpusError(f"{file}: {problem}")
+        raise FileError(f"{file}: {problem}")
     return [
         Section(s["book"], tuple(s["path"]), tuple(s["blocks"]), s["language"], s["place"], tuple(s["places"]))
         for s in answer["sections"]

@@ -1,0 +1,93 @@
+"""Opening files that strangers made: sizes are bounded, and first bytes are compared with the file's name."""
+
+import unicodedata
+import zipfile
+from pathlib import Path
+
+MAX_FILE_BYTES = 64 * 2**20  # of a text, Markdown, HTML or XML file, and of one inside an archive
+MAX_BOOK_BYTES = 1024 * 2**20  # of an archive or a PDF, and of an archive's contents together
+SIGNATURES = {
+    b"PK": "a ZIP archive (EPUB or DOCX?)", b"\xd0\xcf\x11\xe0": "old Office", b"{\\rtf": "RTF", b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image", b"GIF8": "an image", b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7z", b"Rar!": "RAR",
+    b"AT&TFORM": "DjVu", b"\x7fELF": "a program", b"\xfd7zXZ": "xz", b"BZh9": "bzip2",
+}  # fmt: skip
+ZIP, PDF, TEXT = SIGNATURES[b"PK"], "PDF", "text or something unknown"
+
+
+class FileError(ValueError):
+    """A file that cannot be read. The message names the file, the problem and the fix."""
+
+
+def check_size(file: Path, max_bytes: int) -> None:
+    """Raise FileError if a file is larger than `max_bytes`."""
+    if (size := file.stat().st_size) > max_bytes:
+        raise FileError(f"{file}: too large ({size / 2**20:.0f} MB, limit {max_bytes / 2**20:.0f} MB); split it")
+
+
+def check_kind(file: Path, expected: str) -> None:
+    """Raise FileError if a file's first bytes do not match its name. `expected` is ZIP, PDF or TEXT."""
+    with file.open("rb") as opened:
+        head = opened.read(2048)
+    kind = (
+        PDF if b"%PDF-" in head[:1024] else next((k for start, k in SIGNATURES.items() if head.startswith(start)), TEXT)
+    )
+    if kind != expected:
+        raise FileError(f"{file}: is named {file.suffix} but contains {kind}; rename it or export it again")
+
+
+def read_text(file: Path) -> str:
+    """A text file as NFC text with \\n line ends. Raises FileError."""
+    return decode(read_bytes(file), file)
+
+
+def read_bytes(file: Path) -> bytes:
+    """A text-like file whole, after a look at its size and first bytes. Raises FileError."""
+    check_size(file, MAX_FILE_BYTES)
+    check_kind(file, TEXT)
+    return file.read_bytes()
+
+
+def decode(raw: bytes, where: object) -> str:
+    """UTF-8, or UTF-16 with a byte order mark, as NFC text with \\n line ends. Raises FileError."""
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = encoding.removesuffix("-sig").upper()
+        raise FileError(f"{where}: byte {error.start + 1} is not {name}; save the file as UTF-8") from error
+    if (nul := text.find("\0")) >= 0:
+        raise FileError(f"{where}: character {nul + 1} is NUL: a binary file, or UTF-16 without a byte order mark")
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def open_archive(file: Path) -> zipfile.ZipFile:
+    """A ZIP file whose contents have a plausible size and are not encrypted. Raises FileError."""
+    check_size(file, MAX_BOOK_BYTES)
+    check_kind(file, ZIP)
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise FileError(f"{file}: the archive is damaged or cut short ({error}); download it again") from error
+    entries = archive.infolist()
+    total, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
+    if total > MAX_BOOK_BYTES or (total > MAX_FILE_BYTES and total > 100 * packed):
+        sizes = f"from {packed / 2**20:.1f} MB to {total / 2**20:.0f} MB"
+        raise FileError(f"{file}: expands {sizes}; refusing to open it")
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise FileError(f"{file}: is encrypted; remove the password or the copy protection first")
+    return archive
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One file of an archive. Raises FileError."""
+    file = archive.filename
+    try:
+        entry = archive.getinfo(name)
+        if entry.file_size <= MAX_FILE_BYTES:
+            return archive.read(entry)
+    except KeyError as error:
+        raise FileError(f"{file}: {name} is listed but missing; export the book again") from error
+    except Exception as error:  # zipfile, zlib and its other decompressors raise errors of their own
+        raise FileError(f"{file}: {name} is damaged ({error}); download the book again") from error
+    size, limit = entry.file_size / 2**20, MAX_FILE_BYTES / 2**20
+    raise FileError(f"{file}: {name} is {size:.0f} MB uncompressed; its limit is {limit:.0f} MB")
