@@ -13,9 +13,10 @@ from mqg_utils.teacher.cache import Reply, ReplyCache, Request, read_list
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request, requests_for
 from mqg_utils.text.near_duplicates import MIN_OVERLAP_WORDS, Asked, Exam
 from mqg_utils.text.quantities import unquoted
-from mqg_utils.text.words import decide, find_quote, normalise
+from mqg_utils.text.words import normalise
 from mqg_utils.verification.consistency import EXAMPLE_AGE, contradicts, leaked
 from mqg_utils.verification.entailment import judge
+from mqg_utils.verification.quotes import check_quote, truth_by_quote
 
 __all__ = ["MIN_OVERLAP_WORDS", "Rejected", "Verified", "normalise", "requests_for", "round_trip", "verify"]
 
@@ -165,7 +166,7 @@ def _shape(question: Question) -> _Fault | None:
 def _support(question: Question, passage: str, stated: str) -> _Fault | None:
     """Quotes in the passage, numbers of what is called true, and keys that the quote itself contradicts."""
     for proposition in question.propositions:
-        found = find_quote(passage, proposition.quote)
+        found = check_quote(passage, proposition.quote)
         if found.problem:
             return _Fault(found.problem, found.detail)
     for p in question.propositions:
@@ -173,7 +174,7 @@ def _support(question: Question, passage: str, stated: str) -> _Fault | None:
         if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
             number = f"{missing[0].value:g} {missing[0].unit}".strip()
             return _Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
-        if decide(p.text, p.quote, stated) == (not p.is_true):
+        if truth_by_quote(p.text, p.quote, stated) == (not p.is_true):
             return _Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
     return None
 

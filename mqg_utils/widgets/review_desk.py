@@ -6,8 +6,8 @@ from html import escape
 import ipywidgets as ipw
 
 from mqg_utils.records import Proposition, Question
-from mqg_utils.text.words import marked
 from mqg_utils.verification.agreement import agreement_rows, disagreements
+from mqg_utils.verification.quotes import split_at_quotes
 from mqg_utils.verification.review import (
     MAX_RATING,
     REASONS,
@@ -72,7 +72,7 @@ class ReviewDesk:
         opinion, item = self.review.opinion(self.item), self.item
         question = opinion.edited or item.question
         passage = self.run.passages.get(question.propositions[0].passage_id)
-        parts = marked(passage.text, [p.quote for p in question.propositions]) if passage else []
+        parts = split_at_quotes(passage.text, [p.quote for p in question.propositions]) if passage else []
         found = {i for _, by in parts for i in by}
         self.view.value = fragment(
             "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.review.decided,
