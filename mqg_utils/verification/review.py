@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
 from mqg_utils.text.near_duplicates import Asked, Exam
 from mqg_utils.verification import revision
-from mqg_utils.verification.journal import Journal
+from mqg_utils.workflow.append_log import AppendLog
 
 FILE = "reviews.jsonl"  # in the run's folder: a stage that is run again leaves it alone
 REASONS = (
@@ -118,7 +118,7 @@ class Reviewing:
         if not reviewer.strip():
             raise ReviewError("a review has a name to it; give yours")
         self.run, self.reviewer = run, reviewer.strip()
-        self._journal = Journal(run.folder / FILE, Review)
+        self._journal = AppendLog(run.folder / FILE, Review)
         self.refresh()
 
     def refresh(self) -> None:
@@ -206,7 +206,7 @@ class Material:
         return revision.fault(item.chain, edited, self.passages, *self._known)
 
     def reviews(self) -> list[Review]:
-        return Journal(self.folder / FILE, Review).read()
+        return AppendLog(self.folder / FILE, Review).read()
 
     def progress(self) -> list[dict[str, str | int]]:
         """A row a reviewer: decisions of each kind, mean rating, how many questions are open, outdated reviews."""
@@ -243,7 +243,7 @@ def approved(chains: Iterable[Chain], file: Path) -> list[Chain]:
     A chain keeps its questions up to the first that is not approved, since later stems build on earlier ones. Raises
     ReviewError where none is left.
     """
-    found = opinions(Journal(file, Review).read())
+    found = opinions(AppendLog(file, Review).read())
     kept, asked = [], 0
     for chain in chains:
         good: list[Question] = []

@@ -20,7 +20,7 @@ from pydantic import Field
 from mqg_utils.analysis.metrics import MEASURES, estimate, score_questions
 from mqg_utils.exams.splits import by_split
 from mqg_utils.records import HUMAN, Chain, Id, Prediction, Question, Record, read_jsonl, write_json, write_jsonl
-from mqg_utils.verification.journal import Journal
+from mqg_utils.workflow.append_log import AppendLog
 from mqg_utils.workflow.manifest import MANIFEST
 from mqg_utils.workflow.stage import Stage, variant_of
 
@@ -74,7 +74,7 @@ class Sitting:
         if not re.fullmatch(r"\w[\w.-]*", self.person):
             raise SittingError(f"{person!r} is no name for a sitting: letters, digits, - and . without spaces")
         self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
-        self._journal, self._clock, self._shown_at = Journal(self.folder / ANSWERS, Turn), clock, clock()
+        self._journal, self._clock, self._shown_at = AppendLog(self.folder / ANSWERS, Turn), clock, clock()
         exam = {chain.chain_id: chain for chain in asked_of(run_dir, split)}
         if not exam:
             raise SittingError(f"the run {run_dir.name} has no exam of the split {split!r}; run 01_corpus.ipynb first")
@@ -223,7 +223,7 @@ def sittings(run_dir: Path) -> list[dict[str, str | int]]:
     for file in sorted((run_dir / STAGE).glob(f"*/{SITTING}")):
         begun = json.loads(file.read_text("utf-8"))
         turns = {
-            (t.chain_id, t.question_id) for t in Journal(file.parent / ANSWERS, Turn).read() if t.ticks is not None
+            (t.chain_id, t.question_id) for t in AppendLog(file.parent / ANSWERS, Turn).read() if t.ticks is not None
         }
         state = "stored" if (file.parent / MANIFEST).exists() else "open"
         rows.append({"person": begun["person"], "begun": begun["started"][:16].replace("T", " "), "state": state})

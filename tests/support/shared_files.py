@@ -15,9 +15,9 @@ from mqg_utils.teacher.batch import answers_of
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.teacher.critique import remarks_of
 from mqg_utils.text.files import FileError
-from mqg_utils.verification.journal import Journal
 from mqg_utils.verification.review import Review
 from mqg_utils.widgets.case_text import read_case, write_case
+from mqg_utils.workflow.append_log import AppendLog
 from mqg_utils.workflow.sweep import read_sweep
 
 SWEEP = b"""preset: quick
@@ -93,7 +93,7 @@ def collection(data: bytes, folder: Path) -> object:
 
 def reviews(data: bytes, folder: Path) -> object:
     (folder / "reviews.jsonl").write_bytes(data)
-    return Journal(folder / "reviews.jsonl", Review).read()
+    return AppendLog(folder / "reviews.jsonl", Review).read()
 
 
 def stored_run(data: bytes, folder: Path) -> object:
