@@ -5,9 +5,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import plan as make_plan
 from mqg_utils.workflow.plan import run_folder
 from mqg_utils.workflow.runner import StageFailed, run, runs
+
+if TYPE_CHECKING:
+    from mqg_utils.corpus.library import Fault
+    from mqg_utils.exams.contamination import Text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -102,7 +106,7 @@ def _compared(make: Callable[[], Path]) -> Path:
     """A report, or its refusal in words."""
     from mqg_utils.analysis.comparison import AblationError
     from mqg_utils.analysis.provenance import ProvenanceError
-    from mqg_utils.exams.leakage import LeakError
+    from mqg_utils.exams.contamination import LeakError
 
     with refusal(ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError, code=2):
         return make()
@@ -258,30 +262,45 @@ def overlap(
     strict: Annotated[bool, typer.Option("--strict", help="stop at a book that cannot be read")] = False,
 ) -> None:
     """Find what two files share: long runs of words, and sentences that say nearly the same."""
-    from mqg_utils.corpus.library import Fault
-    from mqg_utils.exams.contamination import chart, find_overlap, questions_touched, texts_of, to_jsonl
-    from mqg_utils.records import write_text
+    from mqg_utils.exams.contamination import find_overlap
+    from mqg_utils.records import write_jsonl
     from mqg_utils.text.files import FileError
 
     faults: list[Fault] = []
     with refusal(RecordError, FileError, OSError, ValueError, sign=""):
-        texts = list(texts_of(a, strict, faults))
-        found = find_overlap(texts, texts_of(b, strict, faults), words)
+        texts = list(_texts_of(a, strict, faults))
+        pairs = find_overlap(texts, _texts_of(b, strict, faults), words)
         if out:
-            write_text(out, to_jsonl(found))
-    for pair in found[:20]:
+            write_jsonl(out, pairs)
+    for pair in pairs[:20]:
         like = f", {pair.similarity:.0%} alike" if pair.kind == "sentence" else ""
         console.print(plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
-    if len(found) > 20:
-        console.print(plain(f"… and {len(found) - 20} more pairs; --out FILE writes them all"))
-    touched, n = questions_touched(found), len({text.id for text in texts})
-    for line in chart(touched):
-        console.print(plain(line))
-    console.print(
-        plain(f"{len(touched)} of {n} ids of {a} share {words} words or a sentence with {b}; {len(found)} pairs")
-    )
+    if len(pairs) > 20:
+        console.print(plain(f"… and {len(pairs) - 20} more pairs; --out FILE writes them all"))
+    shared, n = len({pair.a for pair in pairs}), len({text.id for text in texts})
+    console.print(plain(f"{shared} of {n} ids of {a} share {words} words or a sentence with {b}; {len(pairs)} pairs"))
     for fault in faults:
         errors.print(plain(f"not read: {fault.problem}"))
+
+
+def _texts_of(path: Path, strict: bool, faults: "list[Fault]") -> "Iterator[Text]":
+    """The texts of passages.jsonl, of an exam in any known format, or of textbooks; unreadable books go to `faults`."""
+    from mqg_utils.corpus.library import READERS, Library
+    from mqg_utils.exams.contamination import Text, parts
+    from mqg_utils.exams.splits import read_exam
+    from mqg_utils.records import Passage, iter_jsonl
+
+    if path.is_file() and path.suffix.lower() not in READERS:
+        with path.open("rb") as file:
+            is_passages = b'"passage_id"' in file.readline().split(b'"questions"')[0]
+        for record in iter_jsonl(path, Passage) if is_passages else read_exam(path):
+            yield from parts(record)
+        return
+    library = Library(path, strict=strict)
+    for section in library:
+        for number, block in enumerate(section.blocks, 1):
+            yield Text("/".join((section.book, *section.path)), f"block {number}", block)
+    faults += library.faults
 
 
 @app.command()

@@ -1,19 +1,16 @@
 """Sections -> passages: cut to a budget of the student's tokens, named, and merged where two say the same."""
 
-import hashlib
-import heapq
 import re
 import unicodedata
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from mqg_utils.corpus.sections import Section
 from mqg_utils.records import Passage
-from mqg_utils.text.words import split_sentences, words
+from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
+from mqg_utils.text.words import split_sentences
 
-SKETCH = 64  # hashes kept of a passage
-SHINGLE = 5  # words (or, without spaces, characters) of one hash
+SHINGLE = 5  # words
 
 
 def slug(text: str) -> str:
@@ -121,55 +118,23 @@ class Merged(NamedTuple):
 
     passage_id: str
     kept_id: str
-    similarity: float  # estimated Jaccard similarity of their shingles
+    similarity: float  # Jaccard similarity of their shingles
 
 
 class Twins:
-    """Near-duplicates of passages seen so far, by the smallest hashes of their shingles (bottom-k sketches).
-
-    Two passages are one where the estimated Jaccard similarity is at least `least` and their numbers are the same in
-    the same order: 5 mg is not 50 mg. Source: Broder 1997, "On the resemblance and containment of documents".
-    """
+    """Drops passages that repeat one of another book, with the same numbers: 5 mg is not 50 mg."""
 
     def __init__(self, least: float = 0.85) -> None:
-        self.least = least
         self.merged: list[Merged] = []
-        self._sketches: list[tuple[str, str, array[int], int]] = []  # id, book, sketch in order, hash of the numbers
-        self._holders: dict[int, list[int]] = {}
-        # of the smallest values of two sketches as alike as this, at most a share 1 - least is not in both: one of so
-        # many smallest is, and it is among the smallest of either
-        self._n_looked_up = int(SKETCH * (1 - least) + 1e-9) + 1
+        self._seen = NearDuplicates(least, word_runs(SHINGLE))
 
     def unseen(self, passages: Iterable[Passage]) -> Iterator[Passage]:
-        """The passages less those that repeat one of another book, which are listed in `merged`."""
+        """The passages without those that repeat one of another book, which are listed in `merged`."""
         for passage in passages:
-            text = words(passage.text)
-            numbers = _hash(" ".join(w for w in text if any(map(str.isdigit, w))))
-            shingles = {" ".join(text[i : i + SHINGLE]) for i in range(max(1, len(text) - SHINGLE + 1))}
-            sketch = array("Q", heapq.nsmallest(SKETCH, {_hash(s) for s in shingles}))
-            if twin := self._twin(passage, sketch, numbers):
-                self.merged.append(twin)
-                continue
-            for value in sketch[: self._n_looked_up]:
-                self._holders.setdefault(value, []).append(len(self._sketches))
-            self._sketches.append((passage.passage_id, passage.book, sketch, numbers))
-            yield passage
-
-    def _twin(self, passage: Passage, sketch: "array[int]", numbers: int) -> Merged | None:
-        best: Merged | None = None
-        mine = set(sketch)
-        looked_up = sketch[: self._n_looked_up]
-        for holder in dict.fromkeys(holder for value in looked_up for holder in self._holders.get(value, ())):
-            kept_id, book, other, its_numbers = self._sketches[holder]
-            if book == passage.book or its_numbers != numbers:
-                continue
-            both = mine & set(other)
-            union = sorted(mine | set(other))[:SKETCH]
-            similarity = sum(value in both for value in union) / len(union)
-            if similarity >= self.least and (best is None or similarity > best.similarity):
-                best = Merged(passage.passage_id, kept_id, similarity)
-        return best
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+            matches = [match for match in self._seen.matches(passage.text) if match.owner[1] != passage.book]
+            if matches:
+                best = max(matches, key=lambda match: match.similarity)
+                self.merged.append(Merged(passage.passage_id, best.owner[0], best.similarity))
+            else:
+                self._seen.add(passage.text, (passage.passage_id, passage.book))
+                yield passage

@@ -1,41 +1,41 @@
-"""Contamination: what an exam shares with a textbook or with other questions, pair by pair.
+"""Contamination: exam text in books and in generated questions, and test questions in training data.
 
-Numbers count as words: "5 mg" and "50 mg" are not the same.
+Numbers count as words: "5 mg" and "50 mg" are different.
 """
 
-import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from mqg_utils.corpus.library import READERS, Fault, Library
-from mqg_utils.exams.splits import read_exam
-from mqg_utils.records import Chain, Passage, iter_jsonl
-from mqg_utils.text.words import split_sentences
-from mqg_utils.text.words import words as words_of
+from mqg_utils.records import Chain, Passage, Question, Record
+from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
+from mqg_utils.text.words import runs, split_sentences, weight, words
 
-N_WORDS = 8  # a shared run of so many words is reported
-CHARACTER = 0.4  # of a word that one character counts, in scripts without spaces
-ALIKE = 0.6  # least Jaccard similarity of the word triples of two sentences
-SHORTEST = 6  # words of a sentence that is compared
-LENGTHS = {
-    "up to 8 words": 8, "9 to 12 words": 12, "13 to 16 words": 16, "17 to 24 words": 24, "25 to 32 words": 32,
-    "over 32 words": math.inf,
-}  # fmt: skip
+OVERLAP_WORDS = 8  # a shared run of so many words is reported
+COPY_WORDS = 10  # a generated question or a passage with so long a run of the exam's words is a copy
+LEAK_WORDS = 12  # of a case in training data
+SENTENCE_WORDS = 6  # of the shortest sentence compared
+PROPOSITION_WORDS = 4  # of the shortest proposition that is a copy when repeated whole
+SIMILAR = 0.6  # least Jaccard similarity of the word triples of two sentences
+
+
+class LeakError(ValueError):
+    """Training data contains test questions. The message names them and the texts they are in."""
 
 
 class Text(NamedTuple):
-    """Something to compare, with the id of the question or passage it is of."""
+    """Something to compare, with the id of its chain, question or passage."""
 
     id: str
     part: str  # "case", "stem", "proposition 2", or "" for a passage
     text: str
 
 
-class Shared(NamedTuple):
-    """A pair that shares words: the longest run, or two sentences that say nearly the same."""
+Source = Chain | Passage | Text
+
+
+class Overlap(Record):
+    """A pair of texts that share words: their longest run, or two sentences that say nearly the same."""
 
     kind: str  # "run" or "sentence"
     a: str
@@ -47,182 +47,215 @@ class Shared(NamedTuple):
     b_text: str
 
 
-def exam_texts(chains: Iterable[Chain]) -> Iterator[Text]:
-    """The cases, stems and propositions of an exam. A case has its chain's id, the rest their question's."""
-    for chain in chains:
-        if chain.vignette.strip():
-            yield Text(chain.chain_id, "case", chain.vignette)
-        for question in chain.questions:
-            yield Text(question.question_id, "stem", question.stem)
-            for number, proposition in enumerate(question.propositions, 1):
-                yield Text(question.question_id, f"proposition {number}", proposition.text)
+def parts(source: Source) -> list[Text]:
+    """The texts of a record. A case has its chain's id; stems and propositions have their question's."""
+    if isinstance(source, Text):
+        return [source]
+    if isinstance(source, Passage):
+        return [Text(source.passage_id, "", source.text)]
+    found = [Text(source.chain_id, "case", source.vignette)] if source.vignette.strip() else []
+    for question in source.questions:
+        found.append(Text(question.question_id, "stem", question.stem))
+        for number, proposition in enumerate(question.propositions, 1):
+            found.append(Text(question.question_id, f"proposition {number}", proposition.text))
+    return found
 
 
-def passage_texts(passages: Iterable[Passage]) -> Iterator[Text]:
-    """Passages as texts to compare with."""
-    for passage in passages:
-        yield Text(passage.passage_id, "", passage.text)
+# --- exam text in books ---
 
 
-def texts_of(path: Path, strict: bool = False, faults: list[Fault] | None = None) -> Iterator[Text]:
-    """What a file holds: passages.jsonl, an exam in any known format, or textbooks (a folder or a pattern too).
-
-    A book's file that cannot be read is added to `faults`, or with `strict` raises FileError. Raises RecordError.
-    """
-    if path.suffix.lower() == ".jsonl":
-        with path.open("rb") as file:
-            first = file.readline()
-        if b'"passage_id"' in first.split(b'"questions"')[0]:
-            yield from passage_texts(iter_jsonl(path, Passage))
-            return
-    if path.is_file() and path.suffix.lower() not in READERS:
-        yield from exam_texts(read_exam(path))
-        return
-    library = Library(path, strict=strict)
-    for section in library:
-        for number, block in enumerate(section.blocks, 1):
-            yield Text("/".join((section.book, *section.path)), f"block {number}", block)
-    if faults is not None:
-        faults += library.faults
-
-
-def find_overlap(a: Iterable[Text], b: Iterable[Text], n_words: int = N_WORDS) -> list[Shared]:
+def find_overlap(a: Iterable[Source], b: Iterable[Source], n_words: int = OVERLAP_WORDS) -> list[Overlap]:
     """The pairs of A and B that share a run of `n_words` or a near-duplicate sentence, longest first.
 
-    A is held in memory, B is read once. Of each pair only the longest run and the likest sentences are given. A text
-    of A and one of B with the same id are the same question, and are not compared.
+    A is held in memory, B is read once. For each pair, only the longest run and the most similar sentences are
+    returned. Texts with the same id are the same question and are not compared. Raises ValueError.
     """
     if n_words < 3:
-        raise ValueError(f"n_words {n_words} is too few to tell a copy; give 3 or more")
-    texts = list(a)
-    words = [words_of(text.text) for text in texts]
-    index: dict[int, list[tuple[int, int]]] = {}
-    for number, said in enumerate(words):
-        for start, gram in _grams(said, n_words):
-            index.setdefault(gram, []).append((number, start))
-    sentences = _Sentences(texts)
-    best: dict[tuple[str, str, str, str], Shared] = {}
-    for other in b:
-        said = words_of(other.text)
-        for pair in (*_runs(said, other, index, words, texts, n_words), *sentences.like(other)):
+        raise ValueError(f"n_words={n_words} is too short for a copy; use 3 or more")
+    index = _Index([text for source in a for text in parts(source)], n_words)
+    best: dict[tuple[str, str, str, str], Overlap] = {}
+    for other in (text for source in b for text in parts(source)):
+        for pair in (*index.runs(other), *index.sentences(other)):
             key = (pair.kind, pair.a, pair.a_part, pair.b)
             if key not in best or (pair.words, pair.similarity) > (best[key].words, best[key].similarity):
                 best[key] = pair
     return sorted(best.values(), key=lambda s: (s.kind, -s.words, -s.similarity, s.a, s.a_part, s.b))
 
 
-def _weight(word: str) -> float:
-    return CHARACTER if len(word) == 1 and ord(word) > 0x0E00 else 1.0
+class _Index:
+    """Texts by their runs of words and their sentences."""
+
+    def __init__(self, texts: Sequence[Text], n_words: int) -> None:
+        self._texts, self._n_words = texts, n_words
+        self._words = [words(text.text) for text in texts]
+        self._runs: dict[tuple[str, ...], list[tuple[int, int]]] = {}  # -> (text, start)
+        self._sentences = NearDuplicates(SIMILAR, word_runs(3))
+        for number, text in enumerate(texts):
+            for start, run in runs(self._words[number], n_words):
+                self._runs.setdefault(run, []).append((number, start))
+            for sentence in _sentences(text.text):
+                self._sentences.add(sentence, (text, sentence))
+
+    def runs(self, other: Text) -> Iterator[Overlap]:
+        theirs = words(other.text)
+        ends: dict[tuple[int, int], int] = {}  # (text, offset) -> where the last run with this offset ends
+        for start, run in runs(theirs, self._n_words):
+            for number, at in self._runs.get(run, ()):
+                text, ours = self._texts[number], self._words[number]
+                if text.id == other.id or ends.get((number, at - start), -1) > start:
+                    continue
+                length = len(run)
+                while ours[at + length : at + length + 1] == theirs[start + length : start + length + 1] != ():
+                    length += 1
+                ends[number, at - start] = start + length
+                shared = _joined(ours[at : at + length])
+                yield _overlap("run", text, other, int(weight(ours[at : at + length])), 1.0, shared, shared)
+
+    def sentences(self, other: Text) -> Iterator[Overlap]:
+        for sentence in _sentences(other.text):
+            for (text, ours), similarity in self._sentences.matches(sentence):
+                if text.id != other.id:
+                    yield _overlap("sentence", text, other, len(words(ours)), similarity, ours, sentence)
 
 
-def _grams(words: Sequence[str], n: int) -> Iterator[tuple[int, int]]:
-    """(start, hash) of every run that weighs n words."""
-    end, weight = 0, 0.0
-    for start in range(len(words)):
-        while end < len(words) and weight < n - 1e-9:
-            weight += _weight(words[end])
-            end += 1
-        if weight < n - 1e-9:
-            return
-        yield start, hash(tuple(words[start:end]))
-        weight -= _weight(words[start])
+def _overlap(kind: str, a: Text, b: Text, n_words: int, similarity: float, a_text: str, b_text: str) -> Overlap:
+    return Overlap(
+        kind=kind, a=a.id, a_part=a.part, b=b.id, words=n_words, similarity=similarity, a_text=a_text, b_text=b_text
+    )
 
 
-def _runs(
-    said: Sequence[str],
-    other: Text,
-    index: dict[int, list[tuple[int, int]]],
-    words: Sequence[Sequence[str]],
-    texts: Sequence[Text],
-    n: int,
-) -> Iterator[Shared]:
-    ends: dict[tuple[int, int], int] = {}  # (text of A, offset) -> where the run found there ends
-    for start, gram in _grams(said, n):
-        for number, at in index.get(gram, ()):
-            if texts[number].id == other.id or ends.get((number, at - start), -1) > start:
-                continue
-            mine = words[number]
-            length = 0
-            while at + length < len(mine) and start + length < len(said) and mine[at + length] == said[start + length]:
-                length += 1
-            ends[number, at - start] = start + length
-            weight = round(sum(map(_weight, mine[at : at + length])) + 1e-9)
-            if weight >= n:  # a hash may lie
-                run = _joined(mine[at : at + length])
-                yield Shared("run", texts[number].id, texts[number].part, other.id, weight, 1.0, run, run)
+def _sentences(text: str) -> list[str]:
+    sentences = [sentence for line in text.split("\n") for sentence in split_sentences(line)]
+    return [sentence for sentence in sentences if weight(words(sentence)) >= SENTENCE_WORDS]
 
 
-def _joined(words: Sequence[str]) -> str:
+def _joined(run: Sequence[str]) -> str:
+    """A run as text: characters of scripts without spaces are not parted."""
     text = ""
-    for word in words:
-        text += word if not text or (_weight(word) < 1 and _weight(text[-1]) < 1) else f" {word}"
+    for word in run:
+        text += word if not text or (weight([word]) < 1 and weight([text[-1]]) < 1) else f" {word}"
     return text
 
 
-class _Sentences:
-    """The sentences of A by their triples of words."""
-
-    def __init__(self, texts: Sequence[Text]) -> None:
-        self._of: list[tuple[Text, str, frozenset[tuple[str, ...]], list[str]]] = []
-        self._holders: dict[tuple[str, ...], list[int]] = {}
-        for text in texts:
-            for sentence, triples, numbers in _sentences(text.text):
-                for triple in triples:
-                    self._holders.setdefault(triple, []).append(len(self._of))
-                self._of.append((text, sentence, triples, numbers))
-
-    def like(self, other: Text) -> Iterator[Shared]:
-        for sentence, triples, numbers in _sentences(other.text):
-            counts: dict[int, int] = {}
-            for triple in triples:
-                for holder in self._holders.get(triple, ()):
-                    counts[holder] = counts.get(holder, 0) + 1
-            for holder, n in counts.items():
-                text, mine, its, its_numbers = self._of[holder]
-                similarity = n / (len(triples) + len(its) - n)
-                if similarity >= ALIKE and numbers == its_numbers and text.id != other.id:
-                    yield Shared(
-                        "sentence", text.id, text.part, other.id, len(words_of(mine)), similarity, mine, sentence
-                    )
+# --- exam text in generated questions ---
 
 
-def _sentences(text: str) -> Iterator[tuple[str, frozenset[tuple[str, ...]], list[str]]]:
-    for line in text.split("\n"):
-        for sentence in split_sentences(line):
-            words = words_of(sentence)
-            if sum(map(_weight, words)) >= SHORTEST:
-                triples = frozenset(zip(words, words[1:], words[2:], strict=False))
-                yield sentence, triples, sorted(word for word in words if word[0].isdigit())
+class AskedQuestions:
+    """The questions asked so far, to find near-duplicates of them."""
+
+    def __init__(self) -> None:
+        self._propositions = NearDuplicates()
+
+    def add(self, question: Question) -> None:
+        for proposition in question.propositions:
+            self._propositions.add(proposition.text, question.question_id)
+
+    def repeated(self, question: Question) -> str:
+        """The id of an earlier question that shares more than half of the propositions, or ""."""
+        owners = [{match.owner for match in self._propositions.matches(p.text)} for p in question.propositions]
+        shared = Counter(owner for found in owners for owner in sorted(found) if owner != question.question_id)
+        earlier, n = next(iter(shared.most_common(1)), ("", 0))
+        return earlier if n > len(question.propositions) / 2 else ""
 
 
-def questions_touched(found: Iterable[Shared]) -> dict[str, int]:
-    """For each id of A with a pair, the words of its longest shared run or sentence."""
-    longest: dict[str, int] = {}
-    for pair in found:
-        longest[pair.a] = max(pair.words, longest.get(pair.a, 0))
-    return longest
+class Copy(NamedTuple):
+    """Where text of the exam was found again."""
+
+    chain_id: str
+    words: str
 
 
-def rows_of(found: Sequence[Shared], most: int = 20) -> list[dict[str, Any]]:
-    """The first pairs as rows of a table."""
-    return [
-        {"in A": f"{s.a} ({s.a_part})", "in B": s.b, "words": s.words, "shared": s.kind,
-         "similarity": round(s.similarity, 2), "text of A": _short(s.a_text), "text of B": _short(s.b_text)}
-        for s in found[:most]
-    ]  # fmt: skip
+class Exam:
+    """The texts of all splits of an exam, to find copies of them: shared runs of words, or near-duplicates."""
+
+    def __init__(self, chains: Sequence[Chain]) -> None:
+        self._runs: dict[tuple[str, ...], str] = {}
+        self._propositions: dict[tuple[str, ...], str] = {}
+        self._questions = AskedQuestions()
+        self._long = NearDuplicates()  # cases and stems
+        for chain in chains:
+            for text in parts(chain):
+                for _, run in runs(words(text.text), COPY_WORDS):
+                    self._runs.setdefault(run, chain.chain_id)
+                if text.part in ("case", "stem") and weight(words(text.text)) >= COPY_WORDS:
+                    self._long.add(text.text, (chain.chain_id, text.text))
+            for question in chain.questions:
+                self._questions.add(question)
+                for proposition in _propositions(question):
+                    self._propositions.setdefault(proposition, chain.chain_id)
+
+    def copied(self, question: Question, case: str = "") -> Copy | None:
+        """What a question, with the case before it, copies from this exam."""
+        texts = [case, question.stem, *(p.text for p in question.propositions)]
+        if copy := self.copied_text(*texts):
+            return copy
+        for proposition in _propositions(question):
+            if proposition in self._propositions:
+                return Copy(self._propositions[proposition], _joined(proposition))
+        for text in texts[:2]:
+            if weight(words(text)) >= COPY_WORDS and (near := self._long.matches(text)):
+                chain_id, original = near[0].owner
+                return Copy(chain_id, original[:200])
+        if earlier := self._questions.repeated(question):
+            return Copy(earlier, "more than half of its propositions, nearly word for word")
+        return None
+
+    def copied_text(self, *texts: str) -> Copy | None:
+        """The first run of words that the texts share with the exam."""
+        found = (run for text in texts for _, run in runs(words(text), COPY_WORDS) if run in self._runs)
+        run = next(found, None)
+        return Copy(self._runs[run], _joined(run)) if run else None
+
+    def in_passages(self, passages: Iterable[Passage]) -> dict[str, Copy]:
+        """passage_id -> copy, of the passages that contain text of the exam."""
+        found = {p.passage_id: self.copied_text(p.text) for p in passages}
+        return {passage_id: copy for passage_id, copy in found.items() if copy}
 
 
-def chart(touched: Mapping[str, int], width: int = 40) -> list[str]:
-    """How many ids share runs of which length, as lines of bars for a terminal."""
-    n = Counter(next(name for name, end in LENGTHS.items() if words <= end) for words in touched.values())
-    most = max(n.values(), default=0)
-    return [f"{name:>14} {'█' * -(-width * n[name] // most)} {n[name]}" for name in LENGTHS if n[name]]
+def _propositions(question: Question) -> list[tuple[str, ...]]:
+    """Propositions long enough to be copies when all of their words are the same."""
+    return [text for p in question.propositions if weight(text := words(p.text)) >= PROPOSITION_WORDS]
 
 
-def _short(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+# --- test questions in training data ---
 
 
-def to_jsonl(found: Iterable[Shared]) -> str:
-    """The pairs as JSON lines."""
-    return "".join(json.dumps(pair._asdict(), ensure_ascii=False) + "\n" for pair in found)
+def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str, str]]:
+    """(question or chain id, id of the training text) for every test question that a training text contains.
+
+    A case leaks with any run of 12 words; a question with its stem and more than half of its propositions, word for
+    word. A stem alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
+    """
+    cases: dict[tuple[str, ...], str] = {}
+    questions = []
+    for chain in test:
+        cases |= {run: chain.chain_id for _, run in runs(words(chain.vignette), LEAK_WORDS)}
+        questions += [
+            (q.question_id, _padded(q.stem), [_padded(p.text) for p in q.propositions]) for q in chain.questions
+        ]
+    found = []
+    for source in training:
+        name = source.chain_id if isinstance(source, Chain) else parts(source)[0].id
+        text = "\n".join(part.text for part in parts(source))
+        found += [
+            (case, name) for case in sorted({cases[run] for _, run in runs(words(text), LEAK_WORDS) if run in cases})
+        ]
+        padded = _padded(text)
+        for question_id, stem, propositions in questions:
+            if stem in padded and 2 * sum(p in padded for p in propositions) > len(propositions):
+                found.append((question_id, name))
+    return found
+
+
+def refuse_leaks(test: Iterable[Chain], training: Iterable[Source]) -> None:
+    """Raise LeakError where training chains or passages contain a question of the test split."""
+    if found := leaked(test, training):
+        shown = "; ".join(f"{question} in {name}" for question, name in found[:5])
+        raise LeakError(
+            f"The training data contains test questions in {len(found)} places: {shown}. "
+            "Remove these texts from the textbook or the generated questions, or assign those chains another split."
+        )
+
+
+def _padded(text: str) -> str:
+    return f" {' '.join(words(text))} "

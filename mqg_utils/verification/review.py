@@ -9,8 +9,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
-from mqg_utils.text.near_duplicates import Asked, Exam
 from mqg_utils.verification import revision
 from mqg_utils.workflow.append_log import AppendLog
 
@@ -194,9 +194,9 @@ class Material:
             self.missing = f"No generated question of the run {folder.name} was kept, so there is none to review."
 
     @cached_property
-    def _known(self) -> tuple[Exam, Asked]:
+    def _known(self) -> tuple[Exam, AskedQuestions]:
         """What a question may not repeat. Of a large exam it takes seconds, and many reviews edit nothing."""
-        asked = Asked()
+        asked = AskedQuestions()
         for item in self.items:
             asked.add(item.question)
         return Exam(read_jsonl(self._exam_file, Chain)), asked

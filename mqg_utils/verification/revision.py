@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Passage, Question
-from mqg_utils.text.near_duplicates import Asked, Exam
 from mqg_utils.verification.verify import Checks
 
 
-def fault(chain: Chain, edited: Question, passages: Mapping[str, Passage], exam: Exam, asked: Asked) -> str:
+def fault(chain: Chain, edited: Question, passages: Mapping[str, Passage], exam: Exam, asked: AskedQuestions) -> str:
     """What verification says of a chain in which `edited` takes the place of the question of its id; "" if nothing.
 
     `asked` holds all questions of the run: none of another id may be repeated. Of the later questions of the chain only

@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from mqg_utils.exams.contamination import COPY_WORDS, AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
 from mqg_utils.teacher.base import Teacher, ask
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request, read_list
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request, requests_for
-from mqg_utils.text.near_duplicates import MIN_OVERLAP_WORDS, Asked, Exam
 from mqg_utils.text.quantities import unquoted
 from mqg_utils.text.words import normalise
 from mqg_utils.verification.consistency import EXAMPLE_AGE, contradicts, leaked
 from mqg_utils.verification.entailment import judge
 from mqg_utils.verification.quotes import check_quote, truth_by_quote
 
-__all__ = ["MIN_OVERLAP_WORDS", "Rejected", "Verified", "normalise", "requests_for", "round_trip", "verify"]
+__all__ = ["COPY_WORDS", "Rejected", "Verified", "normalise", "requests_for", "round_trip", "verify"]
 
 
 class Rejected(Record):
@@ -123,7 +123,7 @@ class Checks:
     """The checks of one run of `verify`, which remember what was asked."""
 
     def __init__(self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool = True) -> None:
-        self.passages, self._exam, self._asked, self._check_keys = passages, exam, Asked(), check_keys
+        self.passages, self._exam, self._asked, self._check_keys = passages, exam, AskedQuestions(), check_keys
 
     def check(self, raw: Any, question_id: str, passage_id: str, case: str, good: list[Question]) -> _Fault | None:
         """Add the question to `good`, or say what is wrong with it."""

@@ -16,7 +16,7 @@ from itables.widget import ITable
 from mqg_utils.analysis.comparison import AblationError
 from mqg_utils.analysis.provenance import ProvenanceError
 from mqg_utils.analysis.results import read_runs
-from mqg_utils.exams.leakage import LeakError
+from mqg_utils.exams.contamination import LeakError
 from mqg_utils.records import RecordError
 from mqg_utils.widgets import case_view as casebook
 from mqg_utils.widgets.case_index import HISTORY_NAMES, Explorer, Filter, View

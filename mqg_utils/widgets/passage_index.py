@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from mqg_utils.corpus.passages import Merged, Twins
-from mqg_utils.exams.contamination import Shared
+from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import Chain, Passage, Question, read_jsonl
 from mqg_utils.text.words import normalise
 
@@ -35,7 +35,7 @@ class Held(NamedTuple):
     """A passage and what is known of it."""
 
     passage: Passage
-    shared: tuple[Shared, ...]  # pairs with the exam, longest first
+    shared: tuple[Overlap, ...]  # pairs with the exam, longest first
     twins: tuple[tuple[str, float], ...]  # id and similarity of its near-duplicates in this run
     questions: tuple[Question, ...]  # written from it
 
@@ -78,10 +78,9 @@ def read_shelf(run_dir: Path) -> Shelf:
     lacks = []
     passages = read_jsonl(corpus / "passages.jsonl", Passage)
     exam = read_jsonl(corpus / "exam.jsonl", Chain)
-    pairs: list[Shared] = []
+    pairs: list[Overlap] = []
     if (corpus / "overlap.jsonl").exists():
-        lines = (corpus / "overlap.jsonl").read_text("utf-8").splitlines()
-        pairs = [Shared(**json.loads(line)) for line in lines]
+        pairs = read_jsonl(corpus / "overlap.jsonl", Overlap)
     else:
         lacks.append("the overlap of exam and book was not looked for in this run: run 01_corpus.ipynb again")
     chains: list[Chain] = []
@@ -97,13 +96,13 @@ def make_shelf(
     run: str,
     passages: Sequence[Passage],
     exam: Sequence[Chain],
-    pairs: Iterable[Shared],
+    pairs: Iterable[Overlap],
     questions: Iterable[Chain],
     lacks: Sequence[str] = (),
     merged: int = 0,
 ) -> Shelf:
     """Passages put together with what they share with the exam, their near-duplicates and their questions."""
-    shared: dict[str, list[Shared]] = {}
+    shared: dict[str, list[Overlap]] = {}
     for pair in sorted(pairs, key=lambda pair: -pair.words):
         shared.setdefault(pair.b, []).append(pair)
     asked: dict[str, list[Question]] = {}
@@ -169,7 +168,7 @@ def overlap_rows(shelf: Shelf, most: int = 20) -> list[dict[str, Any]]:
     return [{"passage": pair.b, **shared_row(shelf, pair)} for pair in pairs[:most]]
 
 
-def shared_row(shelf: Shelf, pair: Shared) -> dict[str, Any]:
+def shared_row(shelf: Shelf, pair: Overlap) -> dict[str, Any]:
     """What a pair says of the exam."""
     alike = "" if pair.kind == "run" else f" (a sentence, {pair.similarity:.0%} alike)"
     return {

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from defects import Planted
 
+from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Chain, Passage, Proposition
-from mqg_utils.text.near_duplicates import Exam
 from mqg_utils.verification.entailment import judge
 from mqg_utils.verification.label_errors import Reader, without_doubted
 from mqg_utils.verification.verify import settled, verify

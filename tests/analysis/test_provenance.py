@@ -13,7 +13,7 @@ from simulated import seal, write_run
 from mqg_utils.analysis import results
 from mqg_utils.analysis.comparison import AblationError
 from mqg_utils.analysis.provenance import ProvenanceError
-from mqg_utils.exams.leakage import LeakError, text_of
+from mqg_utils.exams.contamination import LeakError
 from mqg_utils.records import Passage, write_json, write_jsonl
 from mqg_utils.report.findings import Findings
 from mqg_utils.workflow.manifest import digest
@@ -129,7 +129,7 @@ def test_no_report_where_test_text_was_trained_on(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one", "base", "books")
     write_jsonl(folder / "01_corpus" / "passages.jsonl", [passage(f"As it were, {EXAM[2].vignette} And so on.")])
     seal(folder, "01_corpus")
-    refused(folder, "the test split stands in what the student would be trained on", "c0002 in p1", error=LeakError)
+    refused(folder, "The training data contains test questions", "c0002 in p1", error=LeakError)
     results.read_run(folder, ["base"], [0])  # which read no book
 
     taught = a_run(tmp_path / "two", "base", "questions")
@@ -143,7 +143,6 @@ def test_no_report_where_test_text_was_trained_on(tmp_path: Path) -> None:
     twin = EXAM[0].model_copy(update={"chain_id": "twin", "split": "train"})
     write_jsonl(split / "01_corpus" / "exam.jsonl", [*test, twin])
     seal(split, "01_corpus")
-    assert text_of(twin) == text_of(EXAM[0])
     refused(split, "c0000 in twin", error=LeakError)
 
 

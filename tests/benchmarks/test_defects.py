@@ -9,10 +9,10 @@ import pytest
 import soundness
 
 from mqg_utils.corpus.library import read_textbook, split_passages
+from mqg_utils.exams.contamination import Exam
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, Passage, read_jsonl
 from mqg_utils.teacher.cache import Reply
-from mqg_utils.text.near_duplicates import Exam
 from mqg_utils.verification.verify import verify
 from mqg_utils.workflow.paths import PACKAGE
 

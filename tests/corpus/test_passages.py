@@ -1,13 +1,9 @@
 """Passages: overlap, places, near-duplicates; what must not be cut."""
 
-import hashlib
-import random
-
 import pytest
 
 from mqg_utils.corpus.passages import Twins, iter_passages, split_passages
 from mqg_utils.corpus.sections import Section
-from mqg_utils.text.words import words as tokens
 
 
 def words(text: str) -> int:
@@ -82,43 +78,6 @@ def test_near_duplicates_of_another_book_are_merged_into_the_first() -> None:
     )
     assert merged(("A", book), ("B", book.replace("The lung is", "A lung is")))[0] == ["A"]
     assert merged(("A", book), ("B", book[: len(book) // 2]))[0] == ["A", "B"]
-
-
-def test_near_duplicates_are_those_that_every_pair_compared_would_give() -> None:
-    vocabulary = [a + b for a in "abcde" for b in "vwxyz"]
-    chance = random.Random(0)
-    first = [" ".join(chance.choices(vocabulary, k=chance.choice([4, 30, 120]))) for _ in range(60)]
-    second = []
-    for text in first:
-        said = text.split(" ")
-        for _ in range(chance.randrange(4)):
-            said[chance.randrange(len(said))] = "other"
-        second.append(" ".join(said))
-    sections = [section(text, book=f"book {number}") for number, text in enumerate(first + second)]
-    passages = split_passages(sections, words, 1000)
-    for least in (0.85, 0.6):
-        twins = Twins(least)
-        kept = [p.passage_id for p in twins.unseen(passages)]
-        wanted: list[str] = []
-        sketches: list[set[int]] = []
-        for p in passages:
-            found = sketch(p.text)
-            if not any(similarity(found, other) >= least for other in sketches):
-                wanted.append(p.passage_id)
-                sketches.append(found)
-        assert kept == wanted
-        assert 10 < len(twins.merged) < 60
-
-
-def sketch(text: str) -> set[int]:
-    said = tokens(text)
-    shingles = {" ".join(said[i : i + 5]) for i in range(max(1, len(said) - 4))}
-    return set(sorted(int.from_bytes(hashlib.blake2b(s.encode(), digest_size=8).digest()) for s in shingles)[:64])
-
-
-def similarity(a: set[int], b: set[int]) -> float:
-    union = sorted(a | b)[:64]
-    return sum(value in a and value in b for value in union) / len(union)
 
 
 def test_passages_that_differ_in_a_number_are_not_merged() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mqg_utils.corpus.library import Section, read_textbook, split_passages
+from mqg_utils.exams.contamination import parts
 from mqg_utils.exams.splits import by_split, read_exam
 from mqg_utils.records import Chain, Passage, Proposition, read_jsonl
 from mqg_utils.teacher.cache import Reply
-from mqg_utils.text.near_duplicates import texts_of
 from mqg_utils.verification.verify import Verified, normalise, verify
 from mqg_utils.workflow.paths import PACKAGE
 
@@ -42,6 +42,10 @@ def verified(check_keys: bool = True) -> Verified:
 
 def propositions(chains: list[Chain]) -> list[tuple[str, Proposition]]:
     return [(q.question_id, p) for chain in chains for q in chain.questions for p in q.propositions]
+
+
+def texts_of(chain: Chain) -> list[str]:
+    return [part.text for part in parts(chain)]
 
 
 def grams(text: str, n: int) -> set[str]:

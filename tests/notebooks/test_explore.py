@@ -12,7 +12,6 @@ from test_jupyterlab import write
 from test_shelf import EXAM, HOSTILE, PAIRS, PASSAGES, written
 
 from mqg_utils.analysis.curves import append_log, begin_log
-from mqg_utils.exams.contamination import to_jsonl
 from mqg_utils.records import write_json, write_jsonl
 from mqg_utils.workflow.pages import render_notebook
 
@@ -28,7 +27,7 @@ def small_run(project):
     write_json(run / "01_corpus" / "summary.json", {"merged": 0})
     write_jsonl(run / "01_corpus" / "passages.jsonl", PASSAGES)
     write_jsonl(run / "01_corpus" / "exam.jsonl", EXAM)
-    (run / "01_corpus" / "overlap.jsonl").write_text(to_jsonl(PAIRS))
+    write_jsonl(run / "01_corpus" / "overlap.jsonl", PAIRS)
     write_jsonl(run / "03_generate" / "questions.jsonl", [written("p3")])
     finished(run, "base", 0, [2.0, 1.0], [1.5])
     finished(run, f"<b>{HOSTILE[:9]}", 0, [2.5, 1.5])

@@ -11,7 +11,7 @@ from mqg_utils.records import Chain, Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.verification.verify import (
-    MIN_OVERLAP_WORDS,
+    COPY_WORDS,
     Verified,
     asked_before,
     normalise,
@@ -314,7 +314,7 @@ COPY = "one two three four five six seven eight nine ten"
     ],
 )
 def test_ten_words_in_a_row_of_the_exam_are_a_copy(exam: Chain, copied: dict[str, Any]) -> None:
-    assert len(COPY.split()) == MIN_OVERLAP_WORDS
+    assert len(COPY.split()) == COPY_WORDS
     assert rejection(copied, exam=[exam]) == ("exam copy", f"shares with the exam's e1: {COPY!r}")
 
 

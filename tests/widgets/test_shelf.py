@@ -1,10 +1,8 @@
 """The passages of a run and what is known of each, and how one is shown."""
 
-import json
-
 from small import chain, passage, question
 
-from mqg_utils.exams.contamination import Shared
+from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import write_json, write_jsonl
 from mqg_utils.widgets import passage_index as shelf
 from mqg_utils.widgets.passage_index import (
@@ -37,10 +35,16 @@ EXAM = [
     chain(question("s", "by mouth every morning", "no"), name="dp").model_copy(update={"split": "test"}),
     chain(question("s", "the heel hurts", "no"), name="qi").model_copy(update={"split": "train"}),
 ]
+
+
+def pair(*values):
+    return Overlap(**dict(zip(Overlap.model_fields, values, strict=True)))
+
+
 PAIRS = [
-    Shared("run", "qi-0", "proposition 1", "p3", 3, 1.0, "the heel hurts", "the heel hurts"),
-    Shared("run", "dp-0", "proposition 1", "p0", 4, 1.0, "by mouth every morning", "by mouth every morning"),
-    Shared("run", "qi-0", "proposition 2", "p0", 9, 1.0, "zolarin 5 mg", "zolarin 5 mg"),
+    pair("run", "qi-0", "proposition 1", "p3", 3, 1.0, "the heel hurts", "the heel hurts"),
+    pair("run", "dp-0", "proposition 1", "p0", 4, 1.0, "by mouth every morning", "by mouth every morning"),
+    pair("run", "qi-0", "proposition 2", "p0", 9, 1.0, "zolarin 5 mg", "zolarin 5 mg"),
 ]
 
 
@@ -112,7 +116,7 @@ def test_what_a_run_lacks_is_said(tmp_path):
     found = read_shelf(run)
     assert len(found.held) == 4 and found.merged == 7
     assert ["overlap" in found.lacks[0], "03_generate" in found.lacks[1]] == [True, True]
-    (run / "01_corpus" / "overlap.jsonl").write_text("".join(json.dumps(pair._asdict()) + "\n" for pair in PAIRS))
+    write_jsonl(run / "01_corpus" / "overlap.jsonl", PAIRS)
     (run / "03_generate").mkdir()
     write_jsonl(run / "03_generate" / "questions.jsonl", [written("p3")])
     write_json(run / "03_generate" / "manifest.json", {})

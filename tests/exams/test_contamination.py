@@ -1,4 +1,4 @@
-"""What an exam shares with a book."""
+"""Exam text in books and in generated questions, and test questions in training data."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from small import chain, passage, question
 from typer.testing import CliRunner
 
 from mqg_utils.cli.app import app
-from mqg_utils.exams.contamination import Text, chart, exam_texts, find_overlap, passage_texts, questions_touched
-from mqg_utils.records import write_jsonl
+from mqg_utils.exams.contamination import Exam, LeakError, Text, find_overlap, leaked, refuse_leaks
+from mqg_utils.records import Chain, Passage, Question, write_jsonl
 
 BOOK = "Before surgery. Give fendaril 400 mg by mouth every 8 hours for ten days. Then stop and look again."
 
@@ -40,23 +40,22 @@ def test_numbers_count() -> None:
 def test_scripts_without_spaces() -> None:
     book = "患者は四十八歳の男性で、健康診断において脂質異常を指摘されたため来院した。"
     (found,) = pairs("健康診断において脂質異常を指摘されたため、どうするか。", book)
-    assert found == ("run", 8, "健康診断において脂質異常を指摘されたため")
+    assert found == ("run", 10, "健康診断において脂質異常を指摘されたため")
     assert pairs("健康診断はどれか。", book) == []
 
 
 def test_cases_stems_and_propositions_are_compared_and_the_same_question_is_not() -> None:
     asked = chain(question("Why?", "It is so.", "Give fendaril 400 mg by mouth every 8 hours."), case=BOOK, name="c")
-    found = find_overlap(exam_texts([asked]), passage_texts([passage(BOOK)]))
+    found = find_overlap([asked], [passage(BOOK)])
     assert [(p.kind, p.a, p.a_part, p.b) for p in found] == [
         ("run", "c", "case", "p"),
         ("run", "c-0", "proposition 2", "p"),
         ("sentence", "c", "case", "p"),
         ("sentence", "c-0", "proposition 2", "p"),
     ]
-    assert questions_touched(found) == {"c": 19, "c-0": 9}
-    assert find_overlap(exam_texts([asked]), exam_texts([asked])) != []  # its case holds its own proposition
+    assert find_overlap([asked], [asked]) != []  # its case holds its own proposition
     alone = chain(question(BOOK, "x"), name="d")
-    assert find_overlap(exam_texts([alone]), exam_texts([alone])) == []
+    assert find_overlap([alone], [alone]) == []
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
@@ -75,7 +74,7 @@ def test_runs_are_those_of_a_plain_search(a: list[str], b: list[str]) -> None:
 
 
 def test_a_run_of_two_words_is_no_copy() -> None:
-    with pytest.raises(ValueError, match="n_words 2 is too few"):
+    with pytest.raises(ValueError, match="n_words=2 is too short"):
         find_overlap([], [], 2)
 
 
@@ -88,7 +87,7 @@ def test_the_command_shows_pairs_and_writes_them(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
         assert "c-0 (stem) ~ " in done.output and "19 words" in done.output
-        assert "1 of 1 ids of" in done.output and f"17 to 24 words {'█' * 40} 1" in done.output
+        assert "1 of 1 ids of" in done.output
         assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     done = CliRunner().invoke(app, ["overlap", str(tmp_path / "none.jsonl"), str(tmp_path / "book.md")])
     assert done.exit_code == 1 and "none.jsonl" in done.output
@@ -108,9 +107,88 @@ def test_the_command_tells_which_books_it_could_not_read(tmp_path: Path) -> None
         assert done.exit_code == 1 and "bad.txt: byte 1 is not UTF-8" in done.output and "ids of" not in done.output
 
 
-def test_a_chart_of_how_long_the_shared_runs_are() -> None:
-    touched = {"a": 8, "b": 9, "c": 12, "d": 12, "e": 33, "f": 400}
-    assert chart(touched, width=6) == [
-        " up to 8 words ██ 1", " 9 to 12 words ██████ 3", " over 32 words ████ 2"
-    ]  # fmt: skip
-    assert chart({}) == []
+# --- copies of an exam ---
+
+LONG = "The maldric nerve leaves the spinal cord at the ninth thoracic segment"
+
+
+def drafted(*texts: str, stem: str = "Which?") -> Question:
+    propositions = [{"text": text, "is_true": i == 0} for i, text in enumerate(texts)]
+    return Question.model_validate({"question_id": "q", "stem": stem, "propositions": propositions})
+
+
+def exam(*texts: str, stem: str = "Of what?", case: str = "") -> Exam:
+    asked = drafted(*texts, stem=stem).model_copy(update={"question_id": "theirs"})
+    return Exam([Chain(chain_id="e", vignette=case, questions=(asked,))])
+
+
+def test_exam_copies() -> None:
+    copied = exam(
+        "It is made of tin and lead.",
+        "Zinc.",
+        LONG,
+        case="A postman has had a fever for two days and his heel aches since.",
+    )
+    assert copied.copied(drafted("New.", LONG)) is not None  # ten words in a row
+    assert copied.copied(drafted("It is made of tin and lead", "Other.")) is not None  # a whole, short one
+    assert copied.copied(drafted("It is made of tin.", "Zinc.")) is None
+    near = "A postman had had fever for two days and his heel aches since."
+    assert copied.copied(drafted("New."), near) is not None
+    assert copied.copied(drafted("New."), "A teacher has a cough.") is None
+
+
+def test_japanese_copies_are_runs_of_characters() -> None:
+    sentence = "骨組織は骨細胞と骨基質からなり全身の支持と運動を担っている"
+    assert exam(sentence).copied(drafted("別の文。", sentence + "のである")) is not None
+    assert exam(sentence).copied(drafted("骨組織は骨細胞と骨基質からなる。")) is None
+
+
+def test_passages_that_hold_the_exam() -> None:
+    passages = [
+        Passage(passage_id=name, book="B", section=("S",), text=text)
+        for name, text in (("clean", "Nothing of it."), ("leaky", f"It is so: {LONG}."))
+    ]
+    found = exam(LONG).in_passages(passages)
+    assert list(found) == ["leaky"] and found["leaky"].chain_id == "e"
+
+
+# --- leaks ---
+
+CASE = "A 40-year-old baker has had pain in the left heel for two days, and it is worse at night."
+TEST = [
+    chain(question("Which dose is right?", "5 mg", "50 mg", "0.5 g", "5 g"), case=CASE, name="t"),
+    chain(question("Which are true?", "The quellor lies below the liver.", "It weighs 40 g."), name="u"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Seen today: a 40 year old baker has had pain in the LEFT heel for two days.", ["t"]),
+        ("A 40-year-old baker has had pain in the right heel for two weeks.", []),  # no run of 12 words
+        ("Which dose is right? A) 5 mg B) 50 mg C) 0.5 g D) 7 g", ["t-0"]),
+        ("Which dose is right? A) 5 mg B) 50 mg C) 3 g D) 7 g", []),  # half of them
+        ("The dose of 5 mg, not 50 mg, 0.5 g or 5 g, is right.", []),  # without the stem
+        ("Which are true? The quellor lies below the liver.", []),
+        ("Which are true? The quellor lies below the liver. It weighs 40 g.", ["u-0"]),
+        ("Which are true? The quellor lies below the liver. It weighs 140 g.", []),
+        ("", []),
+    ],
+)
+def test_what_leaks_and_what_does_not(text, expected):
+    assert leaked(TEST, [Text("book", "", text)]) == [(where, "book") for where in expected]
+
+
+def test_a_leak_is_refused_and_named():
+    copy = TEST[0].model_copy(update={"chain_id": "lesson"})
+    assert leaked(TEST, [copy]) == [("t", "lesson"), ("t-0", "lesson")]
+    refuse_leaks(TEST, [passage("Nothing of the kind.")])
+    with pytest.raises(LeakError, match=r"test questions in 2 places: t in lesson; t-0 in lesson\. Remove"):
+        refuse_leaks(TEST, [passage("x"), copy])
+
+
+def test_a_japanese_case_leaks_with_a_run_of_characters():
+    case = "患者は四十八歳の男性で健康診断において脂質異常を指摘されたため来院した"
+    test = [chain(question("どれか", "あ", "い"), case=case, name="t")]
+    assert leaked(test, [Text("book", "", f"昨日、{case[:24]}。")]) == [("t", "book")]
+    assert leaked(test, [Text("book", "", f"昨日、{case[:22]}。")]) == []
