@@ -1,4 +1,4 @@
-"""Was the knowledge in the corpus, and was it asked about in training? Test questions linked to passages and lessons.
+"""Training-data coverage: test questions linked to the passages and training questions nearest to them.
 
 Links are lexical (BM25): they find the words of a question again, not its meaning. A text *treats* a question when it
 holds more of the question's words, weighed by rarity, than the nearest text holds of as many words drawn at random
@@ -23,10 +23,10 @@ CELLS = (
 
 
 class Trail(NamedTuple):
-    """The nearest passages and lessons of a test question, and whether one of each treats it."""
+    """The nearest passages and training_questions of a test question, and whether one of each treats it."""
 
     passages: tuple[Link, ...]
-    lessons: tuple[Link, ...]
+    training_questions: tuple[Link, ...]
     in_corpus: bool
     asked: bool
 
@@ -45,14 +45,14 @@ class Cell(NamedTuple):
 
 
 def trails(
-    exam: Sequence[Chain], passages: Sequence[Passage], lessons: Sequence[Question], seed: int = 0
+    exam: Sequence[Chain], passages: Sequence[Passage], training_questions: Sequence[Question], seed: int = 0
 ) -> dict[tuple[str, str], Trail]:
     """(chain_id, question_id) -> its Trail, searched with its stem and propositions.
 
-    Passages and lessons are weighed by the rarity of words in the passages, so that both are shares of one thing.
+    Passages and training questions are weighed by the rarity of words in the passages, so both are shares of one thing.
     """
     books = Index(" ".join([*p.section, p.text]) for p in passages)
-    taught = Index(map(question_text, lessons), books.rarity if passages else None)
+    taught = Index(map(question_text, training_questions), books.rarity if passages else None)
     queries = {(c.chain_id, q.question_id): words(question_text(q)) for c in exam for q in c.questions}
     bars = [index.chance(list(queries.values()), seed) for index in (books, taught)]
     ids = {p.passage_id for p in passages}
@@ -95,6 +95,7 @@ def reading(rows: Sequence[Cell]) -> str:
     apart = "are not given (too few chains)" if a.low != a.low or b.low != b.low else apart
     return (
         f"Where the knowledge was in the corpus, {100 * a.value:.0f} % of propositions are wrong in the "
-        f"{asked.questions} questions that a lesson came near to and {100 * b.value:.0f} % in the {never.questions} "
-        f"that none did; the intervals {apart}. {sum(row.questions for row in outside)} were not in the corpus."
+        f"{asked.questions} questions that a generated question covers and {100 * b.value:.0f} % in the "
+        f"{never.questions} that none covers; the intervals {apart}. "
+        f"{sum(row.questions for row in outside)} were not in the corpus."
     )

@@ -12,7 +12,7 @@ import psutil
 LOG = "log.jsonl"  # in the folder of a training's checkpoints, which is removed when the stage is finished
 READING = "reading"
 SHARED = "all with books"  # conditions that read passages; stage 02 runs once for them
-LESSONS = {READING: "reading passages", "questions": "generated questions", "exam": "the exam's train split"}
+TRAINED_ON = {READING: "reading passages", "questions": "generated questions", "exam": "the exam's train split"}
 Entry = Mapping[str, float]  # step, epoch, and loss or eval_loss
 Watch = Callable[[Sequence[Entry], bool], None]  # told all entries so far, and whether training has ended
 
@@ -23,7 +23,7 @@ class Curve(NamedTuple):
     run: str
     condition: str  # "" for the reading of passages, which conditions share
     seed: int
-    lessons: str  # a key of LESSONS
+    trained_on: str  # a key of TRAINED_ON
     state: str  # "finished", "under way" or "stopped"
     entries: tuple[dict[str, float], ...]
     steps: int  # planned; 0 is unknown
@@ -89,22 +89,22 @@ Rest = tuple[str, str, tuple[dict[str, float], ...], int, float]
 def _finished(folder: Path) -> Iterator[Rest]:
     written = _json(folder / "curve.json") or {}
     parts = written if isinstance(written, dict) else {READING: written}
-    for lessons, entries in parts.items():
+    for trained_on, entries in parts.items():
         if entries:
-            yield lessons, "finished", tuple(entries), max(int(entry["step"]) for entry in entries), 0.0
+            yield trained_on, "finished", tuple(entries), max(int(entry["step"]) for entry in entries), 0.0
 
 
 def _logged(folder: Path) -> Iterator[Rest]:
     logs = sorted(folder.glob(f"checkpoints/*/{LOG}"), key=lambda log: log.stat().st_mtime)
     newest = {log.parent.name.rpartition("-")[0] or READING: log for log in logs}  # other settings, other folders
-    for lessons in sorted(newest, key=[*LESSONS, *newest].index):
-        head, *entries = read_log(newest[lessons]) or [{}]
+    for trained_on in sorted(newest, key=[*TRAINED_ON, *newest].index):
+        head, *entries = read_log(newest[trained_on]) or [{}]
         if not head:
             continue
         done = bool(entries) and max(entry["step"] for entry in entries) >= head["steps"]
         state = "finished" if done else "under way" if _alive(head) else "stopped"
-        ago = max(0.0, time.time() - newest[lessons].stat().st_mtime) if state == "under way" else 0.0
-        yield lessons, state, tuple(entries), int(head["steps"]), ago
+        ago = max(0.0, time.time() - newest[trained_on].stat().st_mtime) if state == "under way" else 0.0
+        yield trained_on, state, tuple(entries), int(head["steps"]), ago
 
 
 def read_log(log: Path) -> list[dict[str, float]]:
@@ -156,7 +156,7 @@ def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": curve.run, "condition": curve.condition or SHARED, "seed": curve.seed,
-                "learns from": LESSONS.get(curve.lessons, curve.lessons), "state": curve.state + ago,
+                "learns from": TRAINED_ON.get(curve.trained_on, curve.trained_on), "state": curve.state + ago,
                 "step": f"{step} of {curve.steps}" if curve.steps else str(step),
                 "first loss": losses[0] if losses else "", "last loss": losses[-1] if losses else "",
                 "lowest held-out loss": f"{best[0]:.4g} at step {best[1]:.0f}" if best else "not measured",
@@ -166,17 +166,17 @@ def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
 
 
 def condition_rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """A row for each run, condition and kind of lessons: losses averaged over the seeds that have them."""
+    """A row for each run, condition and kind of training data: losses averaged over the seeds that have them."""
     groups: dict[tuple[str, str, str], list[Curve]] = {}
     for curve in curves:
-        groups.setdefault((curve.run, curve.condition, curve.lessons), []).append(curve)
+        groups.setdefault((curve.run, curve.condition, curve.trained_on), []).append(curve)
     rows = []
-    for (run, condition, lessons), part in groups.items():
+    for (run, condition, trained_on), part in groups.items():
         losses = [[entry["loss"] for entry in curve.entries if "loss" in entry] for curve in part]
         held_out = [[entry["eval_loss"] for entry in curve.entries if "eval_loss" in entry] for curve in part]
         rows.append(
             {
-                "run": run, "condition": condition or SHARED, "learns from": LESSONS.get(lessons, lessons),
+                "run": run, "condition": condition or SHARED, "learns from": TRAINED_ON.get(trained_on, trained_on),
                 "seeds": len(part), "last loss": _mean([values[-1] for values in losses if values]),
                 "lowest held-out loss": _mean([min(values) for values in held_out if values]),
                 "last held-out loss": _mean([values[-1] for values in held_out if values]),

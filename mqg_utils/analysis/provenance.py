@@ -97,10 +97,10 @@ def check_leaks(
     test: Sequence[Chain],
     conditions: Sequence[str],
     passages: Sequence[Passage],
-    lessons: Sequence[Chain],
+    training_questions: Sequence[Chain],
     train: Sequence[Chain],
 ) -> None:
     """Raise LeakError where any text that a condition was trained on holds a question of the test split."""
     books = passages if any("books" in c for c in conditions) else []
-    taught = [*lessons, *(train if any(c not in ("zero-shot", "server") for c in conditions) else [])]
+    taught = [*training_questions, *(train if any(c not in ("zero-shot", "server") for c in conditions) else [])]
     refuse_leaks(test, [*books, *taught])

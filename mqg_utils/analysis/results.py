@@ -60,9 +60,9 @@ def read_run(folder: Path, conditions: Sequence[str] = (), seeds: Sequence[int] 
     rejected = folder / "03_generate" / "rejected.jsonl"
     uses_questions = any("questions" in c for c in chosen)
     passages = _records(folder / "01_corpus" / "passages.jsonl", Passage)
-    lessons = _lessons(folder, used) if uses_questions else []
+    training_questions = _training_questions(folder, used) if uses_questions else []
     models_only = [c for c in chosen if not is_human(c)]
-    provenance.check_leaks(by_split(every, "test"), models_only, passages, lessons, by_split(every, "train"))
+    provenance.check_leaks(by_split(every, "test"), models_only, passages, training_questions, by_split(every, "train"))
     told = next((m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"), DISCLAIMER)
     return Run(
         name=folder.name,
@@ -71,7 +71,7 @@ def read_run(folder: Path, conditions: Sequence[str] = (), seeds: Sequence[int] 
         conditions=chosen,
         seeds=trained,
         passages=passages,
-        lessons=lessons,
+        training_questions=training_questions,
         rejected=[json.loads(line) for line in rejected.read_text("utf-8").split("\n") if line]
         if uses_questions and rejected.exists()
         else [],
@@ -95,7 +95,7 @@ def variants(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
     return [variant_of(c, s, seeds) for s in seeds for c in conditions if s == seeds[0] or not is_human(c)]
 
 
-def _lessons(folder: Path, manifests: Sequence[Row]) -> list[Chain]:
+def _training_questions(folder: Path, manifests: Sequence[Row]) -> list[Chain]:
     """The generated questions that were learned from: the approved ones where 04 was told so."""
     chains = _records(folder / "03_generate" / "questions.jsonl", Chain)
     if not any(m["stage"] == "04_finetune" and m["parameters"].get("reviewed_only") for m in manifests):
@@ -212,7 +212,7 @@ def pooled(runs: Sequence[Run]) -> Run:
         name=" + ".join(run.name for run in runs),
         exam=[named(run, chain) for run in runs for chain in run.exam],
         predictions=[named(run, p) for run in runs for p in run.predictions],
-        passages=[], lessons=[], rejected=[], curves={}, summaries={},
+        passages=[], training_questions=[], rejected=[], curves={}, summaries={},
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
     )  # fmt: skip
 

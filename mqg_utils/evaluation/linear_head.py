@@ -28,13 +28,13 @@ def leaf_states(student: Student, chains: Sequence[Chain], max_tokens: int = 102
 
 
 def fit_head(
-    student: Student, lessons: Sequence[Chain], validation: Sequence[Chain], max_tokens: int = 1024
+    student: Student, training_questions: Sequence[Chain], validation: Sequence[Chain], max_tokens: int = 1024
 ) -> torch.Tensor:
-    """Logistic regression on the leaf states of `lessons`: (D + 1,), the constant last, in units of the states.
+    """Logistic regression on the leaf states of the training questions: (D + 1,), the constant last.
 
     Weights are penalised; by how much is chosen by the log-loss on `validation`.
     """
-    states, gold = leaf_states(student, lessons, max_tokens)
+    states, gold = leaf_states(student, training_questions, max_tokens)
     held, held_gold = leaf_states(student, validation, max_tokens)
     mean, spread = states.mean(0), states.std(0) + 1e-6
     fits = [_fit((states - mean) / spread, gold, penalty) for penalty in PENALTIES]

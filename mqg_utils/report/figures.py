@@ -10,7 +10,7 @@ import plotly.io as pio
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 
-from mqg_utils.analysis.curves import LESSONS, SHARED, Curve
+from mqg_utils.analysis.curves import SHARED, TRAINED_ON, Curve
 from mqg_utils.analysis.metrics import Estimate
 
 ACCENT, WARM, QUIET = "#1b6ca8", "#c8553d", "#8a94a6"
@@ -74,12 +74,12 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], y: str = "loss") -
 
 
 def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: bool = False) -> go.Figure:
-    """Curves of several runs, a panel for each kind of lessons; one colour for a condition of a run, whatever its seed.
+    """Curves of several runs, a panel for each kind of training data; a condition of a run keeps its colour over seeds.
 
     `x` is step or epoch, `y` is loss (held-out losses as diamonds), learning_rate or grad_norm.
     """
-    kinds = [kind for kind in LESSONS if any(curve.lessons == kind for curve in trainings)]
-    names = [f"Learning from {LESSONS[kind]}" for kind in kinds]
+    kinds = [kind for kind in TRAINED_ON if any(curve.trained_on == kind for curve in trainings)]
+    names = [f"Learning from {TRAINED_ON[kind]}" for kind in kinds]
     figure = make_subplots(
         rows=max(1, len(kinds)), cols=1, subplot_titles=names, vertical_spacing=0.3 / max(2, len(kinds))
     )
@@ -100,7 +100,7 @@ def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: b
                 "<extra></extra>",
             )  # fmt: skip
             told |= {name} if entries else set()
-            figure.add_trace(trace, row=kinds.index(curve.lessons) + 1, col=1)
+            figure.add_trace(trace, row=kinds.index(curve.trained_on) + 1, col=1)
     height = 110 + 300 * max(1, len(kinds)) + 8 * len(groups)
     figure.update_layout(
         template="plotly_white", height=height, margin={"l": 60, "r": 20, "t": 10, "b": 40},
@@ -108,7 +108,7 @@ def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: b
     )  # fmt: skip
     titles = {"loss": "loss (diamonds: held out)", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
     figure.update_yaxes(title=titles[y], type="log" if log else "linear")
-    return figure.update_xaxes(title={"step": "optimiser step", "epoch": "passes over the lessons"}[x])
+    return figure.update_xaxes(title={"step": "optimiser step", "epoch": "passes over the training data"}[x])
 
 
 def chapters(rows: Sequence[Mapping[str, Any]]) -> go.Figure:

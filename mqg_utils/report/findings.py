@@ -76,7 +76,7 @@ class Run:
     seeds: tuple[int, ...] = (0,)
     references: Mapping[str, str] = field(default_factory=dict)
     passages: list[Passage] = field(default_factory=list)
-    lessons: list[Chain] = field(default_factory=list)
+    training_questions: list[Chain] = field(default_factory=list)
     rejected: list[Row] = field(default_factory=list)
     curves: dict[str, list[Row]] = field(default_factory=dict)  # training -> its curve
     summaries: dict[str, Row] = field(default_factory=dict)  # stage -> its numbers
@@ -132,14 +132,14 @@ class Findings:
         return {name: attribution.shares(items, **self.draws) for name, items in self.fates.items()}
 
     @cached_property
-    def lessons(self) -> list[Question]:
-        return [question for chain in self.run.lessons for question in chain.questions]
+    def training_questions(self) -> list[Question]:
+        return [question for chain in self.run.training_questions for question in chain.questions]
 
     @cached_property
     def trails(self) -> dict[tuple[str, str], knowledge.Trail]:
         if not self.run.passages:
             return {}
-        return knowledge.trails(self.run.exam, self.run.passages, self.lessons, self.seed)
+        return knowledge.trails(self.run.exam, self.run.passages, self.training_questions, self.seed)
 
     @cached_property
     def changes(self) -> list[Changes]:
@@ -173,8 +173,8 @@ class Findings:
         if self.trails:
             missing = [f for f in self.fates[self.focus] if f.own and not self.trails[f.chain_id, f.question_id].asked]
             wrong = sum(bool(f.own) for f in self.fates[self.focus])
-            if wrong and self.lessons:
-                said.append(f"In {len(missing)} of {wrong} questions with an error, no lesson came near the matter.")
+            if wrong and self.training_questions:
+                said.append(f"For {len(missing)} of {wrong} wrong questions, no generated question covers the topic.")
         return " ".join(said)
 
 

@@ -51,7 +51,7 @@ def chain_data(f: Findings) -> dict[str, Any]:
         {link.place for t in f.trails.values() for link in t.passages[:2]}
         | {i for i, p in enumerate(run.passages) if p.passage_id in named}
     )
-    taught = _places({link.place for t in f.trails.values() for link in t.lessons[:2]})
+    taught = _places({link.place for t in f.trails.values() for link in t.training_questions[:2]})
     texts = {chain.chain_id: chain for chain in run.exam}
 
     def question(chain: Chain, q: Question) -> Row:
@@ -64,7 +64,7 @@ def chain_data(f: Findings) -> dict[str, Any]:
             "t": [tags.get((c, chain.chain_id, q.question_id), []) for c in run.conditions],
             "c": CELLS.index(at.cell) if at else -1,
             "np": [linked[link.place] for link in at.passages[:2]] if at else [],
-            "nl": [taught[link.place] for link in at.lessons[:2]] if at else [],
+            "nl": [taught[link.place] for link in at.training_questions[:2]] if at else [],
             "p": [
                 {
                     "x": p.text,
@@ -101,9 +101,9 @@ def chain_data(f: Findings) -> dict[str, Any]:
             {"id": p.passage_id, "at": " › ".join([p.book, *p.section]), "x": p.text[:room], "cut": len(p.text) > room}
             for p in (run.passages[i] for i in linked)
         ],
-        "lessons": [
+        "training_questions": [
             {"s": q.stem, "from": q.propositions[0].passage_id, "p": [[p.text, int(p.is_true)] for p in q.propositions]}
-            for q in (f.lessons[i] for i in taught)
+            for q in (f.training_questions[i] for i in taught)
         ],
     }
 

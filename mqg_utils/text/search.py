@@ -1,4 +1,4 @@
-"""Texts found by their words: BM25 over passages and lessons, and the passage that an open-book examinee may read."""
+"""BM25 search over passages and generated questions, and the passage that an open-book examinee may read."""
 
 import re
 import unicodedata

@@ -52,7 +52,7 @@ class Near(NamedTuple):
     """The passages and generated questions nearest to a question by their words, with the share of them they hold."""
 
     passages: list[tuple[Passage, Link]]
-    lessons: list[tuple[Question, Link]]
+    training_questions: list[tuple[Question, Link]]
 
 
 class Comparison(NamedTuple):
@@ -114,22 +114,22 @@ class Explorer:
     # --- near a question ---
 
     @cached_property
-    def lessons(self) -> list[Question]:
+    def training_questions(self) -> list[Question]:
         """The generated questions, chain after chain."""
-        return [question for chain in self.run.lessons for question in chain.questions]
+        return [question for chain in self.run.training_questions for question in chain.questions]
 
     @cached_property
     def _indexes(self) -> tuple[Index, Index]:
         books = Index(" ".join([*p.section, p.text]) for p in self.run.passages)
-        return books, Index(map(question_text, self.lessons), books.rarity if self.run.passages else None)
+        return books, Index(map(question_text, self.training_questions), books.rarity if self.run.passages else None)
 
     def near(self, question: Question, most: int = 2) -> Near:
-        """At most `most` passages and `most` lessons, best by their words first (`retrieval.Index`)."""
+        """At most `most` passages and `most` generated questions, best by their words first (`retrieval.Index`)."""
         query = words(question_text(question))
         books, taught = (index.nearest(query, most) for index in self._indexes)
         return Near(
             [(self.run.passages[link.place], link) for link in books],
-            [(self.lessons[link.place], link) for link in taught],
+            [(self.training_questions[link.place], link) for link in taught],
         )
 
     @cached_property

@@ -52,7 +52,7 @@ def case_html(
     points: Callable[[Question], Sequence[float | None]],
     notes: Callable[[Question], Sequence[str]] = lambda _: (),
     near: Callable[[Question], Near | None] = lambda _: None,
-    no_lesson: str = "No generated question has a word in common with it.",
+    no_near_question: str = "No generated question has a word in common with it.",
     only: int | None = None,
 ) -> str:
     """A chain, or `only` one question of it (from 0), with a column of answers for each of `columns`.
@@ -79,7 +79,7 @@ def case_html(
         questions[0]["open"] = True
     return pages.fragment(
         "case.html.j2", chain=chain, names=[g["name"] for g in groups], groups=groups, heads=[c.head for c in columns],
-        questions=questions, no_lesson=no_lesson, mark=mark,
+        questions=questions, no_near_question=no_near_question, mark=mark,
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def explored(explorer: Explorer, name: str, view: View, other: View | None = Non
 
     lacking = (
         "No generated question has a word in common with it."
-        if explorer.lessons
+        if explorer.training_questions
         else "This run has no generated questions."
     )
     return case_html(explorer.chains[name], columns, points, notes, explorer.near, lacking)

@@ -45,7 +45,7 @@ def test_the_state_of_a_training(tmp_path):
     reading = run / "02_pretrain" / "checkpoints" / "0123abcd"
     begin_log(reading, 4, [FIRST])
     (curve,) = read_curves(run)
-    assert (curve.state, curve.lessons, curve.condition, curve.steps) == ("under way", "reading", "", 4)
+    assert (curve.state, curve.trained_on, curve.condition, curve.steps) == ("under way", "reading", "", 4)
     assert 0 <= curve.seconds_ago < 600
 
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
@@ -73,7 +73,7 @@ def test_the_curve_of_an_earlier_training_is_not_taken_for_this_one(tmp_path):
             run / "04_finetune" / "base" / "checkpoints" / name, 2, [FIRST, SECOND] if "questions" in name else []
         )
     found = read_curves(run)
-    assert [(c.lessons, c.state, c.entries) for c in found] == [
+    assert [(c.trained_on, c.state, c.entries) for c in found] == [
         ("questions", "finished", (FIRST, SECOND)),
         ("exam", "under way", ()),
     ]

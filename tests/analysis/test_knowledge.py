@@ -1,4 +1,4 @@
-"""Test questions linked to passages and lessons by their words."""
+"""Test questions linked to passages and training_questions by their words."""
 
 from math import log
 
@@ -62,15 +62,15 @@ def exam() -> list[Chain]:
 
 
 def test_trails_tell_what_is_in_the_book_and_what_was_asked() -> None:
-    lessons = [question("On yorvane:", "yorvane is made by the liver", "it slows the drathe")]
-    taught = [chain(q, name=f"l{i}").questions[0] for i, q in enumerate(lessons)]
+    training_questions = [question("On yorvane:", "yorvane is made by the liver", "it slows the drathe")]
+    taught = [chain(q, name=f"l{i}").questions[0] for i, q in enumerate(training_questions)]
     found = trails(exam(), [passage(text, f"p{i}") for i, text in enumerate(BOOK)], taught)
     assert {key[0]: trail.cell for key, trail in found.items()} == {
         "in": "in the corpus, never asked",
         "asked": "in the corpus, asked",
         "out": "not in the corpus, never asked",
     }
-    assert found["in", "in-0"].passages[0].place == 2 and found["asked", "asked-0"].lessons[0].place == 0
+    assert found["in", "in-0"].passages[0].place == 2 and found["asked", "asked-0"].training_questions[0].place == 0
 
 
 def test_a_passage_that_the_exam_names_is_believed() -> None:

@@ -59,6 +59,6 @@ def test_the_report_counts_as_lessons_what_was_learned(tmp_path):
     mine.decide(mine.run.items[2], "accepted")
     write_jsonl(run / "05_evaluate" / "questions" / "predictions.jsonl", simulated.predictions(EXAM, "questions"))
     simulated.seal(run, "05_evaluate", "questions", condition="questions", seed=0)
-    assert len(read_run(run).lessons) == len(QUESTIONS)
+    assert len(read_run(run).training_questions) == len(QUESTIONS)
     simulated.seal(run, "04_finetune", "questions", condition="questions", seed=0, reviewed_only=True)
-    assert [chain.chain_id for chain in read_run(run).lessons] == ["stone|1"]
+    assert [chain.chain_id for chain in read_run(run).training_questions] == ["stone|1"]

@@ -131,7 +131,9 @@ def test_edges_are_named() -> None:
 
 def test_the_answer_says_what_is_left() -> None:
     said = Findings(simulated.run(simulated.exam(12), passages=8), repeats=50).answer()
-    assert "the best condition, **books**" in said and "under its own history" in said and "no lesson came near" in said
+    assert (
+        "the best condition, **books**" in said and "under its own history" in said and "no generated question" in said
+    )
 
 
 # --- tables ---
@@ -335,7 +337,7 @@ def test_hostile_text_is_shown_as_it_is_and_nothing_runs(browser: Browser, tmp_p
     made = all_right_or_wrong(exam, False)
     said = [p.model_copy(update={"condition": c}) for c in run.conditions for p in made.predictions]
     rejected = [{"reason": HOSTILE[0], "detail": HOSTILE[1], "question": {"stem": HOSTILE[3]}}]
-    run = replace(run, predictions=said, disclaimer=HOSTILE[1], rejected=rejected, lessons=exam[:3])
+    run = replace(run, predictions=said, disclaimer=HOSTILE[1], rejected=rejected, training_questions=exam[:3])
     page = report.write(run, tmp_path, Findings(run, repeats=20))
     with open_page(browser, page) as opened:
         shown = ready(opened)

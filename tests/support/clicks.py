@@ -34,7 +34,7 @@ def make_run(folder: Path, chains: int) -> None:
     run = simulated.run(simulated.exam(chains), ("base", "books+questions"), passages=2 * chains)
     simulated.write_run(folder, run)
     write_jsonl(folder / "01_corpus" / "passages.jsonl", run.passages)
-    write_jsonl(folder / "03_generate" / "questions.jsonl", run.lessons)
+    write_jsonl(folder / "03_generate" / "questions.jsonl", run.training_questions)
     simulated.seal(folder, "01_corpus")
     simulated.seal(folder, "03_generate")
 

@@ -132,8 +132,8 @@ def run(
         for i in range(passages)
     ]
     references = dict.fromkeys(conditions[1:], conditions[0])
-    lessons = exam(passages, 1, seed=2) if passages else []
-    return Run(name, list(asked), said, tuple(conditions), tuple(seeds), references, books, lessons)
+    training_questions = exam(passages, 1, seed=2) if passages else []
+    return Run(name, list(asked), said, tuple(conditions), tuple(seeds), references, books, training_questions)
 
 
 # --- a run's folder ---

@@ -22,9 +22,9 @@ def run(exam, histories=("gold", "predicted"), p=0.7, conditions=("base",)):
         for condition in conditions for h in histories for c in exam
         for k, q in enumerate(c.questions, 1) for i, x in enumerate(q.propositions)
     ]  # fmt: skip
-    lessons = [chain(question(EVIL + " bile", EVIL), name="l")]
+    training_questions = [chain(question(EVIL + " bile", EVIL), name="l")]
     passages = [passage(EVIL + " bile", section=(EVIL,))]
-    return Explorer(Run("r", exam, said, tuple(conditions), passages=passages, lessons=lessons))
+    return Explorer(Run("r", exam, said, tuple(conditions), passages=passages, training_questions=training_questions))
 
 
 def soup(html):

@@ -108,4 +108,4 @@ def test_rows_say_where_and_how_a_case_fails(explorer):
 def test_near_finds_the_passage_by_its_words(explorer):
     near = explorer.near(EXAM[1].questions[0])
     assert [p.passage_id for p, _ in near.passages] == ["p1"]
-    assert near.lessons == []
+    assert near.training_questions == []

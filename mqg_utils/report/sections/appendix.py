@@ -13,7 +13,7 @@ def generated(f: Findings) -> Section:
         for k, v in f.run.summaries.get("03_generate", {}).items()
         if k.startswith("questions.")
     }
-    if not f.lessons and not counts:
+    if not f.training_questions and not counts:
         return Section("generated", title, [], "No condition of this run learns from generated questions.")
     exhibits = []
     if counts:
@@ -31,17 +31,17 @@ def generated(f: Findings) -> Section:
                 figure,
             )
         )
-    step = max(1, len(f.lessons) // 6)
+    step = max(1, len(f.training_questions) // 6)
     samples = [
         {"question": q.stem, "propositions": "\n".join(f"{'✓' if p.is_true else '✗'} {p.text}" for p in q.propositions)}
-        for q in f.lessons[::step][:6]
+        for q in f.training_questions[::step][:6]
     ]
     if samples:
         exhibits.append(
             Exhibit(
                 "kept",
                 "Kept, for example",
-                f"{len(samples)} of {len(f.lessons)}, evenly spaced; ✓ marks what the teacher says is true.",
+                f"{len(samples)} of {len(f.training_questions)}, evenly spaced; ✓ marks what the teacher says is true.",
                 samples,
             )
         )

@@ -67,7 +67,7 @@ def trail(f: Findings) -> Section:
         "counts as near when it holds more of a question's words than the nearest text holds of random words of the "
         "exam, 95 times in 100; passages that the exam itself names are believed. Words are not meaning."
     )
-    if not f.lessons:
+    if not f.training_questions:
         note += " This run has no generated questions, so nothing was asked."
     names = [found[f.focus][i].name for i in shown]
     reading = f"{f.focus}: {knowledge.reading(found[f.focus])}"
@@ -75,7 +75,7 @@ def trail(f: Findings) -> Section:
     wrong = {(x.chain_id, x.question_id) for x in f.fates[f.focus] if (x.own if x.own is not None else x.gold)}
     near: Counter[int] = Counter()
     bad: Counter[int] = Counter()
-    taught = Counter(p.passage_id for q in f.lessons for p in q.propositions[:1])
+    taught = Counter(p.passage_id for q in f.training_questions for p in q.propositions[:1])
     for place, t in f.trails.items():
         for link in t.passages[:1]:
             near[link.place] += 1

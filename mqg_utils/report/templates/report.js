@@ -182,8 +182,8 @@ function trail(q) {
   const items = [
     ...q.np.map((i) => el("li", {}, "passage: ", passageLink(data.passages[i].id))),
     ...q.nl.map((i) => {
-      const lesson = data.lessons[i];
-      return el("li", {}, `generated question: ${lesson.s} `, passageLink(lesson.from, "from its passage"));
+      const question = data.training_questions[i];
+      return el("li", {}, `generated question: ${question.s} `, passageLink(question.from, "from its passage"));
     }),
   ];
   return el("details", { class: "trail" }, el("summary", { text: `Knowledge: ${data.cells[q.c]}` }), el("ul", {}, ...items));
@@ -230,14 +230,14 @@ function openPassage(id) {
   const index = data.passages.findIndex((passage) => passage.id === id);
   if (index < 0) return;
   const passage = data.passages[index], c = condition();
-  const lessons = data.lessons.filter((lesson) => lesson.from === id);
+  const generated = data.training_questions.filter((question) => question.from === id);
   const tests = data.chains.flatMap((chain) => chain.qs.map((q, i) => [chain, q, i]).filter(([, q]) => q.np.includes(index) || q.p.some((p) => p.s === id)));
   const list = (items) => items.length ? el("ul", {}, ...items) : el("p", { class: "note", text: "none" });
   byId("passage-body").replaceChildren(
     el("h2", { id: "passage-title", text: passage.at }),
     el("p", { class: "text", text: passage.x + (passage.cut ? " …" : "") }),
     el("h3", { text: "Generated questions from it that are nearest to a test question" }),
-    list(lessons.map((lesson) => el("li", {}, lesson.s, list(lesson.p.map(([text, truth]) => el("li", { text: `${truth ? "✓" : "✗"} ${text}` })))))),
+    list(generated.map((question) => el("li", {}, question.s, list(question.p.map(([text, truth]) => el("li", { text: `${truth ? "✓" : "✗"} ${text}` })))))),
     el("h3", { text: "Test questions on it or near it" }),
     list(tests.map(([chain, q, i]) => {
       const [sign] = mark(q.e[c]);

@@ -1,0 +1,41 @@
+"""The conditions of the ablation: what the student of each has read and learned."""
+
+from typing import NamedTuple
+
+from mqg_utils.records import HUMAN
+from mqg_utils.workflow.parameters import ParameterError
+
+
+class Condition(NamedTuple):
+    """One row of the ablation. Without any flag, nothing is trained (`zero-shot`, `server`, a person)."""
+
+    name: str
+    from_books: bool = False  # starts from the student that has read the passages
+    learns_questions: bool = False  # learns the generated questions
+    learns_exam: bool = False  # learns the exam's train split
+    open_book: bool = False  # reads passages before each question
+    is_server: bool = False  # a chat model behind an API
+
+
+CONDITIONS = {
+    condition.name: condition
+    for condition in (
+        Condition("zero-shot"),
+        Condition("base", learns_exam=True),
+        Condition("books", from_books=True, learns_exam=True),
+        Condition("questions", learns_questions=True, learns_exam=True),
+        Condition("books+questions", from_books=True, learns_questions=True, learns_exam=True),
+        Condition("open-book", learns_exam=True, open_book=True),
+        Condition("server", is_server=True),
+    )
+}
+PAPER_CONDITIONS = tuple(CONDITIONS)[:5]
+
+
+def condition_named(name: str) -> Condition:
+    """The condition of this name; a person's (`human:anna`) has no flag. Raises ParameterError for an unknown one."""
+    if name.startswith(HUMAN):
+        return Condition(name)
+    if name not in CONDITIONS:
+        raise ParameterError(f"unknown condition {name!r}; expected one of {', '.join(CONDITIONS)}, {HUMAN}<name>")
+    return CONDITIONS[name]
