@@ -20,6 +20,7 @@ Weight = Literal["normal", "indispensable", "unacceptable"]
 History = Literal["gold", "predicted", "none"]
 Status = Literal["scored", "unparsed", "refused", "failed"]
 
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
 HUMAN = "human:"  # begins the condition of a person, who has the history `predicted` only
 MAX_REPORTED = 20  # bad lines listed in one error
@@ -165,6 +166,11 @@ class Prediction(Record):
         if (self.status == "scored") != (self.predicted is not None and self.p_true is not None):
             raise ValueError(f"status {self.status!r} does not fit p_true={self.p_true}, predicted={self.predicted}")
         return self
+
+
+def by_split(chains: Iterable[Chain], split: str) -> list[Chain]:
+    """The chains of one split, in order."""
+    return [chain for chain in chains if chain.split == split]
 
 
 R = TypeVar("R", bound=Record)

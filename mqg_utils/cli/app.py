@@ -183,8 +183,8 @@ def report(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every fault as file:line: field: problem."""
-    from mqg_utils.exams.splits import SPLITS, by_split, read_exam
-    from mqg_utils.records import Passage, read_jsonl
+    from mqg_utils.exams.splits import read_exam
+    from mqg_utils.records import SPLITS, Passage, by_split, read_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         with file.open("rb") as opened:
@@ -217,7 +217,7 @@ def convert_exam(
     without_images: Annotated[bool, typer.Option(help="leave out what cannot be answered without an image")] = False,
 ) -> None:
     """Convert an exam to chains.jsonl; an unknown structure is told with what is needed."""
-    from mqg_utils.exams.splits import convert
+    from mqg_utils.exams.convert import convert
     from mqg_utils.records import write_jsonl
 
     with refusal(RecordError, OSError, sign=""):

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mqg_utils.exams.splits import ticks
 from mqg_utils.records import Chain, Kind, Question, write_json
 
 # what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
@@ -18,6 +17,19 @@ from mqg_utils.records import Chain, Kind, Question, write_json
 Readout = Literal["truth", "likelihood", "pmi", "head"]
 READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # what can be read off any student
 Place = tuple[int, int, int]  # indices of chain, question, proposition
+
+
+def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
+    """Which propositions an examinee with these probabilities ticks.
+
+    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable
+    (the stem says how many). Ties go to the earlier proposition.
+    """
+    if kind == "multiple":
+        return [p > 0.5 for p in p_true]
+    n = 1 if kind == "single" else n_true
+    first = sorted(range(len(p_true)), key=lambda i: (-p_true[i], i))[:n]
+    return [i in first for i in range(len(p_true))]
 
 
 class Decision(NamedTuple):

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import torch
 
 from mqg_utils.evaluation import unpacked as plain
-from mqg_utils.evaluation.decision import Decision, Examinee, Readout
+from mqg_utils.evaluation.decision import Decision, Examinee, Readout, ticks
 from mqg_utils.evaluation.scoring import Scored, predictions, read_row
 from mqg_utils.evaluation.unpacked import Scorer
-from mqg_utils.exams.splits import ticks
 from mqg_utils.records import Chain, History, Passage, Prediction, read_jsonl
 from mqg_utils.student.forward import context_of, fitting, supports_trees
 from mqg_utils.student.loading import Student, load_student

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mqg_utils.evaluation.decision import Decision, Place, Readout
-from mqg_utils.exams.splits import ticks
+from mqg_utils.evaluation.decision import Decision, Place, Readout, ticks
 from mqg_utils.records import Chain, History, Prediction, Question
 from mqg_utils.student.forward import (
     context_of,

@@ -12,8 +12,7 @@ from pathlib import Path
 from mqg_utils.analysis import calibration
 from mqg_utils.analysis.metrics import Estimate
 from mqg_utils.evaluation import occlusion as probing
-from mqg_utils.exams.splits import by_split
-from mqg_utils.records import Chain, Passage, RecordError, read_jsonl
+from mqg_utils.records import Chain, Passage, RecordError, by_split, read_jsonl
 from mqg_utils.student.forward import precision
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.search import open_book

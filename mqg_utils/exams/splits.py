@@ -1,18 +1,12 @@
 """Exam files -> chains, and their splits."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mqg_utils.exams.convert import FORMATS, Converted, convert
-from mqg_utils.exams.images import IMAGES, image_questions
-from mqg_utils.records import Chain, Kind, Split
-
-__all__ = [
-    "FORMATS", "SPLITS", "Converted", "assign_splits", "by_split", "convert", "image_questions", "read_exam",
-    "taught_in", "ticks",
-]  # fmt: skip
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from mqg_utils.exams.convert import convert
+from mqg_utils.exams.images import IMAGES
+from mqg_utils.records import SPLITS, Chain
 
 
 def read_exam(path: Path, format: str = "auto", fields: Mapping[str, str] | None = None) -> list[Chain]:
@@ -46,21 +40,3 @@ def assign_splits(
         for rank, chain_id in enumerate(ids):
             assigned[chain_id] = SPLITS[sum(rank >= end for end in ends)]
     return [chain.model_copy(update={"split": assigned[chain.chain_id]}) for chain in chains]
-
-
-def by_split(chains: Iterable[Chain], split: str) -> list[Chain]:
-    """The chains of one split, in order."""
-    return [chain for chain in chains if chain.split == split]
-
-
-def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
-    """Which propositions an examinee with these probabilities ticks.
-
-    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable
-    (the stem says how many). Ties go to the earlier proposition.
-    """
-    if kind == "multiple":
-        return [p > 0.5 for p in p_true]
-    wanted = 1 if kind == "single" else n_true
-    first = sorted(range(len(p_true)), key=lambda i: (-p_true[i], i))[:wanted]
-    return [i in first for i in range(len(p_true))]

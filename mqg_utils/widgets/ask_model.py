@@ -7,8 +7,7 @@ from time import perf_counter
 import ipywidgets as ipw
 
 from mqg_utils.evaluation import occlusion as probing
-from mqg_utils.exams.splits import by_split
-from mqg_utils.records import Chain, History, read_jsonl
+from mqg_utils.records import Chain, History, by_split, read_jsonl
 from mqg_utils.student.loading import ModelError
 from mqg_utils.student.prompts import TreeError
 from mqg_utils.widgets import case_view as casebook

@@ -18,7 +18,7 @@ from test_documents import written
 
 from mqg_utils.corpus import sections as documents
 from mqg_utils.corpus.library import Library, read_textbook
-from mqg_utils.exams.splits import convert
+from mqg_utils.exams.convert import convert
 from mqg_utils.records import RecordError
 from mqg_utils.teacher.cache import read_list
 from mqg_utils.teacher.responses import usage_of

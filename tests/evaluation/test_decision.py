@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from mqg_utils.evaluation.decision import (
     groups_of,
     log_loss,
     probabilities,
+    ticks,
 )
 
 HALF = Decision()
@@ -383,3 +385,23 @@ def test_probabilities_are_those_the_questions_are_answered_by():
     decision = Decision("pmi", 2.0, 7.0)
     said = probabilities(decision, [2.0, 0.0, 9.0], [0, 0, -1])
     assert said == pytest.approx([math.e / (math.e + 1), 1 / (math.e + 1), math.e / (math.e + 1)])
+
+
+# --- ticks ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "p_true", "n_true", "ticked"),
+    [
+        ("multiple", [0.9, 0.5, 0.51, 0.1], 1, [True, False, True, False]),  # at a half is not above it
+        ("multiple", [0.1, 0.2], 2, [False, False]),
+        ("single", [0.1, 0.3, 0.2], 1, [False, True, False]),  # below a half, still the most probable
+        ("single", [0.4, 0.4, 0.1], 1, [True, False, False]),
+        ("single", [0.9, 0.8, 0.95], 3, [False, False, True]),  # one, whatever the key says
+        ("fixed", [0.9, 0.1, 0.8, 0.7], 2, [True, False, True, False]),
+        ("fixed", [0.2, 0.5, 0.5, 0.5], 2, [False, True, True, False]),
+        ("fixed", [0.5, 0.5], 2, [True, True]),
+    ],
+)
+def test_ticks(kind: Any, p_true: list[float], n_true: int, ticked: list[bool]) -> None:
+    assert ticks(kind, p_true, n_true) == ticked

@@ -13,10 +13,9 @@ from small import chain, distinct, gold, opening, places, plain_ids, question, r
 from test_trees import CHAIN
 
 from mqg_utils.evaluation import scoring
-from mqg_utils.evaluation.decision import READOUTS, Decision
+from mqg_utils.evaluation.decision import READOUTS, Decision, ticks
 from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import Scored, predictions, score
-from mqg_utils.exams.splits import ticks
 from mqg_utils.records import HISTORIES, Prediction
 from mqg_utils.student import forward
 from mqg_utils.student import token_tree as trees

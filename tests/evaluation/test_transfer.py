@@ -17,8 +17,7 @@ from mqg_utils.evaluation.transfer import (
     question_sets,
     with_passages,
 )
-from mqg_utils.exams.splits import by_split
-from mqg_utils.records import RecordError, write_jsonl
+from mqg_utils.records import RecordError, by_split, write_jsonl
 from mqg_utils.workflow.parameters import ParameterError
 
 

@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mqg_utils.cli.app import app
-from mqg_utils.exams.splits import Converted, convert, image_questions, read_exam
+from mqg_utils.exams.convert import Converted, convert
+from mqg_utils.exams.images import image_questions
+from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, RecordError, read_jsonl
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -1,4 +1,4 @@
-"""Exam files as chains, their splits, and how probabilities become ticks."""
+"""Exam files as chains, and their splits."""
 
 import json
 from collections import Counter
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mqg_utils.exams.splits import assign_splits, by_split, read_exam, taught_in, ticks
-from mqg_utils.records import Chain, RecordError
+from mqg_utils.exams.splits import assign_splits, read_exam, taught_in
+from mqg_utils.records import Chain, RecordError, by_split
 
 BOOK = Path(__file__).parents[3] / "shared" / "data" / "openstax-anatomy-physiology"
 needs_book = pytest.mark.skipif(not BOOK.exists(), reason="the OpenStax book is not on this machine (../shared/data)")
@@ -191,23 +191,3 @@ def test_shares_that_do_not_add_up_are_refused(shares: tuple[float, float, float
 
 def test_no_chain_has_no_split() -> None:
     assert assign_splits([]) == []
-
-
-# --- ticks ---
-
-
-@pytest.mark.parametrize(
-    ("kind", "p_true", "n_true", "ticked"),
-    [
-        ("multiple", [0.9, 0.5, 0.51, 0.1], 1, [True, False, True, False]),  # at a half is not above it
-        ("multiple", [0.1, 0.2], 2, [False, False]),
-        ("single", [0.1, 0.3, 0.2], 1, [False, True, False]),  # below a half, still the most probable
-        ("single", [0.4, 0.4, 0.1], 1, [True, False, False]),
-        ("single", [0.9, 0.8, 0.95], 3, [False, False, True]),  # one, whatever the key says
-        ("fixed", [0.9, 0.1, 0.8, 0.7], 2, [True, False, True, False]),
-        ("fixed", [0.2, 0.5, 0.5, 0.5], 2, [False, True, True, False]),
-        ("fixed", [0.5, 0.5], 2, [True, True]),
-    ],
-)
-def test_ticks(kind: Any, p_true: list[float], n_true: int, ticked: list[bool]) -> None:
-    assert ticks(kind, p_true, n_true) == ticked

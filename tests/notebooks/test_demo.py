@@ -9,8 +9,8 @@ import pytest
 
 from mqg_utils.corpus.library import Section, read_textbook, split_passages
 from mqg_utils.exams.contamination import parts
-from mqg_utils.exams.splits import by_split, read_exam
-from mqg_utils.records import Chain, Passage, Proposition, read_jsonl
+from mqg_utils.exams.splits import read_exam
+from mqg_utils.records import Chain, Passage, Proposition, by_split, read_jsonl
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.verification.verify import Verified, normalise, verify
 from mqg_utils.workflow.paths import PACKAGE

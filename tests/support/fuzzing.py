@@ -21,7 +21,7 @@ from mqg_utils.cli.remote import RemoteError
 from mqg_utils.corpus.library import Library
 from mqg_utils.corpus.passages import split_passages
 from mqg_utils.evaluation.decision import DecisionError
-from mqg_utils.exams.splits import FORMATS, convert
+from mqg_utils.exams.convert import FORMATS, convert
 from mqg_utils.records import Chain, Passage, Prediction, RecordError, read_jsonl
 from mqg_utils.teacher.cache import Reply, ReplyCache, read_list
 from mqg_utils.teacher.reply_formats import obeys

@@ -16,8 +16,7 @@ from conftest import MQG, make_project, mqg, reseal
 from fault_server import FaultServer, Said, completion
 
 from mqg_utils.analysis.metrics import score_questions
-from mqg_utils.exams.splits import by_split
-from mqg_utils.records import Chain, Passage, Prediction, read_jsonl, write_jsonl
+from mqg_utils.records import Chain, Passage, Prediction, by_split, read_jsonl, write_jsonl
 from mqg_utils.workflow.manifest import digest
 
 STEPS = [
