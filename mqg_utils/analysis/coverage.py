@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, ratio
 from mqg_utils.records import Chain, Passage, Question
-from mqg_utils.text.search import Index, Link, question_text, words
+from mqg_utils.text.search import Index, Link, question_text, terms
 
 CELLS = (
     "in the corpus, asked",
@@ -53,7 +53,7 @@ def trails(
     """
     books = Index(" ".join([*p.section, p.text]) for p in passages)
     taught = Index(map(question_text, training_questions), books.rarity if passages else None)
-    queries = {(c.chain_id, q.question_id): words(question_text(q)) for c in exam for q in c.questions}
+    queries = {(c.chain_id, q.question_id): terms(question_text(q)) for c in exam for q in c.questions}
     bars = [index.chance(list(queries.values()), seed) for index in (books, taught)]
     ids = {p.passage_id for p in passages}
     found = {}

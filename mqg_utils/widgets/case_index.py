@@ -10,7 +10,7 @@ from mqg_utils.analysis import positions as chains
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
 from mqg_utils.records import Chain, History, Passage, Prediction, Question
 from mqg_utils.report.findings import Row, Run
-from mqg_utils.text.search import Index, Link, question_text, words
+from mqg_utils.text.search import Index, Link, question_text, terms
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
 MENDED, SPOILED = "wrong here, right in the comparison", "right here, wrong in the comparison"
@@ -125,7 +125,7 @@ class Explorer:
 
     def near(self, question: Question, most: int = 2) -> Near:
         """At most `most` passages and `most` generated questions, best by their words first (`retrieval.Index`)."""
-        query = words(question_text(question))
+        query = terms(question_text(question))
         books, taught = (index.nearest(query, most) for index in self._indexes)
         return Near(
             [(self.run.passages[link.place], link) for link in books],

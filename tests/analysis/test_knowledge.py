@@ -8,7 +8,7 @@ from small import chain, passage, question
 from mqg_utils.analysis.coverage import CELLS, Trail, cells, reading, trails
 from mqg_utils.analysis.metrics import QuestionScore
 from mqg_utils.records import Chain
-from mqg_utils.text.search import Index, rarities, words
+from mqg_utils.text.search import Index, rarities, terms
 
 BOOK = [
     "The quellor lies below the diaphragm and weighs 42 g.",
@@ -18,14 +18,14 @@ BOOK = [
 
 
 def test_words_by_hand() -> None:
-    assert words("The Quellors' 3.5 mg (été) — a 5") == ["the", "quellor", "3.5", "mg", "ete", "5"]
-    assert words("誤っている 9例") == ["誤っ", "って", "てい", "いる", "9", "例"]
-    assert words("mass bus gas") == ["mass", "bus", "gas"]
-    assert words("") == words("!?") == []
+    assert terms("The Quellors' 3.5 mg (été) — a 5") == ["the", "quellor", "3.5", "mg", "ete", "5"]
+    assert terms("誤っている 9例") == ["誤っ", "って", "てい", "いる", "9", "例"]
+    assert terms("mass bus gas") == ["mass", "bus", "gas"]
+    assert terms("") == terms("!?") == []
 
 
 def test_numbers_stay_apart() -> None:
-    assert words("5 mg") != words("50 mg")
+    assert terms("5 mg") != terms("50 mg")
 
 
 def test_rarity_by_hand() -> None:
@@ -34,14 +34,14 @@ def test_rarity_by_hand() -> None:
 
 def test_the_nearest_text_is_the_one_about_it() -> None:
     index = Index(BOOK)
-    assert [index.nearest(words(text), 1)[0].place for text in BOOK] == [0, 1, 2]
-    link = index.nearest(words("isquorin 30 mg"))[0]
+    assert [index.nearest(terms(text), 1)[0].place for text in BOOK] == [0, 1, 2]
+    link = index.nearest(terms("isquorin 30 mg"))[0]
     assert link.place == 2 and link.covered == pytest.approx(1.0)
 
 
 def test_words_that_no_text_has_are_not_covered() -> None:
     index = Index(BOOK)
-    assert index.nearest(words("zzz")) == () and index.nearest([]) == ()
+    assert index.nearest(terms("zzz")) == () and index.nearest([]) == ()
     half = index.nearest(["hurnosi", "zzz"])[0]
     assert half.covered == pytest.approx(0.5), "an unknown word weighs as much as the rarest one"
 

@@ -7,7 +7,7 @@ from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import score
 from mqg_utils.student.forward import context_of
 from mqg_utils.student.token_tree import grow_trees, prompt_ids
-from mqg_utils.text.search import Index, open_book, words
+from mqg_utils.text.search import Index, open_book, terms
 
 BOOK = [
     passage("The quellor makes zelmure at night.", "p0", ("Physiology",)),
@@ -25,8 +25,8 @@ EXAM = [
 
 def test_the_nearest_passage_shares_rare_words():
     index = Index(p.text for p in BOOK)
-    assert [link.place for link in index.nearest(words("dose isquane"), 1)] == [2]
-    assert index.nearest(words("xylophone")) == ()
+    assert [link.place for link in index.nearest(terms("dose isquane"), 1)] == [2]
+    assert index.nearest(terms("xylophone")) == ()
 
 
 def test_each_question_gets_its_own_passages():
