@@ -1,28 +1,17 @@
-"""The command `mqg`."""
+"""The command `mqg`. Each command imports what it needs, so that `mqg --help` answers at once."""
 
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mqg_utils.cli.progress import RunBoard, console, errors, near, plain, refusal
-from mqg_utils.records import RecordError
-from mqg_utils.workflow.errors import GOES_ON
-from mqg_utils.workflow.parameters import ParameterError
-from mqg_utils.workflow.paths import project_root
-from mqg_utils.workflow.plan import plan as make_plan
-from mqg_utils.workflow.plan import run_folder
-from mqg_utils.workflow.runner import StageFailed, run, runs
-
-if TYPE_CHECKING:
-    from mqg_utils.corpus.library import Fault
-    from mqg_utils.exams.contamination import Text
+from mqg_utils.cli.progress import SIGNS, RunProgress, bars, console, errors, near, plain, refusal
+from mqg_utils.workflow.errors import RESUMES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,32 +29,34 @@ def run_command(
     ] = None,
     name: Annotated[str, typer.Option(help="the run's folder in outputs/ (default: the preset's name)")] = "",
     keep_versions: Annotated[
-        bool, typer.Option("--keep-versions", help="keep stages that another version of torch and the like made")
+        bool, typer.Option("--keep-versions", help="keep stages made with other versions of torch and transformers")
     ] = False,
 ) -> None:
-    """Execute the six notebooks of a preset in order; what is complete and unchanged is skipped."""
+    """Execute the six notebooks of a preset in order; complete and unchanged stages are skipped."""
+    from mqg_utils.workflow.parameters import ParameterError
+    from mqg_utils.workflow.plan import plan
+    from mqg_utils.workflow.runner import StageFailed, run
+
     with refusal(ParameterError, code=2):
-        plan = make_plan(preset, parameter or [], name)
+        planned = plan(preset, parameter or [], name)
     started = time.monotonic()
-    shown = RunBoard(plan)
-    signal.signal(signal.SIGTERM, _terminate)  # as Ctrl-C: the kernel is stopped, and what to do next is said
+    shown = RunProgress(planned)
+    signal.signal(signal.SIGTERM, _terminate)  # handled as Ctrl-C: the kernel is stopped, and the next step printed
     try:
         with refusal(StageFailed), refusal(ParameterError, code=2), shown.progress:
-            run(plan, shown.report, keep_versions)
+            run(planned, shown.report, keep_versions)
     except KeyboardInterrupt as error:
         by = "by SIGTERM" if isinstance(error, _Terminated) else "by Ctrl-C"
-        errors.print(f"Stopped {by} in {plain(shown.stage or 'the beginning')}. {GOES_ON}")
+        errors.print(f"Stopped {by} in {plain(shown.stage or 'the beginning')}. {RESUMES}")
         raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
-    index = plan.folder / "index.html"
-    report = plan.folder / "06_report" / "report.html"
-    seconds = time.monotonic() - started
     why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
-    console.print(f"[green]✓[/] run {plain(plan.name)} complete in {seconds:.0f} s{why}")
-    console.print(f"  report: {plain(near(report))}\n  index:  {plain(near(index))}")
+    console.print(f"[green]✓[/] run {plain(planned.name)} complete in {time.monotonic() - started:.0f} s{why}")
+    for label, page in (("report", "06_report/report.html"), ("index", "index.html")):
+        console.print(f"  {label + ':':8}{plain(near(planned.folder / page))}")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which a scheduler sends, taken as an interrupt."""
+    """SIGTERM, which a scheduler sends, handled as an interrupt."""
 
 
 def _terminate(*_: object) -> None:
@@ -78,86 +69,76 @@ def sweep_command(
     scheduler: Annotated[str, typer.Option(help="address of a Dask scheduler; local workers without it")] = "",
     workers: Annotated[int, typer.Option(min=1, help="local workers, which share the cores")] = 2,
 ) -> None:
-    """Run every combination of a sweep, in parallel, shared stages once; then compare all in one report."""
-    from mqg_utils.cli.progress import SweepBoard
-    from mqg_utils.workflow.cluster import ClusterError, connected, execute
-    from mqg_utils.workflow.sweep import compare, read_sweep
+    """Run every combination of a sweep in parallel, shared stages once; then compare all in one report."""
+    from mqg_utils.workflow.parameters import ParameterError
+    from mqg_utils.workflow.sweep import ClusterError, connected, execute, read_sweep
 
     try:
         with refusal(ParameterError, ClusterError, code=2):
             sweep = read_sweep(file)
-            board = SweepBoard(sum(len(plan.steps) for plan in sweep.plans))
-            with connected(scheduler, workers) as client, board.progress:
-                outcome = execute(sweep.plans, client, board.tell)
+            plans = [run.plan for run in sweep.runs]
+            with connected(scheduler, workers) as client, bars() as progress:
+                task = progress.add_task("steps", total=sum(len(plan.steps) for plan in plans))
+
+                def report(step: str, outcome: str) -> None:
+                    console.print(f"{SIGNS[outcome]} {plain(step)}: {outcome}")
+                    progress.advance(task)
+
+                counts, failures = execute(plans, client, report)
     except KeyboardInterrupt:
-        errors.print(f"Stopped by Ctrl-C. {GOES_ON}")
+        errors.print(f"Stopped by Ctrl-C. {RESUMES}")
         raise typer.Exit(130) from None
-    for failure in outcome.failures:
-        errors.print(f"[red]✗[/] {plain(failure)}")
-    done = f"{outcome.executed} stages executed, {outcome.taken} taken from another run, {outcome.current} unchanged"
-    if outcome.failures:
-        errors.print(f"sweep {plain(sweep.name)} is not complete ({done}); there is no comparison yet")
+    for failure in failures:
+        errors.print(f"{SIGNS['fail']} {plain(failure)}")
+    done = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("executed", "taken", "unchanged"))
+    if failures:
+        errors.print(f"sweep {plain(sweep.name)} is not complete (stages: {done}; {RESUMES})")
         raise typer.Exit(1)
-    console.print(f"[green]✓[/] sweep {plain(sweep.name)}: {len(sweep.runs)} runs complete; {done}")
-    console.print(f"  report: {plain(near(_compared(lambda: compare(sweep, project_root() / 'outputs'))))}")
+    console.print(f"[green]✓[/] sweep {plain(sweep.name)}: {len(plans)} runs complete (stages: {done})")
+    groups: dict[str, list[Path]] = {}
+    for run in sweep.runs:
+        groups.setdefault(run.group, []).append(run.plan.folder)
+    _compare(groups, sweep.name)
 
 
-def _compared(make: Callable[[], Path]) -> Path:
-    """A report, or its refusal in words."""
-    from mqg_utils.analysis.comparison import AblationError
-    from mqg_utils.analysis.provenance import ProvenanceError
+def _compare(groups: dict[str, list[Path]], name: str) -> None:
+    """Write the report of several runs into outputs/report-<name>; print where it is."""
+    from mqg_utils.analysis.comparison import ComparisonError
+    from mqg_utils.analysis.results import ProvenanceError
     from mqg_utils.exams.contamination import LeakError
+    from mqg_utils.records import RecordError
+    from mqg_utils.report.write import report_runs
+    from mqg_utils.workflow.parameters import ParameterError
+    from mqg_utils.workflow.paths import project_root
 
-    with refusal(ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError, code=2):
-        return make()
-
-
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="a run of outputs/")]
-Store = Annotated[str, typer.Argument(metavar="URL", help="where runs are kept: s3://bucket/folder, gs://…")]
-
-
-@app.command("push")
-def push_command(run_name: RunName, url: Store) -> None:
-    """Send the complete stages of a run to a bucket; what is there already is not sent again."""
-    from mqg_utils.cli.remote import push
-
-    _moved(push, run_name, url)
-
-
-@app.command("pull")
-def pull_command(run_name: RunName, url: Store) -> None:
-    """Fetch the complete stages of a run from a bucket into outputs/."""
-    from mqg_utils.cli.remote import pull
-
-    _moved(pull, run_name, url)
-
-
-def _moved(move: Callable[[Path, str, Callable[[str, str], None]], None], run_name: str, url: str) -> None:
-    from mqg_utils.cli.remote import RemoteError
-
-    with refusal(ParameterError, RemoteError):
-        move(run_folder(run_name), url, lambda stage, what: console.print(plain(f"{stage}: {what}")))
+    with refusal(ParameterError, ComparisonError, ProvenanceError, LeakError, RecordError, OSError, code=2):
+        page = report_runs(groups, project_root() / "outputs", name)
+    console.print(f"[green]✓[/] report: {plain(near(page))}")
 
 
 @app.command("release")
 def release_command(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="a complete run in outputs/")],
-    to: Annotated[Path, typer.Option(help="folder to write (default: outputs/RUN/release)")] = Path(),
+    to: Annotated[Path | None, typer.Option(help="folder to write (default: outputs/RUN/release)")] = None,
     condition: Annotated[str, typer.Option(help="whose model")] = "books+questions",
     push: Annotated[str, typer.Option(help="hub repository to upload to; nothing is uploaded without it")] = "",
 ) -> None:
-    """Write a run's model and generated questions as folders for a model hub, cards included."""
+    """Write a run's model and generated questions as folders for a model hub, with cards."""
     from mqg_utils.cli.release import ReleaseError, release
+    from mqg_utils.workflow.parameters import ParameterError
+    from mqg_utils.workflow.plan import run_folder
 
     with refusal(ReleaseError, ParameterError):
         folder = run_folder(run_name)
-        for written in release(folder, folder / "release" if to == Path() else to, condition, push):
+        for written in release(folder, to or folder / "release", condition, push):
             console.print(plain(near(written)))
 
 
 @app.command("runs")
 def runs_command() -> None:
     """List the runs in outputs/ with their state."""
+    from mqg_utils.workflow.run_index import runs
+
     found = list(runs())
     if not found:
         console.print("no runs yet; `mqg run quick` makes one")
@@ -169,29 +150,26 @@ def runs_command() -> None:
 
 @app.command()
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs of outputs/, or their folders")],
+    names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs in outputs/, or their folders")],
 ) -> None:
     """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
-    from mqg_utils.report.write import report_runs
+    from mqg_utils.workflow.paths import project_root
 
-    outputs = project_root() / "outputs"
-    folders = [Path(name) if Path(name).is_dir() else outputs / name for name in names]
-    page = _compared(lambda: report_runs([folder.resolve() for folder in folders], outputs))
-    console.print(f"[green]✓[/] report: {plain(near(page))}")
+    folders = [Path(name) if Path(name).is_dir() else project_root() / "outputs" / name for name in names]
+    _compare({folder.resolve().name: [folder.resolve()] for folder in folders}, "-".join(f.name for f in folders))
 
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
-    """Validate an exam or passages file; list every fault as file:line: field: problem."""
-    from mqg_utils.exams.splits import read_exam
-    from mqg_utils.records import SPLITS, Passage, by_split, read_jsonl
+    """Validate an exam or passages file; list every error as file:line: field: problem."""
+    from mqg_utils.exams.splits import SPLITS, read_exam
+    from mqg_utils.records import Passage, RecordError, by_split, read_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         with file.open("rb") as opened:
             passages = b'"passage_id"' in opened.readline().split(b'"questions"')[0]
         if passages:
-            records = read_jsonl(file, Passage)
-            console.print(f"[green]✓[/] {plain(file)}: {len(records)} passages")
+            console.print(f"[green]✓[/] {plain(file)}: {len(read_jsonl(file, Passage))} passages")
             return
         chains = read_exam(file)
     questions = [question for chain in chains for question in chain.questions]
@@ -204,52 +182,53 @@ def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.json
     )
 
 
-convert_app = typer.Typer(no_args_is_help=True, help="Make this project's files from other formats.")
+convert_app = typer.Typer(no_args_is_help=True, help="Convert other formats to this project's files.")
 app.add_typer(convert_app, name="convert")
 
 
 @convert_app.command("exam")
-def convert_exam(
-    source: Annotated[Path, typer.Argument(help="JSON, JSONL, CSV or Excel")],
+def convert_exam_command(
+    source: Annotated[Path, typer.Argument(help="the exam: JSON, JSONL, CSV or Excel")],
     target: Annotated[Path, typer.Argument(help="the chains.jsonl to write")],
     format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
     map: Annotated[list[str] | None, typer.Option(help="role=field; may be repeated")] = None,
-    without_images: Annotated[bool, typer.Option(help="leave out what cannot be answered without an image")] = False,
+    without_images: Annotated[bool, typer.Option(help="leave out questions that need an image")] = False,
 ) -> None:
-    """Convert an exam to chains.jsonl; an unknown structure is told with what is needed."""
-    from mqg_utils.exams.convert import convert
-    from mqg_utils.records import write_jsonl
+    """Convert an exam to chains.jsonl; for an unknown structure, print what is needed."""
+    from mqg_utils.exams.convert import convert as convert_exam
+    from mqg_utils.records import RecordError, write_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         if target.exists() and target.samefile(source):
-            raise RecordError(f"{target}: is the exam itself; name another file to write")
-        fields = dict(_role(word) for word in map or [])
-        found = convert(source, format, fields, images=not without_images)
-        write_jsonl(target, found.chains)
-    questions = [question for chain in found.chains for question in chain.questions]
+            raise RecordError(f"{target} is the exam itself; name another file to write")
+        exam = convert_exam(source, format, dict(map_entry(entry) for entry in map or []), images=not without_images)
+        write_jsonl(target, exam.chains)
+    questions = [question for chain in exam.chains for question in chain.questions]
     several = sum(question.n_true > 1 for question in questions)
     console.print(
-        f"[green]✓[/] {plain(target)}: {len(found.chains)} chains, {len(questions)} questions, "
-        f"{several} with several true propositions (format {found.format})"
+        f"[green]✓[/] {plain(target)}: {len(exam.chains)} chains, {len(questions)} questions, "
+        f"{several} with several true propositions (format {exam.format})"
     )
-    console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in found.fields.items())))
+    console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in exam.fields.items())))
     kinds = Counter(question.kind for question in questions)
     console.print("  kinds: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()))
     kept = "left out" if without_images else "kept; --without-images leaves them out"
-    told = {
-        f"cannot be answered without an image ({kept})": found.with_image,
-        "have no key and are left out": found.without_key,
-        "have lost their stem in the source": found.without_stem,
-    }
-    for what, which in told.items():
+    for what, which in {
+        f"need an image ({kept})": exam.with_image,
+        "have no key and are left out": exam.without_key,
+        "have lost their stem in the source": exam.without_stem,
+    }.items():
         if which:
             console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
 
 
-def _role(word: str) -> tuple[str, str]:
-    role, equals, field = word.partition("=")
+def map_entry(entry: str) -> tuple[str, str]:
+    """role=field as a pair. Raises RecordError."""
+    from mqg_utils.records import RecordError
+
+    role, equals, field = entry.partition("=")
     if not equals or not field:
-        raise RecordError(f"--map {word}: write role=field")
+        raise RecordError(f"--map {entry}: expected role=field")
     return role.strip(), field.strip()
 
 
@@ -261,46 +240,10 @@ def overlap(
     out: Annotated[Path | None, typer.Option(help="write all pairs to this file, as JSON lines")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at a book that cannot be read")] = False,
 ) -> None:
-    """Find what two files share: long runs of words, and sentences that say nearly the same."""
-    from mqg_utils.exams.contamination import find_overlap
-    from mqg_utils.records import write_jsonl
-    from mqg_utils.text.files import FileError
+    """Find what two files share: long runs of words, and nearly identical sentences."""
+    from mqg_utils.cli.overlap import print_overlap
 
-    faults: list[Fault] = []
-    with refusal(RecordError, FileError, OSError, ValueError, sign=""):
-        texts = list(_texts_of(a, strict, faults))
-        pairs = find_overlap(texts, _texts_of(b, strict, faults), words)
-        if out:
-            write_jsonl(out, pairs)
-    for pair in pairs[:20]:
-        like = f", {pair.similarity:.0%} alike" if pair.kind == "sentence" else ""
-        console.print(plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{like}\n    {pair.a_text[:200]}"))
-    if len(pairs) > 20:
-        console.print(plain(f"… and {len(pairs) - 20} more pairs; --out FILE writes them all"))
-    shared, n = len({pair.a for pair in pairs}), len({text.id for text in texts})
-    console.print(plain(f"{shared} of {n} ids of {a} share {words} words or a sentence with {b}; {len(pairs)} pairs"))
-    for fault in faults:
-        errors.print(plain(f"not read: {fault.problem}"))
-
-
-def _texts_of(path: Path, strict: bool, faults: "list[Fault]") -> "Iterator[Text]":
-    """The texts of passages.jsonl, of an exam in any known format, or of textbooks; unreadable books go to `faults`."""
-    from mqg_utils.corpus.library import READERS, Library
-    from mqg_utils.exams.contamination import Text, parts
-    from mqg_utils.exams.splits import read_exam
-    from mqg_utils.records import Passage, iter_jsonl
-
-    if path.is_file() and path.suffix.lower() not in READERS:
-        with path.open("rb") as file:
-            is_passages = b'"passage_id"' in file.readline().split(b'"questions"')[0]
-        for record in iter_jsonl(path, Passage) if is_passages else read_exam(path):
-            yield from parts(record)
-        return
-    library = Library(path, strict=strict)
-    for section in library:
-        for number, block in enumerate(section.blocks, 1):
-            yield Text("/".join((section.book, *section.path)), f"block {number}", block)
-    faults += library.faults
+    print_overlap(a, b, words, out, strict)
 
 
 @app.command()
@@ -308,22 +251,20 @@ def bench() -> None:
     """Execute the benchmark notebooks, each into outputs/ under its own name."""
     from mqg_utils.workflow.runner import bench as run_benchmarks
 
-    pages = run_benchmarks()
-    for page in pages:
+    for page in run_benchmarks():
         console.print(plain(near(page)))
-    if not pages:
-        console.print("there is no notebooks/benchmarks/*.ipynb")
 
 
 @app.command()
 def lab() -> None:
-    """Start JupyterLab on the notebooks, on this machine only, behind the token that it prints."""
-    folder = project_root() / "notebooks"
+    """Start JupyterLab on the notebooks, on this machine only, protected by the token that it prints."""
+    from mqg_utils.workflow.paths import project_root
+
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the only user of a container
-    # said here, so that no setting of the user's own opens it to others; the token is JupyterLab's, or JUPYTER_TOKEN
+    # set here, so that no setting of the user's own opens it to others; the token is JupyterLab's, or JUPYTER_TOKEN
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={project_root()}",
                               "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False",
-                              f"--LabApp.default_url=/lab/tree/{folder.name}/01_corpus.ipynb", *as_root])  # fmt: skip
+                              "--LabApp.default_url=/lab/tree/notebooks/01_corpus.ipynb", *as_root])  # fmt: skip
 
 
 if __name__ == "__main__":

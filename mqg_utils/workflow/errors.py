@@ -4,14 +4,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-GOES_ON = "Complete stages are kept; the same command goes on from here."
-LESS_MEMORY = (
-    "give it less to hold: a smaller row_tokens, activation_checkpointing=true, lora_rank=16, or a smaller model"
-)
+RESUMES = "Complete stages are kept; the same command resumes from here."
+LESS_MEMORY = "use less: a smaller row_tokens, activation_checkpointing=true, lora_rank=16, or a smaller model"
 
 
 class _Fault(NamedTuple):
-    signs: str  # in the words of the system, of Python, of torch, or of safetensors' Rust
+    pattern: str  # in messages of the system, of Python, of torch, or of safetensors' Rust
     cause: str
     advice: str
 
@@ -24,8 +22,8 @@ _FAULTS = (
     ),
     _Fault(
         r"Read-only file system|Permission denied|Operation not permitted|\[Errno (30|13|1)\]",
-        "{folder} cannot be written to",
-        "make it writable, or work in a folder that is",
+        "{folder} is not writable",
+        "make it writable, or work in another folder",
     ),
     _Fault(
         r"MemoryError|can't allocate memory|not enough memory|out of memory|Cannot allocate memory|bad_alloc",
@@ -34,24 +32,20 @@ _FAULTS = (
     ),
     _Fault(
         r"[Kk]ernel died|DeadKernel|Kernel didn't respond",
-        "the kernel, the process that runs the notebook, was ended from outside, by the system for want of memory "
-        "more often than not",
-        f"see who ended it (`dmesg | tail`); was it memory, {LESS_MEMORY}",
+        "the notebook kernel was killed, most likely because memory ran out",
+        f"see what killed it (`dmesg | tail`); if it was memory, {LESS_MEMORY}",
     ),
     _Fault(
         r"Input/output error|Stale file handle|\[Errno (5|116)\]",
         "the disk or network folder that holds {folder} fails",
-        "look after the disk, or work in another folder",
+        "check the disk, or work in another folder",
     ),
 )
 
 
-def remedy(said: str, folder: Path) -> str:
-    """Two lines, `cause:` and `next:`, for an error's own words; the second alone where the words say the cause.
-
-    Where they say the next step too, what is left to say is what becomes of the run.
-    """
+def remedy(message: str, folder: Path) -> str:
+    """Two lines, `cause:` and `next:`, for an error's message; only the second where the message states the cause."""
     for fault in _FAULTS:
-        if re.search(fault.signs, said):
-            return f"cause: {fault.cause.format(folder=folder)}\nnext: {fault.advice}. {GOES_ON}"
-    return GOES_ON if "\nnext: " in said else f"next: put right what the message names. {GOES_ON}"
+        if re.search(fault.pattern, message):
+            return f"cause: {fault.cause.format(folder=folder)}\nnext: {fault.advice}. {RESUMES}"
+    return RESUMES if "\nnext: " in message else f"next: fix the problem above and run the same command again. {RESUMES}"

@@ -1,7 +1,7 @@
-"""Pages a person reads: an executed notebook, and the index of a run, each as one HTML file.
+"""Pages: an executed notebook, and the index of a run, each as one HTML file that makes no network request.
 
-A page makes no network request. Styles, scripts, images and plotly.js are inside the file, formulas
-are MathML, and a content security policy stops whatever an output might still ask for.
+Styles, scripts, images and plotly.js are inside the file; a content security policy blocks whatever an output might
+still request.
 """
 
 import json
@@ -10,21 +10,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from html import escape, unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
-from xml.etree import ElementTree
 
 import nbformat
 import plotly.offline
 from bs4 import BeautifulSoup
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError, pass_context
-from jinja2.runtime import Context
-from latex2mathml.converter import convert_to_element
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from nbconvert.exporters.html import HTMLExporter
-from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook
 from plotly.utils import PlotlyJSONEncoder
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
@@ -33,7 +29,7 @@ from mqg_utils.workflow.paths import PACKAGE
 TEMPLATES = [PACKAGE / folder / "templates" for folder in ("workflow", "report", "widgets")]
 PLOTLY = "application/vnd.plotly.v1+json"
 # best first; a widget is left out so that its text/html or text/plain is shown instead
-SHOWN = [PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex"]
+SHOWN = [PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
 EMBEDDERS = "link, base, meta, script[src], iframe, object, embed, img, source, video, audio, track"
 
 
@@ -45,64 +41,20 @@ class Failure(NamedTuple):
     evalue: str
 
 
-def formula(latex: str, source: str, display: str) -> str:
-    """MathML of a formula, or `source` in <code> if latex2mathml cannot read it.
-
-    display: "inline" or "block".
-    """
-    latex = re.sub(r"\\label\{[^}]*\}|\\(nonumber|notag)\b", "", latex)
-    # latex2mathml reads `aligned` and `split` as plain rows, but aligns `align*`
-    latex = re.sub(r"\\(begin|end)\{(?:aligned|split)\}", r"\\\1{align*}", latex)
-    try:
-        math = convert_to_element(latex, display=display)
-    except Exception:  # noqa: BLE001 - unrelated types, IndexError included; one formula is not the page
-        return f'<code class="formula">{escape(source)}</code>'
-    for part in math.iter():
-        # its text is part HTML entities and part raw; serialising it ourselves keeps \text{<b>} inert
-        part.text = unescape(part.text or "")
-        if part.text.startswith("\\") and part.text[1:].isalpha():  # a command it does not know
-            return f'<code class="formula">{escape(source)}</code>'
-    return ElementTree.tostring(math, encoding="unicode")
-
-
-class Renderer(IPythonRenderer):
-    """Markdown to HTML, with formulas as MathML."""
-
-    def inline_math(self, body: str) -> str:
-        # "$5 and $7" is two prices: a formula does not end in a space unless it also begins with one
-        if body[-1:].isspace() and not body[:1].isspace():
-            return escape(f"${body}$")
-        return formula(body.strip(), f"${body}$", "inline")
-
-    def block_math(self, body: str) -> str:
-        return formula(body.strip(), f"$${body}$$", "block")
-
-    def latex_environment(self, name: str, body: str) -> str:
-        source = f"\\begin{{{name}}}{body}\\end{{{name}}}"
-        return formula(source, source, "block")
-
-
 class CellExporter(HTMLExporter):
     """nbconvert's walk over a notebook with our template; gives the cells, not a whole document."""
 
     @property
     def default_config(self) -> Any:
         config = super().default_config
+        config.HTMLExporter.embed_images = True
+        config.HTMLExporter.exclude_anchor_links = True
         config.NbConvertBase.display_data_priority = [*SHOWN, "text/plain"]
         config.CoalesceStreamsPreprocessor.enabled = True  # also keeps the last state of a progress bar
         config.TagRemovePreprocessor.remove_input_tags = {"hide-input"}
         # papermill's own error notes go too: the page has its banner
         config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell", "papermill-error-cell-tag"}
         return config
-
-    @pass_context
-    def markdown2html(self, context: Context, source: str) -> str:
-        folder = context["resources"]["metadata"]["path"]
-        attachments = context.get("cell", {}).get("attachments", {})
-        renderer = Renderer(
-            escape=False, attachments=attachments, embed_images=True, path=folder, exclude_anchor_links=True
-        )
-        return str(MarkdownWithMath(renderer=renderer).render(source))
 
 
 def chart_json(figure: Mapping[str, Any]) -> str:

@@ -1,36 +1,43 @@
-"""What a run will do: a preset and its overrides -> steps, every parameter checked before anything starts."""
+"""The plan of a run: a preset and its overrides become steps, every parameter checked before anything starts."""
 
 import difflib
 import os
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import nbformat
+import yaml
 
-from mqg_utils.records import HUMAN, is_human
-from mqg_utils.workflow.parameters import Parameter, ParameterError, check_all, parse_parameters
-from mqg_utils.workflow.paths import locate, project_root
-from mqg_utils.workflow.presets import STAGES, Flag, Places, Settings, override, preset_file, read_preset, value_of
+from mqg_utils.records import HUMAN
+from mqg_utils.workflow.conditions import PAPER_CONDITIONS, condition_named
+from mqg_utils.workflow.parameters import Parameter, ParameterError, check_all, notebook_parameters
+from mqg_utils.workflow.paths import BUNDLED, locate, project_root
 from mqg_utils.workflow.secrets import KEY_VARIABLE, is_secret
-from mqg_utils.workflow.stage import variant_of
 
-PAPER_CONDITIONS = ("zero-shot", "base", "books", "questions", "books+questions")
-# open-book: as base, a passage of the book before each question; server: a chat model sits the exam, nothing is trained
-CONDITIONS = (*PAPER_CONDITIONS, "open-book", "server")
-BY_CONDITION = ("finetune", "evaluate")  # these run once a condition and seed
-# what a run sets itself, from its name, conditions and seeds
+STAGES = {
+    "corpus": "01_corpus",
+    "pretrain": "02_pretrain",
+    "generate": "03_generate",
+    "finetune": "04_finetune",
+    "evaluate": "05_evaluate",
+    "report": "06_report",
+}
+SECTIONS = ("run", "shared", *STAGES)
+BY_CONDITION = ("finetune", "evaluate")  # these run once per condition and seed
+# parameters that a run sets itself, from its name, conditions and seeds
 RESERVED = {key: {"run_dir"} for key in STAGES}
 RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
 RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
-# seconds: what each step of the preset took where it was tried, by its title, for the estimate of the time left
-RUN_KEYS = {"conditions": list, "seeds": list, "disclaimer": str, "description": str, "seconds": dict}
-MAX_NAME_BYTES = 100
-DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)  # names Windows keeps
 DISCLAIMER = "For research only. Not for the care of patients."
+RUN_DEFAULTS = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": ""}
+
+Settings = dict[str, dict[str, Any]]  # section -> name -> value
+Places = dict[tuple[str, str], str]  # (section, name) -> what set it: file:line, or the flag
+
+
+class Flag(str):
+    """The text of a command-line flag, to be read as the type that its parameter declares."""
 
 
 class Step(NamedTuple):
@@ -50,31 +57,78 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A run to be: its steps in order, each after those it reads. `preset` is the name of its file.
-
-    `seconds`: what each step took where the preset was tried; nothing where flags change what is done.
-    """
+    """A planned run: its steps in order, each after those it reads. `preset` is the name of its file."""
 
     name: str
     preset: str
     folder: Path
     steps: list[Step]
     disclaimer: str
-    seconds: Mapping[str, float] = MappingProxyType({})
 
 
-def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
-    """The steps of the same run whose results a step reads, and which must be complete before it begins."""
-    condition = str(step.parameters.get("condition", ""))
-    reads = {
-        "corpus": (),
-        "pretrain": ("corpus",),
-        "generate": ("corpus",),
-        "finetune": ("corpus", *["pretrain"] * ("books" in condition), *["generate"] * ("questions" in condition)),
-        "evaluate": ("corpus", "finetune"),
-        "report": tuple(STAGES)[:-1],
-    }[step.key]
-    return [s for s in steps if s.key in reads and s.variant in (("", step.variant) if step.variant else (s.variant,))]
+# --- presets ---
+
+
+def read_preset(file: Path) -> tuple[Settings, Places]:
+    """The settings of a preset, and the line that sets each. Raises ParameterError."""
+    values, root = read_yaml(file)
+    values = values or {}
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        raise ParameterError(f"{file}: a preset consists of sections ({', '.join(SECTIONS)}) of `name: value`")
+    where = {}
+    for section, body in root.value if root else []:
+        if section.value not in SECTIONS:
+            raise ParameterError(f"{file}: unknown section {section.value!r}; expected one of {', '.join(SECTIONS)}")
+        for key, _ in body.value:
+            place = f"{file.name}:{key.start_mark.line + 1}"
+            if (section.value, key.value) in where:
+                raise ParameterError(f"{place}: duplicate name {key.value!r} in section {section.value!r}")
+            where[section.value, key.value] = place
+    return values, where
+
+
+def read_yaml(file: Path) -> tuple[Any, Any]:
+    """The value in a YAML file and its root node, which knows line numbers. Raises ParameterError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date, not UTF-8
+        raise ParameterError(f"{file}: not valid YAML: {error}") from error
+
+
+def _preset_file(preset: str) -> Path:
+    folder = project_root() / "notebooks" / "presets"
+    file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ParameterError(f"unknown preset {preset!r}; choose one of {known}, or give the path of a YAML file")
+    return file
+
+
+def _override(settings: Settings, where: Places, flag: str) -> None:
+    """Set what a flag says: stage.parameter=value, or parameter=value for every stage that has it."""
+    target, equals, text = flag.partition("=")
+    section, _, name = target.strip().rpartition(".")
+    section = section or "shared"
+    if not equals or not name:
+        raise ParameterError(f"-p {flag}: expected stage.parameter=value")
+    if section not in SECTIONS:
+        raise ParameterError(f"-p {flag}: unknown stage {section!r}; expected one of {', '.join(STAGES)}")
+    settings.setdefault(section, {})[name] = _yaml_value(text) if section == "run" else Flag(text)
+    where[section, name] = f"-p {flag}"
+
+
+def _yaml_value(text: str) -> Any:
+    """A flag's text as YAML, or the text itself if it is not valid YAML."""
+    try:
+        return yaml.safe_load(text) if text else ""
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+# --- steps ---
 
 
 def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
@@ -83,10 +137,10 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     `overrides` are `stage.parameter=value`, or `parameter=value` for every stage that has it. Raises
     ParameterError naming the preset's line or the flag.
     """
-    file = preset_file(preset)
+    file = _preset_file(preset)
     settings, where = read_preset(file)
     for flag in overrides:
-        override(settings, where, flag)
+        _override(settings, where, flag)
     given = settings.pop("run", {})
     if "seed" in settings.get("shared", {}) and "seeds" not in given:  # one seed for all is a run of that seed
         given, where["run", "seeds"] = {**given, "seeds": [settings["shared"]["seed"]]}, where["shared", "seed"]
@@ -99,75 +153,97 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     folder = project_root() / "outputs" / name
     steps = []
     for key, stage in STAGES.items():
+        values = _values(key, settings, where, declared[key]) | {"run_dir": f"outputs/{name}"}
+        if key == "report":
+            values |= {setting: run[setting] for setting in ("conditions", "seeds", "disclaimer")}
         for condition, seed in _variants(key, run):
-            names = {parameter.name for parameter in declared[key]}
-            names -= RESERVED.get(key, set())
-            values = {n: v for n, v in settings.get("shared", {}).items() if n in names} | settings.get(key, {})
-            places = {n: where.get((key, n)) or where.get(("shared", n), file.name) for n in values}
-            values = {n: _as_declared(v, declared[key], n) for n, v in values.items()}
-            values = check_all(declared[key], values, places, stage)
-            _check_secrets(values, places)
-            values = {n: str(locate(v)) if _is_local(n, v, declared[key]) else v for n, v in values.items()}
-            values |= {"run_dir": f"outputs/{name}"}
             variant = variant_of(condition, seed, run["seeds"]) if condition else ""
-            if condition:
-                values |= {"condition": condition, "seed": seed, "variant": variant}
-            if key == "report":
-                values |= {"conditions": run["conditions"], "seeds": run["seeds"], "disclaimer": run["disclaimer"]}
-            steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values))
-    _check_places([folder, *(step.folder for step in steps)])
-    return Plan(name, file.stem, folder, steps, run["disclaimer"], {} if overrides else run["seconds"])
+            own = {"condition": condition, "seed": seed, "variant": variant} if condition else {}
+            steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values | own))
+    return Plan(name, file.stem, folder, steps, run["disclaimer"])
+
+
+def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """The steps of the same run whose results a step reads, and which must be complete before it starts."""
+    condition = condition_named(str(step.parameters.get("condition", "zero-shot")))
+    reads = {
+        "corpus": (),
+        "pretrain": ("corpus",),
+        "generate": ("corpus",),
+        "finetune": ("corpus", "pretrain" * condition.from_books, "generate" * condition.learns_questions),
+        "evaluate": ("corpus", "finetune"),
+        "report": tuple(STAGES)[:-1],
+    }[step.key]
+    return [s for s in steps if s.key in reads and s.variant in (("", step.variant) if step.variant else (s.variant,))]
+
+
+def variant_of(condition: str, seed: int, seeds: Sequence[int]) -> str:
+    """The folder of a condition under one seed: its name, with `@seed` for all seeds but the first.
+
+    A colon is not allowed in folder names on every system: `human:anna` becomes `human-anna`.
+    """
+    condition = condition.replace(":", "-")
+    return condition if seed == seeds[0] else f"{condition}@{seed}"
 
 
 def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
-    conditions = run["conditions"]
+    conditions = [condition_named(name) for name in run["conditions"]]
     if key in BY_CONDITION:
-        # a person sat the exam in take_exam.ipynb; no step can do it
-        sat = [c for c in conditions if (key, c) != ("finetune", "server") and not is_human(c)]
-        return [(condition, seed) for seed in run["seeds"] for condition in sat]
-    if (key == "pretrain" and not any("books" in c for c in conditions)) or (
-        key == "generate" and not any("questions" in c for c in conditions)
-    ):
-        return []  # no condition of this run reads it
-    return [("", 0)]
+        # a person's condition is made in take_exam.ipynb, and a chat model is not trained
+        names = [c.name for c in conditions if not c.name.startswith(HUMAN) and not (key == "finetune" and c.is_server)]
+        return [(name, seed) for seed in run["seeds"] for name in names]
+    unread = (key == "pretrain" and not any(c.from_books for c in conditions)) or (
+        key == "generate" and not any(c.learns_questions for c in conditions)
+    )
+    return [] if unread else [("", 0)]
 
 
-def _as_declared(value: Any, declared: Sequence[Parameter], name: str) -> Any:
-    """A flag's text as its parameter's type; YAML takes 2e-4 for a text, so that is made a number too."""
-    type_ = next((p.type for p in declared if p.name == name), "")
+def _values(key: str, settings: Settings, where: Places, declared: list[Parameter]) -> dict[str, Any]:
+    """A stage's parameters as preset and flags set them, checked; paths are made absolute for the kernel."""
+    by_name = {p.name: p for p in declared}
+    shared = {n: v for n, v in settings.get("shared", {}).items() if n in by_name and n not in RESERVED[key]}
+    given = shared | settings.get(key, {})
+    places = {n: where.get((key, n)) or where["shared", n] for n in given}
+    values = {n: _as_declared(v, by_name[n].type) for n, v in given.items()}
+    values = check_all(declared, values, places, STAGES[key])
+    _check_secrets(values, places)
+    local = {n for n, v in values.items() if by_name[n].is_path and v and not str(v).startswith(BUNDLED)}
+    return {n: str(locate(v)) if n in local else v for n, v in values.items()}
+
+
+def _as_declared(value: Any, type_: str) -> Any:
+    """A flag's text as its parameter's type; a float that YAML takes for text (2e-4) becomes a number."""
     if isinstance(value, Flag):
-        value = str(value) if type_ == "str" else value_of(value)
+        value = str(value) if type_ == "str" else _yaml_value(value)
     if type_.startswith("float") and isinstance(value, str):
         try:
             return float(value)
         except ValueError:
-            return value  # which the check then names
+            return value  # the check then names it
     return value
 
 
 def _run_settings(given: dict[str, Any], where: Places) -> dict[str, Any]:
-    defaults = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": ""}
-    run: dict[str, Any] = {**defaults, "seconds": {}, **given}
+    run: dict[str, Any] = {**RUN_DEFAULTS, **given}
     for name, value in given.items():
         place = where["run", name]
-        if name not in RUN_KEYS:
-            raise ParameterError(f"{place}: run has no parameter {name!r}; it has {', '.join(RUN_KEYS)}")
-        if RUN_KEYS[name] is list and isinstance(value, str):
+        if name not in RUN_DEFAULTS:
+            raise ParameterError(f"{place}: run has no parameter {name!r}; it has {', '.join(RUN_DEFAULTS)}")
+        expected = type(RUN_DEFAULTS[name])
+        if expected is list and isinstance(value, str):
             value = run[name] = [part.strip() for part in value.split(",")]
-        if not isinstance(value, RUN_KEYS[name]) or value == []:
-            raise ParameterError(f"{place}: run.{name} is a {RUN_KEYS[name].__name__}, not {value!r}")
-    if not all(type(s) in (int, float) and s > 0 for s in run["seconds"].values()):
-        raise ParameterError(f"{where['run', 'seconds']}: run.seconds are numbers above 0, not {run['seconds']!r}")
+        if not isinstance(value, expected) or value == []:
+            raise ParameterError(f"{place}: run.{name} is a {expected.__name__}, not {value!r}")
+        if expected is list and len({str(item) for item in value}) < len(value):
+            raise ParameterError(f"{place}: run.{name} contains duplicates: {value!r}")
     for condition in run["conditions"]:
-        if condition not in CONDITIONS and not str(condition).startswith(HUMAN):
-            place = where.get(("run", "conditions"), "preset")
-            raise ParameterError(f"{place}: condition {condition!r} is none of {', '.join(CONDITIONS)}, human:<name>")
-    run["seeds"] = [value_of(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
+        try:
+            condition_named(str(condition))
+        except ParameterError as error:
+            raise ParameterError(f"{where['run', 'conditions']}: {error}") from None
+    run["seeds"] = [_yaml_value(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
     if not all(type(seed) is int for seed in run["seeds"]):
         raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
-    for name in ("conditions", "seeds"):
-        if len(set(run[name])) < len(run[name]):
-            raise ParameterError(f"{where['run', name]}: run.{name} names one twice: {run[name]!r}")
     return run
 
 
@@ -177,23 +253,10 @@ def run_folder(name: str) -> Path:
 
 
 def run_name(name: str) -> str:
-    """The name, if it is that of a folder in outputs/ on every system. Raises ParameterError."""
-    odd = any(sign in '/\\:"<>|*?' or unicodedata.category(sign)[0] == "C" for sign in name)  # C: control, unassigned
-    if not name or name[0] in ".-~ " or name[-1] in ". " or odd:
-        raise ParameterError(f"--name {name!r}: a run's name is a folder of outputs/: no / \\ : or other special signs")
-    if DEVICE.fullmatch(name):
-        raise ParameterError(f"--name {name!r}: Windows keeps this name for a device; choose another")
-    if len(os.fsencode(name)) > MAX_NAME_BYTES:
-        raise ParameterError(f"--name {name[:40]!r}…: has {len(os.fsencode(name))} bytes; at most {MAX_NAME_BYTES}")
+    """The name, if it can be a folder in outputs/. Raises ParameterError."""
+    if not re.fullmatch(r"\w(?:[\w .,+@=()-]*[\w+@=()-])?", name) or len(os.fsencode(name)) > 100:
+        raise ParameterError(f"run name {name[:60]!r}: use letters, digits and . , + @ = - _ only, at most 100 bytes")
     return name
-
-
-def _check_places(folders: Sequence[Path]) -> None:
-    """Raise ParameterError where a link would lead a run's files out of outputs/."""
-    outputs = os.path.realpath(project_root() / "outputs")
-    for folder in folders:
-        if not Path(os.path.realpath(folder)).is_relative_to(outputs):
-            raise ParameterError(f"{folder} is a link that leads out of {outputs}; remove it, or use --name")
 
 
 def _check_secrets(values: dict[str, Any], places: dict[str, str]) -> None:
@@ -201,48 +264,22 @@ def _check_secrets(values: dict[str, Any], places: dict[str, str]) -> None:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     for name, value in values.items():
         if is_secret(key) and key in str(value):
-            raise ParameterError(f"{places[name]}: {name} holds the key; leave it in the environment ({KEY_VARIABLE})")
+            raise ParameterError(f"{places[name]}: {name} contains the API key; leave it in {KEY_VARIABLE}")
         if name == "base_url" and re.search(r"//[^/]*@|[?#]", str(value)):
             raise ParameterError(
-                f"{places[name]}: base_url holds a user, a password or a query, and would be written into the run; "
+                f"{places[name]}: base_url contains a user, a password or a query, and would be written into the run; "
                 f"give the address alone, and the key in {KEY_VARIABLE}"
             )
 
 
-def _check_names(
-    settings: Settings,
-    where: Places,
-    declared: dict[str, list[Parameter]],
-) -> None:
+def _check_names(settings: Settings, where: Places, declared: dict[str, list[Parameter]]) -> None:
     """Every name must belong to the stage it is set for; a shared one to some stage."""
     for section, values in settings.items():
-        sections = [key for key in declared if section in ("shared", key)]
-        known = {p.name for key in sections for p in declared[key] if p.name not in RESERVED.get(key, {"run_dir"})}
+        keys = [key for key in declared if section in ("shared", key)]
+        known = {p.name for key in keys for p in declared[key] if p.name not in RESERVED[key]}
         for name in values:
             if name not in known:
                 owner = "no stage has a" if section == "shared" else f"{STAGES[section]} has no"
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+                close = difflib.get_close_matches(str(name), known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
                 raise ParameterError(f"{where[section, name]}: {owner} parameter {name!r}; {hint}")
-
-
-def _is_local(name: str, value: Any, declared: list[Parameter]) -> bool:
-    """Whether a parameter is a path to be made absolute, since a kernel may start elsewhere."""
-    is_path = any(p.is_path for p in declared if p.name == name)
-    return is_path and bool(value) and not str(value).startswith("bundled:")
-
-
-def notebook_parameters(notebook: Path) -> list[Parameter]:
-    """The parameters a notebook declares in its one cell tagged `parameters`. Raises ParameterError."""
-    cells = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ParameterError(f"{notebook}: {len(cells)} cells are tagged `parameters`, and one is wanted")
-    try:
-        return parse_parameters(cells[0].source)
-    except (ParameterError, SyntaxError) as error:
-        raise ParameterError(f"{notebook}: {error}") from error
-
-
-def code_cells(notebook: Path) -> list[Any]:
-    """The code cells of a notebook file, as nbformat reads them."""
-    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]

@@ -1,44 +1,26 @@
-"""A stage from inside its notebook: its settings, its inputs, its folder, and the manifest that completes it."""
+"""A stage inside its notebook: its settings, inputs and folder, and the manifest that completes it."""
 
 import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mqg_utils.records import write_json
+from mqg_utils.workflow import manifest as manifests
 from mqg_utils.workflow.errors import remedy
 from mqg_utils.workflow.lock import Lock, LockHeld
-from mqg_utils.workflow.manifest import (
-    FORMAT,
-    MANIFEST,
-    UNSEALED,
-    Manifest,
-    code_digest,
-    damaged,
-    digest,
-    edited,
-    git_commit,
-    hardware,
-    input_label,
-    manifest_of,
-    minor,
-    numerical,
-    other_format,
-    results,
-    sources,
-    versions,
-)
+from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, Manifest, digest
 from mqg_utils.workflow.parameters import check_value, is_parameters_cell, parse_parameters
 from mqg_utils.workflow.paths import locate, matches, project_root
 
-TINY = "tiny"  # the student that stage 01 builds from the corpus
+TINY = "tiny"  # the student that is built from the corpus
 LOCK_TIMEOUT_S = 20
-SEAL_LATER = "MQG_SEAL_LATER"  # set for kernels that the pipeline starts
+SEAL_LATER = "MQG_SEAL_LATER"  # set for kernels that the runner starts
 
 
 class StageError(RuntimeError):
@@ -46,7 +28,7 @@ class StageError(RuntimeError):
 
 
 class Stage:
-    """What a stage notebook holds on to. Made by `begin`, ended by `finish`."""
+    """One stage of a run as its notebook sees it: `begin` checks the parameters, `finish` writes the manifest."""
 
     def __init__(self, name: str, run_dir: Path, parameters: dict[str, Any], meanings: dict[str, str], variant: str):
         self.name, self.variant, self.run_dir = name, variant, run_dir
@@ -56,13 +38,13 @@ class Stage:
         self._started, self._clock = datetime.now(UTC), time.monotonic()  # the date may be set back meanwhile
         self._namespace: Mapping[str, Any] = {}
         self._notes: list[str] = []
-        self._lock = Lock(self.folder, reentrant=True)  # taken twice by one kernel: no harm
+        self._lock = Lock(self.folder, reentrant=True)  # one kernel may begin its stage twice
 
     @classmethod
     def begin(cls, name: str, namespace: Mapping[str, Any], variant: str = "") -> "Stage":
         """The stage of the notebook whose `globals()` are given, its parameters checked.
 
-        The parameters are those of the cell of annotated literals that was run, with the values they have now
+        The parameters are those of the last executed cell of annotated literals, with the values they have now
         (papermill sets them in a cell of its own). `variant` is a subfolder: a condition. Raises ParameterError.
         """
         cells = [source for source in namespace["In"] if is_parameters_cell(source)]
@@ -71,33 +53,26 @@ class Stage:
         declared = parse_parameters(cells[-1])
         values = {p.name: check_value(p, namespace[p.name], f"{name}.{p.name}") for p in declared}
         if variant in (".", "..") or variant != Path(variant).name:
-            raise StageError(f"{name}: variant {variant!r} is no name of a folder in the run")
-        run_dir = Path(values["run_dir"])
-        stage = cls(
-            name,
-            run_dir if run_dir.is_absolute() else project_root() / run_dir,
-            values,
-            {p.name: p.meaning for p in declared},
-            variant,
-        )
+            raise StageError(f"{name}: variant {variant!r} cannot be the name of a folder")
+        run_dir = project_root() / values["run_dir"]  # an absolute run_dir stays as it is
+        stage = cls(name, run_dir, values, {p.name: p.meaning for p in declared}, variant)
         stage._namespace = namespace
         stage._take_folder()
         return stage
 
     def _take_folder(self) -> None:
-        try:  # a kernel whose pipeline was killed goes on for a moment; two must not write to one folder
+        try:  # the kernel of a killed run lives on for a moment; two must not write to one folder
             self.folder.mkdir(parents=True, exist_ok=True)
-            if before := self._lock.acquire(LOCK_TIMEOUT_S):
-                print(f"{self.folder.name}: {before}")
-            for left in (MANIFEST, UNSEALED):  # from here on the folder is incomplete until `finish`
-                (self.folder / left).unlink(missing_ok=True)
-            for linked in (p for p in results(self.folder) if p.stat().st_nlink > 1):
-                linked.unlink()  # weights that a sweep shares between runs: the other run's are not to be written over
+            self._lock.acquire(LOCK_TIMEOUT_S)
+            for name in (MANIFEST, UNSEALED):  # from here on the folder is incomplete until `finish`
+                (self.folder / name).unlink(missing_ok=True)
+            for linked in (p for p in manifests.results(self.folder) if p.stat().st_nlink > 1):
+                linked.unlink()  # weights that a sweep shares between runs must not be overwritten
         except LockHeld as error:
-            raise StageError(f"{self.name} cannot have {self.folder}: {error}") from error
+            raise StageError(f"{self.name} cannot lock {self.folder}: {error}") from error
         except OSError as error:
-            said = f"{self.name} cannot write to {self.folder}: {error}"
-            raise StageError(f"{said}\n{remedy(str(error), self.folder)}") from error
+            message = f"{self.name} cannot write to {self.folder}: {error}"
+            raise StageError(f"{message}\n{remedy(str(error), self.folder)}") from error
 
     def settings(self) -> list[dict[str, str]]:
         """The parameters as rows of a table: name, value, meaning."""
@@ -109,82 +84,73 @@ class Stage:
     def needs(self, stage: str, file: str, variant: str = "") -> Path:
         """A file or folder that another stage of the run wrote.
 
-        Raises StageError where that stage is not complete or of another version, or the file is not as it left it.
+        Raises StageError if that stage is not complete or of another version, or the file was changed since.
         """
-        folder = self.run_dir / stage / variant if variant else self.run_dir / stage
-        what, manifest = f"{stage} ({variant})" if variant else stage, manifest_of(folder)
+        folder = self.run_dir / stage / variant
+        title, manifest = f"{stage} ({variant})" if variant else stage, manifests.manifest_of(folder)
         if manifest is None:
-            notebook = "take_exam" if variant.startswith("human-") else stage
+            notebook = "explore/take_exam" if variant.startswith("human-") else stage
             raise StageError(
-                f"{self.name} needs {what}, which is not complete in {self.run_dir}; run {notebook}.ipynb first"
+                f"{self.name} needs {title}, which is not complete in {self.run_dir}; run {notebook}.ipynb first"
             )
-        if why := other_format(manifest) or damaged(folder, file, manifest):
-            raise StageError(f"{self.name} needs {file} of {what}, and {why}; run {stage}.ipynb again")
+        if why := manifests.other_format(manifest) or manifests.damaged(folder, file, manifest):
+            raise StageError(f"{self.name} needs {file} of {title}, but it {why}; run {stage}.ipynb again")
         return self.reads(folder / file)
 
     def student(self, model: str) -> str:
-        """Where to load a student from: the tiny one's folder, a folder given, or a name on the hub."""
+        """Where to load a student from: the tiny one's folder, a given folder, or a name on the hub."""
         if model == TINY:
             return str(self.needs("01_corpus", "student"))
         return str(self.reads(model)) if locate(model).is_dir() else model
 
     def checkpoints(self, name: str = "") -> Path:
-        """The folder of a training's checkpoints; another one where a setting, an input or a numerical version differs.
+        """The folder of a training's checkpoints; another one if a setting, an input or a numerical version differs.
 
-        A training goes on from a checkpoint of edited code, so that a correction of words costs no day of training;
+        A training resumes from a checkpoint of edited code, so that a correction of wording costs no day of training;
         the notebook and the manifest's `notes` say so.
         """
-        made_by = {package: minor(version) for package, version in numerical().items()}
+        made_by = {package: manifests.minor(version) for package, version in manifests.numerical().items()}
         key = json.dumps([self.parameters, self.inputs, name, made_by], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.folder / "checkpoints" / (f"{name}-{tag}" if name else tag)
         begun = folder / "sources.json"
         if not begun.exists() or not any(folder.glob("checkpoint-*")):
-            write_json(begun, sources())
-        elif changed := edited(json.loads(begun.read_text(encoding="utf-8"))):
-            self._notes.append(f"training {name} went on from a checkpoint begun by other code: {', '.join(changed)}")
-            print(f"{self._notes[-1]}; remove {folder} to begin it again")
+            write_json(begun, manifests.sources())
+        elif changed := manifests.edited(json.loads(begun.read_text(encoding="utf-8"))):
+            self._notes.append(f"training {name} resumed from a checkpoint of other code: {', '.join(changed)}")
+            print(f"{self._notes[-1]}; remove {folder} to start it again")
         return folder
 
     def reads(self, path: Path | str) -> Path:
-        """Register an input of the stage, by its hash. Raises StageError when it does not exist."""
+        """Register an input of the stage, by its hash. Raises StageError if it does not exist."""
         found = locate(path) if isinstance(path, str) else path
         if not matches(found):
             raise StageError(f"{self.name} reads {path}, which does not exist")
-        self.inputs[input_label(found, self.run_dir)] = digest(found)
+        self.inputs[manifests.input_label(found, self.run_dir)] = digest(found)
         return found
 
     def finish(self, summary: Mapping[str, float | int | str]) -> dict[str, Any]:
-        """Write summary.json, then the manifest, last: its existence means the stage is complete."""
+        """Write summary.json, then the manifest, last: its existence means that the stage is complete."""
         write_json(self.folder / "summary.json", dict(summary))
         manifest: Manifest = {
-            "format": FORMAT,
+            "format": manifests.FORMAT,
             "stage": self.name,
             "variant": self.variant,
             "parameters": self.parameters,
             "inputs": self.inputs,
-            "outputs": {str(p.relative_to(self.folder)): digest(p) for p in results(self.folder)},
+            "outputs": {str(p.relative_to(self.folder)): digest(p) for p in manifests.results(self.folder)},
             "facts": {name: value for name, value in summary.items() if isinstance(value, str)},
-            "code": code_digest(self._namespace["In"]),
-            "versions": versions(),
+            "code": manifests.code_digest(self._namespace["In"]),
+            "versions": manifests.versions(),
             "models": dict(getattr(sys.modules.get("mqg_utils.student.loading"), "COMMITS", {})),
-            "numerical": numerical(),
-            "sources": sources(),
+            "numerical": manifests.numerical(),
+            "sources": manifests.sources(),
             "notes": self._notes,
-            "git_commit": git_commit(),
-            "hardware": hardware(),
+            "git_commit": manifests.git_commit(),
+            "hardware": manifests.hardware(),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self._clock, 1),
         }
         write_json(self.folder / (UNSEALED if os.environ.get(SEAL_LATER) else MANIFEST), manifest)
         self._lock.release()
         return manifest
-
-
-def variant_of(condition: str, seed: int, seeds: Sequence[int]) -> str:
-    """The folder of a condition under one seed: its name; `@seed` is added for all seeds but the first.
-
-    A colon is no sign for a folder on every system: `human:anna` is in `human-anna`.
-    """
-    condition = condition.replace(":", "-")
-    return condition if seed == seeds[0] else f"{condition}@{seed}"
