@@ -12,8 +12,7 @@ from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, by_split, i
 from mqg_utils.report.findings import Row, Run
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.parameters import ParameterError
-from mqg_utils.workflow.plan import DISCLAIMER
-from mqg_utils.workflow.stage import variant_of
+from mqg_utils.workflow.plan import DISCLAIMER, variant_of
 
 
 def read_run(folder: Path, conditions: Sequence[str] = (), seeds: Sequence[int] = ()) -> Run:

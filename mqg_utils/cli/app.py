@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -95,24 +96,22 @@ def sweep_command(
         errors.print(f"sweep {plain(sweep.name)} is not complete (stages: {done}; {RESUMES})")
         raise typer.Exit(1)
     console.print(f"[green]✓[/] sweep {plain(sweep.name)}: {len(plans)} runs complete (stages: {done})")
-    groups: dict[str, list[Path]] = {}
-    for run in sweep.runs:
-        groups.setdefault(run.group, []).append(run.plan.folder)
-    _compare(groups, sweep.name)
+    from mqg_utils.cli.sweep_report import compare
+
+    _compare(lambda outputs: compare(sweep, outputs))
 
 
-def _compare(groups: dict[str, list[Path]], name: str) -> None:
-    """Write the report of several runs into outputs/report-<name>; print where it is."""
-    from mqg_utils.analysis.comparison import ComparisonError
-    from mqg_utils.analysis.results import ProvenanceError
-    from mqg_utils.exams.contamination import LeakError
+def _compare(write: Callable[[Path], Path]) -> None:
+    """Write a report into outputs/, and print where it is."""
+    from mqg_utils.analysis.comparison import AblationError
+    from mqg_utils.analysis.provenance import ProvenanceError
+    from mqg_utils.exams.leakage import LeakError
     from mqg_utils.records import RecordError
-    from mqg_utils.report.write import report_runs
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.paths import project_root
 
-    with refusal(ParameterError, ComparisonError, ProvenanceError, LeakError, RecordError, OSError, code=2):
-        page = report_runs(groups, project_root() / "outputs", name)
+    with refusal(ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError, code=2):
+        page = write(project_root() / "outputs")
     console.print(f"[green]✓[/] report: {plain(near(page))}")
 
 
@@ -153,17 +152,18 @@ def report(
     names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs in outputs/, or their folders")],
 ) -> None:
     """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
+    from mqg_utils.report.write import report_runs
     from mqg_utils.workflow.paths import project_root
 
     folders = [Path(name) if Path(name).is_dir() else project_root() / "outputs" / name for name in names]
-    _compare({folder.resolve().name: [folder.resolve()] for folder in folders}, "-".join(f.name for f in folders))
+    _compare(lambda outputs: report_runs([folder.resolve() for folder in folders], outputs))
 
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every error as file:line: field: problem."""
-    from mqg_utils.exams.splits import SPLITS, read_exam
-    from mqg_utils.records import Passage, RecordError, by_split, read_jsonl
+    from mqg_utils.exams.splits import SPLITS, by_split, read_exam
+    from mqg_utils.records import Passage, RecordError, read_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         with file.open("rb") as opened:

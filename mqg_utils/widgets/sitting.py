@@ -32,7 +32,8 @@ from mqg_utils.records import (
 )
 from mqg_utils.workflow.append_log import AppendLog
 from mqg_utils.workflow.manifest import MANIFEST
-from mqg_utils.workflow.stage import Stage, variant_of
+from mqg_utils.workflow.plan import variant_of
+from mqg_utils.workflow.stage import Stage
 
 STAGE = "05_evaluate"
 SHOWN = {"accuracy": "propositions right", "emr": "EMR", "jaccard": "Jaccard", "ecn": "ECN points"}

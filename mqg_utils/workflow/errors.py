@@ -48,4 +48,6 @@ def remedy(message: str, folder: Path) -> str:
     for fault in _FAULTS:
         if re.search(fault.pattern, message):
             return f"cause: {fault.cause.format(folder=folder)}\nnext: {fault.advice}. {RESUMES}"
-    return RESUMES if "\nnext: " in message else f"next: fix the problem above and run the same command again. {RESUMES}"
+    return (
+        RESUMES if "\nnext: " in message else f"next: fix the problem above and run the same command again. {RESUMES}"
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mqg_utils.workflow.parameters import is_parameters_cell
-from mqg_utils.workflow.paths import BUNDLED, PACKAGE, locate, matches
+from mqg_utils.workflow.paths import BUNDLED, PACKAGE, matches
 
 Manifest = dict[str, Any]
 
@@ -24,7 +24,18 @@ FORMAT = 1
 NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html"}
 # results may differ in their last digits between versions of these; the versions of others are recorded only
 NUMERICAL = ("torch", "transformers", "tokenizers", "peft", "accelerate")
-PACKAGES = (*NUMERICAL, "numpy", "pandas", "plotly", "papermill", "jupyterlab", "openai", "lxml", "pypdfium2", "mammoth")
+PACKAGES = (
+    *NUMERICAL,
+    "numpy",
+    "pandas",
+    "plotly",
+    "papermill",
+    "jupyterlab",
+    "openai",
+    "lxml",
+    "pypdfium2",
+    "mammoth",
+)
 
 
 # --- reading ---

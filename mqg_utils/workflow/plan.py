@@ -30,7 +30,12 @@ RESERVED = {key: {"run_dir"} for key in STAGES}
 RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
 RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
 DISCLAIMER = "For research only. Not for the care of patients."
-RUN_DEFAULTS = {"conditions": list(PAPER_CONDITIONS), "seeds": [0], "disclaimer": DISCLAIMER, "description": ""}
+RUN_DEFAULTS: dict[str, Any] = {
+    "conditions": list(PAPER_CONDITIONS),
+    "seeds": [0],
+    "disclaimer": DISCLAIMER,
+    "description": "",
+}
 
 Settings = dict[str, dict[str, Any]]  # section -> name -> value
 Places = dict[tuple[str, str], str]  # (section, name) -> what set it: file:line, or the flag

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import openpyxl
 import shared_files as shared
 from files import Run, docx, epub, lines, pdf
-
 from mqg_utils.cli.remote import RemoteError
+
 from mqg_utils.corpus.library import Library
 from mqg_utils.corpus.passages import split_passages
 from mqg_utils.evaluation.decision import DecisionError

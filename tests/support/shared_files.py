@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mqg_utils.cli.remote import pull
+
 from mqg_utils.corpus.library import read_textbook
 from mqg_utils.evaluation.chat import understood
 from mqg_utils.evaluation.decision import Examinee

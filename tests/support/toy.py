@@ -70,7 +70,7 @@ for line in stage.needs("01_corpus", "exam.jsonl").read_text().splitlines():
         'seeds: list[int] = [0]  # trainings\ndisclaimer: str = "toy"  # shown',
         'stage = Stage.begin("06_report", globals())',
         """
-from mqg_utils.workflow.stage import variant_of
+from mqg_utils.workflow.plan import variant_of
 for name in [variant_of(c, s, seeds) for s in seeds for c in conditions]:
     stage.needs("05_evaluate", "predictions.jsonl", name)
 """,

@@ -2,7 +2,6 @@
 
 Kernels, papermill and the failing parts are real. Each fault must be told with its stage, cause and next step; nothing
 complete is lost, nothing partial passes as complete, and once the fault is gone the same call goes on to the end.
-Signals in every stage are in test_run.py; the table of all promises is PROMISES.md.
 """
 
 import json
@@ -19,13 +18,13 @@ from conftest import make_project, mqg
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from mqg_utils.workflow import runner as pipeline
-from mqg_utils.workflow import stage
-from mqg_utils.workflow.errors import GOES_ON, remedy
+from mqg_utils.workflow import runner, stage
+from mqg_utils.workflow.errors import RESUMES, remedy
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.plan import Plan, Step
 from mqg_utils.workflow.stage import Stage
 
+pytestmark = pytest.mark.slow
 WRITE = '(stage.folder / "a.txt").write_text("what 01 found")'
 READ = '(stage.folder / "b.txt").write_text(stage.needs("01_write", "a.txt").read_text().upper())'
 
@@ -54,12 +53,12 @@ def a_run(folder: Path, first: str = WRITE, second: str = READ) -> Plan:
 def run(plan: Plan) -> list[tuple[str, str, str]]:
     """Execute a plan; return what was reported, (event, stage, detail)."""
     said: list[tuple[str, str, str]] = []
-    pipeline.run(plan, lambda event, step, detail: said.append((event, step.stage, detail)))
+    runner.run(plan, lambda event, step, detail: said.append((event, step.stage, detail)))
     return [event for event in said if event[0] not in ("cells", "cell")]
 
 
 def failure(plan: Plan, *words: str) -> str:
-    with pytest.raises(pipeline.StageFailed) as error:
+    with pytest.raises(runner.StageFailed) as error:
         run(plan)
     said = str(error.value)
     for word in (*words, "next: "):
@@ -89,7 +88,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
 def test_on_a_full_disk_the_stage_is_named_and_room_is_all_it_needs(disk) -> None:
     place, again = disk
     plan = a_run(place / "run", second=READ + '\n(stage.folder / "c.bin").write_bytes(bytes(600_000))')
-    said = failure(plan, "02_read failed in cell", "No space left on device", "is full", "free some space", GOES_ON)
+    said = failure(plan, "02_read failed in cell", "No space left on device", "is full", "free some space", RESUMES)
     assert str(place) in said
     assert complete(plan) == ["01_write"]
     again("size=10m")
@@ -101,18 +100,11 @@ def test_on_a_full_disk_the_stage_is_named_and_room_is_all_it_needs(disk) -> Non
 def test_a_disk_that_fills_while_the_notebook_is_written(disk) -> None:
     place, again = disk
     plan = a_run(place / "run", second=READ + '\nprint("x" * 600_000)')
-    failure(plan, "02_read stopped", "No space left on device", "is full", GOES_ON)
+    failure(plan, "02_read stopped", "No space left on device", "is full", RESUMES)
     assert complete(plan) == ["01_write"]
     again("size=20m")
     run(plan)
     assert complete(plan) == ["01_write", "02_read"]
-
-
-def test_a_limit_on_file_sizes_is_told_like_a_full_disk(tmp_path: Path) -> None:
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-    plan = a_run(tmp_path / "run", first=limit + '(stage.folder / "a.txt").write_text("x" * 200_000)')
-    failure(plan, "01_write failed in cell", "File too large", "is full", GOES_ON)
-    assert not complete(plan)
 
 
 def test_weights_on_a_full_disk_are_told_in_the_same_words(disk) -> None:
@@ -127,7 +119,7 @@ def test_a_folder_that_cannot_be_written(disk) -> None:
     plan = a_run(place / "run")
     plan.folder.mkdir()
     again("ro")
-    said = failure(plan, "small cannot begin", "Read-only file system", "cannot be written to", "make it writable")
+    said = failure(plan, "run small stopped", "Read-only file system", "is not writable", "make it writable")
     assert str(plan.folder) in said
     again("rw,size=10m")
     run(plan)
@@ -140,20 +132,6 @@ def test_a_folder_that_cannot_be_written(disk) -> None:
 
 
 # --- time, versions, damage ---
-
-
-def test_a_clock_that_goes_back_costs_nothing(tmp_path: Path) -> None:
-    plan = a_run(tmp_path / "run")
-    run(plan)
-    tomorrow = (plan.steps[0].folder / "manifest.json").stat().st_mtime + 86_400
-    for path in plan.folder.rglob("*"):  # all is of tomorrow now: since then the clock went back by a day
-        os.utime(path, (tomorrow, tomorrow))
-    assert [event[0] for event in run(plan)] == ["skip", "skip"]
-    back = "import time\ntime.time = lambda: 0.0  # 1970, in the middle of the stage\n" + READ
-    changed = a_run(tmp_path / "run", second=back)
-    assert [event[:2] for event in run(changed)] == [("skip", "01_write"), ("start", "02_read"), ("done", "02_read")]
-    assert json.loads((plan.steps[1].folder / "manifest.json").read_text())["seconds"] >= 0
-    assert [event[0] for event in run(changed)] == ["skip", "skip"]
 
 
 def of_format(plan: Plan, format: int) -> None:
@@ -185,26 +163,13 @@ def test_a_damaged_artefact_is_named_by_whoever_reads_it_and_made_again_by_a_run
     shutil.rmtree(plan.steps[1].folder)
     with pytest.raises(stage.StageError) as error:
         Stage("02_read", plan.folder, {}, {}, "").needs("01_write", "a.txt")
-    said = "02_read needs a.txt of 01_write, and is not what the stage wrote: a.txt was changed or damaged since"
+    said = "02_read needs a.txt of 01_write, but it was changed or damaged since"
     assert str(error.value).startswith(said) and "run 01_write.ipynb again" in str(error.value)
     events = run(plan)
-    assert events[0][1:] == ("01_write", "its output a.txt is not what was written (changed or damaged since)")
+    assert events[0][1:] == ("01_write", "its output a.txt was changed or damaged since")
     assert (plan.steps[1].folder / "b.txt").read_text() == "WHAT 01 FOUND"
-    with pytest.raises(stage.StageError, match=r"needs other\.txt of 01_write, and is not among what the stage wrote"):
+    with pytest.raises(stage.StageError, match=r"needs other\.txt of 01_write, but it was not written by the stage"):
         Stage("02_read", plan.folder, {}, {}, "").needs("01_write", "other.txt")
-
-
-def test_a_folder_that_lost_or_changed_a_file_is_named_by_that_file(tmp_path: Path) -> None:
-    two = '(stage.folder / "model").mkdir(exist_ok=True)\n' + "\n".join(
-        f'(stage.folder / "model" / "{name}").write_text("{name}")' for name in ("config", "weights")
-    )
-    plan = a_run(tmp_path / "run", first=two, second='stage.needs("01_write", "model")')
-    run(plan)
-    reader = Stage("03", plan.folder, {}, {}, "")
-    assert reader.needs("01_write", "model") == plan.steps[0].folder / "model"
-    (plan.steps[0].folder / "model" / "weights").unlink()
-    with pytest.raises(stage.StageError, match="model/weights was changed or damaged"):
-        reader.needs("01_write", "model")
 
 
 # --- kernels and memory ---
@@ -213,15 +178,14 @@ def test_a_folder_that_lost_or_changed_a_file_is_named_by_that_file(tmp_path: Pa
 def test_a_kernel_that_dies_is_told_with_its_stage(tmp_path: Path) -> None:
     die = "import os, signal\nif not (stage.run_dir / 'spared').exists():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     plan = a_run(tmp_path / "run", second=die + READ)
-    failure(plan, "02_read stopped", "Kernel died", "want of memory", "dmesg", GOES_ON)
+    failure(plan, "02_read stopped", "Kernel died", "most likely because memory ran out", "dmesg", RESUMES)
     assert complete(plan) == ["01_write"]
     (plan.folder / "spared").touch()
     events = run(plan)
-    assert ("start", "02_read", "it never completed") in events and complete(plan) == ["01_write", "02_read"]
-    page = (plan.steps[1].folder / "notebook.html").read_text("utf-8")
-    assert "which ended without finishing" in page, "the kernel says whose folder it took over"
+    assert ("start", "02_read", "it did not complete") in events and complete(plan) == ["01_write", "02_read"]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_memory_that_runs_out_in_training(quick_project: Path, tmp_path: Path) -> None:
     project = make_project(tmp_path)
@@ -239,9 +203,9 @@ def test_memory_that_runs_out_in_training(quick_project: Path, tmp_path: Path) -
     nbformat.write(made, path)
     failed = mqg(project, "run", "quick", "-p", "pretrain.row_tokens=20000")  # the book in one row: gigabytes
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
-    for words in ("02_pretrain failed in cell", "cause: memory ran out", "next: give it less to hold", "row_tokens"):
+    for words in ("02_pretrain failed in cell", "cause: memory ran out", "next: use less", "row_tokens"):
         assert words in failed.stderr
-    assert GOES_ON in failed.stderr and not (folder / "manifest.json").exists()
+    assert RESUMES in failed.stderr and not (folder / "manifest.json").exists()
     path.write_text(whole, "utf-8")
     again = mqg(project, "run", "quick")
     assert again.returncode == 0, again.stderr
@@ -260,13 +224,15 @@ def test_checkpoints_of_edited_code_are_used_and_said_of_other_versions_not(
     (folder / "checkpoint-5").mkdir()
     assert one.checkpoints("reading") == folder and not capsys.readouterr().out
     known = json.loads((folder / "sources.json").read_text())
-    (folder / "sources.json").write_text(json.dumps(known | {"manifests": "0" * 16}))
+    (folder / "sources.json").write_text(json.dumps(known | {"workflow.manifest": "0" * 16}))
     assert one.checkpoints("reading") == folder
-    assert "training reading went on from a checkpoint begun by other code: manifests.py" in capsys.readouterr().out
-    monkeypatch.setattr(stage, "numerical", lambda: {"torch": "1.0.0"})
+    assert "training reading resumed from a checkpoint of other code: workflow.manifest.py" in capsys.readouterr().out
+    monkeypatch.setattr(stage.manifests, "numerical", lambda: {"torch": "1.0.0"})
     assert one.checkpoints("reading") != folder
 
 
 def test_an_error_that_says_its_own_next_step_gets_no_second_one(tmp_path):
-    assert remedy("a process died\nnext: run the same again", tmp_path) == GOES_ON
-    assert remedy("a process died", tmp_path) == f"next: put right what the message names. {GOES_ON}"
+    assert remedy("a process died\nnext: run the same again", tmp_path) == RESUMES
+    assert (
+        remedy("a process died", tmp_path) == f"next: fix the problem above and run the same command again. {RESUMES}"
+    )

@@ -16,7 +16,7 @@ from toy import CHAINS, executions, p_true, predictions, toy_project
 from mqg_utils.workflow.manifest import read_manifest
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import plan, sources_of
-from mqg_utils.workflow.sweep import read_sweep, take_over, twins
+from mqg_utils.workflow.sweep import read_sweep, shared_steps, take_over
 
 GRID = """
 preset: toy
@@ -69,21 +69,20 @@ def test_an_axis_may_set_several_parameters_under_a_name(project):
         ("preset: toy\naxes: {evaluate.shift: 3}", "axes.evaluate.shift is 3"),
         ("preset: toy\naxes: {evaluate.shift: [1, x]}", "run grid-x: .*shift is int"),
         ("preset: toy\naxes: {evaluate.shft: [1]}", "did you mean 'shift'"),
-        ("preset: toy\naxes: {evaluate.shift: [1, 1]}", "two combinations are named 'grid-1'"),
-        ("preset: toy\nraxes: {}\naxes: {evaluate.shift: [1]}", "'raxes' is none of preset, set"),
-        ("preset: toy\naxes: {seed: [0, 1]}", "would split the exam anew"),
+        ("preset: toy\naxes: {evaluate.shift: [1, 1]}", "duplicate run name 'grid-1'"),
+        ("preset: toy\nraxes: {}\naxes: {evaluate.shift: [1]}", "unknown key 'raxes'"),
+        ("preset: toy\naxes: {seed: [0, 1]}", "would split the exam differently"),
         ("preset: toy\naxes: {evaluate.shift: [2024-01-02]}", "run grid-2024-01-02: .*shift is int"),
-        ("preset: toy\naxes: &a {evaluate.shift: *a}", "no aliases are taken"),
-        ("preset: [\n", "not readable as YAML"),
-        ("[" * 5000, "not readable as YAML"),
-        ("preset: 2024-99-99\n", "not readable as YAML"),
+        ("preset: [\n", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+        ("preset: 2024-99-99\n", "not valid YAML"),
         (
             "preset: toy\naxes: {" + ", ".join(f"a{i}: [{', '.join('0123456789')}]" for i in range(9)) + "}",
-            "make 1000000000",
+            "too many runs .1000000000",
         ),
     ],
 )
-def test_a_wrong_sweep_is_told(project, text, said):
+def test_a_wrong_sweep_is_refused(project, text, said):
     with pytest.raises(ParameterError, match=said):
         read_sweep(sweep_file(project, text))
 
@@ -98,8 +97,8 @@ def test_a_step_waits_for_what_it_reads(project):
 
 
 def test_steps_that_make_the_same_have_one_first(project):
-    plans = read_sweep(sweep_file(project)).plans
-    shared = twins(plans)
+    plans = [run.plan for run in read_sweep(sweep_file(project)).runs]
+    shared = shared_steps(plans)
     own = Counter(step.stage for each in plans for step in each.steps if step.folder not in shared)
     assert own == {"01_corpus": 1, "04_finetune": 4, "05_evaluate": 8, "06_report": 8}
 
@@ -121,6 +120,7 @@ def busy_worker(process: subprocess.Popen[str]) -> psutil.Process | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_the_sweep_ends_as_it_should(project):
     process = start(project, str(sweep_file(project)), "--workers", "2")
     while len(executions(project)) < 10:  # of the 21 that there are
@@ -146,7 +146,7 @@ def test_a_worker_is_killed_and_the_sweep_ends_as_it_should(project):
     assert sum(begun.values()) - len(begun) <= 1, "only the step that was under way is begun twice"
     assert len(begun) == 21
     text = (project / "log.txt").read_text()
-    assert "8 runs complete" in text and "taken from another run" in text
+    assert "8 runs complete" in text and ": taken" in text
     page = outputs / "report-grid" / "report.html"
     assert "grid-0: base" in page.read_text() and "grid-1: zero-shot" in page.read_text()
     # by hand: seeds 0 and 1 tick the other way round, and so half of all is right, whatever the shift
@@ -157,20 +157,22 @@ def test_a_worker_is_killed_and_the_sweep_ends_as_it_should(project):
     linked = outputs / "grid-base-0-1" / "04_finetune" / "base" / "model" / "weights.safetensors"
     assert linked.stat().st_nlink == 2 and json.loads(linked.read_text()) == 0
     again = mqg(project, "sweep", "grid.yaml")
-    assert again.returncode == 0 and "0 stages executed, 0 taken from another run, 32 unchanged" in again.stdout
+    assert again.returncode == 0 and "0 executed, 0 taken, 32 unchanged" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_failure_ends_its_own_runs_only(project):
     text = "preset: toy\naxes: {finetune.fails: [true, false]}"
     done = mqg(project, "sweep", str(sweep_file(project, text)))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "grid-True: 04_finetune (base) failed in cell" in done.stderr and "it was told to fail" in done.stderr
-    assert "there is no comparison yet" in done.stderr
+    assert "is not complete" in done.stderr
     assert (project / "outputs/grid-False/06_report/manifest.json").exists()
     assert not (project / "outputs/grid-True/05_evaluate/base/manifest.json").exists()
     assert not (project / "outputs/report-grid").exists()
 
 
+@pytest.mark.slow
 def test_a_stage_whose_inputs_differ_is_not_taken_over(project):
     assert mqg(project, "run", "toy", "--name", "a").returncode == 0
     mine, theirs = plan("toy", name="b"), plan("toy", name="a")

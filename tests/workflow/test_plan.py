@@ -47,30 +47,9 @@ def test_a_chat_model_sits_the_exam_without_training(project):
     ]
 
 
-def test_the_demo_is_every_condition_of_the_paper(project):
-    found = plan("demo")
-    assert [v for s, v in steps(found) if s == "05_evaluate"] == [
-        "zero-shot",
-        "base",
-        "books",
-        "questions",
-        "books+questions",
-    ]
-    assert {s.parameters["model"] for s in found.steps if "model" in s.parameters} == {
-        "HuggingFaceTB/SmolLM2-135M-Instruct"
-    }
-
-
 def test_more_seeds_are_folders_of_their_own(project):
     variants = [s.variant for s in plan("quick", ["run.seeds=[3, 4]", "run.conditions=base"]).steps if s.variant]
     assert variants == ["base", "base@4", "base", "base@4"]
-
-
-def test_each_seed_and_condition_writes_where_the_run_looks(project):
-    for step in plan("quick", ["run.seeds=[3, 4]"]).steps:
-        if step.variant:
-            assert step.parameters["variant"] == step.variant == step.folder.name
-            assert step.parameters["seed"] == (4 if step.variant.endswith("@4") else 3)
 
 
 def test_one_seed_for_all_is_the_seed_of_the_run(project):
@@ -100,17 +79,17 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
         ("pretrain.epochs=many", ["-p pretrain.epochs=many", "epochs is float", "'many'"]),
         ("pretrain.lora_rank=1.5", ["lora_rank is int", "1.5"]),
         ("corpus.only_taught=1", ["only_taught is bool", "1"]),
-        ("corpus.textbook=/no/such/book", ["textbook names '/no/such/book'", "no such file or folder"]),
+        ("corpus.textbook=/no/such/book", ["textbook: no such file or folder: '/no/such/book'"]),
         ("corpus.textbook=", ["textbook is empty"]),
-        ("nostage.epochs=1", ["stage 'nostage' is none of", "corpus"]),
-        ("epochs", ["write stage.parameter=value"]),
+        ("nostage.epochs=1", ["unknown stage 'nostage'", "corpus"]),
+        ("epochs", ["expected stage.parameter=value"]),
         ("nothing_has_this=1", ["no stage has a parameter 'nothing_has_this'"]),
-        ("run.conditions=[base, magic]", ["condition 'magic' is none of"]),
+        ("run.conditions=[base, magic]", ["unknown condition 'magic'"]),
         ("run.colour=red", ["run has no parameter 'colour'"]),
         ("finetune.condition=base", ["no parameter", "condition"]),
         ("finetune.seed=7", ["no parameter 'seed'"]),
         ("report.conditions=[base]", ["no parameter 'conditions'"]),
-        ("run.seeds=[0, 0]", ["names one twice"]),
+        ("run.seeds=[0, 0]", ["contains duplicates"]),
         ("pretrain.learning_rate=fast", ["learning_rate is float", "'fast'"]),
         ("evaluate.split=tset", ["-p evaluate.split=tset", "split is 'tset', and must be one of test, validation"]),
         ("report.history=golden", ["history is 'golden', and must be one of gold, predicted, none"]),
@@ -130,11 +109,13 @@ def test_a_wrong_flag_is_named(project, flag, said):
 def test_a_wrong_preset_line_is_named(project):
     with pytest.raises(ParameterError, match=r"mine\.yaml:3: .*learning_rate is float"):
         plan(preset(project, "pretrain:\n  epochs: 1.0\n  learning_rate: fast\n"))
-    with pytest.raises(ParameterError, match="section 'pretraining' is none of"):
+    with pytest.raises(ParameterError, match="unknown section 'pretraining'"):
         plan(preset(project, "pretraining:\n  epochs: 1.0\n"))
-    with pytest.raises(ParameterError, match="not readable as YAML"):
+    with pytest.raises(ParameterError, match="not valid YAML"):
         plan(preset(project, "pretrain: [\n"))
-    with pytest.raises(ParameterError, match="no preset 'nope'; there are"):
+    with pytest.raises(ParameterError, match=r"mine\.yaml:3: duplicate name 'epochs' in section 'pretrain'"):
+        plan(preset(project, "pretrain:\n  epochs: 1.0\n  epochs: 2.0\n"))
+    with pytest.raises(ParameterError, match="unknown preset 'nope'; choose one of"):
         plan("nope")
 
 
@@ -146,10 +127,11 @@ def test_yaml_runs_no_code(project):
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "c:d", 'q"'])
 def test_a_run_name_stays_in_outputs(project, name):
-    with pytest.raises(ParameterError, match="--name"):
+    with pytest.raises(ParameterError, match="run name"):
         plan("quick", [], name)
 
 
+@pytest.mark.slow
 def test_nothing_starts_when_a_parameter_is_wrong(project):
     done = mqg(project, "run", "quick", "-p", "pretrain.epoch=3")
     assert done.returncode == 2

@@ -1,0 +1,44 @@
+"""What a terminal shows: no markup or command in foreign text, refusals with their code, a line per step."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from mqg_utils.cli.progress import RunProgress, console, near, plain, refusal
+from mqg_utils.workflow.plan import Plan, Step
+
+HOSTILE = "[bold]x[/] \x1b]0;title\x07 \x9b2J"
+
+
+def test_strangers_words_are_no_markup_and_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print(plain(HOSTILE))
+    assert capsys.readouterr().out == "[bold]x[/] \ufffd]0;title\ufffd \ufffd2J\n"
+
+
+def test_a_refusal_is_told_in_words_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, refusal(KeyError), refusal(ValueError, code=2):
+        raise ValueError("no [such] thing")
+    assert ended.value.exit_code == 2 and capsys.readouterr().err == "✗ no [such] thing\n"
+    with pytest.raises(TypeError), refusal(ValueError):
+        raise TypeError("of nobody's kind")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_path_is_shown_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert near(tmp_path / "a" / "b") == Path("a/b")
+    assert near(tmp_path.parent) == tmp_path.parent
+
+
+def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    step = Step("finetune", "04_finetune", "base", Path("n.ipynb"), Path("f"), {})
+    shown = RunProgress(Plan("r", "r", Path("r"), [step], ""))
+    for event, detail in (("start", "why"), ("cells", "1/3"), ("cell", "x"), ("done", "3 s"), ("skip", "unchanged")):
+        shown.report(event, step, detail)
+    assert capsys.readouterr().out.splitlines() == [
+        "▸ 04_finetune (base): why",
+        "✓ 04_finetune (base): 3 s",
+        "= 04_finetune (base): skipped, unchanged",
+    ]
+    assert (shown.executed, shown.stage) == (1, "04_finetune (base)")
