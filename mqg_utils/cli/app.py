@@ -105,7 +105,7 @@ def _compare(write: Callable[[Path], Path]) -> None:
     """Write a report into outputs/, and print where it is."""
     from mqg_utils.analysis.comparison import AblationError
     from mqg_utils.analysis.provenance import ProvenanceError
-    from mqg_utils.exams.leakage import LeakError
+    from mqg_utils.exams.contamination import LeakError
     from mqg_utils.records import RecordError
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.paths import project_root
@@ -162,8 +162,8 @@ def report(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every error as file:line: field: problem."""
-    from mqg_utils.exams.splits import SPLITS, by_split, read_exam
-    from mqg_utils.records import Passage, RecordError, read_jsonl
+    from mqg_utils.exams.splits import read_exam
+    from mqg_utils.records import SPLITS, Passage, RecordError, by_split, read_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         with file.open("rb") as opened:

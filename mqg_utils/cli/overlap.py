@@ -5,17 +5,9 @@ from pathlib import Path
 
 from mqg_utils.cli.progress import console, errors, plain, refusal
 from mqg_utils.corpus.library import READERS, Fault, Library
-from mqg_utils.exams.contamination import (
-    Text,
-    chart,
-    exam_texts,
-    find_overlap,
-    passage_texts,
-    questions_touched,
-    to_jsonl,
-)
+from mqg_utils.exams.contamination import Text, find_overlap, parts
 from mqg_utils.exams.splits import read_exam
-from mqg_utils.records import Passage, RecordError, iter_jsonl, write_text
+from mqg_utils.records import Passage, RecordError, iter_jsonl, write_jsonl
 from mqg_utils.text.files import FileError
 
 
@@ -24,14 +16,11 @@ def texts_of(path: Path, strict: bool, faults: list[Fault]) -> Iterator[Text]:
 
     A book's file that cannot be read is added to `faults`, or with `strict` raises FileError. Raises RecordError.
     """
-    if path.suffix.lower() == ".jsonl":
-        with path.open("rb") as file:
-            first = file.readline()
-        if b'"passage_id"' in first.split(b'"questions"')[0]:
-            yield from passage_texts(iter_jsonl(path, Passage))
-            return
     if path.is_file() and path.suffix.lower() not in READERS:
-        yield from exam_texts(read_exam(path))
+        with path.open("rb") as file:
+            is_passages = b'"passage_id"' in file.readline().split(b'"questions"')[0]
+        for record in iter_jsonl(path, Passage) if is_passages else read_exam(path):
+            yield from parts(record)
         return
     library = Library(path, strict=strict)
     for section in library:
@@ -47,18 +36,13 @@ def print_overlap(a: Path, b: Path, words: int, out: Path | None, strict: bool) 
         texts = list(texts_of(a, strict, faults))
         pairs = find_overlap(texts, texts_of(b, strict, faults), words)
         if out:
-            write_text(out, to_jsonl(pairs))
+            write_jsonl(out, pairs)
     for pair in pairs[:20]:
         alike = f", {pair.similarity:.0%} alike" if pair.kind == "sentence" else ""
         console.print(plain(f"{pair.a} ({pair.a_part}) ~ {pair.b}: {pair.words} words{alike}\n    {pair.a_text[:200]}"))
     if len(pairs) > 20:
         console.print(plain(f"… and {len(pairs) - 20} more pairs; --out FILE writes them all"))
-    touched = questions_touched(pairs)
-    for line in chart(touched):
-        console.print(plain(line))
-    n = len({text.id for text in texts})
-    console.print(
-        plain(f"{len(touched)} of {n} entries of {a} share {words} words or a sentence with {b}; {len(pairs)} pairs")
-    )
+    shared, n = len({pair.a for pair in pairs}), len({text.id for text in texts})
+    console.print(plain(f"{shared} of {n} ids of {a} share {words} words or a sentence with {b}; {len(pairs)} pairs"))
     for fault in faults:
         errors.print(plain(f"not read: {fault.problem}"))

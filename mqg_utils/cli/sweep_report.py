@@ -39,7 +39,7 @@ def _merged(name: str, runs: Sequence[Run]) -> Run:
         conditions=tuple(dict.fromkeys(c for run in runs for c in run.conditions)),
         seeds=tuple(sorted({seed for run in runs for seed in run.seeds})),
         passages=next((run.passages for run in runs if run.passages), []),
-        lessons=next((run.lessons for run in runs if run.lessons), []),
+        training_questions=next((run.training_questions for run in runs if run.training_questions), []),
         rejected=next((run.rejected for run in runs if run.rejected), []),
         curves=curves if len(runs) > 1 else first.curves,
         summaries={stage: found for run in runs for stage, found in run.summaries.items()},

@@ -38,10 +38,8 @@ def test_the_second_process_learns_who_holds_the_lock_and_since_when(tmp_path: P
         Lock(tmp_path).acquire()
     message = str(error.value)
     assert f"process {holder.pid} of " in message
-    assert (
-        f" on {platform.node()} (since {datetime.now(UTC):%Y-%m-}" in message
+    assert f" on {platform.node()} (since {datetime.now(UTC):%Y-%m-}" in message
     assert "wait for it, or stop it" in message
-    )
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path, holder) -> None:
