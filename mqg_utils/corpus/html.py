@@ -1,173 +1,43 @@
-"""HTML -> sections, by a walk that EPUB and Markdown take too."""
+"""The one reader of marked-up text: HTML, and Markdown, EPUB, DOCX, CNXML and JATS once they are turned into it."""
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from lxml import etree, html
 
-from mqg_utils.corpus.elements import is_inside, runs, squeezed, tag_of
-from mqg_utils.corpus.sections import MAX_PARAGRAPH, Outline, Section, without_caret
+from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, decode, read_bytes
 
-# what is not the book's running text: by element, by class or role
-SKIPPED_TAGS = {
-    "script", "style", "nav", "head", "template", "noscript", "svg", "form", "button", "footer", "iframe", "object",
-    "annotation", "annotation-xml", "cnx-pi", "rt", "rp",
-}  # fmt: skip
-SKIPPED_MARKS = {
-    "exercise", "problem", "solution", "injected-exercise", "os-solution-container", "multiple-choice",
-    "free-response", "interactive-exercise", "review-questions", "critical-thinking", "references", "doc-toc",
-    "doc-bibliography", "doc-index", "doc-pagebreak", "doc-endnotes", "doc-footnotes", "doc-cover", "footnotes",
-    "toc", "bibliography", "index", "pagebreak", "titlepage", "cover", "copyright-page", "landmarks", "metadata",
-}  # fmt: skip
-BLOCKS = {
-    "p", "div", "section", "article", "main", "body", "html", "header", "aside", "blockquote", "figure", "figcaption",
-    "ul", "ol", "dl", "table", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "details", "summary", "address",
-    "center", "td", "th", "tr", "li", "dd", "dt",
-}  # fmt: skip
-
+# what is not the book's running text: by element, and by class or role
+SKIPPED_TAGS = set(
+    "script style nav head template noscript svg form button footer iframe object annotation annotation-xml cnx-pi rt rp"
+    .split()
+)  # fmt: skip
+SKIPPED_MARKS = set(
+    "exercise problem solution injected-exercise os-solution-container multiple-choice free-response interactive-exercise "
+    "review-questions critical-thinking references doc-toc doc-bibliography doc-index doc-pagebreak doc-endnotes "
+    "doc-footnotes doc-cover footnotes toc bibliography index pagebreak titlepage cover copyright-page landmarks metadata"
+    .split()
+)  # fmt: skip
+SKIPPED_NOTES = {"interactive", "chapter-objectives", "abstract"}  # of OpenStax
+BLOCKS = set(
+    "p div section article main body html header aside blockquote figure figcaption ul ol dl table pre h1 h2 h3 h4 h5 h6 "
+    "h7 h8 h9 hr details summary address center td th tr li dd dt".split()
+)
 MAX_ATTRIBUTES = 10_000  # of a tag
+MAX_REPEATED = 200  # characters of a table cell that is repeated in every row it spans
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
 
-def _marks(element: Any) -> set[str]:
-    names = ("class", "role", "data-type", "{http://www.idpf.org/2007/ops}type", "epub:type")
-    return {mark for name in names for mark in (element.get(name) or "").split()}
-
-
-def _skipped(element: Any) -> bool:
-    hidden = element.get("hidden") is not None or element.get("aria-hidden") == "true"
-    marks = _marks(element) if tag_of(element) not in ("html", "body") else set()  # a whole page may be named index
-    note = element.get("data-type") in ("note", "abstract") and marks & {
-        "interactive",
-        "chapter-objectives",
-        "abstract",
-    }
-    return tag_of(element) in SKIPPED_TAGS or hidden or bool(marks & SKIPPED_MARKS) or bool(note)
-
-
-def _inline(element: Any) -> str:
-    return squeezed("".join(runs(element, _skipped)))
-
-
-class Page:
-    """One HTML document, walked into an outline."""
-
-    def __init__(self, outline: Outline, place: str) -> None:
-        self.outline, self.place = outline, place
-        self._loose: list[str] = []  # text that stands in a block without an element of its own
-        self._makers: dict[str, Callable[[Any], None]] = {
-            "ul": self._list, "ol": self._list, "dl": self._definitions, "table": self._table, "figure": self._figure,
-            "img": self._image, "pre": self._pre,
-        }  # fmt: skip
-
-    def walk(self, element: Any) -> None:
-        """Add what an element holds, in order."""
-        if _skipped(element):
-            return
-        tag = tag_of(element)
-        if re.fullmatch(r"h[1-6]", tag):
-            self._flush()
-            if title := _inline(element):
-                line = element.get("data-line")
-                self.outline.heading(int(tag[1]), title, f"{self.place}, line {line}" if line else self.place)
-        elif make := self._makers.get(tag):
-            self._flush()
-            make(element)
-        else:
-            self._mixed(element)
-
-    def _mixed(self, element: Any) -> None:
-        self._flush()
-        self._loose.append(element.text or "")
-        for child in element:
-            tag = tag_of(child)
-            if tag in BLOCKS or any(tag_of(inner) in BLOCKS for inner in child.iter() if tag not in ("", "math")):
-                self.walk(child)
-            elif tag == "img":
-                self._image(child)
-            elif tag and not _skipped(child):
-                for image in child.iter("img"):
-                    self._image(image)
-                last = next((text for text in reversed(self._loose) if text), "")
-                power = tag == "sup" and last[-1:].isdigit()
-                self._loose.append(
-                    f"^{_inline(child)}" if power else " " if tag == "br" else "".join(runs(child, _skipped))
-                )
-            self._loose.append(child.tail or "")
-        self._flush()
-
-    def _flush(self) -> None:
-        text, self._loose = squeezed("".join(self._loose)), []
-        self.add(without_caret(text))
-
-    def add(self, text: str) -> None:
-        if len(text) > MAX_PARAGRAPH:
-            raise FileError(f"{self.place}: a paragraph of {len(text):,} characters is no book's text; break it up")
-        self.outline.add(text)
-
-    def _list(self, element: Any) -> None:
-        self.add("\n".join(self._items(element)))
-
-    def _items(self, element: Any) -> Iterator[str]:
-        numbered = tag_of(element) == "ol"
-        start = element.get("start", "1")
-        number = int(start) if re.fullmatch("[0-9]{1,9}", start) else 1
-        for item in element:
-            if tag_of(item) != "li" or _skipped(item):
-                continue
-            nested = [inner for inner in item.iter("ul", "ol") if next(inner.iterancestors("ul", "ol")) is element]
-            text = squeezed("".join(runs(item, _skipped, set(nested))))
-            mark = f"{number}. " if numbered else "- "
-            if text:
-                yield mark + text
-            number += 1
-            for inner in nested:
-                yield from (f"  {row}" for row in self._items(inner))
-
-    def _definitions(self, element: Any) -> None:
-        term = ""
-        for child in element.iter("dt", "dd"):
-            if next(child.iterancestors("dl", "dd", "dt")) is not element:
-                continue  # of a list inside a meaning, which has its words
-            if tag_of(child) == "dt":
-                term = f"{term}, {_inline(child)}" if term else _inline(child)
-            else:
-                meaning = without_caret(_inline(child))
-                self.add(f"{term}: {meaning}" if term else meaning)
-                term = ""
-        self.add(term)
-
-    def _table(self, element: Any) -> None:
-        own = [row for row in element.iter("tr") if next(row.iterancestors("table")) is element]
-        # a table inside a cell is that cell's text
-        cells = [[c for c in row.iter("th", "td") if next(c.iterancestors("tr")) is row] for row in own]
-        rows = [" | ".join(_inline(cell) for cell in row) for row in cells]
-        title = " ".join(_inline(c) for c in element.iter("caption") if next(c.iterancestors("table")) is element)
-        rows = [f"Table: {title}"] * bool(title) + [row for row in rows if row.strip(" |")]
-        self.add("\n".join(rows))
-
-    def _figure(self, element: Any) -> None:
-        tables = [table for table in element.iter("table") if not is_inside(table, "table")]
-        captions = [c for c in element.iter("figcaption") if not _skipped(c) and not is_inside(c, "figcaption")]
-        text = " ".join(_inline(caption) for caption in captions)
-        kind = "Table" if tables else "Figure"
-        inside = [p for p in element.iter("p", "div") if not list(p.iterancestors("figcaption")) and not tables]
-        text = " ".join([*(_inline(p) for p in inside if not list(p.iter("p", "div"))[1:]), text]).strip()
-        for table in tables:
-            self._table(table)
-        if text:
-            self.add(f"{kind}: {text}")
-
-    def _image(self, element: Any) -> None:
-        if title := squeezed(element.get("title") or ""):
-            self.add(f"Figure: {title}")
-
-    def _pre(self, element: Any) -> None:
-        self.add("\n".join(line.rstrip() for line in "".join(element.itertext()).split("\n") if line.strip()))
+def read_html(file: Path, book: str, language: str) -> list[Section]:
+    """The sections of an HTML file. Raises FileError."""
+    root = parse_html(read_bytes(file), file)
+    outline = Outline(book, root.get("lang") or language, file.stem, file.name)
+    walk(root, outline, file.name, file)
+    return outline.sections()
 
 
 def parse_html(raw: bytes, where: object) -> Any:
@@ -175,49 +45,218 @@ def parse_html(raw: bytes, where: object) -> Any:
     declared = re.search(rb"""(?:charset|encoding)\s*=\s*["']?([\w-]+)""", raw[:2048])
     name = declared[1].decode().casefold() if declared else "utf-8"
     if name in ("utf-8", "utf8", "us-ascii", "utf-16") or raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = decode(raw, where)
-    else:
-        try:
-            if codecs.lookup(name).name in NO_CHARSETS:
-                raise LookupError("which no page is written in")
-            text = decode(raw.decode(name).encode("utf-8"), where)
-        except (UnicodeError, LookupError) as error:
-            raise FileError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
-    return root_of(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), where)
+        return root_of(decode(raw, where), where)
+    try:
+        if codecs.lookup(name).name in NO_CHARSETS:
+            raise LookupError("not an encoding of web pages")
+        return root_of(decode(raw.decode(name).encode(), where), where)
+    except (UnicodeError, LookupError) as error:
+        raise FileError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
 
 
 def root_of(text: str, where: object) -> Any:
-    """The root of a page. Raises FileError where it is too deep or too wide to be read to its end."""
+    """The root of a page. Raises FileError if libxml2 would not read it to its end."""
     for tag in re.finditer(r"""<[a-zA-Z](?:[^"'>]|"[^"]*"|'[^']*')*+""", text):
-        if len(tag[0]) > MAX_ATTRIBUTES:  # the parser looks at every attribute for each
-            names = re.sub(r""""[^"]*"|'[^']*'""", " ", tag[0])
-            if len(re.split(r"[\s/]+", names)) > MAX_ATTRIBUTES:
+        if len(tag[0]) > MAX_ATTRIBUTES:  # the parser compares every attribute with all others
+            names = re.split(r"[\s/]+", re.sub(r""""[^"]*"|'[^']*'""", " ", tag[0]))
+            if len(names) > MAX_ATTRIBUTES:
                 raise FileError(f"{where}: not readable as HTML: a tag with more than {MAX_ATTRIBUTES} attributes")
     parser = html.HTMLParser(huge_tree=False, remove_comments=True, remove_pis=True)
     try:
-        root = html.document_fromstring(text, parser=parser)
+        root = html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text), parser=parser)
     except (etree.LxmlError, ValueError) as error:
         raise FileError(f"{where}: not readable as HTML: {error}; save it again") from error
-    if fatal := parser.error_log.filter_from_fatals():  # what comes after would be missing
+    if fatal := parser.error_log.filter_from_fatals():  # the text after it would be missing
         problem = fatal[0].message.removesuffix(", use XML_PARSE_HUGE option")
         raise FileError(f"{where}: not readable as HTML: {problem}; save it again")
     return root
 
 
-def read_html(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of an HTML file."""
-    root = parse_html(read_bytes(file), file)
-    outline = Outline(book, root.get("lang") or language, file.stem, file.name)
-    walk(root, outline, file.name, file)
-    return outline.sections()
-
-
 def walk(root: Any, outline: Outline, place: str, where: object) -> None:
-    """Add the body of a document to an outline. `place` stands in its sections, `where` in the FileError."""
-    page = Page(outline, place)
+    """Add a document's body to an outline. `place` is stored in its sections, `where` named by FileError."""
     try:
-        for body in root.iter("body"):
-            page.walk(body)
-            break
+        _Page(outline, place).walk(next(root.iter("body"), root))
     except RecursionError as error:
-        raise FileError(f"{where}: elements nested too deeply to be a book; save it again") from error
+        raise FileError(f"{where}: elements nested too deeply; save it again") from error
+
+
+# --- text inside elements ---
+
+
+def tag_of(element: Any) -> str:
+    """An element's name in lower case without its namespace; "" for a comment or an instruction."""
+    name = element.tag if isinstance(element.tag, str) else ""  # a page may hold malformed names, such as <p{x}>
+    return (name.partition("}")[2] if name.startswith("{") else name).lower()
+
+
+def is_skipped(element: Any) -> bool:
+    """Whether an element is not running text."""
+    tag = tag_of(element)
+    if tag in SKIPPED_TAGS or element.get("hidden") is not None or element.get("aria-hidden") == "true":
+        return True
+    names = ("class", "role", "data-type", "{http://www.idpf.org/2007/ops}type", "epub:type")
+    marks = {mark for name in names for mark in (element.get(name) or "").split()}
+    if tag in ("html", "body"):  # a whole page may be of class "index"
+        return False
+    return bool(marks & SKIPPED_MARKS or (marks & SKIPPED_NOTES and element.get("data-type") in ("note", "abstract")))
+
+
+def text_of(element: Any, without: Collection[Any] = ()) -> str:
+    """The text inside an element as written; `without` lists elements to pass over."""
+    text = element.text or ""
+    for child in element:
+        if child not in without:
+            text += _run(child, text[-1:], without)
+        text += child.tail or ""
+    return text
+
+
+def _run(child: Any, before: str, without: Collection[Any] = ()) -> str:
+    """The text of an inline element; 10<sup>3</sup> becomes 10^3."""
+    tag = tag_of(child)
+    if not tag or tag == "br" or is_skipped(child):
+        return " " if tag == "br" else ""
+    inner = text_of(child, without)
+    power = tag == "sup" and before.isdigit() and re.match(r"\s*[-–−+]?\d", inner)
+    return f"^{inner.strip()}" if power else inner
+
+
+def squeezed(text: str) -> str:
+    """Text with single spaces, and none before a comma or stop."""
+    return re.sub(r"\s+([,.;:])(?=\s|$)", r"\1", " ".join(text.split()))
+
+
+def inline(element: Any, without: Collection[Any] = ()) -> str:
+    """The text of an element on one line."""
+    return squeezed(text_of(element, without))
+
+
+def nested(element: Any, *tags: str, inside: tuple[str, ...] = ()) -> list[Any]:
+    """Descendants of these names whose nearest ancestor among `inside` (the same names unless given) is `element`."""
+    found = element.iter(*tags)
+    return [e for e in found if e is not element and _nearest(e, element, inside or tags) is element]
+
+
+def _nearest(element: Any, top: Any, tags: tuple[str, ...]) -> Any:
+    return next((e for e in element.iterancestors() if e is top or e.tag in tags), None)
+
+
+class _Page:
+    """A walk through one document into an outline."""
+
+    def __init__(self, outline: Outline, place: str) -> None:
+        self.outline, self.place = outline, place
+        self._makers = {
+            "ul": self._list, "ol": self._list, "dl": self._definitions, "table": self._table, "figure": self._figure,
+            "img": self._image, "pre": self._pre,
+        }  # fmt: skip
+
+    def walk(self, element: Any) -> None:
+        tag = tag_of(element)
+        if is_skipped(element):
+            return
+        if re.fullmatch(r"h[1-9]", tag):
+            if title := inline(element):
+                line = element.get("data-line")
+                self.outline.heading(int(tag[1]), title, f"{self.place}, line {line}" if line else self.place)
+        elif make := self._makers.get(tag):
+            make(element)
+        else:
+            self._mixed(element)
+
+    def _mixed(self, element: Any) -> None:
+        """Text and inline elements make paragraphs; a block inside a paragraph follows it."""
+        text, later = element.text or "", []
+        for child in element:
+            if _holds_block(child) and not is_skipped(child):
+                if element.tag == "p":
+                    later.append(child)
+                else:
+                    self.outline.add(squeezed(text))
+                    text = ""
+                    self.walk(child)
+            elif tag_of(child) and not is_skipped(child):
+                for image in child.iter("img"):
+                    self._image(image)
+                text += _run(child, text[-1:])
+            text += child.tail or ""
+        self.outline.add(squeezed(text))
+        for child in later:
+            self.walk(child)
+
+    def _list(self, element: Any) -> None:
+        self.outline.add("\n".join(_items(element)))
+
+    def _definitions(self, element: Any) -> None:
+        term = ""
+        for child in nested(element, "dt", "dd", inside=("dl", "dd", "dt")):
+            if child.tag == "dt":
+                term = f"{term}, {inline(child)}" if term else inline(child)
+            else:
+                self.outline.add(f"{term}: {inline(child)}" if term else inline(child))
+                term = ""
+        self.outline.add(term)
+
+    def _table(self, element: Any) -> None:
+        title = " ".join(inline(caption) for caption in nested(element, "caption", inside=("table",)))
+        rows = [" | ".join(row) for row in _rows(element)]
+        notes = [inline(note) for note in nested(element, "tfoot", inside=("table",)) if note.find(".//tr") is None]
+        self.outline.add("\n".join([f"Table: {title}"] * bool(title) + [r for r in rows + notes if r.strip(" |")]))
+
+    def _figure(self, element: Any) -> None:
+        tables = nested(element, "table")
+        captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
+        loose = [] if tables else [p for p in nested(element, "p", "div", inside=("figcaption",)) if not _has_inner(p)]
+        for table in tables:
+            self._table(table)
+        if text := " ".join(inline(part) for part in [*loose, *captions]).strip():
+            self.outline.add(f"{'Table' if tables else 'Figure'}: {text}")
+
+    def _image(self, element: Any) -> None:
+        if title := squeezed(element.get("title") or ""):
+            self.outline.add(f"Figure: {title}")
+
+    def _pre(self, element: Any) -> None:
+        lines = "".join(element.itertext()).split("\n")
+        self.outline.add("\n".join(line.rstrip() for line in lines if line.strip()))
+
+
+def _holds_block(element: Any) -> bool:
+    return tag_of(element) not in ("", "math") and any(tag_of(inner) in BLOCKS for inner in element.iter())
+
+
+def _has_inner(element: Any) -> bool:
+    return next((True for e in element.iter("p", "div") if e is not element), False)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and re.fullmatch("[0-9]{1,9}", text) else 1
+
+
+def _items(element: Any) -> Iterator[str]:
+    number = _number(element.get("start"))
+    for item in element.iterchildren("li"):
+        if is_skipped(item):
+            continue
+        lists = nested(item, "ul", "ol")
+        if text := inline(item, lists):
+            yield (f"{number}. " if element.tag == "ol" else "- ") + text
+        number += 1
+        for inner in lists:
+            yield from (f"  {row}" for row in _items(inner))
+
+
+def _rows(table: Any) -> Iterator[list[str]]:
+    """The cells of each row; a cell that spans rows is repeated in each, a table inside a cell is that cell's text."""
+    spans: dict[int, tuple[int, int, str]] = {}  # column -> rows still to come, columns, text
+    for row in nested(table, "tr", inside=("table",)):
+        texts, below, column = [], {}, 0
+        cells = [(_number(c.get("rowspan")), _number(c.get("colspan")), inline(c)) for c in nested(row, "th", "td")]
+        while cells or column in spans:
+            height, width, text = spans.pop(column) if column in spans else cells.pop(0)
+            texts.append(text)
+            if height > 1 and len(text) <= MAX_REPEATED:
+                below[column] = (height - 1, width, text)
+            column += width
+        spans = {**below, **{c: (h - 1, w, t) for c, (h, w, t) in spans.items() if h > 1}}
+        yield texts

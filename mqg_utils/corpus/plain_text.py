@@ -6,23 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mqg_utils.corpus.sections import MAX_PARAGRAPH, Outline, Section, without_caret
-from mqg_utils.text.files import FileError, decode, read_bytes
+from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.text.files import read_text
 
 
-def read_text(file: Path, book: str, language: str) -> list[Section]:
+def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
     """A plain text: headings by `#`, underline, number, capitals, or as the file's own table of contents lists them."""
-    lines = without_furniture(decode(read_bytes(file), file)).split("\n")
+    lines = without_furniture(read_text(file)).split("\n")
     contents, start = find_contents(lines)
     outline = Outline(book, language, file.stem, f"{file.name}, line 1")
     deepest = max((entry.level for entry in contents), default=1)
     found = list(_with_last_headings(text_blocks(lines, start), {entry.title for entry in contents}))
     for (number, block), following in zip(found, [*(block for _, block in found[1:]), []], strict=False):
         joined = " ".join(" ".join(block).split())
-        if len(joined) > MAX_PARAGRAPH:
-            raise FileError(
-                f"{file}, line {number}: a paragraph of {len(joined):,} characters is no book's text; break it up"
-            )
         place = f"{file.name}, line {number}"
         level, title = listed_heading(joined, contents) or text_heading(block, bool(contents))
         if not level and is_titled(block, following):
@@ -246,9 +242,9 @@ def shaped(block: Sequence[str]) -> Iterator[str]:
                 items[-1] += f" {row.strip()}"
         yield "\n".join(items)
     elif len(block) > 1 and not block[0].startswith(" ") and all(row.startswith("    ") for row in block[1:]):
-        yield f"{block[0].strip()}: {without_caret(joined_lines(block[1:]))}"
+        yield f"{block[0].strip()}: {joined_lines(block[1:])}"
     else:
-        yield without_caret(joined_lines(block))
+        yield joined_lines(block)
 
 
 def joined_lines(lines: Iterable[str]) -> str:

@@ -1,53 +1,39 @@
-"""OpenStax CNXML and journal JATS -> sections.
+"""OpenStax CNXML and journal JATS, renamed to HTML by a table of names."""
 
-Exercises never reach a section: the book's own review questions would leak the exam.
-"""
-
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lxml import etree
 
-from mqg_utils.corpus.elements import is_inside, runs, squeezed
-from mqg_utils.corpus.sections import MAX_HEADING, Outline, Section, is_left_out
+from mqg_utils.corpus.html import inline, tag_of, walk
+from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, read_bytes
 
-# CNXML: what is not the book's running text (class of a section or note, or the element itself)
-SKIPPED_CLASSES = {"free-response", "interactive-exercise", "multiple-choice", "references"}
-SKIPPED_CLASSES |= {"interactive", "chapter-objectives"}
-SKIPPED_TAGS = {"exercise", "metadata", "media", "label"}
-BLOCK_TAGS = {"para", "list", "table", "figure", "note", "section", "equation", "glossary", "definition"}
-
-
-def parse_xml(file: Path) -> Any:
-    """The root of an XML file; no entity is expanded, nothing is fetched. Raises FileError."""
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-    )
-    try:
-        # from bytes: a name is taken for an address by some versions of libxml2
-        return etree.fromstring(read_bytes(file), parser)
-    except (etree.LxmlError, ValueError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{file}: not readable as XML: {error}; export it again") from error
-
-
-def _tag(element: Any) -> str:
-    return etree.QName(element).localname if isinstance(element.tag, str) else ""
-
-
-def _child_text(element: Any, name: str) -> str:
-    found = [child for child in element if _tag(child) == name]
-    text = _inline(found[0]) if found else ""
-    return text[:MAX_HEADING] if name == "title" else text
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+# name, or (HTML name of its parent)/name -> HTML name; others become <span>, and <template> is not read
+HTML = {name: name for name in ("p", "sup", "sub", "table", "tr", "td", "section", "figure", "tfoot", "body")}
+HTML |= dict.fromkeys(("label", "media"), "template")
+HTML |= {"list": "ul", "section/title": "h", "div/title": "p"}
+HTML |= {"figure/title": "figcaption", "figure/caption": "figcaption", "table/title": "caption", "table/caption": "caption"}
+CNXML = HTML | dict.fromkeys(("exercise", "metadata"), "template") | {
+    "document": "section", "para": "p", "item": "li", "row": "tr", "entry": "td", "note": "div", "glossary": "section",
+    "definition": "dl", "dl/term": "dt", "dl/meaning": "dd", "newline": "br",
+}  # fmt: skip
+JATS = HTML | dict.fromkeys(("ref-list", "ack", "fn-group", "graphic", "object-id"), "template") | {
+    "sec": "section", "div/sec": "div", "list-item": "li", "def-list": "dl", "dl/def-item": "div", "div/term": "dt",
+    "div/def": "dd", "table-wrap": "table", "table/table": "span", "table/label": "caption", "table-wrap-foot": "tfoot",
+    "th": "td", "fig": "figure", "figure/label": "figcaption", "figcaption/label": "span", "caption/label": "span",
+    "h/label": "span", "boxed-text": "div", "disp-quote": "div", "fig-group": "div", "table-wrap-group": "div",
+    "break": "br", "preformat": "pre",
+}  # fmt: skip
+# OpenStax's classes of sections and notes that are not running text
+APART = {"free-response", "interactive-exercise", "multiple-choice", "references", "interactive", "chapter-objectives"}
 
 
 class Module(NamedTuple):
-    """A module of a collection, with its headings above it."""
+    """A module of a collection, with the headings above it."""
 
     file: Path
     name: str
@@ -56,179 +42,110 @@ class Module(NamedTuple):
     language: str
 
 
+def parse_xml(file: Path) -> Any:
+    """The root of an XML file; no entity is expanded, nothing is fetched. Raises FileError."""
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+    )
+    raw = read_bytes(file)
+    try:
+        return etree.fromstring(raw, parser)
+    except (etree.LxmlError, ValueError) as error:
+        raise FileError(f"{file}: not readable as XML: {error}; export it again") from error
+
+
+def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str = "", above: Any = None) -> None:
+    """Give an element and those inside it their HTML names; `level` counts the titled sections around it.
+
+    `above` is the nearest heading: it is repeated at the head of a section without a title.
+    """
+    if not (tag := tag_of(element)):
+        return
+    name = names.get(f"{parent}/{tag}") or names.get(tag, "span")
+    if APART & set((element.get("class") or "").split()) and name in ("section", "div"):
+        name = "template"
+    title = next((child for child in element if tag_of(child) == "title"), None)
+    level += name == "section" and title is not None
+    for child in element:
+        rename(child, names, level, name, above if title is None or name != "section" else title)
+    if name == "section" and title is None and above is not None:
+        element.insert(0, copy.deepcopy(above))
+    if tag == "link" and not element.text and not len(element):
+        element.text = "[link]"  # to a figure or table, without words of its own
+    if "morerows" in element.attrib:
+        element.set("rowspan", str(int(element.get("morerows")) + 1))
+    element.tag = f"h{min(level, 9)}" if name == "h" else name
+
+
+# --- CNXML ---
+
+
 def read_collection(collection: Path, modules: Path) -> list[Module]:
     """The modules of a collection file in order. Raises FileError."""
     root = parse_xml(collection)
-    language = root.get("{http://www.w3.org/XML/1998/namespace}lang", "")
-    book = next((_inline(e) for e in root.iter() if _tag(e) == "title"), collection.stem)
-    return [
-        Module(modules / name / "index.cnxml", name, book, path, language) for name, path in _walk_collection(root, ())
-    ]
+    language = root.get(LANGUAGE, "")
+    book = next((inline(e) for e in root.iter("{*}title")), collection.stem)
+    return [Module(modules / name / "index.cnxml", name, book, path, language) for name, path in _listed(root, ())]
 
 
-def _walk_collection(element: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _listed(element: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for child in element:
-        if _tag(child) == "module":
+        if tag_of(child) == "module":
             yield child.get("document", ""), path
-        elif _tag(child) == "subcollection":
-            yield from _walk_collection(child, (*path, _child_text(child, "title")))
-        elif _tag(child) == "content":
-            yield from _walk_collection(child, path)
+        elif tag_of(child) == "subcollection":
+            title = next((inline(e) for e in child if tag_of(e) == "title"), "")
+            yield from _listed(child, (*path, title))
+        elif tag_of(child) == "content":
+            yield from _listed(child, path)
 
 
-def read_module(module: Module) -> Iterator[Section]:
+def read_module(module: Module, book: str) -> list[Section]:
     """The sections of one module. Raises FileError."""
     document = parse_xml(module.file)
-    here = (*module.path, _child_text(document, "title") or module.name)
-    for part in document:
-        if _tag(part) in ("content", "glossary"):
-            top = (*here, "Glossary") if _tag(part) == "glossary" else here
-            for headings, blocks in _sections(part, top):
-                yield Section(module.book, headings, tuple(blocks), module.language, f"module {module.name}")
+    place = f"module {module.name}"
+    outline = Outline(book, module.language, module.name, place)
+    for level, title in enumerate(module.path, 1):
+        outline.heading(level, title, place)
+    for glossary in document.iter("{*}glossary"):
+        etree.SubElement(glossary, "title").text = "Glossary"
+        glossary.insert(0, glossary[-1])
+    rename(document, CNXML, len(module.path))
+    walk(document, outline, place, module.file)
+    return outline.sections()
 
 
 def read_cnxml(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a module that stands alone."""
-    return list(read_module(Module(file, file.stem, book, (), language)))
-
-
-def _skipped(element: Any) -> bool:
-    classes = set((element.get("class") or "").split())
-    return _tag(element) in SKIPPED_TAGS or (_tag(element) in ("section", "note") and bool(classes & SKIPPED_CLASSES))
-
-
-def _sections(element: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    blocks: list[str] = []
-    below: list[tuple[Any, tuple[str, ...]]] = []
-    for child in element:
-        if _skipped(child):
-            continue
-        if _tag(child) == "section":
-            title = _child_text(child, "title")
-            below.append((child, (*path, title) if title else path))
-        elif _tag(child) != "title":
-            blocks += _blocks(child)
-    yield path, [block for block in blocks if block]
-    for child, headings in below:
-        yield from _sections(child, headings)
-
-
-def _blocks(element: Any) -> list[str]:
-    if _skipped(element):
-        return []
-    tag = _tag(element)
-    if tag == "list":
-        rows = ["- " + _inline(item) for item in element if _tag(item) == "item"]
-        return ["\n".join(row for row in rows if row != "- ")]
-    if tag == "table":
-        # a table inside a cell is that cell's text
-        rows = [row for row in element.iter("{*}row") if not is_inside(row, "{*}row")]
-        rows = [" | ".join(_inline(cell) for cell in row) for row in rows]
-        title = " ".join(filter(None, (_child_text(element, "title"), _child_text(element, "caption"))))
-        return ["\n".join([f"Table: {title}"] * bool(title) + rows)]
-    if tag == "figure":
-        caption = " ".join(filter(None, (_child_text(element, "title"), _child_text(element, "caption"))))
-        return [f"Figure: {caption}"] if caption else []
-    if tag == "definition":
-        return [f"{_child_text(element, 'term')}: {_child_text(element, 'meaning')}"]
-    if tag in ("note", "glossary"):
-        title = _child_text(element, "title")
-        return [title] * bool(title) + [b for c in element if _tag(c) != "title" for b in _blocks(c)]
-    # a paragraph; lists, tables and figures inside it follow it as blocks of their own
-    text = _inline(element, without=BLOCK_TAGS)
-    inner = [b for child in element if _tag(child) in BLOCK_TAGS for b in _blocks(child)]
-    return [text] * bool(text) + inner
-
-
-def _inline(element: Any, without: Iterable[str] = ()) -> str:
-    leave: Callable[[Any], bool] = lambda e: _skipped(e) or _tag(e) in without  # noqa: E731
-    text = re.sub(r"\s+", " ", "".join(runs(element, leave))).strip()
-    # a link to a figure has no words of its own: drop the brackets that held it
-    text = re.sub(r"\s*[(\[]\s*(?:see|and|,|;|\s)*[)\]]", "", text)
-    return unicodedata.normalize("NFC", re.sub(r"\s+([,.;:])", r"\1", text))
+    """The sections of a module that stands alone. Raises FileError."""
+    return read_module(Module(file, file.stem, book, (), language), book)
 
 
 # --- JATS ---
 
-JATS_SKIPPED = {"ref-list", "ack", "fn-group", "glossary-x", "label", "graphic", "media", "alternatives-x", "object-id"}
-JATS_BLOCKS = {
-    "list",
-    "table-wrap",
-    "fig",
-    "disp-quote",
-    "boxed-text",
-    "def-list",
-    "sec",
-    "fig-group",
-    "table-wrap-group",
-}
-
 
 def read_jats(file: Path, book: str, language: str) -> list[Section]:
-    """The body of a journal article or book chapter in JATS or BITS; a table or figure follows its first mention."""
+    """The body of an article or chapter in JATS or BITS; a table or figure follows its first mention. Raises FileError."""
     root = parse_xml(file)
-    language = root.get("{http://www.w3.org/XML/1998/namespace}lang") or language
-    outline = Outline(book, language, file.stem, file.name)
-    # tables and figures kept apart from the text, by id
-    floats = {e.get("id"): e for group in root.iter("{*}floats-group") for e in group if isinstance(e.tag, str)}
-    for body in root.iter("{*}body"):
-        if is_inside(body, "{*}body"):
-            continue
-        _jats_section(body, 0, outline, floats, file.name)
-    for element in floats.values():
-        _jats_block(element, outline)
+    etree.strip_tags(root, "{*}alternatives")
+    outline = Outline(book, root.get(LANGUAGE) or language, file.stem, file.name)
+    bodies = [body for body in root.iter("{*}body") if next(body.iterancestors("{*}body"), None) is None]
+    if bodies:
+        _place_floats(root, bodies[-1])
+    for body in bodies:
+        rename(body, JATS)
+        walk(body, outline, file.name, file)
     return outline.sections()
 
 
-def _jats_section(element: Any, level: int, outline: Outline, floats: dict[str, Any], place: str) -> None:
-    title = next((c for c in element if _tag(c) == "title"), None)
-    if level:
-        outline.heading(level, _jats_text(title) if title is not None else "", place)
-    inner = [child for child in element if _tag(child) == "sec"]
-    for child in element:
-        if _tag(child) and child not in inner and child is not title:
-            _jats_block(child, outline)
-            for mention in child.iter("{*}xref"):
-                if (found := floats.pop(mention.get("rid"), None)) is not None:
-                    _jats_block(found, outline)
-    for child in inner:
-        _jats_section(child, level + 1, outline, floats, place)
-
-
-def _jats_text(element: Any, without: Iterable[str] = ()) -> str:
-    kept = {"label"} if _tag(element) in ("caption", "title") else set()
-    return squeezed("".join(runs(element, lambda e: (_tag(e) in JATS_SKIPPED - kept) or _tag(e) in without)))
-
-
-def _jats_block(element: Any, outline: Outline) -> None:
-    tag = _tag(element)
-    if not tag or tag in JATS_SKIPPED:
-        return
-    if tag == "list":
-        rows = ["- " + _jats_text(item) for item in element if _tag(item) == "list-item"]
-        outline.add("\n".join(row for row in rows if row != "- "))
-    elif tag == "def-list":
-        for item in element.iter("{*}def-item"):
-            if not is_inside(item, "{*}def-item"):
-                outline.add(": ".join(_jats_text(part) for part in item))
-    elif tag == "table-wrap":
-        rows = [row for row in element.iter("{*}tr") if not is_inside(row, "{*}tr")]
-        rows = [" | ".join(_jats_text(cell) for cell in row) for row in rows]
-        notes = [_jats_text(foot) for foot in element.iter("{*}table-wrap-foot")]
-        outline.add("\n".join([f"Table: {_caption(element)}".strip(), *(r for r in rows if r.strip(" |")), *notes]))
-    elif tag == "fig":
-        outline.add(f"Figure: {_caption(element)}" if _caption(element) else "")
-    elif tag in ("boxed-text", "disp-quote", "fig-group", "table-wrap-group", "sec"):
-        for child in element:
-            if not is_left_out(_jats_text(child)):
-                _jats_block(child, outline)
-    else:
-        outline.add(_jats_text(element, JATS_BLOCKS))
-        for child in element:
-            if _tag(child) in JATS_BLOCKS:
-                _jats_block(child, outline)
-
-
-def _caption(element: Any) -> str:
-    parts = [e for e in element if _tag(e) in ("label", "caption")]
-    return " ".join(squeezed("".join(e.itertext())) for e in parts)
+def _place_floats(root: Any, body: Any) -> None:
+    """Move the tables and figures that stand apart from the text after the block that first mentions them."""
+    mentions = {mention.get("rid"): mention for mention in reversed(root.xpath("//*[local-name()='body']//*[local-name()='xref']"))}
+    floats = [e for group in root.iter("{*}floats-group") for e in group if tag_of(e)]
+    for element in reversed(floats):
+        block = mentions.get(element.get("id"))
+        while block is not None and tag_of(block.getparent()) not in ("sec", "body"):
+            block = block.getparent()
+        if block is not None:
+            block.addnext(element)
+    for element in floats:
+        if tag_of(element.getparent()) == "floats-group":
+            body.append(element)
