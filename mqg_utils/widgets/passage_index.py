@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from mqg_utils.corpus.passages import Merged, Twins
+from mqg_utils.corpus.passages import Merged, without_near_duplicates
 from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import Chain, Passage, Question, read_jsonl
 from mqg_utils.text.words import normalise
