@@ -6,26 +6,15 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lxml import etree, html
 
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, decode, read_bytes
 
-# what is not the book's running text: by element, and by class or role
-SKIPPED_TAGS = set(
-    "script style nav head template noscript svg form button footer iframe object annotation annotation-xml cnx-pi rt rp"
-    .split()
-)  # fmt: skip
-SKIPPED_MARKS = set(
-    "exercise problem solution injected-exercise os-solution-container multiple-choice free-response interactive-exercise "
-    "review-questions critical-thinking references doc-toc doc-bibliography doc-index doc-pagebreak doc-endnotes "
-    "doc-footnotes doc-cover footnotes toc bibliography index pagebreak titlepage cover copyright-page landmarks metadata"
-    .split()
-)  # fmt: skip
-SKIPPED_NOTES = {"interactive", "chapter-objectives", "abstract"}  # of OpenStax
-BLOCKS = set(
-    "p div section article main body html header aside blockquote figure figcaption ul ol dl table pre h1 h2 h3 h4 h5 h6 "
-    "h7 h8 h9 hr details summary address center td th tr li dd dt".split()
+ELEMENTS = yaml.safe_load(Path(__file__).with_name("elements.yaml").read_text(encoding="utf-8"))
+SKIPPED_TAGS, SKIPPED_MARKS, SKIPPED_NOTES, BLOCKS = (
+    set(ELEMENTS[key].split()) for key in ("skipped_tags", "skipped_marks", "skipped_notes", "blocks")
 )
 MAX_ATTRIBUTES = 10_000  # of a tag
 MAX_REPEATED = 200  # characters of a table cell that is repeated in every row it spans

@@ -26,6 +26,7 @@ READERS: dict[str, Reader] = {
     ".xhtml": read_html, ".epub": read_epub, ".pdf": read_pdf, ".docx": read_docx, ".xml": read_jats,
     ".nxml": read_jats, ".jats": read_jats, ".cnxml": read_cnxml,
 }  # fmt: skip
+EXPECTED = ", ".join(READERS)
 CHAPTERS = (".md", ".markdown", ".txt", ".html", ".htm", ".xhtml", ".cnxml")  # files of one book, named by its folder
 ABOUT = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "PROVENANCE")  # describe a folder, not its book
 FIXES = {
@@ -101,7 +102,9 @@ class Library:
                 raise FileError(f"{unit.file}: no text found; is this the right file?")
             return sections
         except (FileError, OSError, RecursionError, MemoryError) as error:
-            problem = str(error) if isinstance(error, FileError) else f"{unit.file}: {error or type(error).__name__}"
+            problem = str(getattr(error, "strerror", None) or error) or type(error).__name__
+            if not problem.startswith(str(unit.file)):
+                problem = f"{unit.file}: {problem}"
             if self.strict and "no text found" not in problem:
                 raise FileError(problem) from error
             self.faults.append(Fault(unit.file, problem))
@@ -186,11 +189,12 @@ def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> It
             n_units += 1
             yield _unit(file, source, name, language)
         elif source.is_file() or suffix in {*FIXES, *READERS}:
-            fix = "rename it in UTF-8" if shown != str(file) else FIXES.get(suffix, f"expected {', '.join(READERS)}")
+            problem = f"{suffix or 'a file without suffix'} is not read; {FIXES.get(suffix, f'expected {EXPECTED}')}"
+            problem = problem if shown == str(file) else "its name is not UTF-8; rename the file"
+            faults.append(Fault(Path(shown), f"{shown}: {problem}"))
             n_faults += 1
-            faults.append(Fault(Path(shown), f"{shown}: {suffix or 'a file without suffix'} is not read; {fix}"))
     if not n_units + n_faults:
-        raise FileError(f"{source}: nothing readable here; expected {', '.join(READERS)} or a CNXML collection")
+        raise FileError(f"{source}: nothing readable here; expected {EXPECTED} or a CNXML collection")
 
 
 def _unit(file: Path, source: Path, name: str, language: str) -> Unit:

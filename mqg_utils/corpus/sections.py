@@ -65,8 +65,8 @@ class Outline:
     def add(self, text: str, place: str = "") -> None:
         """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError."""
         if len(text) > MAX_PARAGRAPH:
-            where = place or self._place or self.book
-            raise FileError(f"{where}: paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it")
+            problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
+            raise FileError(f"{place or self._place or self.book}: {problem}")
         text = PLACEHOLDER.sub("", text).strip()
         if text and self._silent is None and not INSTRUCTION.fullmatch(text):
             self._place = self._place or place

@@ -7,27 +7,11 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
-from mqg_utils.corpus.html import inline, tag_of, walk
+from mqg_utils.corpus.html import ELEMENTS, inline, tag_of, walk
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, read_bytes
 
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-# name, or (HTML name of its parent)/name -> HTML name; others become <span>, and <template> is not read
-HTML = {name: name for name in ("p", "sup", "sub", "table", "tr", "td", "section", "figure", "tfoot", "body")}
-HTML |= dict.fromkeys(("label", "media"), "template")
-HTML |= {"list": "ul", "section/title": "h", "div/title": "p"}
-HTML |= {"figure/title": "figcaption", "figure/caption": "figcaption", "table/title": "caption", "table/caption": "caption"}
-CNXML = HTML | dict.fromkeys(("exercise", "metadata"), "template") | {
-    "document": "section", "para": "p", "item": "li", "row": "tr", "entry": "td", "note": "div", "glossary": "section",
-    "definition": "dl", "dl/term": "dt", "dl/meaning": "dd", "newline": "br",
-}  # fmt: skip
-JATS = HTML | dict.fromkeys(("ref-list", "ack", "fn-group", "graphic", "object-id"), "template") | {
-    "sec": "section", "div/sec": "div", "list-item": "li", "def-list": "dl", "dl/def-item": "div", "div/term": "dt",
-    "div/def": "dd", "table-wrap": "table", "table/table": "span", "table/label": "caption", "table-wrap-foot": "tfoot",
-    "th": "td", "fig": "figure", "figure/label": "figcaption", "figcaption/label": "span", "caption/label": "span",
-    "h/label": "span", "boxed-text": "div", "disp-quote": "div", "fig-group": "div", "table-wrap-group": "div",
-    "break": "br", "preformat": "pre",
-}  # fmt: skip
 # OpenStax's classes of sections and notes that are not running text
 APART = {"free-response", "interactive-exercise", "multiple-choice", "references", "interactive", "chapter-objectives"}
 
@@ -74,6 +58,8 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
         element.text = "[link]"  # to a figure or table, without words of its own
     if "morerows" in element.attrib:
         element.set("rowspan", str(int(element.get("morerows")) + 1))
+    for section in element.findall("section"):  # what follows a section inside this one is not that section's
+        element.append(section)
     element.tag = f"h{min(level, 9)}" if name == "h" else name
 
 
@@ -109,7 +95,7 @@ def read_module(module: Module, book: str) -> list[Section]:
     for glossary in document.iter("{*}glossary"):
         etree.SubElement(glossary, "title").text = "Glossary"
         glossary.insert(0, glossary[-1])
-    rename(document, CNXML, len(module.path))
+    rename(document, ELEMENTS["cnxml"], len(module.path))
     walk(document, outline, place, module.file)
     return outline.sections()
 
@@ -123,7 +109,7 @@ def read_cnxml(file: Path, book: str, language: str) -> list[Section]:
 
 
 def read_jats(file: Path, book: str, language: str) -> list[Section]:
-    """The body of an article or chapter in JATS or BITS; a table or figure follows its first mention. Raises FileError."""
+    """The body of an article or chapter in JATS or BITS. Raises FileError."""
     root = parse_xml(file)
     etree.strip_tags(root, "{*}alternatives")
     outline = Outline(book, root.get(LANGUAGE) or language, file.stem, file.name)
@@ -131,14 +117,15 @@ def read_jats(file: Path, book: str, language: str) -> list[Section]:
     if bodies:
         _place_floats(root, bodies[-1])
     for body in bodies:
-        rename(body, JATS)
+        rename(body, ELEMENTS["jats"])
         walk(body, outline, file.name, file)
     return outline.sections()
 
 
 def _place_floats(root: Any, body: Any) -> None:
     """Move the tables and figures that stand apart from the text after the block that first mentions them."""
-    mentions = {mention.get("rid"): mention for mention in reversed(root.xpath("//*[local-name()='body']//*[local-name()='xref']"))}
+    inside = root.xpath("//*[local-name()='body']//*[local-name()='xref']")
+    mentions = {mention.get("rid"): mention for mention in reversed(inside)}
     floats = [e for group in root.iter("{*}floats-group") for e in group if tag_of(e)]
     for element in reversed(floats):
         block = mentions.get(element.get("id"))

@@ -124,11 +124,12 @@ def make_shelf(
 
 def near_duplicates(passages: Iterable[Passage], least: float = TWIN) -> list[Merged]:
     """Each passage that nearly repeats an earlier one of the same run, digits alike, with the likest of these."""
-    twins = Twins(least)
-    # Twins leaves pieces of one book alone, for stage 01 must not cut a book; here they are worth seeing
-    for _ in twins.unseen(p.model_copy(update={"book": p.passage_id}) for p in passages):
+    merged: list[Merged] = []
+    # stage 01 keeps repetitions inside a book; here they are worth seeing
+    apart = (p.model_copy(update={"book": p.passage_id}) for p in passages)
+    for _ in without_near_duplicates(apart, merged, least):
         pass
-    return twins.merged
+    return merged
 
 
 # --- rows ---

@@ -65,6 +65,9 @@ def _xml_truth(file: Path) -> Truth:
     for group in root.iter("{*}floats-group", "{*}table", "{*}figure", "{*}table-wrap", "{*}fig"):
         if not any(_name(e) in ("floats-group", "table", "figure", "table-wrap", "fig") for e in group.iterancestors()):
             aside += Counter(words_of(" ".join(group.itertext())))
+    for cell in root.iter("{*}td", "{*}th", "{*}entry"):  # a cell that spans rows is read in each of them
+        rows = int(cell.get("rowspan") or 1) + int(cell.get("morerows") or 0)
+        aside += Counter(words_of(" ".join(cell.itertext())) * (rows - 1))
     skipped |= {"table", "figure", "table-wrap", "fig", "floats-group"}
     bodies = [
         e for e in root.iter("{*}body", "{*}content", "{*}glossary") if _name(e.getparent()) in ("article", "document")

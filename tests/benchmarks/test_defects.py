@@ -8,7 +8,8 @@ import defects
 import pytest
 import soundness
 
-from mqg_utils.corpus.library import read_textbook, split_passages
+from mqg_utils.corpus.library import read_textbook
+from mqg_utils.corpus.passages import split_passages
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, Passage, read_jsonl
@@ -19,7 +20,8 @@ from mqg_utils.workflow.paths import PACKAGE
 
 @cache
 def demo() -> tuple[list[Passage], list[Chain], Exam, list[Chain]]:
-    passages = split_passages(read_textbook(PACKAGE / "demo" / "handbook", "en"), lambda t: len(t.split()), 100_000)
+    sections = read_textbook(PACKAGE / "demo" / "handbook", "en")
+    passages = list(split_passages(sections, lambda t: len(t.split()), 100_000))
     exam = read_exam(PACKAGE / "demo" / "exam.jsonl")
     known = Exam(exam)
     replies = [r for r in read_jsonl(PACKAGE / "demo" / "replies.jsonl", Reply) if r.round == 1]

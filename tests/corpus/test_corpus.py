@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.corpus.library import Library, Section, read_textbook, select_chapter, slug, split_passages
+from mqg_utils.corpus import passages
+from mqg_utils.corpus.library import Library, read_textbook, select_chapter
+from mqg_utils.corpus.passages import slug
+from mqg_utils.corpus.sections import Section
 from mqg_utils.exams.splits import read_exam
+from mqg_utils.records import Passage
 from mqg_utils.text.files import FileError
 from mqg_utils.verification.verify import normalise
 
@@ -20,6 +24,10 @@ def words(text: str) -> int:
 def read_text(folder: Path, text: str, name: str = "book.md") -> list[Section]:
     (folder / name).write_text(text, encoding="utf-8")
     return read_textbook(folder / name, "en")
+
+
+def split_passages(*arguments) -> list[Passage]:
+    return list(passages.split_passages(*arguments))
 
 
 def section(*blocks: str, book: str = "Book", path: tuple[str, ...] = ("One",)) -> Section:
@@ -99,7 +107,7 @@ def test_a_missing_textbook(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n\n", "# Only\n## headings\n"])
 def test_a_textbook_without_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "book.md").write_text(text, encoding="utf-8")
-    assert refusal(tmp_path / "book.md") == "SOURCE: no text found in it; is this the right file?"
+    assert refusal(tmp_path / "book.md") == "SOURCE: no text found; is this the right file?"
 
 
 def test_a_textbook_of_another_format(tmp_path: Path) -> None:
@@ -107,7 +115,7 @@ def test_a_textbook_of_another_format(tmp_path: Path) -> None:
     assert refusal(tmp_path / "book.djvu") == "SOURCE: .djvu is not read; convert it to PDF"
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "cover.png").write_bytes(b"")
-    wanted = "SOURCE: nothing readable here; wanted .md, .markdown, .txt, .html, .htm, .xhtml, .epub, .pdf, .docx, "
+    wanted = "SOURCE: nothing readable here; expected .md, .markdown, .txt, .html, .htm, .xhtml, .epub, .pdf, .docx, "
     assert refusal(tmp_path / "empty") == wanted + ".xml, .nxml, .jats, .cnxml or a CNXML collection"
 
 
@@ -123,13 +131,13 @@ def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> N
     sections = [section("a", path=("Bone", "Cells")), section("b", path=("Skin",)), section("c", path=("BONE",))]
     assert [s.blocks for s in select_chapter(sections, "bone")] == [("a",), ("c",)]
     assert [s.blocks for s in select_chapter(sections, "Cells")] == [("a",)]
-    assert select_chapter(sections, "") == sections
+    assert list(select_chapter(sections, "")) == sections
 
 
 def test_an_unknown_chapter_lists_the_headings() -> None:
     sections = [section("a", path=("Bone", "Cells", "Deep")), section("b", path=("Bone", "Matrix"))]
     with pytest.raises(FileError) as caught:
-        select_chapter(sections, "Heart")
+        list(select_chapter(sections, "Heart"))
     wanted = "no chapter 'Heart' with text in 'Book'. Its headings:\n  Bone\n  Cells\n  Matrix"
     assert str(caught.value) == wanted
 
@@ -371,7 +379,7 @@ def test_all_modules_of_the_real_book_are_read(book: list[Section]) -> None:
 
 @needs_book
 def test_one_chapter_of_the_real_book(book: list[Section]) -> None:
-    chapter = select_chapter(book, "Bone Tissue and the Skeletal System")
+    chapter = list(select_chapter(book, "Bone Tissue and the Skeletal System"))
     assert len({s.place for s in chapter}) == 8
     assert 9_500 < sum(words(block) for s in chapter for block in s.blocks) < 11_000
 

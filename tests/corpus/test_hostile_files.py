@@ -16,7 +16,7 @@ import pytest
 from files import epub, lines, pdf
 from test_documents import written
 
-from mqg_utils.corpus import sections as documents
+from mqg_utils.corpus import library
 from mqg_utils.corpus.library import Library, read_textbook
 from mqg_utils.exams.convert import convert
 from mqg_utils.records import RecordError
@@ -105,6 +105,7 @@ READ = {
     "a parameter entity": of("a.xml", SECRET % "<!ENTITY % y SYSTEM 'file:///etc/passwd'> %y;"),
     "a definition from outside": of("a.xml", "<!DOCTYPE a SYSTEM 'http://127.0.0.1:9/a.dtd'><article><body><p>end</p></body></article>"),
     "a page listed again and again": spine,
+    "a wide cell": word(cell("end", '<w:gridSpan w:val="99999999"/>')),
     "merged cells": word(*[cell("top", '<w:vMerge w:val="restart"/>')], *[cell("", "<w:vMerge/>")] * 3000),
 }  # fmt: skip
 # what is refused: the words of the error
@@ -113,20 +114,19 @@ REFUSED = {
     "bare attributes": (html(f"<p {'a/' * 200_000}>x</p>"), "more than 10000 attributes"),
     "form feeds": (
         of("a.txt", "\n\f".join(f"page {chr(97 + i % 26)}{i}x" for i in range(300_000))),
-        "no book's text",
+        "paragraph too long",
     ),
     "depth": (html("<div>" * 5000), "Excessive depth"),
     "one piece of text": (html("a" * 11_000_000), "not readable as HTML"),
-    "an alphabet that is none": (of("a.html", "<meta charset=undefined><p>a</p>"), "which no page is written in"),
-    "a slow alphabet": (of("a.html", f"<meta charset=punycode><p>{'a-' * N}</p>"), "which no page is written in"),
+    "an alphabet that is none": (of("a.html", "<meta charset=undefined><p>a</p>"), "not an encoding of web pages"),
+    "a slow alphabet": (of("a.html", f"<meta charset=punycode><p>{'a-' * N}</p>"), "not an encoding of web pages"),
     "half characters": (
         of("a.html", "<meta charset=utf-16-le><p>\ud800".encode("utf-16-le", "surrogatepass")),
         "is not UTF-8",
     ),
     "entities in attributes": (of("a.xml", f"{ENTITIES}]><a><body><p id='&i;'>a</p></body></a>"), "amplification"),
     "depth of XML": (of("a.xml", "<body>" * 3000), "not readable as XML"),
-    "a text of blanks": (of("a.txt", "\n \n"), "no text found in it"),
-    "a wide cell": (word(cell("a", '<w:gridSpan w:val="99999999"/>')), "more than 1000 columns"),
+    "a text of blanks": (of("a.txt", "\n \n"), "no text found"),
     "a cell of no width": (word(cell("a", '<w:gridSpan w:val="x"/>')), "not readable as a Word file"),
     "xz": (of("a.txt", b"\xfd7zXZ\0\0\4"), "contains xz"),
 }
@@ -265,4 +265,4 @@ def test_only_the_main_thread_can_be_limited_and_others_read_all_the_same(tmp_pa
     asked += "print(found[0][0].blocks[0])"
     done = subprocess.run([sys.executable, "-c", asked, str(tmp_path)], capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "Read.", done.stderr
-    assert documents.FILE_CPU_S == 300
+    assert library.FILE_CPU_S == 300

@@ -2,12 +2,18 @@
 
 import pytest
 
-from mqg_utils.corpus.passages import Twins, iter_passages, split_passages
+from mqg_utils.corpus import passages
+from mqg_utils.corpus.passages import Merged, without_near_duplicates
 from mqg_utils.corpus.sections import Section
+from mqg_utils.records import Passage
 
 
 def words(text: str) -> int:
     return len(text.split())
+
+
+def split_passages(*arguments, **more) -> list[Passage]:
+    return list(passages.split_passages(*arguments, **more))
 
 
 def section(*blocks: str, book: str = "Book", places: tuple[str, ...] = ()) -> Section:
@@ -53,7 +59,7 @@ def test_passages_come_as_the_sections_do() -> None:
             number += 1
             yield Section("Book", (f"Section {number}",), ("text",), "", "")
 
-    stream = iter_passages(endless(), words)
+    stream = passages.split_passages(endless(), words)
     assert [next(stream).passage_id for _ in range(2)] == ["book/section-1", "book/section-2"]
 
 
@@ -61,10 +67,10 @@ LONG = "The dose of zol for a grown person with kinterra is {0} mg by mouth ever
 
 
 def merged(*books: tuple[str, str]) -> tuple[list[str], list[tuple[str, str]]]:
-    twins = Twins()
-    passages = split_passages([section(text, book=book) for book, text in books], words, 1000)
-    kept = [p.book for p in twins.unseen(passages)]
-    return kept, [(one.passage_id, one.kept_id) for one in twins.merged]
+    dropped: list[Merged] = []
+    pieces = split_passages([section(text, book=book) for book, text in books], words, 1000)
+    kept = [p.book for p in without_near_duplicates(pieces, dropped)]
+    return kept, [(passage.passage_id, passage.kept_id) for passage in dropped]
 
 
 def test_near_duplicates_of_another_book_are_merged_into_the_first() -> None:

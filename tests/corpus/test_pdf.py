@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from files import Run, lines, pdf
 
-from mqg_utils.corpus.library import Section, read_textbook
+from mqg_utils.corpus.library import read_textbook
 from mqg_utils.corpus.pdf.blocks import repaired
+from mqg_utils.corpus.sections import Section
 
 TEXT = [
     "Bone is a hard tissue that carries the body and that",

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mqg_utils.corpus.library import Section, read_textbook, split_passages
+from mqg_utils.corpus.library import read_textbook
+from mqg_utils.corpus.passages import split_passages
+from mqg_utils.corpus.sections import Section
 from mqg_utils.exams.contamination import parts
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, Passage, Proposition, by_split, read_jsonl
