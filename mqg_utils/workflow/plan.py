@@ -287,4 +287,4 @@ def _check_names(settings: Settings, where: Places, declared: dict[str, list[Par
                 owner = "no stage has a" if section == "shared" else f"{STAGES[section]} has no"
                 close = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
-                raise ParameterError(f"{where[section, name]}: {owner} parameter {name!r}; {hint}")
+                raise ParameterError(f"{where[section, str(name)]}: {owner} parameter {name!r}; {hint}")

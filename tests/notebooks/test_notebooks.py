@@ -6,9 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from mqg_utils.workflow.presets import SECTIONS, STAGES
 
-from mqg_utils.workflow.plan import notebook_parameters
+from mqg_utils.workflow.parameters import notebook_parameters
+from mqg_utils.workflow.plan import SECTIONS, STAGES
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
