@@ -60,9 +60,7 @@ def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Itera
         yield from (_Piece("\n\n" if i == 0 else separator, part, place) for i, part in enumerate(parts))
 
 
-def _filled(
-    pieces: Iterable[_Piece], count: Callable[[str], int], budget: int, overlap: int
-) -> Iterator[list[_Piece]]:
+def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int, overlap: int) -> Iterator[list[_Piece]]:
     """The pieces of each passage."""
     passage: list[_Piece] = []
     n_new = 0  # pieces that no earlier passage has

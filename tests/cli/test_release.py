@@ -13,6 +13,8 @@ from mqg_utils.evaluation.decision import Examinee
 from mqg_utils.records import Chain, read_jsonl
 from mqg_utils.student.loading import load_student
 
+pytestmark = pytest.mark.slow
+
 
 def card_of(folder):
     """The header and the text of a card, as a hub reads them."""

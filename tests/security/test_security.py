@@ -123,7 +123,8 @@ def test_the_commit_of_a_hub_model_is_recorded_and_a_name_alone_is_told(tmp_path
     build_tiny(["bone"], hub / "snapshots" / commit, vocab_size=300, width=64, layers=1)
     (hub / "refs").mkdir()
     (hub / "refs" / "main").write_text(commit)
-    asked = "from mqg_utils.student import loading\nfor revision in ('', {!r}):\n    loading.load_student('some/model', revision)\n"
+    asked = "from mqg_utils.student import loading\nfor revision in ('', {!r}):\n"
+    asked += "    loading.load_student('some/model', revision)\n"
     asked = asked.format(commit) + "    print(loading.COMMITS)"
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
