@@ -1,9 +1,10 @@
-"""What reviewers say of generated questions, in reviews.jsonl, and which questions are left to learn from."""
+"""Reviews of generated questions, in reviews.jsonl, and the questions that they approve."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -11,10 +12,10 @@ from pydantic import Field, model_validator
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
-from mqg_utils.verification import revision
+from mqg_utils.verification.verify import Checks, Fault
 from mqg_utils.workflow.append_log import AppendLog
 
-FILE = "reviews.jsonl"  # in the run's folder: a stage that is run again leaves it alone
+FILE = "reviews.jsonl"  # in the run's folder, where no rerun of a stage touches it
 REASONS = (
     "the key is wrong",
     "the passage does not settle it",
@@ -33,41 +34,36 @@ class ReviewError(ValueError):
     """A review that cannot be used or saved. The message says what to do."""
 
 
-class Overtaken(ReviewError):
-    """The same reviewer decided on this question in another window since it was shown."""
+class Conflict(ReviewError):
+    """The same reviewer has decided on this question in another window since it was shown."""
 
 
-class Review(Record):
-    """One line of reviews.jsonl: a decision, a rating, or both. `text_hash` tells which wording was judged."""
+class Opinion(Record):
+    """What one reviewer thinks of one question: the last decision and the last rating (0 is none)."""
 
-    reviewer: Id
-    time: Id  # UTC, ISO 8601
-    question_id: Id
-    text_hash: Id
     decision: Decision = ""
     reason: Text = ""
-    rating: Annotated[int, Field(ge=0, le=MAX_RATING)] = 0  # 0 is none
+    rating: Annotated[int, Field(ge=0, le=MAX_RATING)] = 0
     edited: Question | None = None
+    time: Text = ""  # UTC, ISO 8601
+
+
+class Review(Opinion):
+    """One line of reviews.jsonl: a decision, a rating, or both. `text_hash` identifies the wording reviewed."""
+
+    reviewer: Id
+    question_id: Id
+    text_hash: Id
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Review":
         if (self.decision == "rejected") != bool(self.reason.strip()):
-            raise ValueError("a rejection has a reason, and nothing else has one")
+            raise ValueError("a rejection, and nothing else, has a reason")
         if (self.decision == "edited") != (self.edited is not None):
-            raise ValueError("an edit holds the edited question, and nothing else does")
+            raise ValueError("an edit, and nothing else, contains the edited question")
         if not self.decision and not self.rating:
-            raise ValueError("neither decides nor rates")
+            raise ValueError("neither a decision nor a rating")
         return self
-
-
-class Opinion(NamedTuple):
-    """Where one reviewer stands on one question: the last decision and the last rating."""
-
-    decision: Decision = ""
-    reason: str = ""
-    rating: int = 0
-    edited: Question | None = None
-    time: str = ""
 
 
 class Item(NamedTuple):
@@ -77,157 +73,150 @@ class Item(NamedTuple):
     question: Question
 
     @property
-    def place(self) -> int:
-        return self.chain.questions.index(self.question)
+    def earlier(self) -> tuple[Question, ...]:
+        return self.chain.questions[: self.chain.questions.index(self.question)]
 
     @property
     def text_hash(self) -> str:
-        """Changes with the case or any word, key or quote of the question."""
-        said = f"{self.chain.vignette}\n{self.question.model_dump_json()}"
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        """Changes with the case and with any word, key or quote of the question."""
+        return hashlib.sha256(f"{self.chain.vignette}\n{self.question.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-Opinions = dict[str, dict[str, Opinion]]  # text_hash -> reviewer -> opinion
-
-
-def items_of(chains: Iterable[Chain]) -> list[Item]:
-    return [Item(chain, question) for chain in chains for question in chain.questions]
+Opinions = Mapping[str, Mapping[str, Opinion]]  # text_hash -> reviewer -> opinion
 
 
 def opinions(reviews: Iterable[Review]) -> Opinions:
-    """Of several lines of one reviewer on one wording, the last decision and the last rating count."""
-    found: Opinions = {}
-    for r in reviews:
-        mine = found.setdefault(r.text_hash, {})
-        before = mine.get(r.reviewer, Opinion())
-        rating = r.rating or before.rating
-        if r.decision:
-            mine[r.reviewer] = Opinion(r.decision, r.reason, rating, r.edited, r.time)
-        else:
-            mine[r.reviewer] = before._replace(rating=rating)
-    return found
+    """The last decision and the last rating of each reviewer on each wording."""
+    latest: dict[str, dict[str, Opinion]] = {}
+    for review in reviews:
+        by_reviewer = latest.setdefault(review.text_hash, {})
+        before = by_reviewer.get(review.reviewer, Opinion())
+        update = {"rating": review.rating or before.rating}
+        by_reviewer[review.reviewer] = (review if review.decision else before).model_copy(update=update)
+    return latest
 
 
-# --- one reviewer at work ---
+class ReviewSet:
+    """The generated questions of a run, with their passages and exam. `missing` says in words what is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, AppendLog(folder / FILE, Review)
+        names = ("03_generate/questions.jsonl", "01_corpus/passages.jsonl", "01_corpus/exam.jsonl")
+        lacking = [name for name in names if not (folder / name).exists()]
+        self.chains = [] if lacking else read_jsonl(folder / names[0], Chain)
+        self.passages = {} if lacking else {p.passage_id: p for p in read_jsonl(folder / names[1], Passage)}
+        self.items = [Item(chain, question) for chain in self.chains for question in chain.questions]
+        self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
+        if lacking:
+            stage = lacking[0].split("/")[0]
+            self.missing = f"The run {folder.name} has no {', '.join(lacking)}: run {stage}.ipynb first."
+
+    @cached_property
+    def _exam(self) -> Exam:  # seconds for a large exam, and needed for edits only
+        return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain))
+
+    @cached_property
+    def _asked(self) -> AskedQuestions:
+        asked = AskedQuestions()
+        for item in self.items:
+            asked.add(item.question)
+        return asked
+
+    def fault(self, item: Item, edited: Question) -> str:
+        """What verification finds wrong with an edited question or, because of it, later in its chain; or ""."""
+        start, questions = len(item.earlier), list(item.chain.questions)
+        before = self._faults(item.chain, questions, start)
+        questions[start] = edited
+        after = self._faults(item.chain, questions, start)
+        if after[0]:
+            return after[0]
+        if repeated := self._asked.repeated(edited):
+            return f"duplicate: more than half of its propositions are asked in {repeated}"
+        for number, (new, old) in enumerate(zip(after, before, strict=True), start + 1):
+            if new and not old:
+                return f"question {number} of the chain would become wrong: {new}"
+        return ""
+
+    def _faults(self, chain: Chain, questions: Sequence[Question], start: int) -> list[str]:
+        """The fault of every question from `start` on, or ""."""
+        checks, faults = Checks(self.passages, self._exam), []
+        for i, question in enumerate(questions[start:], start):
+            passage = self.passages[question.propositions[0].passage_id]
+            result = checks.check(question.model_dump(), questions[:i], chain.chain_id, passage, chain.vignette)
+            faults.append(f"{result.reason}: {result.detail}" if isinstance(result, Fault) else "")
+        return faults
+
+    def opinions(self) -> Opinions:
+        return opinions(self.log.read())
+
+    def progress(self) -> list[dict[str, str | int]]:
+        """A row for each reviewer: decisions, mean rating, open questions, and reviews of earlier wordings."""
+        current, latest, rows = {item.text_hash for item in self.items}, self.opinions(), []
+        for name in sorted({name for by_reviewer in latest.values() for name in by_reviewer}):
+            hashes = {text_hash for text_hash, by_reviewer in latest.items() if name in by_reviewer}
+            valid = [latest[text_hash][name] for text_hash in hashes & current]
+            counts = {str(d): sum(o.decision == d for o in valid) for d in DECISIONS}
+            ratings = [o.rating for o in valid if o.rating]
+            mean = f"{sum(ratings) / len(ratings):.1f} (n = {len(ratings)})" if ratings else "—"
+            row: dict[str, str | int] = {"reviewer": name} | counts | {"open": len(current) - sum(counts.values())}
+            rows.append(row | {"mean rating": mean, "of questions changed since": len(hashes - current)})
+        return rows
 
 
-class Reviewing:
-    """One reviewer's way through the questions of a run. What is saved is on the disk when `decide` returns."""
+class Reviewer:
+    """One reviewer's way through the questions of a run. What `decide` saves is on disk when it returns."""
 
-    def __init__(self, run: "Material", reviewer: str) -> None:
-        if not reviewer.strip():
-            raise ReviewError("a review has a name to it; give yours")
-        self.run, self.reviewer = run, reviewer.strip()
-        self._journal = AppendLog(run.folder / FILE, Review)
+    def __init__(self, review_set: ReviewSet, name: str) -> None:
+        if not name.strip():
+            raise ReviewError("give your name; every review is saved under one")
+        self.set, self.name = review_set, name.strip()
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was saved meanwhile, in other windows too."""
-        found = opinions(self._journal.read())
-        self.mine = {h: said[self.reviewer] for h, said in found.items() if self.reviewer in said}
+        """Read the reviews saved so far, by other windows too."""
+        latest = self.set.opinions()
+        self._mine = {text_hash: by[self.name] for text_hash, by in latest.items() if self.name in by}
 
     def opinion(self, item: Item) -> Opinion:
-        return self.mine.get(item.text_hash, Opinion())
+        return self._mine.get(item.text_hash, Opinion())
 
     @property
     def decided(self) -> int:
-        return sum(bool(self.opinion(item).decision) for item in self.run.items)
+        return sum(bool(self.opinion(item).decision) for item in self.set.items)
 
     def next_open(self, start: int = 0) -> int | None:
-        """The index of the first question without a decision from `start` on, then from the beginning; or None."""
-        n = len(self.run.items)
+        """The index of the first question without a decision, from `start` to the end and then from the beginning."""
+        n = len(self.set.items)
         order = [*range(start, n), *range(min(start, n))]
-        return next((i for i in order if not self.opinion(self.run.items[i]).decision), None)
+        return next((i for i in order if not self.opinion(self.set.items[i]).decision), None)
 
     def decide(
         self, item: Item, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
     ) -> None:
-        """Save a decision or a rating. An edit is verified first.
-
-        Raises ReviewError with what verification found, and Overtaken where another window decided since `refresh`.
-        """
-        if edited is not None and (fault := self.run.fault(item, edited)):
+        """Save a decision or a rating. Raises ReviewError for an unsound edit, Conflict for a newer decision."""
+        if edited is not None and (fault := self.set.fault(item, edited)):
             raise ReviewError(fault)
         if decision == "rejected" and not reason.strip():
             raise ReviewError("a rejection needs a reason")
-        seen = self.opinion(item)
+        shown = self.opinion(item)
 
-        def allowed(lines: Sequence[Review]) -> None:
-            now = opinions(lines).get(item.text_hash, {}).get(self.reviewer, Opinion())
-            if decision and (now.decision, now.time) != (seen.decision, seen.time):
-                raise Overtaken(f"you {now.decision} this question in another window; decide again to replace that")
+        def unchanged(reviews: Sequence[Review]) -> None:
+            now = opinions(reviews).get(item.text_hash, {}).get(self.name, Opinion())
+            if decision and (now.decision, now.time) != (shown.decision, shown.time):
+                raise Conflict(f"you {now.decision} this question in another window; decide again to replace that")
 
-        time = datetime.now(UTC).isoformat(timespec="microseconds")
-        made = Review(
-            reviewer=self.reviewer, time=time, question_id=item.question.question_id, text_hash=item.text_hash,
-            decision=decision, reason=reason.strip(), rating=rating, edited=edited,
+        review = Review(
+            reviewer=self.name, time=datetime.now(UTC).isoformat(timespec="microseconds"), decision=decision,
+            question_id=item.question.question_id, text_hash=item.text_hash, reason=reason.strip(), rating=rating,
+            edited=edited,
         )  # fmt: skip
         try:
-            self._journal.append(made, allowed)
+            self.set.log.append(review, unchanged)
         finally:
             self.refresh()
 
 
-# --- what a review is made from ---
-
-
-class Material:
-    """The generated questions of a run, their passages, and its exam. `missing` says what there is not, in words."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        files = {
-            name: folder / name
-            for name in ("03_generate/questions.jsonl", "01_corpus/passages.jsonl", "01_corpus/exam.jsonl")
-        }
-        lacking = [name for name, path in files.items() if not path.exists()]
-        self.missing = ""
-        if lacking:
-            first = lacking[0].split("/")[0]
-            self.missing = f"The run {folder.name} has no {', '.join(lacking)}: run {first}.ipynb first."
-        questions, passages, exam = files.values()
-        self.chains = read_jsonl(questions, Chain) if not self.missing else []
-        self.passages = {p.passage_id: p for p in read_jsonl(passages, Passage)} if not self.missing else {}
-        self._exam_file = exam
-        self.items = items_of(self.chains)
-        if not self.missing and not self.items:
-            self.missing = f"No generated question of the run {folder.name} was kept, so there is none to review."
-
-    @cached_property
-    def _known(self) -> tuple[Exam, AskedQuestions]:
-        """What a question may not repeat. Of a large exam it takes seconds, and many reviews edit nothing."""
-        asked = AskedQuestions()
-        for item in self.items:
-            asked.add(item.question)
-        return Exam(read_jsonl(self._exam_file, Chain)), asked
-
-    def fault(self, item: Item, edited: Question) -> str:
-        """What verification finds wrong with an edited question in its chain; "" when nothing is."""
-        return revision.fault(item.chain, edited, self.passages, *self._known)
-
-    def reviews(self) -> list[Review]:
-        return AppendLog(self.folder / FILE, Review).read()
-
-    def progress(self) -> list[dict[str, str | int]]:
-        """A row a reviewer: decisions of each kind, mean rating, how many questions are open, outdated reviews."""
-        now = {item.text_hash for item in self.items}
-        lines, rows = self.reviews(), []
-        found = opinions(lines)
-        for name in sorted({line.reviewer for line in lines}):
-            mine = {h: said[name] for h, said in found.items() if name in said}
-            current = [o for h, o in mine.items() if h in now]
-            counts = {str(d): sum(o.decision == d for o in current) for d in DECISIONS}
-            ratings = [o.rating for o in current if o.rating]
-            row: dict[str, str | int] = {"reviewer": name} | counts | {"open": len(now) - sum(counts.values())}
-            row["mean rating"] = f"{sum(ratings) / len(ratings):.1f} (n = {len(ratings)})" if ratings else "—"
-            rows.append(row | {"of questions that have changed since": len(mine) - len(current)})
-        return rows
-
-
-# --- what is left to learn from ---
-
-
-def file_of(folder: Path) -> Path:
+def reviews_file(folder: Path) -> Path:
     """The reviews of a run. Raises ReviewError where there are none."""
     if not (folder / FILE).exists():
         raise ReviewError(
@@ -237,28 +226,74 @@ def file_of(folder: Path) -> Path:
     return folder / FILE
 
 
-def approved(chains: Iterable[Chain], file: Path) -> list[Chain]:
-    """The questions that were accepted or edited and that nobody rejects, in their last edit.
+def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
+    """The questions that somebody accepted or edited and nobody rejected, in their last edit.
 
-    A chain keeps its questions up to the first that is not approved, since later stems build on earlier ones. Raises
-    ReviewError where none is left.
+    A chain is kept up to its first question that is not approved. Raises ReviewError if none is left.
     """
-    found = opinions(AppendLog(file, Review).read())
-    kept, asked = [], 0
+    latest, kept = opinions(AppendLog(file, Review).read()), []
     for chain in chains:
         good: list[Question] = []
         for question in chain.questions:
-            asked += 1
-            said = [o for o in found.get(Item(chain, question).text_hash, {}).values() if o.decision]
-            if not said or any(o.decision == "rejected" for o in said):
+            decided = [o for o in latest.get(Item(chain, question).text_hash, {}).values() if o.decision]
+            if not decided or any(o.decision == "rejected" for o in decided):
                 break
-            edits = [o for o in said if o.edited]
-            good.append(max(edits, key=lambda o: o.time).edited or question if edits else question)
+            last_edit = max((o for o in decided if o.edited), key=lambda o: o.time, default=None)
+            good.append((last_edit and last_edit.edited) or question)
         if good:
             kept.append(chain.model_copy(update={"questions": tuple(good)}))
     if not kept:
         raise ReviewError(
-            f"{file}: none of {asked} generated questions is approved as it stands now; review them in "
-            "review_questions.ipynb, or learn from all with reviewed_only = False"
+            f"{file}: none of {sum(len(c.questions) for c in chains)} generated questions is approved in its current "
+            "wording; review them in review_questions.ipynb, or learn from all with reviewed_only = False"
         )
     return kept
+
+
+# --- agreement between reviewers ---
+
+
+def kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float, float, float]:
+    """Cohen's kappa of two raters' labels with its 95 % interval (Cohen 1960); nan if all labels are one."""
+    import numpy as np
+    import pandas as pd
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    first, second = (pd.Categorical(labels, sorted({*sum(pairs, ())})) for labels in zip(*pairs, strict=True))
+    if len(first.categories) < 2:
+        return float("nan"), float("nan"), float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a z-value that is not used
+        result = cohens_kappa(pd.crosstab(first, second, dropna=False).to_numpy())
+    return float(result.kappa), float(result.kappa_low), float(result.kappa_upp)
+
+
+def agreement(latest: Opinions) -> list[dict[str, str | int]]:
+    """A row for every two reviewers who decided on the same questions: share decided alike, and Cohen's kappa."""
+    rows: list[dict[str, str | int]] = []
+    for names in combinations(sorted({name for by_reviewer in latest.values() for name in by_reviewer}), 2):
+        decisions = ([by[name].decision if name in by else "" for name in names] for by in latest.values())
+        pairs = [(a, b) for a, b in decisions if a and b]
+        if not pairs:
+            continue
+        value, low, high = kappa(pairs)
+        shown = f"{value:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
+        rows.append(
+            {
+                "reviewers": ", ".join(names),
+                "questions": len(pairs),
+                "alike": f"{sum(a == b for a, b in pairs) / len(pairs):.0%}",
+                "kappa": "— (one decision throughout)" if value != value else shown,
+            }
+        )
+    return rows
+
+
+def disagreements(items: Iterable[Item], latest: Opinions) -> list[dict[str, str]]:
+    """A row for every question on which decisions or edits differ: its stem and what each reviewer decided."""
+    rows = []
+    for item in items:
+        decided = {name: o for name, o in sorted(latest.get(item.text_hash, {}).items()) if o.decision}
+        if len({(o.decision, o.edited) for o in decided.values()}) > 1:
+            texts = [f"{name}: {o.decision}" + (f" ({o.reason})" if o.reason else "") for name, o in decided.items()]
+            rows.append({"stem": item.question.stem, "decisions": "; ".join(texts), "id": item.question.question_id})
+    return rows
