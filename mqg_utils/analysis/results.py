@@ -100,7 +100,7 @@ def _training_questions(folder: Path, manifests: Sequence[Row]) -> list[Chain]:
         return chains
     from mqg_utils.verification import review as reviews
 
-    return reviews.approved(chains, reviews.file_of(folder))
+    return reviews.approved(chains, reviews.reviews_file(folder))
 
 
 def _json(path: Path) -> Row:

@@ -17,7 +17,7 @@ from mqg_utils.student.forward import precision
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.search import open_book
 from mqg_utils.text.words import normalise
-from mqg_utils.verification.verify import verify
+from mqg_utils.verification.checks import verify
 from mqg_utils.workflow.parameters import ParameterError
 
 TAUGHT, OTHERWISE, TRAIN, VALIDATION = "taught", "said otherwise", "exam, train", "exam, validation"

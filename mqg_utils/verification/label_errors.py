@@ -12,8 +12,8 @@ from typing import Any
 
 from mqg_utils.records import Chain, Id, Proposition, Question, Record, Text
 from mqg_utils.text.words import in_order, negations, normalise, words
+from mqg_utils.verification.checks import Fault, Verified
 from mqg_utils.verification.entailment import compare, in_digits, judge, stems
-from mqg_utils.verification.verify import Fault, Verified
 
 FOLDS = 5
 MIN_PROPOSITIONS = 300  # fewer teach nothing
@@ -45,11 +45,16 @@ class LabelModel:
 
     def p_key(self, chains: Iterable[Chain]) -> dict[str, list[float]]:
         """question_id -> the probability of each proposition's key; 1 where nothing is known."""
+        judged = list(_judged(chains))
+        values = [1.0] * len(judged)
+        for fold, model in self._models.items():
+            rows = [i for i, (question, _, _) in enumerate(judged) if fold_of(question) == fold]
+            pairs = model.predict_proba([features(*judged[i][1:]) for i in rows]) if rows else ()  # (false, true)
+            for i, pair in zip(rows, pairs, strict=True):
+                values[i] = float(pair[int(judged[i][1].is_true)])
         p_keys: dict[str, list[float]] = {}
-        for question, p, stated in _judged(chains):
-            model = self._models.get(fold_of(question))
-            p_key = float(model.predict_proba([features(p, stated)])[0][int(p.is_true)]) if model else 1.0
-            p_keys.setdefault(question.question_id, []).append(p_key)
+        for (question, _, _), value in zip(judged, values, strict=True):
+            p_keys.setdefault(question.question_id, []).append(value)
         return p_keys
 
 
@@ -72,7 +77,7 @@ def drop_label_errors(
             return question
         left = tuple(p for p, p_key in pairs if p_key >= min_key_probability)
         if len(left) < MIN_LEFT or len({p.is_true for p in left}) < 2:
-            return Fault("label errors", f"{len(unlikely)} of {len(pairs)} keys are unlikely")
+            return Fault("label error", f"{len(unlikely)} of {len(pairs)} keys are unlikely")
         return question.model_copy(update={"propositions": left})
 
     return verified.check_again(check), dropped

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
-from mqg_utils.verification.verify import Checks, Fault
+from mqg_utils.verification.checks import Checks, Fault
 from mqg_utils.workflow.append_log import AppendLog
 
 FILE = "reviews.jsonl"  # in the run's folder, where no rerun of a stage touches it
@@ -146,12 +146,12 @@ class ReviewSet:
             faults.append(f"{result.reason}: {result.detail}" if isinstance(result, Fault) else "")
         return faults
 
-    def opinions(self) -> Opinions:
-        return opinions(self.log.read())
+    def reviews(self) -> list[Review]:
+        return self.log.read()
 
     def progress(self) -> list[dict[str, str | int]]:
         """A row for each reviewer: decisions, mean rating, open questions, and reviews of earlier wordings."""
-        current, latest, rows = {item.text_hash for item in self.items}, self.opinions(), []
+        current, latest, rows = {item.text_hash for item in self.items}, opinions(self.reviews()), []
         for name in sorted({name for by_reviewer in latest.values() for name in by_reviewer}):
             hashes = {text_hash for text_hash, by_reviewer in latest.items() if name in by_reviewer}
             valid = [latest[text_hash][name] for text_hash in hashes & current]
@@ -166,15 +166,15 @@ class ReviewSet:
 class Reviewer:
     """One reviewer's way through the questions of a run. What `decide` saves is on disk when it returns."""
 
-    def __init__(self, review_set: ReviewSet, name: str) -> None:
+    def __init__(self, run: ReviewSet, name: str) -> None:
         if not name.strip():
             raise ReviewError("give your name; every review is saved under one")
-        self.set, self.name = review_set, name.strip()
+        self.run, self.name = run, name.strip()
         self.refresh()
 
     def refresh(self) -> None:
         """Read the reviews saved so far, by other windows too."""
-        latest = self.set.opinions()
+        latest = opinions(self.run.reviews())
         self._mine = {text_hash: by[self.name] for text_hash, by in latest.items() if self.name in by}
 
     def opinion(self, item: Item) -> Opinion:
@@ -182,19 +182,19 @@ class Reviewer:
 
     @property
     def decided(self) -> int:
-        return sum(bool(self.opinion(item).decision) for item in self.set.items)
+        return sum(bool(self.opinion(item).decision) for item in self.run.items)
 
     def next_open(self, start: int = 0) -> int | None:
         """The index of the first question without a decision, from `start` to the end and then from the beginning."""
-        n = len(self.set.items)
+        n = len(self.run.items)
         order = [*range(start, n), *range(min(start, n))]
-        return next((i for i in order if not self.opinion(self.set.items[i]).decision), None)
+        return next((i for i in order if not self.opinion(self.run.items[i]).decision), None)
 
     def decide(
         self, item: Item, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
     ) -> None:
         """Save a decision or a rating. Raises ReviewError for an unsound edit, Conflict for a newer decision."""
-        if edited is not None and (fault := self.set.fault(item, edited)):
+        if edited is not None and (fault := self.run.fault(item, edited)):
             raise ReviewError(fault)
         if decision == "rejected" and not reason.strip():
             raise ReviewError("a rejection needs a reason")
@@ -211,7 +211,7 @@ class Reviewer:
             edited=edited,
         )  # fmt: skip
         try:
-            self.set.log.append(review, unchanged)
+            self.run.log.append(review, unchanged)
         finally:
             self.refresh()
 

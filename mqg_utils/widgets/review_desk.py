@@ -6,16 +6,17 @@ from html import escape
 import ipywidgets as ipw
 
 from mqg_utils.records import Proposition, Question
-from mqg_utils.verification.agreement import agreement_rows, disagreements
 from mqg_utils.verification.quotes import split_at_quotes
 from mqg_utils.verification.review import (
     MAX_RATING,
     REASONS,
     Decision,
     Item,
-    Material,
+    Reviewer,
     ReviewError,
-    Reviewing,
+    ReviewSet,
+    agreement,
+    disagreements,
     opinions,
 )
 from mqg_utils.widgets import keys as desk
@@ -28,13 +29,13 @@ KEYS = "Keys: A accept · R reject · E edit · 1 to 5 rate · N next · P previ
 class ReviewDesk:
     """One question beside its passage at a time. Every decision is saved before the next question is shown."""
 
-    def __init__(self, run: Material, reviewer: str = "") -> None:
+    def __init__(self, run: ReviewSet, reviewer: str = "") -> None:
         self.run, self.at, self.mode = run, 0, "name"
         self.desk = Desk(self.press)
         self.view, self.panel = ipw.HTML(), ipw.VBox()
         self.panel.add_class("panel")
         self.name = ipw.Text(reviewer, description="Your name", style={"description_width": "auto"})
-        self.review: Reviewing | None = None
+        self.review: Reviewer | None = None
         self._ask_name()
         if reviewer:
             self._begin()
@@ -49,7 +50,7 @@ class ReviewDesk:
 
     def _begin(self) -> None:
         try:
-            self.review = Reviewing(self.run, self.name.value)
+            self.review = Reviewer(self.run, self.name.value)
         except ReviewError as error:
             self.desk.say(str(error), bad=True)
             return
@@ -76,8 +77,8 @@ class ReviewDesk:
         found = {i for _, by in parts for i in by}
         self.view.value = fragment(
             "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.review.decided,
-            reviewer=self.review.reviewer, opinion=opinion, most=MAX_RATING, chain=item.chain,
-            before=item.chain.questions[: item.place], question=question, passage=passage, parts=parts,
+            reviewer=self.review.name, opinion=opinion, most=MAX_RATING, chain=item.chain,
+            before=item.earlier, question=question, passage=passage, parts=parts,
             lost=set(range(len(question.propositions))) - found if passage else set(), letters=desk.LETTERS,
         )  # fmt: skip
         self.panel.children = [
@@ -246,7 +247,7 @@ def _first(error: ValueError) -> str:
     return problems_of(error)[0] if isinstance(error, ValidationError) else str(error)
 
 
-def show_desk(run: Material, reviewer: str = "") -> ReviewDesk | None:
+def show_desk(run: ReviewSet, reviewer: str = "") -> ReviewDesk | None:
     """Display the desk, and a table of the first questions where there is no kernel; in words what a run lacks."""
     from IPython.display import display
 
@@ -258,18 +259,18 @@ def show_desk(run: Material, reviewer: str = "") -> ReviewDesk | None:
     return made
 
 
-def still(run: Material, most: int = 20) -> str:
+def still(run: ReviewSet, most: int = 20) -> str:
     """The first questions as a table, with what reviewers decided."""
     found = opinions(run.reviews())
     rows = [(item.question, found.get(item.text_hash, {})) for item in run.items[:most]]
     return desk.style() + fragment("reviewed.html.j2", rows=rows, of=len(run.items))
 
 
-def show_agreement(run: Material) -> None:
+def show_agreement(run: ReviewSet) -> None:
     """Display who decided what, Cohen's kappa of every two reviewers, and where they differ."""
     from IPython.display import display
 
     found = opinions(run.reviews())
     display(desk.table(run.progress(), "Nobody has reviewed a question of this run yet."))
-    display(desk.table(agreement_rows(found), "No two reviewers have decided on one question yet."))
+    display(desk.table(agreement(found), "No two reviewers have decided on one question yet."))
     display(desk.table(disagreements(run.items, found), "There is no question on which reviewers differ."))

@@ -8,75 +8,76 @@ from defects import Planted
 
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Chain, Passage, Proposition
+from mqg_utils.verification.checks import settled, verify
 from mqg_utils.verification.entailment import judge
-from mqg_utils.verification.label_errors import Reader, without_doubted
-from mqg_utils.verification.verify import settled, verify
+from mqg_utils.verification.label_errors import LabelModel, drop_label_errors
 
 
-def is_caught(
-    planted: Planted, passages: Sequence[Passage], exam: Exam, reader: Reader | None = None, below: float = 0.0
+def caught_by(
+    planted: Planted, passages: Sequence[Passage], exam: Exam, model: LabelModel | None, min_key_probability: float
 ) -> str:
-    """The reason for which the defective question was rejected, or its proposition dropped; "" where it was kept.
-
-    With a reader, the keys that it gives less than `below` are doubted.
-    """
+    """The reason the defective question was rejected or its proposition dropped; "" where it was kept."""
     verified = verify(planted.replies, passages, exam)
-    if reader:
-        verified, _ = without_doubted(verified, reader, below)
+    if model:
+        verified, _ = drop_label_errors(verified, model, min_key_probability)
     kept = next((q for c in verified.kept for q in c.questions if q.question_id == planted.question_id), None)
     if kept is None:
         return verified.rejected[0].reason
-    return "doubt" if planted.text and planted.text not in [p.text for p in kept.propositions] else ""
+    return "label error" if planted.text and planted.text not in [p.text for p in kept.propositions] else ""
 
 
 def with_swaps(chains: Sequence[Chain], share: float, seed: int = 0) -> list[Chain]:
-    """Chains of which this share of keys, drawn by chance, is swapped, as a teacher that errs would leave them."""
+    """Chains with this share of keys, drawn at random, swapped, as a teacher that errs would leave them."""
     draw = random.Random(seed)
     return _changed(chains, lambda p: {"is_true": p.is_true != (draw.random() < share)})
 
 
 def _changed(chains: Sequence[Chain], change: Callable[[Proposition], dict[str, Any]]) -> list[Chain]:
-    found = []
+    changed = []
     for chain in chains:
-        said = [[p.model_copy(update=change(p)) for p in q.propositions] for q in chain.questions]
-        pairs = zip(chain.questions, said, strict=True)
-        questions = tuple(q.model_copy(update={"propositions": tuple(changed)}) for q, changed in pairs)
-        found.append(chain.model_copy(update={"questions": questions}))
-    return found
+        questions = [
+            q.model_copy(update={"propositions": tuple(p.model_copy(update=change(p)) for p in q.propositions)})
+            for q in chain.questions
+        ]
+        changed.append(chain.model_copy(update={"questions": tuple(questions)}))
+    return changed
 
 
 class Keys(NamedTuple):
-    """What is said of keys that are right: of `n` true or false propositions, each judged."""
+    """Judgements of `n` right keys."""
 
     n: int
     agreed: int  # were this key swapped, the swap would be caught
-    against: int  # wrongly: the right key is called wrong
+    against: int  # the right key is called wrong
 
     @property
     def shares(self) -> dict[str, float]:
-        return {"swaps caught": self.agreed / self.n, "right keys doubted": self.against / self.n}
+        return {"swaps caught": self.agreed / self.n, "right keys rejected": self.against / self.n}
 
 
 def keys_by_rule(chains: Iterable[Chain], explained: bool = True) -> Keys:
-    """What the rules of `entailment` say of sound chains, with or without the teacher's explanation."""
-    said = []
+    """What the rules of `entailment` say about sound chains, with or without the teacher's explanation."""
+    agrees = []
     for chain in chains:
-        stems = [chain.vignette]
+        stated = chain.vignette
         for question in chain.questions:
-            stems.append(question.stem)
+            stated += f"\n{question.stem}"
             for p in question.propositions:
-                truth = judge(p.text, p.quote, p.explanation if explained else "", "\n".join(stems)).truth
-                said.append(None if truth is None else truth == p.is_true)
-    return Keys(len(said), sum(one is True for one in said), sum(one is False for one in said))
+                truth = judge(p.text, p.quote, p.explanation if explained else "", stated).truth
+                agrees.append(None if truth is None else truth == p.is_true)
+    return Keys(len(agrees), agrees.count(True), agrees.count(False))
 
 
-def keys_by_doubt(chains: Sequence[Chain], known: Sequence[Chain], below: float, explained: bool = True) -> Keys:
-    """What a reader of keys that learned from `known` says of sound chains, with or without the explanations."""
+def keys_by_model(
+    chains: Sequence[Chain], known: Sequence[Chain], min_key_probability: float, explained: bool = True
+) -> Keys:
+    """What a label model trained on `known` says about sound chains, with or without the explanations."""
     if not explained:
         chains, known = (_changed(some, lambda _: {"explanation": ""}) for some in (chains, known))
-    reader = Reader(known)
-    likely = [p for chain in chains for each in reader.p_key(chain).values() for p in each]
-    return Keys(len(likely), sum(1 - p < below for p in likely), sum(p < below for p in likely))
+    p_keys = [p_key for values in LabelModel(known).p_key(chains).values() for p_key in values]
+    return Keys(
+        len(p_keys), sum(1 - p < min_key_probability for p in p_keys), sum(p < min_key_probability for p in p_keys)
+    )
 
 
 def simulated_reading(truth: Sequence[bool], key: Sequence[bool], accuracy: float, draw: random.Random) -> bool:

@@ -11,7 +11,7 @@ from mqg_utils.corpus.sections import Section
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Passage
 from mqg_utils.text.files import FileError
-from mqg_utils.verification.verify import normalise
+from mqg_utils.text.words import normalise
 
 BOOK = Path(__file__).parents[3] / "shared" / "data" / "openstax-anatomy-physiology"
 needs_book = pytest.mark.skipif(not BOOK.exists(), reason="the OpenStax book is not on this machine (../shared/data)")

@@ -14,7 +14,8 @@ from mqg_utils.exams.contamination import parts
 from mqg_utils.exams.splits import read_exam
 from mqg_utils.records import Chain, Passage, Proposition, by_split, read_jsonl
 from mqg_utils.teacher.cache import Reply
-from mqg_utils.verification.verify import Verified, normalise, verify
+from mqg_utils.text.words import normalise
+from mqg_utils.verification.checks import Verified, verify
 from mqg_utils.workflow.paths import PACKAGE
 
 DEMO = PACKAGE / "demo"

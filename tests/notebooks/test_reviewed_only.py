@@ -12,7 +12,7 @@ from persons import EXAM, QUESTIONS, TEXTS, make_run
 from mqg_utils.analysis.results import read_run
 from mqg_utils.records import write_jsonl
 from mqg_utils.student.loading import build_tiny
-from mqg_utils.verification.review import Material, Reviewing
+from mqg_utils.verification.review import Reviewer, ReviewSet
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def finetune(run, tmp_path, reviewed_only=True):
 
 
 def test_only_approved_questions_are_learned(run, tmp_path):
-    mine = Reviewing(Material(run), "anna")
+    mine = Reviewer(ReviewSet(run), "anna")
     mine.decide(mine.run.items[0], "accepted")
     mine.decide(mine.run.items[1], "rejected", reason="unclear")
     assert "questions: {'questions': '1 chains', 'exam': '1 chains'}" in finetune(run, tmp_path)
@@ -55,7 +55,7 @@ def test_where_no_question_was_kept_the_stage_says_so(run, tmp_path):
 
 def test_the_report_counts_as_lessons_what_was_learned(tmp_path):
     run = make_run(tmp_path / "run")
-    mine = Reviewing(Material(run), "anna")
+    mine = Reviewer(ReviewSet(run), "anna")
     mine.decide(mine.run.items[2], "accepted")
     write_jsonl(run / "05_evaluate" / "questions" / "predictions.jsonl", simulated.predictions(EXAM, "questions"))
     simulated.seal(run, "05_evaluate", "questions", condition="questions", seed=0)

@@ -14,7 +14,7 @@ from mqg_utils.records import Passage
 from mqg_utils.teacher.base import from_settings
 from mqg_utils.teacher.blanks import BlankTeacher, Terms, grams
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.verification.verify import verify
+from mqg_utils.verification.checks import verify
 
 BONES = ("zelmure", "nuvestin", "ombrel", "drathe", "goltrine", "vosmine", "parlock", "tuvane", "wistoral", "kembry")
 SKIN = ("épithélium", "œdème", "fièvre", "naïrine", "straße", "bêlure", "garçole", "ñandore", "hôtrine", "ülmère")

@@ -13,7 +13,7 @@ from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.cloze import ClozeTeacher
 from mqg_utils.teacher.endpoint import TeacherError
 from mqg_utils.teacher.prompts import requests_for
-from mqg_utils.verification.verify import verify
+from mqg_utils.verification.checks import verify
 
 
 def passage(

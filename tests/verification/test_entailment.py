@@ -1,9 +1,8 @@
-"""Rules that compare a proposition with its quote: what they say, and where they say nothing."""
+"""Rules that compare a proposition with its quote and explanation, and abstain where they cannot tell."""
 
 import pytest
 
-from mqg_utils.verification.entailment import judge
-from mqg_utils.verification.opposites import opposed, stem, stems
+from mqg_utils.verification.entailment import judge, opposed, stem, stems
 
 DOSE = "The dose of tolvarin is 20 mg by mouth every 6 hours."
 RANGE = "A width of 21 to 27 mm is mild."
@@ -41,11 +40,11 @@ FRENCH = "La dose de tolvarine est de 20 mg toutes les 6 heures chez l'adulte."
     ],
 )
 def test_a_proposition_beside_its_quote(text: str, quote: str, truth: bool | None) -> None:
-    found = judge(text, quote)
-    assert found.truth is truth and bool(found.why) == (truth is not None)
+    judgement = judge(text, quote)
+    assert judgement.truth is truth and bool(judgement.rules) == (truth is not None)
 
 
-def test_an_explanation_that_names_another_number_speaks_against() -> None:
+def test_an_explanation_with_another_number_contradicts() -> None:
     quote = "An abscess forms in 8 percent of the patients seen."
     assert judge("Hollows: 18 %.", quote).truth is None  # too little in common with the quote
     assert judge("Hollows: 18 %.", quote, "The figure is 8 percent.").truth is False
@@ -61,7 +60,7 @@ def test_opposites_count_where_quote_and_explanation_agree() -> None:
 
 
 def test_numbers_the_question_states_are_no_claim() -> None:
-    text = "At the dose of 40 mg tolvarin goes on."
+    text = "At the dose of 40 mg tolvarin continues."
     assert judge(text, DOSE).truth is False
     assert judge(text, DOSE, stated="She takes 40 mg a day.").truth is None
 

@@ -18,7 +18,6 @@ from mqg_utils.verification.entailment import judge, pattern
 from mqg_utils.verification.quotes import check_quote, truth_by_quote
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
 Answers = list[bool] | None  # one a proposition; None where one is missing
 
 
@@ -214,7 +213,11 @@ def _key(question: Question, stated: str) -> Fault | None:
 
 
 def round_trip(
-    verified: Verified, reader: Teacher, passages: Sequence[Passage], cache: ReplyCache, progress: Progress | None = None
+    verified: Verified,
+    reader: Teacher,
+    passages: Sequence[Passage],
+    cache: ReplyCache,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Verified:
     """Reject questions for which a reader, with the passage in view, does not give the key.
 

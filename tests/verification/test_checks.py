@@ -1,0 +1,233 @@
+"""Drafted questions: what is kept, every reason for a rejection, and the round trip."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drafts import WORDS, chain, exam_chain, passage, question, rejection, reply, stating, verified
+
+from mqg_utils.exams.contamination import COPY_WORDS
+from mqg_utils.records import Chain
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.verification.checks import round_trip, verify
+
+
+def test_a_good_question_becomes_a_chain_with_its_source() -> None:
+    result = verified(chain(question("a"), question("b", question_id="x"), vignette="A man."), chain(question("c")))
+    assert result.rejected == [] and result.drafted == 3
+    first, second = result.kept
+    assert (first.chain_id, first.vignette, first.language) == ("p1|1", "A man.", "en")
+    assert (first.split, first.source) == ("train", "teacher m")
+    assert [q.question_id for q in first.questions] == ["p1|1-1", "p1|1-2"], "the teacher's ids are not used"
+    assert [q.question_id for q in second.questions] == ["p1|2-1"]
+    p = first.questions[0].propositions[0]
+    assert (p.text, p.is_true, p.passage_id, p.quote) == ("Nails turn grey at home", True, "p1", "pale green fluid")
+
+
+def test_a_missing_vignette_is_an_empty_one() -> None:
+    for draft in ({"questions": [question()]}, chain(question(), vignette=None)):
+        assert verified(draft).kept[0].vignette == ""
+
+
+# --- form ---
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        ("I cannot help with that.", "no JSON object in a reply of 24 characters"),
+        ('{"chains": ["text"]}', "a chain without a list of `questions`"),
+        ('{"chains": [{"questions": []}]}', "no question in the reply"),
+    ],
+)
+def test_unreadable_replies(content: str, detail: str) -> None:
+    result = verified(content=content)
+    assert [(r.reason, r.detail, r.question) for r in result.rejected] == [("unreadable", detail, None)]
+    assert result.kept == [] and result.drafted == 1
+
+
+def test_half_of_a_surrogate_pair_makes_a_reply_unreadable_not_the_run_fail() -> None:
+    result = verified(content='{"chains": [{"vignette": "", "questions": [{"stem": "\\ud83d", "propositions": []}]}]}')
+    assert result.rejected[0].reason == "unreadable" and result.rejected[0].model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("bad", "detail"),
+    [
+        (question(stem=""), "stem: is empty"),
+        (question(kind="QRM"), "kind: Input should be 'multiple', 'single' or 'fixed' (it is 'QRM')"),
+        (question(level=3), "level: Extra inputs are not permitted"),
+        (question(propositions=[{"text": "a", "is_true": "yes", "quote": "zol"}]), "propositions.0.is_true: "),
+        ({"stem": "no propositions"}, "not a question: 'propositions'"),
+        (question(propositions=["a"]), "not a question: 'str' object is not a mapping"),
+        ("text", "not a question: string indices must be integers"),
+        (None, "not a question: 'NoneType' object is not subscriptable"),
+    ],
+)
+def test_schema(bad: Any, detail: str) -> None:
+    result = verified(chain(bad), chain(question("good")))
+    (rejected,) = result.rejected
+    assert rejected.reason == "schema" and rejected.detail.startswith(detail)
+    assert rejected.question == (bad if isinstance(bad, dict) else None)
+    assert len(result.kept) == 1 and result.drafted == 2
+
+
+@pytest.mark.parametrize("truths", ["fffff", "ttttt"])
+def test_balance(truths: str) -> None:
+    assert rejection(chain(question(truths=truths))) == ("balance", f"{truths.count('t')} of 5 propositions are true")
+
+
+def test_single_questions_have_four_or_five_options_others_five_propositions() -> None:
+    result = verified(chain(question("a", "tfff", kind="single")), chain(question("b", "ftfff", kind="single")))
+    assert [len(c.questions[0].propositions) for c in result.kept] == [4, 5]
+    assert rejection(chain(question("a", "tff", kind="single"))) == (
+        "schema",
+        "3 different propositions of 3; expected 4 or 5",
+    )
+    for kind in ("multiple", "fixed"):
+        assert rejection(chain(question("a", "tfff", kind=kind)))[1] == "4 different propositions of 4; expected 5"
+
+
+def test_propositions_differ() -> None:
+    draft = question()
+    draft["propositions"][3]["text"] = draft["propositions"][1]["text"].upper() + "."
+    assert rejection(chain(draft)) == ("schema", "4 different propositions of 5; expected 5")
+
+
+# --- chains and repetitions ---
+
+
+def test_a_chain_keeps_its_questions_up_to_the_first_bad_one() -> None:
+    drafts = question("a"), question("b", "fffff"), question("c"), question("d")
+    result = verified(chain(*drafts, vignette="A man."))
+    assert [q.question_id for q in result.kept[0].questions] == ["p1|1-1"]
+    after = ("chain", "an earlier question of its chain was rejected")
+    assert [(r.reason, r.detail) for r in result.rejected][1:] == [after] * 2
+    assert result.rejected[0].reason == "balance" and result.rejected[1].question == question("c")
+    assert verified(chain(question("a", "fffff"), question("b"))).kept == []
+
+
+def test_the_funnel_adds_up_in_questions() -> None:
+    absent = "absent from it"
+    replies = [
+        reply(chain(question("a"), question("b"), vignette="v"), chain(question("c", "fffff"), question("d"))),
+        reply(chain(question("e", quote=absent)), chain(question("f", quote=absent)), passage_id="p2"),
+        reply(content="sorry", passage_id="p3"),
+    ]
+    funnel = verify(replies, [passage(), passage("p2"), passage("p3")], []).funnel()
+    expected = {"drafted": 7, "quote": 2, "balance": 1, "chain": 1, "unreadable": 1, "kept": 2}
+    assert list(funnel.items()) == list(expected.items())
+
+
+def test_a_question_with_more_than_half_of_its_propositions_asked_before() -> None:
+    first, again = question("a"), question("b")
+    again["propositions"][:3] = [{**p, "text": p["text"].upper()} for p in first["propositions"][:3]]
+    detail = "more than half of its propositions were asked before, in p1|1-1"
+    assert rejection(chain(first), chain(again)) == ("duplicate", detail)
+    again["propositions"][2] = question("c")["propositions"][2]
+    assert verified(chain(first), chain(again)).rejected == []  # two of five
+
+
+def test_a_duplicate_is_found_across_passages_but_not_of_a_rejected_draft() -> None:
+    replies = [reply(chain(question())), reply(chain(question()), passage_id="p2")]
+    result = verify(replies, [passage(), passage("p2")], [])
+    assert [(r.reason, r.passage_id) for r in result.rejected] == [("duplicate", "p2")]
+    assert rejection(chain(question(quote="absent from it")), chain(question()))[0] == "quote"
+
+
+def test_doses_that_differ_in_digits_are_no_duplicates() -> None:
+    quote = "Either 5 mg or 50 mg may be taken."
+    five, fifty = (
+        [{"text": f"Give {n} mg of {drug}", "is_true": drug == "zol", "quote": quote} for drug in DRUGS]
+        for n in (5, 50)
+    )
+    assert len(verified(chain(question(propositions=five)), chain(question(propositions=fifty)), text=quote).kept) == 2
+
+
+DRUGS = ("zol", "bex", "mir", "tar", "lux")
+COPY = "one two three four five six seven eight nine ten"
+
+
+@pytest.mark.parametrize(
+    "exam",
+    [exam_chain(vignette=f"Once, {COPY}!"), exam_chain(stem=COPY.upper()), exam_chain(proposition=f"x {COPY} y")],
+)
+@pytest.mark.parametrize(
+    "copied", [chain(question(stem=f"And {COPY}, which?")), chain(question(), vignette=f"A case. {COPY}.")]
+)
+def test_ten_words_in_a_row_of_the_exam_are_a_copy(exam: Chain, copied: dict[str, Any]) -> None:
+    assert len(COPY.split()) == COPY_WORDS
+    assert rejection(copied, exam=[exam]) == ("exam copy", f"shares with the exam's e1: {COPY!r}")
+
+
+def test_nine_words_in_a_row_or_another_number_are_no_copy() -> None:
+    exam = exam_chain(stem="The patient now takes a daily dose of 5.5 mg only")
+    for stem in ("the patient now takes a daily dose of 5.5", "The patient now takes a daily dose of 5.6 mg only"):
+        assert verified(chain(question(stem=stem)), exam=[exam]).rejected == []
+
+
+# --- keys ---
+
+
+@pytest.mark.parametrize(
+    ("text", "is_true", "reason"),
+    [
+        ("Each day 30 mg are given.", True, "number"),
+        ("The daily dose is 25 mg by mouth.", False, "key"),
+        ("The daily dose is not 25 mg by mouth.", True, "key"),
+    ],
+)
+def test_keys_and_numbers_against_the_quote(text: str, is_true: bool, reason: str) -> None:
+    found, detail = rejection(chain(stating(text, is_true)))
+    assert found == reason and text in detail
+
+
+# --- round trip ---
+
+
+KEY = [True, False, False, False, False]
+
+
+class Reader:
+    """Answers each reading by the words of its question; remembers what it read."""
+
+    name = "reader"
+
+    def __init__(self, **answers: list[Any]) -> None:
+        self.answers, self.read = answers, []
+
+    def key(self, request: Request) -> str:
+        return request.key(reader="r")
+
+    def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
+        for request in requests:
+            text = request.messages[1]["content"]
+            name = next(n for n, words in WORDS.items() if f"1. {words}" in text)
+            self.read.append(name + "2" * text.endswith("(2)"))
+            answers = self.answers.get(self.read[-1], self.answers.get(name, KEY))
+            content = json.dumps({"answers": answers})
+            cache.add(Reply(key=self.key(request), passage_id="p1", model="r", content=content))
+            yield cache[self.key(request)]
+
+
+def test_a_reader_who_disagrees_twice_rejects_the_question_and_those_after_it(tmp_path: Path) -> None:
+    before = verified(chain(question("a"), question("b"), question("c"), vignette="A man."), chain(question("d")))
+    reader = Reader(b=[True, True, False, False, False], d=[True])  # d: one answer for five propositions
+    after = round_trip(before, reader, [passage()], ReplyCache(tmp_path / "r.jsonl"))
+    assert reader.read == ["a", "b", "c", "d", "b2", "d2"]
+    assert [q.question_id for c in after.kept for q in c.questions] == ["p1|1-1"]
+    assert [(r.reason, r.detail) for r in after.rejected] == [
+        ("round trip", "called False, and read as True: 'Tears run green in winter'"),
+        ("chain", "an earlier question of its chain was rejected"),
+        ("round trip", "the reader gave no answer to every proposition"),
+    ]
+    assert after.funnel() == {"drafted": 4, "round trip": 2, "chain": 1, "kept": 1}
+
+
+def test_a_slip_of_the_reader_costs_no_question(tmp_path: Path) -> None:
+    before = verified(chain(question("a")), chain(question("b")))
+    # a: another proposition is misread each time; b: no answer the first time
+    reader = Reader(a=[False, *KEY[1:]], a2=[True, True, *KEY[2:]], b=["yes"], b2=KEY)
+    assert round_trip(before, reader, [passage()], ReplyCache(tmp_path / "r.jsonl")).rejected == []

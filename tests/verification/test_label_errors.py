@@ -1,0 +1,106 @@
+"""Keys that all other questions make unlikely are dropped, and nothing else."""
+
+from collections.abc import Iterable
+from functools import cache
+
+import pytest
+from soundness import keys_by_model, with_swaps
+from test_defects import demo
+
+from mqg_utils.records import Chain, Proposition, Question
+from mqg_utils.verification.checks import Verified
+from mqg_utils.verification.label_errors import MIN_PROPOSITIONS, LabelError, LabelModel, drop_label_errors, features
+
+LEAST = 0.35
+
+
+@cache
+def model() -> LabelModel:
+    return LabelModel(demo()[3])
+
+
+def swapped(chain: Chain, index: int) -> Chain:
+    """The chain with the key of one proposition of its first question swapped."""
+    first, *later = chain.questions
+    changed = [p.model_copy(update={"is_true": p.is_true != (i == index)}) for i, p in enumerate(first.propositions)]
+    return chain.model_copy(update={"questions": (first.model_copy(update={"propositions": tuple(changed)}), *later)})
+
+
+class Fixed(LabelModel):
+    """Gives the probabilities it was made with."""
+
+    def __init__(self, **p_keys: list[float]) -> None:
+        self.p_keys = p_keys
+
+    def p_key(self, chains: Iterable[Chain]) -> dict[str, list[float]]:
+        return self.p_keys
+
+
+def test_most_swapped_keys_are_found_and_few_right_ones_dropped() -> None:
+    sound = demo()[3]
+    judged = keys_by_model(sound[::2], with_swaps(sound, 0.03), LEAST)
+    assert judged.n == sum(len(q.propositions) for c in sound[::2] for q in c.questions) > 400
+    assert judged.shares["swaps caught"] > 0.65 and judged.shares["right keys rejected"] < 0.07
+
+
+def test_a_label_error_is_dropped_with_its_reasons_and_no_other_proposition() -> None:
+    chain = next(c for c in demo()[3] if drop_label_errors(Verified([c], [], 1), model(), LEAST)[1] == [])
+    p_keys = model().p_key([chain])[chain.questions[0].question_id]
+    wrong = swapped(chain, p_keys.index(max(p_keys)))
+    after, dropped = drop_label_errors(Verified([wrong], [], 1), model(), LEAST)
+    gone = wrong.questions[0].propositions[p_keys.index(max(p_keys))]
+    assert [d.text for d in dropped] == [gone.text] and isinstance(dropped[0], LabelError)
+    assert (dropped[0].is_true, dropped[0].quote) == (gone.is_true, gone.quote) and dropped[0].p_key < LEAST
+    left = [p for c in after.kept for q in c.questions for p in q.propositions]
+    assert left == [p for q in wrong.questions for p in q.propositions if p != gone] and after.rejected == []
+
+
+def test_a_question_is_judged_by_the_others_and_its_two_keys_add_to_one() -> None:
+    chain, *others = demo()[3]
+    turned, name = swapped(chain, 0), chain.questions[0].question_id
+    right, wrong = (LabelModel([c, *others]).p_key([chain])[name][0] for c in (chain, turned))
+    assert right == pytest.approx(wrong, abs=1e-9)
+    p, q = (model().p_key([c])[name][0] for c in (chain, turned))
+    assert p + q == pytest.approx(1)
+
+
+def test_too_few_propositions_teach_nothing() -> None:
+    few = demo()[3][: MIN_PROPOSITIONS // 25]
+    assert sum(len(q.propositions) for c in few for q in c.questions) < MIN_PROPOSITIONS
+    assert drop_label_errors(Verified(few, [], 9), LabelModel(few), 1.0) == (Verified(few, [], 9), [])
+
+
+@pytest.mark.parametrize(
+    ("p_keys", "kept", "reasons"),
+    [
+        ([1, 1, 1, 1, 1], [5, 5], []),
+        ([0.1, 1, 0.34, 1, 1], [3, 5], []),
+        ([0.1, 1, 0.35, 1, 1], [4, 5], []),  # just likely enough
+        ([0.1, 1, 0.1, 0.1, 1], [], ["label error", "chain"]),  # two are too few
+        ([0.1, 0.1, 1, 1, 1], [], ["label error", "chain"]),  # all that are left are false
+    ],
+)
+def test_what_is_left_of_a_question(p_keys: list[float], kept: list[int], reasons: list[str]) -> None:
+    def question(name: str, key: str) -> Question:
+        texts = [Proposition(text=f"{name} {i}", is_true=t == "t", passage_id="p") for i, t in enumerate(key)]
+        return Question(question_id=name, stem=name, propositions=tuple(texts))
+
+    chain = Chain(chain_id="c", vignette="A man.", questions=(question("a", "ttfff"), question("b", "tffff")))
+    after, dropped = drop_label_errors(Verified([chain], [], 2), Fixed(a=p_keys), LEAST)
+    assert [len(q.propositions) for c in after.kept for q in c.questions] == kept
+    assert [r.reason for r in after.rejected] == reasons and len(dropped) == sum(p < LEAST for p in p_keys)
+
+
+def test_questions_with_one_right_option_are_left_alone() -> None:
+    singles = [
+        c.model_copy(update={"questions": tuple(q.model_copy(update={"kind": "single"}) for q in c.questions)})
+        for c in demo()[3]
+    ]
+    assert LabelModel(singles).p_key(singles) == {} == model().p_key(singles)
+    assert drop_label_errors(Verified(singles, [], 9), model(), 1.0) == (Verified(singles, [], 9), [])
+
+
+@pytest.mark.parametrize(("text", "quote"), [("", ""), ("?", "5"), ("尿は緑色である", "尿は緑"), ("<b>", "é\u2028")])
+def test_features_of_any_text(text: str, quote: str) -> None:
+    p = Proposition.model_construct(text=text, is_true=True, quote=quote, explanation="x" * 9999, passage_id="p")
+    assert all(isinstance(value, float) for value in features(p, "").values())

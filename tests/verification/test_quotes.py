@@ -1,0 +1,70 @@
+"""Quotes: found in their passage, shown there, and set against a proposition."""
+
+import pytest
+from drafts import TEXT
+
+from mqg_utils.verification.quotes import check_quote, quote_span, split_at_quotes, truth_by_quote
+
+
+@pytest.mark.parametrize(
+    ("quote", "problem"),
+    [
+        ("", "quote"),
+        ("pale", "quote"),  # too short
+        ("of the", "quote"),
+        ("pale blue fluid", "quote"),
+        ("5 mg by mouth", "number"),  # of "25 mg by mouth"
+        ("2.5 mg/dL", "number"),  # of "22.5 mg/dL"
+        ("14 to 22", "number"),  # of "22.5"
+        ("daily dose is 250 mg", "number"),
+        ("PALE   green\nfluid.", ""),
+        ("the patient's nails turn grey - in 6 weeks", ""),
+        ("zol | 50 mg", ""),
+        ("mouth. The normal range", ""),
+        ("Zelmure is a pale green fluidd. The daily dose is 25 mg", ""),  # a slip of the pen
+        ("Zelmure is a pale green fluid. The daily dose is 26 mg", "number"),
+        ("Zelmure is a pale green fluid. The daily dose is 25 g", "number"),
+        ("Zelmure is not a pale green fluid. The daily dose is 25 mg", "quote"),
+    ],
+)
+def test_a_quote_is_in_its_passage_with_its_numbers_and_negations(quote: str, problem: str) -> None:
+    assert check_quote(TEXT, quote).problem == problem
+
+
+def test_a_problem_is_explained() -> None:
+    assert check_quote(TEXT, "pale").detail == "too short to settle anything: 'pale'"
+    assert check_quote(TEXT, "nowhere to be found").detail == "not in the passage: 'nowhere to be found'"
+    detail = check_quote(TEXT, "Zelmure is a pale green fluid. The daily dose is 26 mg").detail
+    assert detail.startswith("the quote says 26 mg and the passage 25 mg")
+
+
+def test_a_passage_is_split_at_its_quotes() -> None:
+    text = "The nerve is red. It bleeds."
+    assert quote_span(text, "nerve, is red") == (4, 16) and quote_span(text, "no such words") is None
+    assert split_at_quotes(text, ["nerve is red", "red. It", "absent from it"]) == [
+        ("The ", ()),
+        ("nerve is ", (0,)),
+        ("red", (0, 1)),
+        (". It", (1,)),
+        (" bleeds.", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "truth"),
+    [
+        ("The daily dose is 25 mg.", True),
+        ("The daily dose is not 25 mg.", False),
+        ("The daily dose is 30 mg by mouth.", False),
+        ("Nails turn grey at home.", None),
+        ("25 mg", None),  # no statement
+    ],
+)
+def test_a_quote_that_states_a_proposition_settles_it(text: str, truth: bool | None) -> None:
+    assert truth_by_quote(text, "The daily dose is 25 mg by mouth.") is truth
+
+
+def test_japanese_quotes_settle_what_they_state() -> None:
+    quote = "ゼルムレは淡い緑色の液体である。"
+    assert check_quote(quote + "一日量は25mgである。", quote).problem == ""
+    assert truth_by_quote("ゼルムレは淡い緑色の液体である", quote) is True

@@ -1,0 +1,251 @@
+"""Reviews: what counts, what two windows may do to one another, what an edit must pass, and what is approved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from persons import QUESTIONS, SAID, generated, make_run
+
+from mqg_utils.records import Chain, Question, write_jsonl
+from mqg_utils.verification.review import (
+    FILE,
+    Conflict,
+    Reviewer,
+    ReviewError,
+    ReviewSet,
+    agreement,
+    approved,
+    disagreements,
+    kappa,
+    opinions,
+    reviews_file,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+def reviewer(run: Path, name: str = "anna") -> Reviewer:
+    return Reviewer(ReviewSet(run), name)
+
+
+def edited(chain: Chain, **changes: Any) -> Question:
+    """The question of a chain with its first proposition changed."""
+    question = chain.questions[0]
+    first = question.propositions[0].model_copy(update=changes)
+    return question.model_copy(update={"propositions": (first, *question.propositions[1:])})
+
+
+# --- deciding ---
+
+
+def test_a_decision_is_on_disk_with_its_reviewer_time_and_wording(run: Path) -> None:
+    anna = reviewer(run)
+    anna.decide(anna.run.items[0], "rejected", reason="unclear", rating=2)
+    line = json.loads((run / FILE).read_text())
+    assert (line["reviewer"], line["question_id"], line["decision"]) == ("anna", "quellor|1-1", "rejected")
+    assert (line["reason"], line["rating"], line["text_hash"]) == ("unclear", 2, anna.run.items[0].text_hash)
+    assert line["time"].startswith("20") and line["time"].endswith("+00:00")
+
+
+def test_a_new_kernel_resumes_where_the_last_stopped(run: Path) -> None:
+    anna = reviewer(run)
+    assert anna.next_open() == 0
+    for index in (0, 2):
+        anna.decide(anna.run.items[index], "accepted")
+    again = reviewer(run)
+    assert (again.decided, again.next_open()) == (2, 1)
+    assert again.next_open(2) == 1, "after the last question it starts from the first"
+    again.decide(again.run.items[1], "accepted")
+    assert again.next_open() is None
+    assert reviewer(run, "bob").next_open() == 0
+
+
+def test_the_last_decision_counts_and_a_rating_stays(run: Path) -> None:
+    anna = reviewer(run)
+    item = anna.run.items[0]
+    anna.decide(item, rating=4)
+    assert (anna.opinion(item).decision, anna.opinion(item).rating, anna.decided) == ("", 4, 0)
+    anna.decide(item, "rejected", reason="unclear")
+    anna.decide(item, "accepted")
+    opinion = anna.opinion(item)
+    assert (opinion.decision, opinion.reason, opinion.rating) == ("accepted", "", 4)
+
+
+def test_a_rejection_needs_a_reason_and_a_reviewer_a_name(run: Path) -> None:
+    anna = reviewer(run)
+    with pytest.raises(ReviewError, match="reason"):
+        anna.decide(anna.run.items[0], "rejected", reason="  ")
+    assert not (run / FILE).exists()
+    with pytest.raises(ReviewError, match="name"):
+        reviewer(run, " ")
+
+
+# --- two windows ---
+
+
+def test_two_windows_do_not_overwrite_each_other(run: Path) -> None:
+    first, second = reviewer(run), reviewer(run)
+    item = first.run.items[0]
+    first.decide(item, "accepted")
+    with pytest.raises(Conflict, match="accepted this question in another window"):
+        second.decide(item, "rejected", reason="unclear")
+    assert second.opinion(item).decision == "accepted", "the other window sees it from now on"
+    assert second.next_open() == 1
+    second.decide(item, "rejected", reason="unclear")  # knowing what it replaces
+    first.refresh()
+    assert first.opinion(item).decision == "rejected"
+    assert len((run / FILE).read_text().splitlines()) == 2
+
+
+def test_reviewers_do_not_get_in_each_others_way(run: Path) -> None:
+    anna, bob = reviewer(run), reviewer(run, "bob")
+    anna.decide(anna.run.items[0], "accepted")
+    bob.decide(anna.run.items[0], "rejected", reason="unclear")
+    anna.refresh()
+    assert anna.opinion(anna.run.items[0]).decision == "accepted"
+
+
+# --- edits ---
+
+
+def test_a_sound_edit_is_saved(run: Path) -> None:
+    anna = reviewer(run)
+    item = anna.run.items[0]
+    new = edited(item.chain, text="The quellor stores a fluid.")
+    anna.decide(item, "edited", edited=new)
+    assert reviewer(run).opinion(item).edited == new
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"quote": "words that stand in no passage"}, "quote"),
+        ({"text": "A quellor of 70 g stores fluid."}, "number"),
+        ({"text": "A healthy quellor weighs 40 g."}, "schema"),
+        ({"is_true": False, "text": "The quellor stores fluid below the diaphragm."}, "key"),
+    ],
+)
+def test_an_unsound_edit_is_not_saved(run: Path, changes: dict[str, Any], fault: str) -> None:
+    anna = reviewer(run)
+    item = anna.run.items[0]
+    with pytest.raises(ReviewError, match=fault):
+        anna.decide(item, "edited", edited=edited(item.chain, **changes))
+    assert not (run / FILE).exists()
+
+
+def test_an_edit_may_not_repeat_another_question_nor_copy_the_exam(run: Path) -> None:
+    questions = ReviewSet(run)
+    assert [questions.fault(item, item.question) for item in questions.items] == ["", "", ""]
+    stolen = generated("fever").questions[0].model_copy(update={"question_id": "quellor|1-1"})
+    fault = questions.fault(questions.items[0], stolen)
+    assert "duplicate" in fault and "fever" in fault
+    exam = [generated("stone").model_copy(update={"split": "test", "chain_id": "x"})]
+    write_jsonl(run / "01_corpus" / "exam.jsonl", exam)
+    questions = ReviewSet(run)
+    assert "exam copy" in questions.fault(questions.items[2], questions.items[2].question)
+
+
+def test_an_edit_that_spoils_a_later_question_of_its_chain_is_reported(tmp_path: Path) -> None:
+    first, second = generated("quellor").questions[0], generated("fever").questions[0]
+    second = second.model_copy(update={"question_id": "quellor|1-2"})
+    chain = Chain(chain_id="quellor|1", language="en", split="train", questions=(first, second))
+    questions = ReviewSet(make_run(tmp_path / "run", [chain]))
+    assert questions.fault(questions.items[0], first) == ""
+    leak = first.model_copy(update={"stem": f"{SAID['fever'][1][0]} Which hold?"})
+    assert "question 2 of the chain" in questions.fault(questions.items[0], leak)
+
+
+# --- what is approved ---
+
+
+def test_approved_is_what_somebody_accepts_or_edits_and_nobody_rejects(run: Path) -> None:
+    anna, bob = reviewer(run), reviewer(run, "bob")
+    new = edited(QUESTIONS[0], text="The quellor stores a fluid.")
+    anna.decide(anna.run.items[0], "edited", edited=new)
+    bob.decide(bob.run.items[0], "accepted")
+    anna.decide(anna.run.items[1], "accepted")
+    bob.decide(bob.run.items[1], "rejected", reason="unclear")
+    bob.decide(bob.run.items[2], rating=5)  # no decision
+    assert [chain.questions for chain in approved(QUESTIONS, reviews_file(run))] == [(new,)]
+
+
+def test_the_last_of_two_edits_is_taken(run: Path) -> None:
+    anna, bob = reviewer(run), reviewer(run, "bob")
+    first, last = (edited(QUESTIONS[0], text=f"The quellor stores {article} fluid.") for article in ("the", "a"))
+    bob.decide(bob.run.items[0], "edited", edited=first)
+    anna.decide(anna.run.items[0], "edited", edited=last)
+    assert approved(QUESTIONS, reviews_file(run))[0].questions == (last,)
+
+
+def test_a_chain_is_kept_up_to_its_first_question_that_is_not_approved(tmp_path: Path) -> None:
+    three = [
+        generated(name).questions[0].model_copy(update={"question_id": f"c|{i}"}) for i, name in enumerate(SAID, 1)
+    ]
+    chain = Chain(chain_id="c", language="en", split="train", questions=tuple(three))
+    run = make_run(tmp_path / "run", [chain])
+    anna = reviewer(run)
+    for index in (0, 2):
+        anna.decide(anna.run.items[index], "accepted")
+    assert approved([chain], reviews_file(run))[0].questions == (three[0],)
+
+
+def test_a_review_of_an_earlier_wording_no_longer_counts(run: Path) -> None:
+    anna = reviewer(run)
+    anna.decide(anna.run.items[0], "accepted")
+    now = [generated("quellor", "Quite another stem?"), *QUESTIONS[1:]]
+    with pytest.raises(ReviewError, match="none of 3 generated questions is approved"):
+        approved(now, reviews_file(run))
+    write_jsonl(run / "03_generate" / "questions.jsonl", now)
+    row = ReviewSet(run).progress()[0]
+    assert (row["accepted"], row["open"], row["of questions changed since"]) == (0, 3, 1)
+
+
+def test_what_is_missing_is_said_with_what_to_do(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReviewError, match=r"reviews\.jsonl does not exist.*review_questions\.ipynb.*reviewed_only"):
+        reviews_file(run)
+    missing = ReviewSet(tmp_path).missing
+    assert "03_generate/questions.jsonl" in missing and "run 03_generate.ipynb first" in missing
+    assert "nothing to review" in ReviewSet(make_run(tmp_path / "none", questions=[])).missing
+
+
+# --- several reviewers ---
+
+
+def test_kappa_is_cohens() -> None:
+    # po = 7/10; pe = (6*5 + 4*5) / 100 = 0.5; kappa = 0.2 / 0.5
+    pairs = [("a", "a")] * 4 + [("a", "b")] * 2 + [("b", "a")] * 1 + [("b", "b")] * 3
+    value, low, high = kappa(pairs)
+    assert value == pytest.approx(0.4) and low < 0.4 < high
+    assert kappa([("a", "b"), ("b", "a")])[0] == pytest.approx(-1)
+    assert kappa([("a", "a")] * 5)[0] != kappa([("a", "a")] * 5)[0], "always one label: nan"
+
+
+def test_agreement_is_over_what_both_decided(run: Path) -> None:
+    anna, bob, cleo = (reviewer(run, name) for name in ("anna", "bob", "cleo"))
+    items = anna.run.items
+    anna.decide(items[0], "accepted")
+    bob.decide(items[0], "accepted")
+    anna.decide(items[1], "rejected", reason="unclear")
+    bob.decide(items[1], "accepted")
+    cleo.decide(items[2], rating=3)
+    latest = opinions(anna.run.reviews())
+    (row,) = agreement(latest)
+    assert (row["reviewers"], row["questions"], row["alike"]) == ("anna, bob", 2, "50%")
+    assert [(row["id"], row["decisions"]) for row in disagreements(items, latest)] == [
+        ("fever|1-1", "anna: rejected (unclear); bob: accepted")
+    ]
+
+
+def test_progress_has_a_row_for_each_reviewer(run: Path) -> None:
+    anna, bob = reviewer(run), reviewer(run, "bob")
+    anna.decide(anna.run.items[0], "accepted", rating=4)
+    anna.decide(anna.run.items[1], "rejected", reason="unclear", rating=1)
+    bob.decide(bob.run.items[0], "accepted")
+    rows = {row["reviewer"]: row for row in anna.run.progress()}
+    assert (rows["anna"]["accepted"], rows["anna"]["rejected"], rows["anna"]["open"]) == (1, 1, 1)
+    assert rows["anna"]["mean rating"] == "2.5 (n = 2)"
+    assert (rows["bob"]["open"], rows["bob"]["mean rating"]) == (2, "—")
