@@ -60,7 +60,7 @@ def test_another_statement_or_a_false_one_is_no_leak(case: str, text: str, is_tr
         ("A man aged 29.", "This 29-year-old patient returns.", ""),
         ("A man aged 29.", "Two years later this 31-year-old man returns.", ""),
         ("A man aged 29.", "A year later this 30-year-old man returns.", ""),
-        ("A man aged 29.", "A year later this 45-year-old man returns.", "the stem says 45 years, and before it was 29"),
+        ("A man aged 29.", "A year later this 45-year-old man came.", "the stem says 45 years, and before it was 29"),
         ("A man aged 29.", "Years later this 45-year-old man returns.", ""),
         ("A man aged 29.", "Years later this 22-year-old man returns.", "the stem says 22 years, and before it was 29"),
         ("Un homme de 29 ans.", "Trois ans plus tard, ce patient de 32 ans revient.", ""),
