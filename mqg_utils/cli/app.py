@@ -162,7 +162,7 @@ def report(
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every error as file:line: field: problem."""
-    from mqg_utils.exams.splits import read_exam
+    from mqg_utils.exams.convert import read_exam
     from mqg_utils.records import SPLITS, Passage, RecordError, by_split, read_jsonl
 
     with refusal(RecordError, OSError, sign=""):
@@ -171,7 +171,7 @@ def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.json
         if passages:
             console.print(f"[green]✓[/] {plain(file)}: {len(read_jsonl(file, Passage))} passages")
             return
-        chains = read_exam(file)
+        chains = read_exam(file).chains
     questions = [question for chain in chains for question in chain.questions]
     propositions = [p for question in questions for p in question.propositions]
     splits = ", ".join(f"{len(by_split(chains, name))} {name or 'without a split'}" for name in (*SPLITS, ""))
@@ -195,13 +195,13 @@ def convert_exam_command(
     without_images: Annotated[bool, typer.Option(help="leave out questions that need an image")] = False,
 ) -> None:
     """Convert an exam to chains.jsonl; for an unknown structure, print what is needed."""
-    from mqg_utils.exams.convert import convert as convert_exam
+    from mqg_utils.exams.convert import read_exam
     from mqg_utils.records import RecordError, write_jsonl
 
     with refusal(RecordError, OSError, sign=""):
         if target.exists() and target.samefile(source):
             raise RecordError(f"{target} is the exam itself; name another file to write")
-        exam = convert_exam(source, format, dict(map_entry(entry) for entry in map or []), images=not without_images)
+        exam = read_exam(source, format, dict(map_entry(entry) for entry in map or []), images=not without_images)
         write_jsonl(target, exam.chains)
     questions = [question for chain in exam.chains for question in chain.questions]
     several = sum(question.n_true > 1 for question in questions)

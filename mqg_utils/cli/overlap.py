@@ -6,7 +6,7 @@ from pathlib import Path
 from mqg_utils.cli.progress import console, errors, plain, refusal
 from mqg_utils.corpus.library import READERS, Fault, Library
 from mqg_utils.exams.contamination import Text, find_overlap, parts
-from mqg_utils.exams.splits import read_exam
+from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import Passage, RecordError, iter_jsonl, write_jsonl
 from mqg_utils.text.files import FileError
 
@@ -19,7 +19,7 @@ def texts_of(path: Path, strict: bool, faults: list[Fault]) -> Iterator[Text]:
     if path.is_file() and path.suffix.lower() not in READERS:
         with path.open("rb") as file:
             is_passages = b'"passage_id"' in file.readline().split(b'"questions"')[0]
-        for record in iter_jsonl(path, Passage) if is_passages else read_exam(path):
+        for record in iter_jsonl(path, Passage) if is_passages else read_exam(path).chains:
             yield from parts(record)
         return
     library = Library(path, strict=strict)

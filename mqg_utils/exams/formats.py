@@ -1,106 +1,32 @@
-"""Layouts of public exams: which field of a row says what."""
+"""Public exam formats (formats.yaml): which field of a row plays which role."""
 
 import string
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-# what a question needs, and the names that public exams give to it, the likeliest first
-ROLES: dict[str, tuple[str, ...]] = {
-    "id": ("question_id", "id", "number", "qid", "uid", "numero", "numéro", "no"),
-    "chain": ("chain_id", "case_id", "dossier_id", "dossier", "dp_id", "cas_id", "group"),
-    "position": ("position", "question_number", "rank", "order", "rang"),
-    "case": ("case", "vignette", "clinical_case", "cas_clinique", "context", "contexte", "énoncé", "enonce"),
-    "questions": ("questions",),
-    "stem": ("question", "stem", "case_and_question", "question_text", "intitulé", "intitule", "sent1"),
-    "options": ("options", "choices", "propositions", "answers", "items", "réponses", "reponses"),
-    "answer": ("correct_answers", "correct_options", "answer_idx", "answer", "answer_letters", "cop", "correct",
-               "answer_key", "label", "key", "gold", "bonnes_réponses", "bonnes_reponses", "correction"),
-    "text": ("text", "proposition", "option", "content", "statement"),
-    "is_true": ("is_true", "is_correct", "correct", "truth", "valid", "value", "answer"),
-    "explanation": ("explanation", "exp", "rationale", "comment", "commentaire", "explication"),
-    "kind": ("kind", "type", "question_type", "choice_type"),
-    "split": ("split",),
-    "language": ("language", "lang", "langue"),
-    "source": ("source", "subject_name", "subject", "topic_name", "specialty", "spécialité"),
-    "image": ("has_image", "needs_image", "image", "images", "picture", "img"),
-}  # fmt: skip
-COLUMNS = (
-    "{}",
-    "op{}",
-    "option_{}",
-    "option{}",
-    "choice_{}",
-    "choice{}",
-    "proposition_{}",
-    "answer_{}",
-    "ending{}",
-    "option {}",
-    "choice {}",
-    "proposition {}",
-    "réponse {}",
-    "reponse {}",
-    "réponse_{}",
-    "reponse_{}",
-)
-KINDS = {
-    "qrm": "multiple", "multiple": "multiple", "multi": "multiple", "qcm": "multiple", "qru": "single",
-    "single": "single", "simple": "single", "unique": "single", "qrp": "fixed", "qrpl": "fixed", "fixed": "fixed",
-}  # fmt: skip
+import yaml
+
+TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+ROLES: dict[str, list[str]] = TABLE["roles"]
 
 
-class Layout(NamedTuple):
-    """A public format: the fields that tell it, what they mean, and how its key counts."""
+class Format(NamedTuple):
+    """A public format; see formats.yaml."""
 
     name: str
-    tells: frozenset[str]  # fields that a file of this format has
-    fields: Mapping[str, str]  # role -> field
-    # of a question, where no field says: "single", "multiple", "fixed" for several true ones, "" where the file decides
-    kind: str
-    base: int | None = None  # number of the first option in a key of numbers; None where the file decides
+    signature: frozenset[str] = frozenset()
+    fields: Mapping[str, str] = {}  # role -> field
+    kind: str = ""
+    base: int | None = None
     language: str = ""
+    stemless: bool = False
 
 
-LAYOUTS = (
-    Layout(
-        "openstax", frozenset({"module", "question", "options", "answer"}),
-        {"id": "id", "stem": "question", "options": "options", "answer": "answer", "source": "module"},
-        "single", None, "en",
-    ),
-    Layout(
-        "igakuqa119", frozenset({"case", "questions"}),
-        {"chain": "chain_id", "case": "case", "questions": "questions", "id": "number", "stem": "question",
-         "options": "choices", "answer": "answer", "image": "has_image"},
-        "fixed", None, "ja",
-    ),
-    Layout(
-        "casimedicos", frozenset({"case_and_question", "options", "answer"}),
-        {"stem": "case_and_question", "options": "options", "answer": "answer", "explanation": "explanation",
-         "split": "split", "source": "type"},
-        "single", 1,
-    ),
-    Layout(
-        "frenchmedmcqa", frozenset({"question", "answers", "correct_answers"}),
-        {"id": "id", "stem": "question", "options": "answers", "answer": "correct_answers", "source": "subject_name",
-         "kind": "type"},
-        "multiple", None, "fr",
-    ),
-    Layout(
-        "medmcqa", frozenset({"question", "opa", "opb", "opc", "opd", "cop"}),
-        {"id": "id", "stem": "question", "answer": "cop", "explanation": "exp", "source": "subject_name"},
-        "single", None, "en",
-    ),
-    Layout(
-        "medqa", frozenset({"question", "options", "answer_idx"}),
-        {"stem": "question", "options": "options", "answer": "answer_idx", "source": "meta_info"}, "single", None, "en",
-    ),
-    Layout(
-        "mmlu", frozenset({"question", "choices", "answer"}),
-        {"id": "id", "stem": "question", "options": "choices", "answer": "answer", "source": "subject"},
-        "single", 0, "en",
-    ),
-    Layout("ecnqa", frozenset(), {}, "multiple", None, "fr"),
-    Layout("table", frozenset(), {}, "", None),
-)  # fmt: skip
+FORMATS = {
+    name: Format(**{"name": name, **row, "signature": frozenset(row.get("signature", ()))})
+    for name, row in TABLE["formats"].items()
+}
 
 
 class Fields(NamedTuple):
@@ -110,33 +36,30 @@ class Fields(NamedTuple):
     columns: tuple[tuple[str, str], ...]  # (letter, column)
 
 
-def find_fields(names: Iterable[str], given: Mapping[str, str], guess: bool) -> Fields:
-    """The roles of a file's fields: those given, then, with `guess`, those its names suggest.
+def find_fields(names: Iterable[str], given: Mapping[str, str], guess: bool = True) -> Fields:
+    """The roles of fields: those given and, with `guess`, those that their names suggest.
 
-    The options may be given as several columns with commas between them.
+    The options may be given as several columns, with commas between their names.
     """
-    found = dict(given)
+    roles = dict(given)
     folded = {name.casefold().strip(): name for name in names}
-    columns = option_columns(folded)
-    parts = [part.strip() for part in found.get("options", "").split(",")]
-    if len(parts) > 1 and set(parts) <= set(folded.values()):
-        del found["options"]
-        columns = tuple(zip(string.ascii_lowercase, parts, strict=False))
-    taken = set(found.values())
+    columns = _option_columns(folded)
+    listed = [part.strip() for part in roles.get("options", "").split(",")]
+    if len(listed) > 1 and set(listed) <= set(folded.values()):
+        del roles["options"]
+        columns = tuple(zip(string.ascii_lowercase, listed, strict=False))
     for role, known in ROLES.items() if guess else ():
-        if role not in found and role not in ("text", "is_true"):
-            name = next((folded[k] for k in known if k in folded and folded[k] not in taken), "")
-            if name:
-                found[role] = name
-                taken.add(name)
-    return Fields(found, columns if "options" not in found else ())
+        if role not in roles and role not in ("text", "is_true"):
+            free = (folded[name] for name in known if name in folded and folded[name] not in roles.values())
+            if name := next(free, ""):
+                roles[role] = name
+    return Fields(roles, columns if "options" not in roles else ())
 
 
-def option_columns(folded: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The columns a, b, c … of a table, however they are called: (letter, column)."""
-    for form in COLUMNS:
-        for signs in (string.ascii_lowercase, [str(n) for n in range(1, 27)], [str(n) for n in range(26)]):
-            names = [form.format(sign) for sign in signs]
+def _option_columns(folded: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    for form in TABLE["option_columns"]:
+        for labels in (string.ascii_lowercase, range(1, 27), range(26)):
+            names = [form.format(label) for label in labels]
             n = next((i for i, name in enumerate(names) if name not in folded), len(names))
             if n >= 2:
                 return tuple((string.ascii_lowercase[i], folded[name]) for i, name in enumerate(names[:n]))

@@ -1,36 +1,27 @@
-"""Exam files -> chains, and their splits."""
+"""Train, validation and test splits of an exam's chains."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from mqg_utils.exams.convert import convert
-from mqg_utils.exams.images import IMAGES
+from mqg_utils.exams.convert import IMAGES
 from mqg_utils.records import SPLITS, Chain
-
-
-def read_exam(path: Path, format: str = "auto", fields: Mapping[str, str] | None = None) -> list[Chain]:
-    """An exam file as chains. See `convert`."""
-    return convert(path, format, fields).chains
 
 
 def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
     """The chains whose `source` is one of these places of the textbook, such as "module m46281".
 
-    Chains whose source names no place of any book at all are kept: nothing ties them to a chapter.
+    Chains whose source is not a place of a book are kept.
     """
     return [c for c in chains if not c.source.startswith("module ") or c.source.split(IMAGES)[0] in places]
 
 
-def assign_splits(
-    chains: list[Chain], shares: tuple[float, float, float] = (0.3, 0.2, 0.5), seed: int = 0
-) -> list[Chain]:
+def assign_splits(chains: Sequence[Chain], shares: Sequence[float] = (0.3, 0.2, 0.5), seed: int = 0) -> list[Chain]:
     """Give every chain without a split one, by `shares` of train, validation and test.
 
-    Whole chains, progressive and independent apart, ordered by a hash of seed and id: the same on every
-    machine, whatever the order of the file.
+    Whole chains, progressive and independent ones separately, ordered by a hash of seed and id: the same on every
+    machine, whatever the order of the file. Raises ValueError.
     """
-    if abs(sum(shares) - 1) > 1e-9 or min(shares) < 0:
+    if len(shares) != 3 or abs(sum(shares) - 1) > 1e-9 or min(shares) < 0:
         raise ValueError(f"split shares {shares} must be three shares that add up to 1")
     assigned = {chain.chain_id: chain.split for chain in chains}
     for progressive in (True, False):

@@ -11,7 +11,7 @@ import soundness
 from mqg_utils.corpus.library import read_textbook
 from mqg_utils.corpus.passages import split_passages
 from mqg_utils.exams.contamination import Exam
-from mqg_utils.exams.splits import read_exam
+from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import Chain, Passage, read_jsonl
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.verification.checks import verify
@@ -22,7 +22,7 @@ from mqg_utils.workflow.paths import PACKAGE
 def demo() -> tuple[list[Passage], list[Chain], Exam, list[Chain]]:
     sections = read_textbook(PACKAGE / "demo" / "handbook", "en")
     passages = list(split_passages(sections, lambda t: len(t.split()), 100_000))
-    exam = read_exam(PACKAGE / "demo" / "exam.jsonl")
+    exam = read_exam(PACKAGE / "demo" / "exam.jsonl").chains
     known = Exam(exam)
     replies = [r for r in read_jsonl(PACKAGE / "demo" / "replies.jsonl", Reply) if r.round == 1]
     return passages, exam, known, verify(replies, passages, known).kept

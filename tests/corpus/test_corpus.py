@@ -8,7 +8,7 @@ from mqg_utils.corpus import passages
 from mqg_utils.corpus.library import Library, read_textbook, select_chapter
 from mqg_utils.corpus.passages import slug
 from mqg_utils.corpus.sections import Section
-from mqg_utils.exams.splits import read_exam
+from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import Passage
 from mqg_utils.text.files import FileError
 from mqg_utils.text.words import normalise
@@ -388,7 +388,7 @@ def test_one_chapter_of_the_real_book(book: list[Section]) -> None:
 def test_no_review_question_stands_in_the_passages(book: list[Section]) -> None:
     passages = split_passages(book, words, 300)
     text = "\n".join(normalise(p.text) for p in passages)
-    stems = [normalise(c.questions[0].stem) for c in read_exam(BOOK / "review_mcq.jsonl")]
+    stems = [normalise(c.questions[0].stem) for c in read_exam(BOOK / "review_mcq.jsonl").chains]
     assert len({p.passage_id for p in passages}) == len(passages)
     assert [stem for stem in stems if stem in text] == []
     assert "osteocyte" in text  # the check above has a text to look in
@@ -398,7 +398,7 @@ def test_no_review_question_stands_in_the_passages(book: list[Section]) -> None:
 def test_no_options_or_answers_of_a_review_question_stand_in_the_passages(book: list[Section]) -> None:
     # an option alone is often a word of the book; three in a row, or the stem with the answer, are the question's own
     text = "\n".join(normalise(block) for section in book for block in section.blocks)
-    for chain in read_exam(BOOK / "review_mcq.jsonl"):
+    for chain in read_exam(BOOK / "review_mcq.jsonl").chains:
         (question,) = chain.questions
         options = [normalise(p.text) for p in question.propositions]
         answer = next(p.text for p in question.propositions if p.is_true)

@@ -18,7 +18,7 @@ from test_documents import written
 
 from mqg_utils.corpus import library
 from mqg_utils.corpus.library import Library, read_textbook
-from mqg_utils.exams.convert import convert
+from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import RecordError
 from mqg_utils.teacher.cache import read_list
 from mqg_utils.teacher.responses import usage_of
@@ -208,7 +208,7 @@ def test_a_name_that_is_no_text_is_told_and_one_of_odd_signs_is_data(tmp_path: P
 
 def refusal(file: Path, format: str = "auto") -> str:
     with pytest.raises(RecordError) as caught:
-        convert(file, format)
+        read_exam(file, format)
     return str(caught.value).replace(str(file), "FILE")
 
 
@@ -221,7 +221,7 @@ def test_tables_that_are_none_are_refused(tmp_path: Path) -> None:
     assert "FILE:1: record: " in refusal(written(tmp_path / "a.jsonl", keys))
     marked = '{"chain_id":"a","source":"s [image: none]","questions":[{"question_id":"q","stem":"W?","propositions":'
     marked += '[{"text":"t","is_true":true}]}]}'
-    assert convert(written(tmp_path / "b.jsonl", marked)).with_image == []
+    assert read_exam(written(tmp_path / "b.jsonl", marked)).with_image == []
 
 
 @pytest.mark.timeout(100)
@@ -239,7 +239,7 @@ def test_a_sheet_that_claims_to_be_huge_is_read_as_what_it_is(tmp_path: Path) ->
         with zipfile.ZipFile(tmp_path / name, "w") as new:
             for part in parts:
                 new.writestr(part, text if part == "xl/worksheets/sheet1.xml" else parts[part])
-    (chain,) = convert(tmp_path / "b.xlsx").chains
+    (chain,) = read_exam(tmp_path / "b.xlsx").chains
     assert [p.is_true for p in chain.questions[0].propositions] == [False, True]
     assert "not readable as an Excel file" in refusal(tmp_path / "c.xlsx", "table")
 

@@ -11,7 +11,7 @@ from mqg_utils.corpus.library import read_textbook
 from mqg_utils.corpus.passages import split_passages
 from mqg_utils.corpus.sections import Section
 from mqg_utils.exams.contamination import parts
-from mqg_utils.exams.splits import read_exam
+from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import Chain, Passage, Proposition, by_split, read_jsonl
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.words import normalise
@@ -30,7 +30,7 @@ def handbook() -> tuple[list[Section], dict[str, Passage]]:
 
 @cache
 def exam(name: str = "exam") -> list[Chain]:
-    return read_exam(DEMO / f"{name}.jsonl")
+    return read_exam(DEMO / f"{name}.jsonl").chains
 
 
 @cache

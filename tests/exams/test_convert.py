@@ -9,9 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mqg_utils.cli.app import app
-from mqg_utils.exams.convert import Converted, convert
-from mqg_utils.exams.images import image_questions
-from mqg_utils.exams.splits import read_exam
+from mqg_utils.exams.convert import Converted, image_questions, read_exam
 from mqg_utils.records import Chain, RecordError, read_jsonl
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -43,8 +41,31 @@ def said(found: Converted) -> list[tuple[str, str, list[tuple[str, bool]]]]:
 
 def refusal(path: Path, format: str = "auto", fields: dict[str, str] | None = None) -> str:
     with pytest.raises(RecordError) as caught:
-        convert(path, format, fields)
+        read_exam(path, format, fields)
     return str(caught.value).replace(str(path), "FILE")
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {
+        "module": "m1",
+        "id": "fs-7",
+        "question": "Which bone?",
+        "options": ["ulna", "tibia"],
+        "answer": "B",
+        **changes,
+    }
+
+
+def chain(chain_id: str, n_questions: int = 1, **changes: Any) -> Chain:
+    question = {"stem": "Which?", "propositions": [{"text": "a", "is_true": True}]}
+    questions = [{**question, "question_id": f"q{i}"} for i in range(n_questions)]
+    return Chain.model_validate({"chain_id": chain_id, "questions": questions, **changes})
+
+
+def written(folder: Path, *lines: Any) -> Path:
+    path = folder / "exam.jsonl"
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines), encoding="utf-8")
+    return path
 
 
 THREE = {"opa": "ulna", "opb": "tibia", "opc": "femur", "opd": "talus"}
@@ -65,7 +86,7 @@ THREE = {"opa": "ulna", "opb": "tibia", "opc": "femur", "opd": "talus"}
 def test_a_public_format_is_recognised_by_its_fields(
     tmp_path: Path, format: str, row: dict[str, Any], kind: str, true: list[int]
 ) -> None:
-    found = convert(file_of(tmp_path, [{"question": "Which bone?", **row}], "exam.json"))
+    found = read_exam(file_of(tmp_path, [{"question": "Which bone?", **row}], "exam.json"))
     ((stem, its_kind, options),) = said(found)
     assert (found.format, stem, its_kind) == (format, "Which bone?", kind)
     assert [i for i, (_, is_true) in enumerate(options) if is_true] == true
@@ -74,13 +95,13 @@ def test_a_public_format_is_recognised_by_its_fields(
 def test_medmcqa_keys_whose_first_number_nothing_tells_are_asked_for(tmp_path: Path) -> None:
     rows = [{"id": str(i), "question": "Which?", **THREE, "cop": i} for i in (1, 2, 3)]
     assert "say with base=0 or base=1 what the first option's number is" in refusal(file_of(tmp_path, rows))
-    found = convert(file_of(tmp_path, rows), "medmcqa", {"base": "1"})
+    found = read_exam(file_of(tmp_path, rows), "medmcqa", {"base": "1"})
     assert [[p[1] for p in options].index(True) for _, _, options in said(found)] == [0, 1, 2]
 
 
 def test_questions_without_a_key_are_counted_and_left_out(tmp_path: Path) -> None:
     rows = [{"id": "a", "question": "Which?", **THREE, "cop": 0}, {"id": "b", "question": "Which?", **THREE, "cop": -1}]
-    found = convert(file_of(tmp_path, rows))
+    found = read_exam(file_of(tmp_path, rows))
     assert len(found.chains) == 1 and [place.rsplit(":", 1)[1] for place in found.without_key] == ["2"]
     assert "none of its 1 questions has a key" in refusal(file_of(tmp_path, rows[1:]), "medmcqa", {"base": "0"})
 
@@ -97,7 +118,7 @@ def test_linked_questions_stay_a_chain_in_order_with_their_images_marked(tmp_pat
         },
     ]
     path = file_of(tmp_path, [{"chain_id": "B", "case": "48歳の男性。", "questions": asked}], "c.json")
-    found = convert(path)
+    found = read_exam(path)
     (chain,) = found.chains
     assert (chain.vignette, chain.language, [q.question_id for q in chain.questions]) == (
         "48歳の男性。",
@@ -109,7 +130,7 @@ def test_linked_questions_stay_a_chain_in_order_with_their_images_marked(tmp_pat
         ("2つ選べ。", "fixed", [("骨", True), ("血", False), ("肺", True)]),
     ]
     assert found.with_image == image_questions(chain) == ["B2"]
-    without = convert(path, images=False)
+    without = read_exam(path, images=False)
     assert [q.question_id for chain in without.chains for q in chain.questions] == ["B1"]
     assert image_questions(without.chains[0]) == []
 
@@ -120,17 +141,34 @@ ECN = {"cas": "Une femme.", "liste": [
 ]}  # fmt: skip
 
 
+def test_a_key_counts_empty_options(tmp_path: Path) -> None:
+    rows = [["question", "A", "B", "C", "answer"], ["Which?", "", "tibia", "femur", "3"], ["Why?", "x", "", "z", "A"]]
+    found = read_exam(table_of(tmp_path, rows), fields={"base": "1"})
+    assert [options for _, _, options in said(found)] == [
+        [("tibia", False), ("femur", True)],
+        [("x", True), ("z", False)],
+    ]
+    rows[1][4] = "1"
+    assert "answer '1' names option 'a', which is empty" in refusal(table_of(tmp_path, rows), fields={"base": "1"})
+
+
+def test_chains_of_unknown_fields_are_not_taken_for_chains_jsonl(tmp_path: Path) -> None:
+    asked = {"problem_text": "Which?", "choices": ["x", "y"], "answer": "a"}
+    message = refusal(file_of(tmp_path, [{"chain_id": "c", "questions": [asked]}]))
+    assert "questions holds records of problem_text, choices, answer" in message and "still needed: stem" in message
+
+
 def test_an_exam_of_unknown_fields_is_read_by_a_map_of_them(tmp_path: Path) -> None:
     path = file_of(tmp_path, [ECN], "dp_test.jsonl")
     names = {"case": "cas", "questions": "liste", "stem": "texte", "options": "props", "kind": "genre"}
-    found = convert(path, "ecnqa", {**names, "text": "libelle", "is_true": "vrai"})
+    found = read_exam(path, "ecnqa", {**names, "text": "libelle", "is_true": "vrai"})
     (chain,) = found.chains
     assert (chain.vignette, chain.split, chain.language, len(chain.questions)) == ("Une femme.", "test", "fr", 2)
     assert said(found) == [
         ("Que faire ?", "single", [("Rien", False), ("Tout", True)]),
         ("Et après ?", "multiple", [("A", True), ("B", True)]),
     ]
-    assert "its options have fields libelle, vrai; name the text with --map text=field" in refusal(path, "ecnqa", names)
+    assert "options have fields libelle, vrai; name the text with --map text=field" in refusal(path, "ecnqa", names)
 
 
 def test_an_unknown_structure_is_told_with_what_is_needed(tmp_path: Path) -> None:
@@ -143,8 +181,8 @@ def test_an_unknown_structure_is_told_with_what_is_needed(tmp_path: Path) -> Non
     message = refusal(file_of(tmp_path, [case]))
     assert "recognised: options=options, case=case, questions=questions; still needed: stem." in message
     message = refusal(file_of(tmp_path, [ECN]), "table", {"stem": "texte"})
-    assert "--map names 'texte', which no record has; there are cas, liste" in message
-    assert "--map stam: is no role of a field" in refusal(file_of(tmp_path, [ECN]), "table", {"stam": "cas"})
+    assert "--map names 'texte', which no record has; fields: cas, liste" in message
+    assert "--map stam: unknown role" in refusal(file_of(tmp_path, [ECN]), "table", {"stam": "cas"})
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -156,27 +194,13 @@ def test_a_table_of_one_s_own(tmp_path: Path, delimiter: str) -> None:
         ["", "", "", "Alone?", "x", "y", "", "a b"],
     ]
     path = table_of(tmp_path, rows, "exam.tsv" if delimiter == "\t" else "exam.csv", delimiter)
-    found = convert(path, "auto", {"chain": "chain"})
+    found = read_exam(path, "auto", {"chain": "chain"})
     assert [(c.chain_id, c.vignette, [q.stem for q in c.questions]) for c in found.chains] == [
         ("c1", "A man.", ["First?", "Then?"]), ("exam-3", "", ["Alone?"])
     ]  # fmt: skip
     assert [options for _, _, options in said(found)] == [
         [("x", True), ("y", False), ("z", True)], [("x", False), ("y, z", True)], [("x", True), ("y", True)]
     ]  # fmt: skip
-
-
-def test_a_workbook(tmp_path: Path) -> None:
-    from openpyxl import Workbook
-
-    book = Workbook()
-    for row in (["Énoncé", "Option 1", "Option 2", "Clé"], ["Quel os ?", "ulna", "tibia", 2]):
-        book.active.append(row)
-    book.save(tmp_path / "exam.xlsx")
-    found = convert(tmp_path / "exam.xlsx", "table", {"stem": "Énoncé", "answer": "Clé", "base": "1"})
-    assert said(found) == [("Quel os ?", "single", [("ulna", False), ("tibia", True)])]
-    assert "still needed: " in refusal(tmp_path / "exam.xlsx")
-    (tmp_path / "exam.xlsx").write_bytes((tmp_path / "exam.xlsx").read_bytes()[:300])
-    assert "the archive is damaged or cut short" in refusal(tmp_path / "exam.xlsx", "table")
 
 
 def test_options_may_be_columns_of_any_name(tmp_path: Path) -> None:
@@ -189,7 +213,7 @@ def test_options_may_be_columns_of_any_name(tmp_path: Path) -> None:
     message = refusal(path, "auto", names)
     assert "recognised: stem=Frage, answer=Lösung; still needed: options." in message
     assert "--map options=A,B,C" in message
-    found = convert(path, "auto", {**names, "options": "Antwort 1, Antwort 2,Antwort 3"})
+    found = read_exam(path, "auto", {**names, "options": "Antwort 1, Antwort 2,Antwort 3"})
     assert said(found) == [("Was ist hart?", "single", [("Blut", False), ("Knochen", True), ("Haut", False)])]
     assert "--map names 'Antwort 1,Antwort', which no record has" in refusal(
         path, "auto", {**names, "options": "Antwort 1,Antwort"}
@@ -198,17 +222,82 @@ def test_options_may_be_columns_of_any_name(tmp_path: Path) -> None:
 
 def test_a_table_without_kinds_is_of_single_answers_unless_a_question_has_another_number(tmp_path: Path) -> None:
     rows = [{"question": "Which?", "A": "x", "B": "y", "answer": key} for key in ("A", "B")]
-    assert [kind for _, kind, _ in said(convert(file_of(tmp_path, rows)))] == ["single"] * 2
+    assert [kind for _, kind, _ in said(read_exam(file_of(tmp_path, rows)))] == ["single"] * 2
     rows.append({"question": "Which?", "A": "x", "B": "y", "answer": "AB"})
-    assert [kind for _, kind, _ in said(convert(file_of(tmp_path, rows)))] == ["multiple"] * 3
+    assert [kind for _, kind, _ in said(read_exam(file_of(tmp_path, rows)))] == ["multiple"] * 3
 
 
-def test_the_first_mmlu_files_have_no_header(tmp_path: Path) -> None:
-    found = convert(table_of(tmp_path, [["Which?", "x", "y", "z", "w", "C"], ["Why?", "x", "y", "z", "w", "A"]]))
-    assert [[t for _, t in options] for _, _, options in said(found)] == [
-        [False, False, True, False],
-        [True] + [False] * 3,
-    ]
+# --- errors ---
+
+
+def test_an_openstax_row_is_an_independent_single_question(tmp_path: Path) -> None:
+    (read,) = read_exam(file_of(tmp_path, [row()])).chains
+    assert (read.chain_id, read.source, read.language, read.is_progressive) == ("m1:fs-7", "module m1", "en", False)
+    (question,) = read.questions
+    assert (question.question_id, question.stem, question.kind) == ("m1:fs-7", "Which bone?", "single")
+    assert [(p.text, p.is_true) for p in question.propositions] == [("ulna", False), ("tibia", True)]
+
+
+@pytest.mark.parametrize("format", ["auto", "openstax"])
+def test_the_openstax_reader_takes_a_byte_order_mark_and_blank_lines(tmp_path: Path, format: str) -> None:
+    path = written(tmp_path, "\ufeff" + json.dumps(row(answer=" A ")), "", row(id="fs-8"))
+    assert [c.chain_id for c in read_exam(path, format).chains] == ["m1:fs-7", "m1:fs-8"]
+
+
+def test_chains_are_recognised_by_their_fields(tmp_path: Path) -> None:
+    chains = [chain("c1"), chain("c2", 3)]
+    assert read_exam(written(tmp_path, "", *(c.model_dump() for c in chains))).chains == chains
+
+
+def test_fields_of_no_known_format_are_listed(tmp_path: Path) -> None:
+    said = refusal(written(tmp_path, {"prompt": "?", "completion": "!"}))
+    assert said.startswith("FILE:1: record: fields completion, prompt are of no known exam format (chains, openstax, ")
+    assert "recognised: none; still needed: stem, options, answer. Name them with --map role=field" in said
+    assert said.endswith("chains.jsonl needs chain_id, questions")
+
+
+def test_an_unknown_format_name_is_refused(tmp_path: Path) -> None:
+    said = refusal(written(tmp_path, row()), "usmle")
+    assert said.startswith("unknown exam format 'usmle'; expected one of: auto, chains, openstax, igakuqa119, ")
+
+
+@pytest.mark.parametrize("line", ["", "\n"])
+def test_an_exam_without_a_question_is_refused(tmp_path: Path, line: str) -> None:
+    assert refusal(written(tmp_path, line)) == "FILE: the exam has no questions"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('[1, "a"]', "FILE:1: record: Input should be a valid dictionary or instance of Chain"),
+        ('"text"', "FILE:1: record: Input should be a valid dictionary or instance of Chain (it is 'text')"),
+        ("[" * 100_000, "FILE:1: record: nested too deeply to be a Chain"),
+        ("not json", "FILE:1: record: not JSON at column 1: Expecting value"),
+    ],
+)
+def test_a_first_line_that_is_no_object_is_refused_by_the_chain_reader(tmp_path: Path, line: str, said: str) -> None:
+    assert refusal(written(tmp_path, line)) == said
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (row(answer="C"), "record: answer 'C' is none of the 2 options"),
+        (row(question=""), "questions.0.stem: is empty; give it some text (it is '')"),
+        (row(options=["ulna", 5]), "questions.0.propositions.1.text: Input should be a valid string (it is '5')"),
+        ({k: v for k, v in row().items() if k != "options"}, "options: field is missing"),
+        (row(id="fs-1"), "id: 'm1:fs-1' was already used"),
+        ("[]", "record: is not an object"),
+    ],
+)
+def test_a_bad_openstax_row_is_named_by_file_line_and_field(tmp_path: Path, bad: Any, said: str) -> None:
+    assert refusal(written(tmp_path, row(id="fs-1"), bad)) == f"FILE:2: {said}"
+
+
+def test_twenty_bad_rows_are_listed_and_the_rest_is_counted(tmp_path: Path) -> None:
+    said = refusal(written(tmp_path, *(row(id=f"fs-{i}", answer="Z") for i in range(30)))).split("\n")
+    assert len(said) == 21 and said[19].startswith("FILE:20: ")
+    assert said[20] == "FILE: and 10 more; only the first 20 are listed"
 
 
 # --- whole sources ---
@@ -218,7 +307,7 @@ def test_the_first_mmlu_files_have_no_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["EN", "FR"])
 def test_casimedicos_round_trip(name: str) -> None:
     rows = [json.loads(line) for line in (DATA / "casimedicos" / f"{name}.jsonl").open(encoding="utf-8")]
-    found = convert(DATA / "casimedicos" / f"{name}.jsonl")
+    found = read_exam(DATA / "casimedicos" / f"{name}.jsonl")
     assert len(found.chains) == len(rows) == 553
     for row, chain in zip(rows, found.chains, strict=True):
         (question,) = chain.questions
@@ -234,7 +323,7 @@ def test_casimedicos_round_trip(name: str) -> None:
 @needs_data
 def test_igakuqa119_round_trip() -> None:
     source = json.loads((DATA / "igakuqa119" / "chains.json").read_text(encoding="utf-8"))
-    found = convert(DATA / "igakuqa119" / "chains.json")
+    found = read_exam(DATA / "igakuqa119" / "chains.json")
     assert [c.chain_id for c in found.chains] == [c["chain_id"] for c in source]
     pairs = [
         (row, q)
@@ -256,7 +345,7 @@ def test_igakuqa119_round_trip() -> None:
 def test_openstax_round_trip() -> None:
     path = DATA / "openstax-anatomy-physiology" / "review_mcq.jsonl"
     rows = [json.loads(line) for line in path.open(encoding="utf-8")]
-    for row, chain in zip(rows, read_exam(path), strict=True):
+    for row, chain in zip(rows, read_exam(path).chains, strict=True):
         (question,) = chain.questions
         assert (chain.chain_id, question.stem) == (f"{row['module']}:{row['id']}", row["question"].strip())
         assert [p.text for p in question.propositions] == [o.strip() for o in row["options"]]
