@@ -371,7 +371,7 @@ def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> Non
     assert "2 chains, 2 questions, 1 with several true propositions" in done.output
     assert "fields: stem=q, answer=right, a=a, b=b" in done.output
     assert "kinds: multiple 2" in done.output
-    assert "1 cannot be answered without an image" in done.output
+    assert "1 need an image" in done.output
     assert len(read_jsonl(target, Chain)) == 2
     assert CliRunner().invoke(app, [*words, "--without-images"]).exit_code == 0
     assert [c.questions[0].stem for c in read_jsonl(target, Chain)] == ["Why?"]
