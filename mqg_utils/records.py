@@ -22,17 +22,11 @@ Status = Literal["scored", "unparsed", "refused", "failed"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
-HUMAN = "human:"  # begins the condition of a person, who has the history `predicted` only
 MAX_REPORTED = 20  # bad lines listed in one error
 
 
 class RecordError(ValueError):
     """A file whose lines are not the records they should be. The message lists `file:line: field: problem`."""
-
-
-def is_human(condition: str) -> bool:
-    """Whether a condition is a person: `human:<name>`, in a report of several runs `<run>: human:<name>`."""
-    return HUMAN in condition
 
 
 def _clean(text: str) -> str:

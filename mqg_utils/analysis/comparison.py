@@ -19,7 +19,8 @@ from mqg_utils.analysis.metrics import (
     estimate,
     holm,
 )
-from mqg_utils.records import HISTORIES, Chain, History, Prediction, is_human
+from mqg_utils.records import HISTORIES, Chain, History, Prediction
+from mqg_utils.workflow.conditions import is_human
 
 
 class AblationError(ValueError):

@@ -8,8 +8,9 @@ from typing import Any
 
 from mqg_utils.analysis import provenance
 from mqg_utils.analysis.comparison import AblationError, check_complete
-from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, by_split, is_human, read_jsonl
+from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, by_split, read_jsonl
 from mqg_utils.report.findings import Row, Run
+from mqg_utils.workflow.conditions import is_human
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import DISCLAIMER, variant_of

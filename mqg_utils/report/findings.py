@@ -23,7 +23,8 @@ from mqg_utils.analysis.metrics import (
     score_questions,
 )
 from mqg_utils.analysis.propagation import Propagation
-from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, is_human
+from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question
+from mqg_utils.workflow.conditions import is_human
 
 Row = dict[str, Any]
 

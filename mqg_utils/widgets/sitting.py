@@ -18,19 +18,9 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from mqg_utils.analysis.metrics import MEASURES, estimate, score_questions
-from mqg_utils.records import (
-    HUMAN,
-    Chain,
-    Id,
-    Prediction,
-    Question,
-    Record,
-    by_split,
-    read_jsonl,
-    write_json,
-    write_jsonl,
-)
+from mqg_utils.records import Chain, Id, Prediction, Question, Record, by_split, read_jsonl, write_json, write_jsonl
 from mqg_utils.workflow.append_log import AppendLog
+from mqg_utils.workflow.conditions import HUMAN
 from mqg_utils.workflow.manifest import MANIFEST
 from mqg_utils.workflow.plan import variant_of
 from mqg_utils.workflow.stage import Stage

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from mqg_utils.records import HUMAN
 from mqg_utils.workflow.parameters import ParameterError
+
+HUMAN = "human:"  # begins the condition of a person, who has the history `predicted` only
 
 
 class Condition(NamedTuple):
@@ -39,3 +40,8 @@ def condition_named(name: str) -> Condition:
     if name not in CONDITIONS:
         raise ParameterError(f"unknown condition {name!r}; expected one of {', '.join(CONDITIONS)}, {HUMAN}<name>")
     return CONDITIONS[name]
+
+
+def is_human(name: str) -> bool:
+    """Whether a condition is a person: `human:anna`, in a report on several runs `run: human:anna`."""
+    return HUMAN in name

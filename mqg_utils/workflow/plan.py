@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from mqg_utils.records import HUMAN
-from mqg_utils.workflow.conditions import PAPER_CONDITIONS, condition_named
+from mqg_utils.workflow.conditions import HUMAN, PAPER_CONDITIONS, condition_named
 from mqg_utils.workflow.parameters import Parameter, ParameterError, check_all, notebook_parameters
 from mqg_utils.workflow.paths import BUNDLED, locate, project_root
 from mqg_utils.workflow.secrets import KEY_VARIABLE, is_secret

@@ -6,9 +6,9 @@ from math import isnan, nan
 from mqg_utils.analysis import calibration
 from mqg_utils.analysis import slices as kinds
 from mqg_utils.analysis.metrics import Estimate, estimate
-from mqg_utils.records import is_human
 from mqg_utils.report import paper
 from mqg_utils.report.findings import Exhibit, Findings, Ref, Row, Section, small
+from mqg_utils.workflow.conditions import is_human
 
 LABELS = {
     "accuracy": "propositions right",
