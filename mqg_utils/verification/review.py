@@ -17,17 +17,12 @@ from mqg_utils.workflow.append_log import AppendLog
 
 FILE = "reviews.jsonl"  # in the run's folder, where no rerun of a stage touches it
 REASONS = (
-    "the key is wrong",
-    "the passage does not settle it",
-    "unclear or ambiguous",
-    "too easy, or the answer gives itself away",
-    "not worth asking",
-    "medically unsound",
-)
+    "the key is wrong", "the passage does not settle it", "unclear or ambiguous",
+    "too easy, or the answer gives itself away", "not worth asking", "medically unsound",
+)  # fmt: skip
 MAX_RATING = 5
-
+ADVICE = "Review in review_questions.ipynb, or learn from all questions with reviewed_only = False."
 Decision = Literal["", "accepted", "edited", "rejected"]
-DECISIONS: tuple[Decision, ...] = ("accepted", "edited", "rejected")
 
 
 class ReviewError(ValueError):
@@ -101,26 +96,24 @@ class ReviewSet:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, AppendLog(folder / FILE, Review)
+        self.chains, self.passages, self.items = list[Chain](), dict[str, Passage](), list[Item]()
         names = ("03_generate/questions.jsonl", "01_corpus/passages.jsonl", "01_corpus/exam.jsonl")
-        lacking = [name for name in names if not (folder / name).exists()]
-        self.chains = [] if lacking else read_jsonl(folder / names[0], Chain)
-        self.passages = {} if lacking else {p.passage_id: p for p in read_jsonl(folder / names[1], Passage)}
+        if absent := [name for name in names if not (folder / name).exists()]:
+            stage = absent[0].split("/")[0]
+            self.missing = f"The run {folder.name} has no {', '.join(absent)}: run {stage}.ipynb first."
+            return
+        self.chains = read_jsonl(folder / names[0], Chain)
+        self.passages = {p.passage_id: p for p in read_jsonl(folder / names[1], Passage)}
         self.items = [Item(chain, question) for chain in self.chains for question in chain.questions]
         self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
-        if lacking:
-            stage = lacking[0].split("/")[0]
-            self.missing = f"The run {folder.name} has no {', '.join(lacking)}: run {stage}.ipynb first."
 
     @cached_property
-    def _exam(self) -> Exam:  # seconds for a large exam, and needed for edits only
-        return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain))
-
-    @cached_property
-    def _asked(self) -> AskedQuestions:
+    def _known(self) -> tuple[Exam, AskedQuestions]:
+        """What an edit may not repeat; takes seconds for a large exam."""
         asked = AskedQuestions()
         for item in self.items:
             asked.add(item.question)
-        return asked
+        return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
         """What verification finds wrong with an edited question or, because of it, later in its chain; or ""."""
@@ -130,7 +123,7 @@ class ReviewSet:
         after = self._faults(item.chain, questions, start)
         if after[0]:
             return after[0]
-        if repeated := self._asked.repeated(edited):
+        if repeated := self._known[1].repeated(edited):
             return f"duplicate: more than half of its propositions are asked in {repeated}"
         for number, (new, old) in enumerate(zip(after, before, strict=True), start + 1):
             if new and not old:
@@ -139,7 +132,7 @@ class ReviewSet:
 
     def _faults(self, chain: Chain, questions: Sequence[Question], start: int) -> list[str]:
         """The fault of every question from `start` on, or ""."""
-        checks, faults = Checks(self.passages, self._exam), []
+        checks, faults = Checks(self.passages, self._known[0]), []
         for i, question in enumerate(questions[start:], start):
             passage = self.passages[question.propositions[0].passage_id]
             result = checks.check(question.model_dump(), questions[:i], chain.chain_id, passage, chain.vignette)
@@ -152,13 +145,13 @@ class ReviewSet:
     def progress(self) -> list[dict[str, str | int]]:
         """A row for each reviewer: decisions, mean rating, open questions, and reviews of earlier wordings."""
         current, latest, rows = {item.text_hash for item in self.items}, opinions(self.reviews()), []
-        for name in sorted({name for by_reviewer in latest.values() for name in by_reviewer}):
+        for name in _reviewers(latest):
             hashes = {text_hash for text_hash, by_reviewer in latest.items() if name in by_reviewer}
             valid = [latest[text_hash][name] for text_hash in hashes & current]
-            counts = {str(d): sum(o.decision == d for o in valid) for d in DECISIONS}
+            counts = {d: sum(o.decision == d for o in valid) for d in ("accepted", "edited", "rejected")}
             ratings = [o.rating for o in valid if o.rating]
             mean = f"{sum(ratings) / len(ratings):.1f} (n = {len(ratings)})" if ratings else "—"
-            row: dict[str, str | int] = {"reviewer": name} | counts | {"open": len(current) - sum(counts.values())}
+            row: dict[str, str | int] = {"reviewer": name, **counts, "open": len(current) - sum(counts.values())}
             rows.append(row | {"mean rating": mean, "of questions changed since": len(hashes - current)})
         return rows
 
@@ -219,10 +212,7 @@ class Reviewer:
 def reviews_file(folder: Path) -> Path:
     """The reviews of a run. Raises ReviewError where there are none."""
     if not (folder / FILE).exists():
-        raise ReviewError(
-            f"{folder / FILE} does not exist: nothing was reviewed. Review in review_questions.ipynb, or learn from "
-            "all questions with reviewed_only = False"
-        )
+        raise ReviewError(f"{folder / FILE} does not exist: nothing was reviewed. {ADVICE}")
     return folder / FILE
 
 
@@ -238,53 +228,46 @@ def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
             decided = [o for o in latest.get(Item(chain, question).text_hash, {}).values() if o.decision]
             if not decided or any(o.decision == "rejected" for o in decided):
                 break
-            last_edit = max((o for o in decided if o.edited), key=lambda o: o.time, default=None)
-            good.append((last_edit and last_edit.edited) or question)
+            good.append(next((o.edited for o in sorted(decided, key=lambda o: o.time)[::-1] if o.edited), question))
         if good:
             kept.append(chain.model_copy(update={"questions": tuple(good)}))
     if not kept:
-        raise ReviewError(
-            f"{file}: none of {sum(len(c.questions) for c in chains)} generated questions is approved in its current "
-            "wording; review them in review_questions.ipynb, or learn from all with reviewed_only = False"
-        )
+        raise ReviewError(f"{file} approves none of {sum(len(c.questions) for c in chains)} questions. {ADVICE}")
     return kept
 
 
 # --- agreement between reviewers ---
 
 
-def kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float, float, float]:
-    """Cohen's kappa of two raters' labels with its 95 % interval (Cohen 1960); nan if all labels are one."""
+def _reviewers(latest: Opinions) -> list[str]:
+    return sorted({name for by_reviewer in latest.values() for name in by_reviewer})
+
+
+def kappa(pairs: Sequence[tuple[str, str]]) -> str:
+    """Cohen's kappa of two raters' labels with its 95 % interval (Cohen 1960), as text."""
     import numpy as np
     import pandas as pd
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    first, second = (pd.Categorical(labels, sorted({*sum(pairs, ())})) for labels in zip(*pairs, strict=True))
-    if len(first.categories) < 2:
-        return float("nan"), float("nan"), float("nan")
+    labels = sorted({label for pair in pairs for label in pair})
+    if len(labels) < 2:
+        return "— (one decision throughout)"
+    first, second = (pd.Categorical(column, labels) for column in zip(*pairs, strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):  # of a z-value that is not used
         result = cohens_kappa(pd.crosstab(first, second, dropna=False).to_numpy())
-    return float(result.kappa), float(result.kappa_low), float(result.kappa_upp)
+    interval = f" [{result.kappa_low:.2f}, {result.kappa_upp:.2f}]" if result.var_kappa > 0 else ""
+    return f"{result.kappa:.2f}{interval}"
 
 
 def agreement(latest: Opinions) -> list[dict[str, str | int]]:
     """A row for every two reviewers who decided on the same questions: share decided alike, and Cohen's kappa."""
     rows: list[dict[str, str | int]] = []
-    for names in combinations(sorted({name for by_reviewer in latest.values() for name in by_reviewer}), 2):
+    for names in combinations(_reviewers(latest), 2):
         decisions = ([by[name].decision if name in by else "" for name in names] for by in latest.values())
-        pairs = [(a, b) for a, b in decisions if a and b]
-        if not pairs:
-            continue
-        value, low, high = kappa(pairs)
-        shown = f"{value:.2f}" + ("" if low != low else f" [{low:.2f}, {high:.2f}]")
-        rows.append(
-            {
-                "reviewers": ", ".join(names),
-                "questions": len(pairs),
-                "alike": f"{sum(a == b for a, b in pairs) / len(pairs):.0%}",
-                "kappa": "— (one decision throughout)" if value != value else shown,
-            }
-        )
+        if pairs := [(a, b) for a, b in decisions if a and b]:
+            alike = f"{sum(a == b for a, b in pairs) / len(pairs):.0%}"
+            row = {"reviewers": ", ".join(names), "questions": len(pairs), "alike": alike, "kappa": kappa(pairs)}
+            rows.append(row)
     return rows
 
 
