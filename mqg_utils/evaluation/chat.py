@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, Status
 from mqg_utils.student.prompts import answer_text, gold_ticks, wording_for
-from mqg_utils.teacher.base import Teacher, ask
-from mqg_utils.teacher.cache import Reply, ReplyCache, Request, read_list
+from mqg_utils.teacher.base import Teacher, ask_all
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.responses import read_list
 
 RULES = {
     "en": (
@@ -79,7 +80,7 @@ def sit_exam(
             before: dict[History, list[list[bool]]] = {"gold": key[i][:position], "predicted": own[i], "none": []}
             for history, ticks in before.items():
                 requests[history, i, position] = exam_request(chains[i], position, ticks)
-        ask(server, list(requests.values()), cache, progress)
+        ask_all(server, list(requests.values()), cache, progress)
         outcomes = {reply.key: reply for reply in cache.lines()}
         for place, request in requests.items():
             asked = server.key(request)

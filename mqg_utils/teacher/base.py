@@ -1,33 +1,37 @@
-"""Teachers: something that is given a passage and replies with exam questions on it.
-
-A live server (`server`), the same in OpenAI's Batch API (`batch`), a cloze teacher without a model (`cloze`), and
-replies recorded earlier. All record every outcome as a Reply, whose `content` `generation` parses and verifies.
-"""
+"""Teachers: given a passage, each replies with exam questions about it, and records every outcome."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mqg_utils.records import Passage, read_jsonl
 from mqg_utils.teacher.batch import BatchTeacher
-from mqg_utils.teacher.blanks import BlankTeacher
 from mqg_utils.teacher.budget import BATCH_SHARE, Budget, price_of
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.cloze import ClozeTeacher
+from mqg_utils.teacher.cloze_choice import ClozeChoiceTeacher
 
-# what the notebooks use
-__all__ = ["ClozeTeacher", "RecordedTeacher", "ServerTeacher", "Teacher", "ask", "ask_all", "from_settings",
-           "server_from_settings"]  # fmt: skip
-LEDGER = "spending.jsonl"
+LEDGER = "costs.jsonl"
 SERVER_SETTINGS = ("base_url", "temperature", "concurrency", "max_tokens", "reply_format", "timeout_s")
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 class Teacher(Protocol):
     """`name` goes into manifests; `key` identifies a request; `ask` adds outcomes to the cache and yields them."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know."""
+
+    @property
+    def spent_usd(self) -> float:
+        """By the whole run; 0 for a teacher without a price."""
 
     def key(self, request: Request) -> str: ...
 
@@ -35,72 +39,69 @@ class Teacher(Protocol):
 
 
 def ask_all(
-    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Callable[[int, int], None] | None = None
+    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress | None = None
 ) -> list[Reply]:
-    """The good replies to all requests, in their order; what the cache has is not asked again.
+    """The usable replies to the requests, in their order; only what the cache does not have is asked.
 
-    A request that the teacher says nothing about, or whose outcome is not good, has no reply here; its outcome is in
-    the cache.
+    A request without a usable reply is left out; its outcome is in the cache.
     """
-    ask(teacher, requests, cache, progress)
+    missing = list({key: request for request in requests if (key := teacher.key(request)) not in cache}.values())
+    for done, _ in enumerate(teacher.ask(missing, cache), 1):
+        if progress:
+            progress(done, len(missing))
     return [cache[key] for key in map(teacher.key, requests) if key in cache]
 
 
-def ask(
-    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Callable[[int, int], None] | None = None
-) -> None:
-    """Have every request answered that the cache has no good reply to; the replies stay in the cache."""
-    wanted = {key: request for request in requests if (key := teacher.key(request)) not in cache}
-    asked = list(wanted.values())
-    for done, _ in enumerate(teacher.ask(asked, cache), 1):
-        if progress:
-            progress(done, len(asked))
-    cache.sync()
+def shard(items: Sequence[T], index: int, count: int) -> list[T]:
+    """Every `count`-th item from `index` on. Raises ValueError for an index outside 0 to count - 1."""
+    if not 0 <= index < count:
+        raise ValueError(f"shard_index is {index} and shard_count {count}; the index runs from 0 to {count - 1}")
+    return list(items[index::count])
 
 
 def from_settings(
     settings: Mapping[str, Any], folder: Path, passages: Sequence[Passage], replies: Path | None = None
-) -> "Teacher":
-    """The teacher that the parameters of `03_generate` name; `replies` is the recorded teacher's file.
+) -> Teacher:
+    """The teacher for the parameters of `03_generate`; `replies` is the recorded teacher's file.
 
-    Raises ValueError for a source that is none, TeacherError and BudgetError for settings that cannot work.
+    Raises ValueError for an unknown source, TeacherError and BudgetError for settings that cannot work.
     """
-    source, seed = settings["source"], settings["seed"]
-    if settings["critique_rounds"] and source not in ("server", "batch"):
-        raise ValueError(f"critique_rounds needs a model: source server or batch, and source is {source!r}")
+    source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
     if source == "recorded" and replies:
         return RecordedTeacher(replies)
     if source in ("cloze", "cloze-chains"):
-        return ClozeTeacher(passages, settings["questions_per_passage"], seed, source == "cloze-chains")
+        return ClozeTeacher(passages, questions, seed, source == "cloze-chains")
     if source == "cloze-single":
-        return BlankTeacher(passages, settings["questions_per_passage"], seed)
-    if source not in ("server", "batch"):
-        raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, cloze-single, server or batch")
-    return server_from_settings(settings, folder, settings["teacher_model"])
+        return ClozeChoiceTeacher(passages, questions, seed)
+    if source in ("server", "batch"):
+        return server_from_settings(settings, folder, settings["teacher_model"])
+    raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, cloze-single, server or batch")
 
 
-def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher:
-    """A server's model with the settings' budget: the ledger in `folder`, and those of shards below it, count."""
+def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher | BatchTeacher:
+    """A server's model with the settings' budget, which counts the ledgers of `folder` and of its shards."""
     batch = settings["source"] == "batch"
-    listed = (settings["price_prompt_usd"], settings["price_completion_usd"])
-    price = price_of(model, *listed, share=BATCH_SHARE if batch else 1.0)
-    # a budget is the whole run's: each of several workers may spend its part
-    cap = settings["budget_usd"] / settings["shard_count"]
-    budget = Budget(folder / LEDGER, cap, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
-    shared: dict[str, Any] = {name: settings[name] for name in SERVER_SETTINGS} | {"budget": budget}
-    return BatchTeacher(model, folder / "batch.json", **shared) if batch else ServerTeacher(model, **shared)
+    given = (settings["price_prompt_usd"], settings["price_completion_usd"])
+    price = price_of(model, *given, share=BATCH_SHARE if batch else 1.0)
+    cap_usd = settings["budget_usd"] / settings["shard_count"]  # each worker may spend its part of the run's budget
+    budget = Budget(folder / LEDGER, cap_usd, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
+    server = ServerTeacher(model, budget=budget, **{name: settings[name] for name in SERVER_SETTINGS})
+    return BatchTeacher(server, folder / "batch.json") if batch else server
 
 
 class RecordedTeacher:
-    """Replays a replies file: one reply for each passage and round it has one for."""
+    """Replays a replies file: the reply for each passage and round that it contains."""
+
+    notes: Sequence[str] = ()
+    spent_usd = 0.0
 
     def __init__(self, path: Path) -> None:
         self.name = f"recorded:{path.name}"
-        replies = read_jsonl(path, Reply)
-        # keyed by what is said, so that an edited reply is another one to the cache
-        keys = [hashlib.sha256(f"{r.passage_id}\n{r.content}".encode()).hexdigest()[:32] for r in replies]
-        pairs = zip(replies, keys, strict=True)
-        self._replies = {(reply.passage_id, reply.round): reply.model_copy(update={"key": key}) for reply, key in pairs}
+        self._replies: dict[tuple[str, int], Reply] = {}
+        for reply in read_jsonl(path, Reply):
+            # keyed by its text, so that an edited reply is a new one to the cache
+            key = hashlib.sha256(f"{reply.passage_id}\n{reply.content}".encode()).hexdigest()[:32]
+            self._replies[reply.passage_id, reply.round] = reply.model_copy(update={"key": key})
 
     def key(self, request: Request) -> str:
         reply = self._replies.get((request.passage.passage_id, request.round))

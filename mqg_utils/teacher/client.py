@@ -1,298 +1,257 @@
-"""A teacher behind any OpenAI-compatible server: several requests at once, each ending in a recorded outcome.
-
-What such servers do and do not keep to is found out by asking: see `formats` and `endpoint`.
-"""
+"""A chat model behind an OpenAI-compatible server: several requests at once, each with a recorded outcome."""
 
 import asyncio
-import contextlib
 import json
 import queue
-import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mqg_utils.teacher.budget import Budget, Price, most_tokens
+from mqg_utils.teacher.budget import Budget, most_tokens
 from mqg_utils.teacher.cache import Outcome, Reply, ReplyCache, Request
-from mqg_utils.teacher.endpoint import Endpoint, TeacherError
-from mqg_utils.teacher.pace import Pace
 from mqg_utils.teacher.prompts import SCHEMAS
-from mqg_utils.teacher.reply_formats import FORMATS, PROBE, PROBE_TEXT, PROBE_TOKENS, obeys, response_format
-from mqg_utils.teacher.responses import (
-    HOPELESS,
-    Answer,
-    clean,
-    content_of,
-    is_spent,
-    judge,
-    loaded,
-    may_pass,
-    usage_of,
-)
+from mqg_utils.teacher.responses import REPLY_FORMATS, clean, judge, response_format
+from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
-ONCE = "Idempotency-Key"  # a server that knows this header bills a repeated request once
-MAX_BACKOFF_S = 60
-BUSY_TRIES = 30  # answers 429 to one request until it is given up
-APART_S = 0.005  # between the first requests: sent at once they are answered at once, and each waits for all others
-SCHEMA_BYTES = {name: len(json.dumps(shape)) for name, shape in SCHEMAS.items()}
+MAX_RETRIES = 6  # by the openai package, about 20 s in all: no connection, 408, 409, 429, 5xx
+ATTEMPTS = 2  # at an answer that may have been billed but is unusable
+HOPELESS = (401, 402, 403, 404, 405)  # every other request would get the same response
+APART_S = 0.005  # between the first requests: sent together, they are answered together and wait for one another
+CONNECT_S = 10
+UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # nothing was sent, so nothing is billed
+RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
+
+
+class TeacherError(RuntimeError):
+    """A teacher that cannot answer. The message says why and what to set."""
 
 
 class ServerTeacher:
-    """Any OpenAI-compatible chat server. The key comes from the environment only.
+    """A model of an OpenAI-compatible server, OpenAI's own if `base_url` is "". The key comes from the environment.
 
-    `reply_format` is one of FORMATS, or auto: found by one tiny request each, judged by its answer. A request is tried
-    `attempts` times where a failure may pass; `notes` tells what was found out and why asking stopped.
+    `notes` collects what the user should know. Raises TeacherError for an unknown `reply_format`.
     """
 
     def __init__(
-        self,
-        model: str,
-        base_url: str = "",
-        temperature: float = 0.7,
-        concurrency: int = 8,
-        max_tokens: int = 4000,
-        budget: Budget | None = None,
-        reply_format: str = "auto",
-        timeout_s: float = 300,
-        attempts: int = 6,
-        backoff_s: float = 0.5,
-    ) -> None:
-        if reply_format not in ("auto", *FORMATS):
-            raise TeacherError(f"reply_format is {reply_format!r}; choose auto or one of {', '.join(FORMATS)}")
-        self.name, self._endpoint = model, Endpoint(model, base_url, timeout_s)
-        self._settings: dict[str, Any] = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
-        self._concurrency, self._budget = concurrency, budget
-        self._format = "" if reply_format == "auto" else reply_format
-        self._attempts, self._backoff_s = attempts, backoff_s
-        self.notes = self._endpoint.notes
-
-    @property
-    def price(self) -> Price | None:
-        """What tokens cost; None without a budget, or where no price is known."""
-        return self._budget.price if self._budget else None
+        self, model: str, base_url: str = "", temperature: float = 0.7, concurrency: int = 8, max_tokens: int = 4000,
+        budget: Budget | None = None, reply_format: str = "json_schema", timeout_s: float = 300,
+        max_retries: int = MAX_RETRIES,
+    ) -> None:  # fmt: skip
+        if reply_format not in REPLY_FORMATS:
+            raise TeacherError(f"reply_format is {reply_format!r}; choose one of {', '.join(REPLY_FORMATS)}")
+        self.name, self.base_url, self.concurrency, self.max_tokens = model, base_url, concurrency, max_tokens
+        self.budget, self.notes = budget, list[str]()
+        self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
+        self._names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
+        self._format, self._timeout_s, self._max_retries = reply_format, timeout_s, max_retries
 
     @property
     def spent_usd(self) -> float:
-        """Of the whole run: what was reported, and the most of what is not settled."""
-        return self._budget.spent_usd if self._budget else 0.0
+        """Spent by the whole run, unsettled requests at their most; 0 if the price is unknown."""
+        return self.budget.spent_usd if self.budget else 0.0
 
     def key(self, request: Request) -> str:
-        """What a request's outcome is cached by: its words, the address and every setting that decides the answer."""
-        return request.key(base_url=self._endpoint.base_url, **self._settings)
+        """The key of a request's outcome: its text, the address, and every setting that decides the answer."""
+        return request.key(base_url=self.base_url, **self._settings)
 
-    # --- asking ---
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON body of the HTTP request, its settings under the names that the server knows."""
+        named = {self._names.get(name, name): value for name, value in self._settings.items()}
+        named.pop("", None)
+        return {"messages": list(request.messages), **named, **response_format(self._format, request.wants)}
+
+    def most(self, request: Request) -> dict[str, int]:
+        """The most tokens that a request can be billed."""
+        schema_bytes = len(json.dumps(SCHEMAS[request.wants]))
+        return {"prompt_tokens": most_tokens(request, schema_bytes), "completion_tokens": self.max_tokens}
+
+    def connect(self, **options: Any) -> Any:
+        """The openai package's asynchronous client. Raises TeacherError without a key."""
+        from openai import AsyncOpenAI, Timeout
+
+        try:
+            key = read_key() or ("none" if self.base_url else "")
+        except ValueError as error:
+            raise TeacherError(str(error)) from None
+        if not key:
+            where = f"{KEY_VARIABLE}, or base_url of a local server"
+            raise TeacherError(f"the teacher {self.name!r} needs a key in {where}")
+        # `_http_client` limits the whole answer to `timeout_s`; connecting has a limit of its own
+        timeout = Timeout(self._timeout_s + 5, connect=min(CONNECT_S, self._timeout_s))
+        options = {"max_retries": self._max_retries, "http_client": _http_client(self._timeout_s)} | options
+        return AsyncOpenAI(api_key=key, base_url=self.base_url or None, timeout=timeout, **options)
+
+    def rename(self, error: Any, body: dict[str, Any]) -> bool:
+        """Whether the server refused a setting of `body` that the next request names differently or omits."""
+        name = error.param or ""
+        if error.status_code != 400 or name not in RENAMED or name not in body:
+            return False
+        if name not in self._names:  # else another request under way has found out
+            self._names[name] = RENAMED[name]
+            self.notes.append(f"{self.name} does not take {name}: {without_key(error.message)[:200]}")
+        return True
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        """The outcome of every request as it comes, already in the cache. Raises TeacherError when none can succeed."""
-        if not requests:
-            return
+        """The final outcome of each request as it arrives, already in the cache.
+
+        Raises TeacherError when no request can succeed, after those under way have ended.
+        """
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        with ThreadPoolExecutor(1) as pool:  # a loop of its own: a notebook's is busy
-            loop = asyncio.new_event_loop()
-            work = loop.create_task(self._run(requests, cache, arrived))
-            ended = pool.submit(_run_loop, loop, work, arrived)
+        session = _Session(self, cache, arrived.put)
+        with ThreadPoolExecutor(1) as pool:  # a notebook's own event loop is busy
+            ended = pool.submit(asyncio.run, session.run(requests))
+            ended.add_done_callback(lambda _: arrived.put(None))
             try:
-                while (reply := arrived.get()) is not None:
-                    yield reply
+                yield from iter(arrived.get, None)
                 ended.result()
             finally:
-                with contextlib.suppress(RuntimeError):  # the loop ended by itself just now
-                    loop.call_soon_threadsafe(work.cancel)
-
-    async def _run(
-        self, requests: Sequence[Request], cache: ReplyCache, arrived: "queue.SimpleQueue[Reply | None]"
-    ) -> None:
-        async with self._endpoint.open() as client:
-            asking = _Asking(self, client, cache, arrived)
-            if not self._format:
-                await asking.probe()
-            left = iter(requests)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._concurrency, len(requests))):
-                    group.create_task(asking.work(left))
-                    await asyncio.sleep(APART_S)
-            if asking.fatal:
-                raise asking.fatal
+                session.cancel()
 
 
-def _run_loop(
-    loop: asyncio.AbstractEventLoop, work: "asyncio.Task[None]", arrived: "queue.SimpleQueue[Reply | None]"
-) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_until_complete(work)
-    except asyncio.CancelledError:
-        pass  # nobody listens any more
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-        arrived.put(None)
+class _Session:
+    """One call of `ask`, in an event loop of its own."""
 
-
-class _Asking:
-    """One call of `ask`: the client, and what all its requests share."""
-
-    def __init__(
-        self, teacher: ServerTeacher, client: Any, cache: ReplyCache, arrived: "queue.SimpleQueue[Reply | None]"
-    ) -> None:
-        self.teacher, self.client, self.cache, self.arrived = teacher, client, cache, arrived
-        self.endpoint = teacher._endpoint
-        self.pace = Pace(teacher._concurrency)
-        self.failed_in_row = 0
+    def __init__(self, teacher: ServerTeacher, cache: ReplyCache, arrived: Callable[[Reply], None]) -> None:
+        self.teacher, self.cache, self.arrived = teacher, cache, arrived
+        self.under_way = self.failed_in_row = 0
         self.stopped = False
-        self.fatal: TeacherError | None = None
-        self.settled = asyncio.Event()
+        self.fatal = ""
+        self.loop: asyncio.AbstractEventLoop | None = None
 
-    async def work(self, left: Iterator[Request]) -> None:
-        for request in left:
-            if self.stopped:
+    async def run(self, requests: Sequence[Request]) -> None:
+        self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
+        self.settled, waiting = asyncio.Condition(), iter(requests)
+
+        async def work() -> None:
+            for request in waiting:
+                if self.stopped:
+                    return
+                await self.ask(request)
+
+        async with self.teacher.connect() as self.client:
+            workers = []
+            for _ in range(min(self.teacher.concurrency, len(requests))):
+                workers.append(asyncio.create_task(work()))
+                await asyncio.sleep(APART_S)
+            await asyncio.gather(*workers)
+        if self.fatal:
+            raise TeacherError(self.fatal)
+
+    def cancel(self) -> None:
+        self.stopped = True
+        if self.loop and self.task and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.task.cancel)
+
+    async def ask(self, request: Request) -> None:
+        """Ask until there is a usable reply, or an outcome that another attempt would not change."""
+        key, budget = self.teacher.key(request), self.teacher.budget
+        for attempt in range(1, ATTEMPTS + 1):
+            reserved_usd = await self.reserve(key, request)
+            if reserved_usd is None:
                 return
-            try:
-                await self.one(request)
-            except TeacherError as error:  # what others have under way is paid for: they end before this is raised
-                self.fatal, self.stopped = self.fatal or error, True
-                self.settled.set()
-
-    async def one(self, request: Request) -> None:
-        """Ask until there is a good reply or an outcome that another attempt would not change."""
-        key = self.teacher.key(request)
-        tries = busy = spoiled = 0
-        while (reserved := await self.reserve(key, request)) is not None:
-            entered = await self.pace.enter()
-            try:
-                answer = await self.attempt(request, key)
-            finally:
-                await self.pace.leave()
-            reply = self.judged(answer, request, key)
-            # no answer in time, too: some servers answer one request at a time and let the others wait
-            if answer.status in (0, 429) or answer.wait_s is not None:
-                self.pace.busy(entered, answer.wait_s)
-            busy += answer.status == 429
-            spoiled += reply.status in ("empty", "cut", "schema")
-            tries += reply.status in ("lost", "failed") and answer.status != 429
-            again = may_pass(answer, reply) and max(tries / self.teacher._attempts, busy / BUSY_TRIES, spoiled / 2) < 1
-            again = again and not self.stopped
-            billed = answer.status == 200 or reply.status == "lost"
-            if billed or not again:
-                self.cache.add(reply)
-            # settled after it is recorded: killed in between, too much is counted, never too little
-            self.settle(key, reserved, reply)
-            if reply.status == "ok":
-                self.failed_in_row = 0
-            self.failed_in_row += reply.status == "failed" and not again
-            self.stop_where_hopeless(answer, request)
-            if not again:
-                self.arrived.put(reply)
-                return
-            await asyncio.sleep(self.pause(answer, tries + busy))
-
-    def settle(self, key: str, reserved: float, reply: Reply) -> None:
-        if self.teacher._budget:
-            self.teacher._budget.settle(key, reserved, reply.prompt_tokens, reply.completion_tokens)
-            self.settled.set()
-        if reply.status == "ok":
-            self.pace.well()
+            reply, final = await self.attempt(request, key)
+            await asyncio.to_thread(self.cache.add, reply)
+            async with self.settled:
+                self.under_way -= 1
+                if budget:
+                    budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
+                self.settled.notify_all()
+            if final or attempt == ATTEMPTS or self.stopped:
+                break
+        self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
+        if self.failed_in_row > max(8, self.teacher.concurrency):
+            self.stop(f"{self.failed_in_row} requests failed in a row; the last: {reply.error}")
+        self.arrived(reply)
 
     async def reserve(self, key: str, request: Request) -> float | None:
-        """Promise the request's highest cost; None where the cap leaves no room even when all others are settled."""
-        budget = self.teacher._budget
-        if budget is None:
-            return 0.0
-        while not self.stopped:
-            self.settled.clear()
-            usd = budget.reserve(key, **most_of(request, self.teacher._settings["max_tokens"]))
-            if usd is not None:
-                return usd
-            if self.pace.under_way == 0:
-                self.stopped = True
-                self.teacher.notes.append(budget.stopped())
-                break
-            await self.settled.wait()
-        self.settled.set()  # whoever still waits for room looks once more, and ends
+        """Reserve the request's highest cost, once those under way leave room for it; None if they never do."""
+        budget = self.teacher.budget
+        async with self.settled:
+            while not self.stopped:
+                reserved_usd = budget.reserve(key, **self.teacher.most(request)) if budget else 0.0
+                if reserved_usd is not None:
+                    self.under_way += 1
+                    return reserved_usd
+                if budget and not self.under_way:
+                    self.stopped = True
+                    self.teacher.notes.append(budget.stop_message())
+                    self.settled.notify_all()
+                    break
+                await self.settled.wait()
         return None
 
-    def pause(self, answer: Answer, failures: int) -> float:
-        if answer.wait_s is not None:
-            return random.uniform(0, self.teacher._backoff_s)  # the pace holds all back; here only the jitter
-        most = min(MAX_BACKOFF_S, self.teacher._backoff_s * 2 ** min(failures, 10))
-        return random.uniform(most / 2, most) if answer.status != 200 else 0.0
+    async def attempt(self, request: Request, key: str) -> tuple[Reply, bool]:
+        """One request, retried by the openai package; its outcome, and whether another attempt is useless."""
+        from openai import APIConnectionError, APIStatusError
 
-    def stop_where_hopeless(self, answer: Answer, request: Request) -> None:
-        """Raise TeacherError where no other request can fare better."""
+        headers = {"Idempotency-Key": f"{key}-{self.cache.attempts[key]}"}  # a server that knows it bills repeats once
         where = f"the server refused passage {request.passage.passage_id!r}"
-        if answer.status in HOPELESS or (answer.status == 429 and is_spent(answer)):
-            raise TeacherError(f"{where}: {answer.words}")
-        if answer.status == 200 and answer.words:
-            raise TeacherError(answer.words)
-        if self.failed_in_row > max(8, self.teacher._concurrency):
-            raise TeacherError(f"{self.failed_in_row} requests failed in a row; the last: {answer.words}")
+        body, most = self.teacher.body(request), self.teacher.most(request)
+        try:
+            # as text: the typed call spends a third of its time on checks that `judge` makes again
+            text = await self.client.post("/chat/completions", cast_to=str, body=body, options={"headers": headers})
+        except APIStatusError as error:
+            if self.teacher.rename(error, body):
+                return await self.attempt(request, key)
+            message = _message(error)
+            if error.status_code in HOPELESS or error.code == "insufficient_quota":
+                self.stop(f"{where}: {message}")
+            if error.status_code == 400 and "response_format" in message:
+                self.stop(f"{where}: {message}; set reply_format to json_object or plain")
+            return self.failure(request, key, "failed", message), True
+        except APIConnectionError as error:
+            cause = error.__cause__
+            message = f"{error.message.rstrip('.')} ({type(cause).__name__}: {cause})"
+            if type(cause).__name__ not in UNSENT:
+                return self.failure(request, key, "lost", message, **most), False
+            self.stop(f"the server at {self.teacher.base_url or 'OpenAI'}: {without_key(message)}")
+            return self.failure(request, key, "failed", message), True
+        if not text.lstrip().startswith("{"):
+            message = "the answer is no chat completion; is base_url right (it often ends in /v1)? It begins:"
+            self.stop(f"{message} {without_key(text)[:200]!r}")
+        reply = judge(without_key(text), request.passage.passage_id, request.wants, key, self.teacher.name, most)
+        return reply, reply.status in ("ok", "refused")
 
-    # --- one attempt ---
+    def stop(self, reason: str) -> None:
+        self.stopped, self.fatal = True, self.fatal or reason
 
-    async def attempt(self, request: Request, key: str) -> Answer:
-        shape = SCHEMAS[request.wants]
-        settings = {**self.teacher._settings, **response_format(self.teacher._format, request.wants, shape)}
-        header = {ONCE: f"{key}-{self.cache.outcomes.get(key, 0)}"}
-        return await self.endpoint.post(self.client, list(request.messages), settings, header)
-
-    def judged(self, answer: Answer, request: Request, key: str) -> Reply:
-        """An attempt as a recorded outcome."""
-        most: dict[str, Any] = most_of(request, self.teacher._settings["max_tokens"])
-        head: dict[str, Any] = {"key": key, "passage_id": request.passage.passage_id, "model": self.teacher.name}
-        if answer.status != 200:
-            lost = answer.status == 0 and answer.sent
-            counted = most if lost else {}  # it may have been billed: the worst case is counted
-            words = clean(answer.words)[:500]
-            status: Outcome = "lost" if lost else "failed"
-            return Reply(**head, content="", finish_reason="", status=status, error=words, **counted)
-        return judge(answer.body, request.passage.passage_id, request.wants, key, self.teacher.name, most)
-
-    # --- what the server keeps to ---
-
-    async def probe(self) -> None:
-        """Find the strictest reply format that is really obeyed. Raises TeacherError where nothing is answered."""
-        said = []
-        for name in FORMATS:
-            answer = await self.probe_one(name)
-            if answer.status == 200 and obeys(answer.body, name):
-                self.teacher._format = name
-                break
-            said.append(f"{name}: {answer.words or content_of(answer.body)[:80]!r}")
-        else:
-            raise TeacherError(f"the server at {self.endpoint.base_url or 'OpenAI'} answers no request: {answer.words}")
-        if said:
-            self.teacher.notes.append(f"replies are asked for as {name}; not obeyed were {'; '.join(said)}")
-
-    async def probe_one(self, name: str) -> Answer:
-        budget, shape = self.teacher._budget, PROBE
-        size = len(PROBE_TEXT) + len(json.dumps(shape)) + 100
-        limit = min(PROBE_TOKENS, int(self.teacher._settings["max_tokens"]))
-        settings = {**self.teacher._settings, "temperature": 0.0, "max_tokens": limit}
-        settings |= response_format(name, "probe", shape)
-        for number in range(self.teacher._attempts):
-            reserved = budget.reserve("probe", size, limit) if budget else 0.0
-            if reserved is None:
-                raise TeacherError(f"budget_usd={budget.cap_usd if budget else 0:g} leaves no room for one request")
-            asked = [{"role": "user", "content": PROBE_TEXT}]
-            answer = await self.endpoint.post(self.client, asked, settings, {})
-            usage = usage_of(loaded(answer.body)) if answer.status == 200 else (0, 0)
-            if budget and not (answer.status == 0 and answer.sent):
-                budget.settle("probe", reserved, *usage)
-            if answer.status in HOPELESS or (answer.status == 429 and is_spent(answer)):
-                raise TeacherError(f"the server refused: {answer.words}")
-            if answer.status == 200 and answer.words:
-                raise TeacherError(answer.words)
-            if answer.status not in (0, 429) and not (answer.status >= 500 and number == 0):
-                break  # a 500 may pass, and may be this server's way to refuse a format: once more, then the next one
-            await asyncio.sleep(answer.wait_s or self.pause(answer, number))
-        if answer.status == 0:
-            raise TeacherError(f"the server at {self.endpoint.base_url or 'OpenAI'}: {answer.words}")
-        return answer
+    def failure(self, request: Request, key: str, status: Outcome, message: str, **tokens: int) -> Reply:
+        head: dict[str, Any] = {
+            "key": key,
+            "passage_id": request.passage.passage_id,
+            "model": self.teacher.name,
+            "content": "",
+        }
+        return Reply(**head | tokens, finish_reason="", status=status, error=clean(message)[:500])
 
 
-def most_of(request: Request, max_tokens: int) -> dict[str, int]:
-    """The most tokens that a request can be billed."""
-    prompt = most_tokens(request, SCHEMA_BYTES[request.wants])
-    return {"prompt_tokens": prompt, "completion_tokens": max_tokens}
+def _message(error: Any) -> str:
+    """The server's own words: the openai package passes on `message` only, and some servers say `detail`."""
+    text = error.response.text.strip()
+    bare = re.fullmatch(r"Error code: \d+", error.message) and text
+    return without_key(f"{error.message} - {text}" if bare else error.message)[:500]
+
+
+def _http_client(timeout_s: float) -> Any:
+    """An HTTP client by which the openai package repeats only what was not billed.
+
+    It would also repeat a request whose answer broke off or came too late, but never raises to retry an error of its
+    own kind. `timeout_s` is for the whole answer.
+    """
+    from openai import APIConnectionError, DefaultAsyncHttpxClient
+
+    class Client(DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **options: Any) -> Any:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await super().send(request, **options)
+            except TimeoutError as error:
+                message = f"no answer within {timeout_s:g} s; raise timeout_s or lower concurrency"
+                raise APIConnectionError(message=message, request=request) from error
+            except Exception as error:
+                if type(error).__name__ in UNSENT or not type(error).__module__.startswith("httpx"):
+                    raise
+                raise APIConnectionError(message="the answer broke off", request=request) from error
+
+    return Client()

@@ -1,140 +1,114 @@
-"""What a server answered, read as an outcome: a text to work with, or the reason why there is none."""
+"""A server's response as an outcome: a usable text, or the reason why there is none."""
 
 import json
 import re
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from mqg_utils.teacher.cache import Outcome, Reply, Wants, read_list
+from mqg_utils.teacher.cache import Outcome, Reply, Wants
+from mqg_utils.teacher.prompts import SCHEMAS
 from mqg_utils.workflow.secrets import without_key
 
-HOPELESS = (401, 402, 403, 404, 405)  # every other request would be told the same
-WORTHWHILE = (408, 409, 425)  # the 4xx, besides 429, that may go well the next time
-MAX_TOKENS = 10**9  # that a server may say one request took
-MAX_WAIT_S = 300  # a server that asks for a longer pause is not waited for
-RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings some models know so, or not at all
+REPLY_FORMATS = ("json_schema", "json_object", "plain")
+MAX_STARTS = 50  # braces tried as the start of a JSON object
+MAX_TOKENS = 10**9  # a larger reported usage is a mistake
 
 
-class Answer(NamedTuple):
-    """What became of one attempt: a status and body, or a failure in words. `sent`: it may have been billed."""
+def response_format(name: str, wants: Wants) -> dict[str, Any]:
+    """The request's setting for a format of REPLY_FORMATS; empty for plain."""
+    schema = {"name": wants, "strict": True, "schema": SCHEMAS[wants]}
+    formats: dict[str, Any] = {
+        "json_schema": {"type": "json_schema", "json_schema": schema},
+        "json_object": {"type": "json_object"},
+    }
+    return {"response_format": formats[name]} if name in formats else {}
 
-    status: int
-    body: str
-    wait_s: float | None = None  # what Retry-After asks for
-    words: str = ""
-    sent: bool = True
 
-
-def judge(body: str, passage_id: str, wants: Wants, key: str, model: str, most: Mapping[str, Any]) -> Reply:
-    """A completion's JSON as a Reply. One that cannot be read at all is `lost`, and counted as `most` tokens."""
-    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, "content": ""}
+def judge(body: str, passage_id: str, wants: Wants, key: str, model: str, most: dict[str, int]) -> Reply:
+    """A chat completion's JSON as a Reply. One that is torn is `lost`, and counted as `most` tokens."""
+    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, "content": "", "finish_reason": ""}
     try:
-        said = json.loads(body)
+        completion = json.loads(body)
     except (ValueError, RecursionError) as error:
-        return Reply(**head, finish_reason="", status="lost", error=f"the answer is torn JSON: {error}"[:500], **most)
-    if not isinstance(said, dict):
-        return Reply(**head, finish_reason="", status="failed", error=f"no completion: {clean(body)[:200]}")
-    status: Outcome
-    prompt, completion = usage_of(said)
-    used: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion}
-    head["model"] = clean(str(said.get("model") or model))
-    choices = said.get("choices")
+        head |= most
+        return Reply(**head, status="lost", error=f"the answer is torn JSON: {error}"[:500])
+    if not isinstance(completion, dict):
+        return Reply(**head, status="failed", error=f"not a completion: {clean(body)[:200]}")
+    head["prompt_tokens"], head["completion_tokens"] = usage_of(completion)
+    head["model"] = clean(str(completion.get("model") or model))
+    choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        status = "empty" if isinstance(choices, list) else "failed"
-        words = f"no choice in the answer: {clean(json.dumps(said.get('error') or said))[:300]}"
-        return Reply(**head, finish_reason="", status=status, error=words, **used)
+        problem = f"no choice in the answer: {clean(json.dumps(completion.get('error') or completion))[:300]}"
+        return Reply(**head, status="empty" if isinstance(choices, list) else "failed", error=problem)
     message = choices[0].get("message")
     message = message if isinstance(message, dict) else {}
-    finish = clean(str(choices[0].get("finish_reason") or ""))
-    content = clean(str(message.get("content") or ""))
-    status, words = "ok", ""
-    if message.get("refusal") or finish == "content_filter":
-        status, words = "refused", clean(str(message.get("refusal") or "held back by the server's content filter"))
-    elif not content.strip():
-        status, words = "empty", "an answer without words"
-    elif finish == "length":
-        status, words = "cut", f"cut off at {completion or 'the limit of'} tokens; raise max_tokens"
-    else:
+    head["finish_reason"] = clean(str(choices[0].get("finish_reason") or ""))
+    head["content"] = clean(str(message.get("content") or ""))
+    status, problem = _status(head["content"], head["finish_reason"], message.get("refusal"), wants)
+    return Reply(**head, status=status, error=problem[:500])
+
+
+def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tuple[Outcome, str]:
+    if refusal or finish_reason == "content_filter":
+        return "refused", clean(str(refusal or "withheld by the server's content filter"))
+    if not content.strip():
+        return "empty", "an answer without text"
+    if finish_reason == "length":
+        return "cut", "cut off at the limit of tokens; raise max_tokens"
+    try:
+        read_list(content, wants)
+    except ValueError as error:
+        return "schema", str(error)
+    return "ok", ""
+
+
+def read_list(content: str, name: str) -> list[Any]:
+    """The list `name` of the JSON object in a reply.
+
+    The object may stand between other words, in a code fence, after the model's thoughts, or with trailing commas.
+    Raises ValueError naming what is missing.
+    """
+    before, thoughts, after = content.partition("<think>")
+    text = before + after.rpartition("</think>")[2] if thoughts and "</think>" in after else content
+    value = _find(text, name)
+    if not value or name not in value:
+        value = _find(re.sub(r",(\s*[}\]])", r"\1", text), name) or value
+    if value is None:
+        raise ValueError(f"no JSON object in a reply of {len(content)} characters")
+    items = value.get(name)
+    if not isinstance(items, list) or not items:
+        raise ValueError(f"no list `{name}` in the reply")
+    if re.search(r"\\ud|[\ud800-\udfff]", content, re.I):
+        json.dumps(items, ensure_ascii=False).encode()  # half of a surrogate pair raises ValueError
+    return items
+
+
+def _find(text: str, name: str) -> dict[str, Any] | None:
+    """The first JSON object with a member `name`, else the first object, else None."""
+    first, decoder = None, json.JSONDecoder()
+    for start in [match.start() for match in re.finditer(r"\{", text)][:MAX_STARTS]:
         try:
-            read_list(content, wants)
-        except ValueError as problem:
-            status, words = "schema", str(problem)
-    return Reply(**{**head, "content": content}, finish_reason=finish, status=status, error=words[:500], **used)
+            value = decoder.raw_decode(text, start)[0]
+        except RecursionError as error:
+            raise ValueError("the reply's JSON is nested too deeply") from error
+        except ValueError:
+            continue
+        if name in value:
+            return dict(value)
+        first = first or value
+    return first
 
 
-def loaded(body: str) -> Any:
-    """A body's JSON; {} where it is none."""
+def usage_of(completion: Any) -> tuple[int, int]:
+    """The prompt and completion tokens that a completion reports; 0 for nonsense."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-
-
-def usage_of(said: Any) -> tuple[int, int]:
-    """The prompt and completion tokens that a completion reports."""
-    try:
-        usage = said.get("usage") or {}
-        prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        usage = completion.get("usage") or {}
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
     except (ValueError, AttributeError, TypeError, OverflowError):
         return 0, 0
-    return min(max(0, prompt), MAX_TOKENS), min(max(0, completion), MAX_TOKENS)
-
-
-def content_of(body: str) -> str:
-    try:
-        return str(loaded(body)["choices"][0]["message"]["content"])
-    except (LookupError, TypeError):
-        return ""
-
-
-def not_json(text: str) -> str:
-    """Words for an answer that is a page, not data; "" for data, torn or whole."""
-    if text.lstrip().startswith("{"):
-        return ""
-    words = "the answer is no chat completion; is base_url right (it often ends in /v1)? It said:"
-    return f"{words} {text[:200]!r}"
-
-
-def words_of(message: str, body: str) -> str:
-    """What a server says of an error: the openai package passes on `message` only, and some say `detail`, or a page."""
-    bare = re.fullmatch(r"Error code: \d+", message)
-    return without_key(f"{message} - {body.strip()}"[:500] if bare and body.strip() else message)
-
-
-def refused_setting(status: int, error: Any) -> str:
-    """The setting of RENAMED that a server does not take, by what it says of an error; "" for none."""
-    name = str(error.get("param") or "") if isinstance(error, dict) else ""
-    return name if status == 400 and name in RENAMED else ""
-
-
-def may_pass(answer: Answer, reply: Reply) -> bool:
-    """Whether another attempt may go better."""
-    if answer.status == 200 or reply.status == "lost":
-        return reply.status not in ("ok", "refused")
-    return not is_spent(answer) and (answer.status in (0, 429, *WORTHWHILE) or answer.status >= 500)
-
-
-def is_spent(answer: Answer) -> bool:
-    """Whether a 429 will not pass by waiting: no credit is left, or the pause asked for is too long."""
-    return "insufficient_quota" in answer.body or (answer.wait_s or 0) > MAX_WAIT_S
-
-
-def retry_after(response: Any) -> float | None:
-    """Seconds that the server asks to wait: Retry-After-Ms, or Retry-After in seconds or as a date."""
-    milliseconds, after = response.headers.get("retry-after-ms"), response.headers.get("retry-after")
-    for text, scale in ((milliseconds, 1000), (after, 1)):
-        try:
-            return max(0.0, float(text) / scale)
-        except (TypeError, ValueError):
-            continue
-    try:
-        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    prompt, written = (min(max(0, n), MAX_TOKENS) for n in tokens)
+    return prompt, written
 
 
 def clean(text: str) -> str:
-    """What a server said, ready to be kept: whole characters, and no key."""
+    """A server's text ready to be kept: valid Unicode, without the key."""
     return without_key(text.encode(errors="replace").decode())

@@ -1,26 +1,39 @@
 """Rounds of requests on the same passages: later rounds list the stems of earlier ones, so as not to repeat them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from mqg_utils.teacher.base import Teacher, ask_all
-from mqg_utils.teacher.cache import Reply, ReplyCache, Request, read_list
+from mqg_utils.records import Passage
+from mqg_utils.teacher.base import Progress, Teacher, ask_all
+from mqg_utils.teacher.batch import BatchTeacher
+from mqg_utils.teacher.budget import estimate
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.client import ServerTeacher
+from mqg_utils.teacher.responses import read_list
 
 Asked = dict[str, list[str]]  # passage_id -> stems of earlier rounds
 RequestsFor = Callable[[Asked, int], list[Request]]  # for what was asked before and a round, from 1
 
 
 def ask_rounds(
-    teacher: Teacher,
-    requests_for: RequestsFor,
-    rounds: int,
-    cache: ReplyCache,
-    progress: Callable[[int, int], None] | None = None,
+    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, progress: Progress | None = None
 ) -> list[Reply]:
     """The usable replies of all rounds."""
     replies: list[Reply] = []
     for number in range(1, rounds + 1):
         replies += ask_all(teacher, requests_for(stems_asked(replies), number), cache, progress)
     return replies
+
+
+def expected_cost(
+    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, book: Sequence[Passage],
+    readings: int = 0,
+) -> dict[str, int | str]:  # fmt: skip
+    """What the missing replies of all rounds, and `readings` of every question afterwards, will cost, as a table."""
+    server = teacher.server if isinstance(teacher, BatchTeacher) else teacher
+    if not isinstance(server, ServerTeacher):
+        return {"cost": "none: no server is used"}
+    missing, price = missing_requests(teacher, requests_for, rounds, cache), server.budget and server.budget.price
+    return estimate(missing, price, server.max_tokens, server.concurrency, book, readings).rows()
 
 
 def missing_requests(teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache) -> list[Request]:

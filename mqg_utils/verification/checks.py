@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
-from mqg_utils.teacher.base import Teacher, ask
-from mqg_utils.teacher.cache import Reply, ReplyCache, read_list
+from mqg_utils.teacher.base import Teacher, ask_all
+from mqg_utils.teacher.cache import Reply, ReplyCache
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request
+from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.quantities import unquoted
 from mqg_utils.verification.consistency import bare, contradicts, leaked
 from mqg_utils.verification.entailment import judge, pattern
@@ -237,7 +238,7 @@ def round_trip(
 
     def read(ids: Iterable[str], vote: int) -> dict[str, Answers]:
         requests = {i: reading_request(*places[i], vote=vote) for i in ids}
-        ask(reader, list(requests.values()), cache, progress)
+        ask_all(reader, list(requests.values()), cache, progress)
         return {i: _answers(cache.get(reader.key(request)), len(keys[i])) for i, request in requests.items()}
 
     answers = read(keys, 1)

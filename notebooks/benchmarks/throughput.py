@@ -43,6 +43,5 @@ def throughput(n: int, concurrency: int, delay_s: float, passage: Passage) -> Th
         for done, _ in enumerate(teacher.ask(wanted[:n], cache), 1):
             if done % max(1, n // 10) == 0:
                 marks.append(process.memory_info().rss / 2**20)
-        cache.sync()
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
     return Throughput(n, seconds, math.ceil(n / concurrency) * delay_s, marks[-1] - marks[0], busy / n * 1000)

@@ -20,8 +20,7 @@ from mqg_utils.corpus import library
 from mqg_utils.corpus.library import Library, read_textbook
 from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import RecordError
-from mqg_utils.teacher.cache import read_list
-from mqg_utils.teacher.responses import usage_of
+from mqg_utils.teacher.responses import read_list, usage_of
 from mqg_utils.text.files import FileError
 
 N = 2_000_000

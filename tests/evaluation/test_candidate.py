@@ -28,7 +28,7 @@ def server():
 
 
 def sit(server, tmp_path, exam=EXAM, **options):
-    teacher = ServerTeacher("m", server.url, concurrency=4, reply_format="plain", backoff_s=0.01, attempts=2, **options)
+    teacher = ServerTeacher("m", server.url, concurrency=4, reply_format="plain", max_retries=0, **options)
     return sit_exam(teacher, exam, ReplyCache(tmp_path / "replies.jsonl"), "server", 7)
 
 

@@ -33,8 +33,7 @@ from test_lab import free_port
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.student.loading import ModelError, build_tiny, load_student
 from mqg_utils.teacher.cache import ReplyCache, Request
-from mqg_utils.teacher.client import ServerTeacher
-from mqg_utils.teacher.endpoint import TeacherError
+from mqg_utils.teacher.client import ServerTeacher, TeacherError
 from mqg_utils.teacher.responses import judge
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import plan, run_folder, run_name
@@ -219,7 +218,7 @@ def test_a_key_that_a_server_hides_in_json_or_an_error_is_not_kept(
     )
     server.answer = lambda _: next(asked, error(400, CANARY))
     try:
-        teacher = ServerTeacher("m", server.url, reply_format="plain", attempts=1, backoff_s=0.001, concurrency=1)
+        teacher = ServerTeacher("m", server.url, reply_format="plain", max_retries=0, concurrency=1)
         list(teacher.ask([request(f"p{i}") for i in range(4)], ReplyCache(tmp_path / "r.jsonl")))
         server.answer = lambda _: Said(401, f'{{"error": {{"message": "{escaped} is wrong"}}}}')
         with pytest.raises(TeacherError) as caught:

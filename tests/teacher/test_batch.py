@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from fault_server import FaultServer, completion
-from test_server import PRICE, requests
+from test_client import PRICE, requests
 
 from mqg_utils.teacher.base import ask_all
 from mqg_utils.teacher.batch import BatchTeacher, answers_of
 from mqg_utils.teacher.budget import Budget
 from mqg_utils.teacher.cache import ReplyCache
-from mqg_utils.teacher.endpoint import TeacherError
+from mqg_utils.teacher.client import ServerTeacher, TeacherError
 
 
 class Jobs:
@@ -24,7 +24,6 @@ class Jobs:
         self.batches: list[dict[str, Any]] = []
         self.looks, self.status, self.loses = looks, status, loses
         self.down = down  # looks at a job or a file that fail
-        self.refuses: set[str] = set()  # settings
 
     def __call__(self, method: str, path: str, raw: bytes) -> tuple[int, Any]:
         if method == "POST" and path.endswith("/files"):
@@ -57,22 +56,19 @@ class Jobs:
         job["status"] = self.status
         asked = [json.loads(line) for line in self.files[job["input_file_id"]].splitlines()]
         said = [
-            {"id": "x", "custom_id": a["custom_id"], "response": self.response(a["body"])}
+            {"id": "x", "custom_id": a["custom_id"], "response": {"status_code": 200, "body": completion()}}
             for a in asked
             if a["body"]["messages"][-1]["content"] != f"Write. {self.loses}"
         ]
         self.files["answers"] = "\n".join(json.dumps(line) for line in said)
         job["output_file_id"] = "answers"
 
-    def response(self, body: dict[str, Any]) -> dict[str, Any]:
-        for name in sorted(self.refuses & body.keys()):
-            return {"status_code": 400, "body": {"error": {"message": f"no {name} here", "param": name}}}
-        return {"status_code": 200, "body": completion()}
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.001)
     running = FaultServer()
     running.other = Jobs()
     yield running
@@ -80,8 +76,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
 
 
 def batch(server: FaultServer, folder: Path, cap: float = 0.0, poll_s: float = 0.01) -> BatchTeacher:
-    money = Budget(folder / "spending.jsonl", cap, PRICE)
-    return BatchTeacher("m", folder / "batch.json", poll_s, base_url=server.url, max_tokens=20, budget=money)
+    money = Budget(folder / "costs.jsonl", cap, PRICE)
+    asking = ServerTeacher("m", server.url, max_tokens=20, budget=money)
+    return BatchTeacher(asking, folder / "batch.json", poll_s)
 
 
 def test_a_job_answers_what_a_live_teacher_would_ask(server: FaultServer, tmp_path: Path) -> None:
@@ -145,19 +142,6 @@ def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer,
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3 and len(server.other.batches) == 1
 
 
-def test_a_job_that_an_earlier_version_began(server: FaultServer, tmp_path: Path) -> None:
-    server.other = Jobs(looks=10_000)
-    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
-    teacher._wait = None  # type: ignore[assignment]  # the process ends here
-    with pytest.raises(TypeError):
-        ask_all(teacher, requests(3), cache)
-    job = json.loads((tmp_path / "batch.json").read_text())
-    reserved = {key: asked["usd"] for key, asked in job["asked"].items()}
-    (tmp_path / "batch.json").write_text(json.dumps({"id": job["id"], "reserved": reserved}))
-    server.other.looks = 1
-    assert len(ask_all(batch(server, tmp_path), requests(3), cache)) == 3 and len(server.other.batches) == 1
-
-
 def test_a_server_that_is_down_for_some_looks(server: FaultServer, tmp_path: Path) -> None:
     server.other = Jobs(down=7)
     assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
@@ -173,26 +157,12 @@ def test_a_server_that_stays_down_is_told_and_a_restart_waits_on(server: FaultSe
     assert len(server.other.batches) == 1
 
 
-def test_settings_that_a_model_does_not_take_are_named_otherwise_in_the_next_job(
-    server: FaultServer, tmp_path: Path
-) -> None:
-    server.other = Jobs()
-    server.other.refuses = {"max_tokens", "temperature"}
-    teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
-    assert len(ask_all(teacher, requests(3), cache)) == 3 and cache.counts() == {"ok": 3}
-    files = [text for name, text in server.other.files.items() if name.startswith("file-")]
-    sent = [json.loads(text.splitlines()[0])["body"] for text in files]
-    assert [len(server.other.batches), "max_tokens" in sent[0], "temperature" in sent[0]] == [3, True, True]
-    assert sent[-1]["max_completion_tokens"] == 20 and not server.other.refuses & sent[-1].keys()
-    assert teacher.spent_usd == pytest.approx(3 * 0.081)
-
-
 def test_a_budget_that_holds_some_makes_several_jobs(server: FaultServer, tmp_path: Path) -> None:
     teacher, cache = batch(server, tmp_path, cap=4.0), ReplyCache(tmp_path / "r.jsonl")
     done = ask_all(teacher, requests(90), cache)
     assert len(server.other.batches) > 2 and 20 < len(done) < 90
     assert teacher.spent_usd == pytest.approx(0.081 * len(done)) and teacher.spent_usd <= 4.0
-    assert "stopped before the next request could pass budget_usd=4" in teacher.notes[-1]
+    assert "the next request could exceed budget_usd=4" in teacher.notes[-1]
 
 
 def test_a_request_without_an_answer_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
@@ -226,9 +196,8 @@ def test_a_file_of_answers_is_read_line_by_line_whatever_stands_in_it() -> None:
     assert list(found) == ["a", "c"] and found["a"]["error"]["message"] == "x\u2028y\x85z"
 
 
-def test_a_response_that_is_none_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
-    teacher, (request,) = batch(server, tmp_path), requests(1)
-    answers = answers_of('{"custom_id":"k","response":[5]}')
-    asked = {"usd": 0.0, "passage_id": request.passage.passage_id, "wants": request.wants, "most": {}}
-    (reply,) = teacher._outcomes(answers, {"id": "j", "asked": {"k": asked}})
+def test_an_invalid_response_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:
+    (request,) = requests(1)
+    sent = {"usd": 0.0, "passage_id": request.passage.passage_id, "wants": request.wants, "most": {}}
+    reply = batch(server, tmp_path)._reply("k", sent, answers_of('{"custom_id":"k","response":[5]}')["k"])
     assert reply.status == "failed" and "without an answer" in reply.error

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from mqg_utils.records import Chain, Passage
-from mqg_utils.teacher.prompts import DEFAULT_STYLE, SCHEMAS, WORDINGS, measure_style, reading_request, requests_for
+from mqg_utils.teacher.prompts import DEFAULT_STYLE, SCHEMAS, measure_style, reading_request, requests_for, wording
 
 
 def passage(name: str = "p1", language: str = "en") -> Passage:
@@ -32,7 +32,7 @@ def texts(language: str = "en", **settings: Any) -> tuple[str, str]:
 def test_a_request_holds_the_passage_and_its_headings() -> None:
     system, user = texts()
     assert user.startswith("Passage (Fluids > Zelmure):\n\nZelmure is green.\n\nWrite ")
-    assert system.startswith(WORDINGS["en"].system)
+    assert system.startswith(wording("en").system)
 
 
 def test_there_is_french_and_other_languages_are_named() -> None:
@@ -50,8 +50,12 @@ def test_each_passage_is_asked_about_in_its_own_language() -> None:
 
 
 def test_a_japanese_exam_is_measured_in_characters() -> None:
-    said = {"question_id": "q", "stem": "正しいのはどれか。", "propositions": [{"text": "緑色である", "is_true": True}]}
-    style = measure_style([Chain.model_validate({"chain_id": "e", "language": "ja", "questions": [said]})])
+    question = {
+        "question_id": "q",
+        "stem": "正しいのはどれか。",
+        "propositions": [{"text": "緑色である", "is_true": True}],
+    }
+    style = measure_style([Chain.model_validate({"chain_id": "e", "language": "ja", "questions": [question]})])
     assert (style.stem_words, style.proposition_words) == (8, 5)
     system = texts("ja", style=style)[0]
     assert "a stem has about 8 words" in system and "A character of the passage's script counts as a word." in system
@@ -106,7 +110,6 @@ def test_a_reader_sees_the_passage_but_no_key() -> None:
     user = request.messages[1]["content"]
     assert request.wants == "answers" and "Zelmure is green." in user and "A man." in user
     assert user.endswith("1. one two 0\n2. one two 1") and "true" not in user.casefold()
-    assert "Zelmure is green." not in reading_request(passage(), asked, 1, with_passage=False).messages[1]["content"]
 
 
 def test_schemas_are_strict() -> None:

@@ -26,9 +26,7 @@ def test_stage_03_ends_with_an_outcome_for_every_request(tmp_path: Path) -> None
     write_jsonl(tmp_path / "01_corpus" / "exam.jsonl", [exam])
     simulated.seal(tmp_path, "01_corpus")
     model = os.environ.get("MQG_TEST_MODEL", "m")
-    ran = execute(
-        tmp_path, URL, "notebook", reply_format="auto", teacher_model=model, max_tokens=700, concurrency=1, min_kept=0
-    )
+    ran = execute(tmp_path, URL, "notebook", teacher_model=model, max_tokens=700, concurrency=1, min_kept=0)
     logs = ran.communicate(timeout=3600)[0]
     assert ran.returncode == 0, logs
     stage = tmp_path / "03_generate"

@@ -35,14 +35,13 @@ def test_a_price_is_the_tables_or_the_users() -> None:
 
 
 def test_an_estimate_by_hand() -> None:
-    found = estimate([request(), request()], Price(10.0, 100.0), max_tokens=50, concurrency=4, reply_tokens=30)
+    estimated = estimate([request(), request()], Price(10.0, 100.0), max_tokens=50, concurrency=4)
     # 80 characters are 21 tokens and 40 are 11: 4 characters a token, rounded up
-    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (2, 2 * (21 + 11), 60)
-    assert found.usd == pytest.approx((64 * 10 + 60 * 100) / 1e6)
-    assert found.most_usd == pytest.approx((2 * (80 + 40 + 32) * 10 + 100 * 100) / 1e6)
-    assert found.seconds == pytest.approx(60 / 50 / 2)  # two streams are enough for two requests
-    assert estimate([request()], Price(1, 1), 50, 1, count_tokens=lambda text: 7).prompt_tokens == 14
-    assert "not known" in str(estimate([request()], None, 50, 1).rows()["USD"])
+    assert (estimated.requests, estimated.prompt_tokens, estimated.completion_tokens) == (2, 2 * (21 + 11), 100)
+    assert estimated.usd == pytest.approx((64 * 10 + 100 * 100) / 1e6)
+    assert estimated.most_usd == pytest.approx((2 * (80 + 40 + 32) * 10 + 100 * 100) / 1e6)
+    assert estimated.seconds == pytest.approx(100 / 50 / 2)  # two streams are enough for two requests
+    assert "unknown" in str(estimate([request()], None, 50, 1).rows()["USD"])
 
 
 def test_tokens_are_counted_as_the_student_counted_the_book_or_guessed_by_script() -> None:
@@ -55,12 +54,12 @@ def test_tokens_are_counted_as_the_student_counted_the_book_or_guessed_by_script
 
 
 def test_reading_again_and_later_turns_cost_too() -> None:
-    plain = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
-    read = estimate([request()], Price(1.0, 1.0), 1000, 1, reply_tokens=100, readings=2)
-    assert (read.requests, read.completion_tokens) == (1 + 2 * 4, 100 + 2 * 4 * 30)
+    plain = estimate([request()], Price(1.0, 1.0), 1000, 1)
+    read = estimate([request()], Price(1.0, 1.0), 1000, 1, readings=2)
+    assert (read.requests, read.completion_tokens) == (1 + 2 * 4, 1000 + 2 * 4 * 30)
     assert read.prompt_tokens == plain.prompt_tokens + 2 * 4 * (11 + 250)
     assert plain.most_usd and read.most_usd and read.most_usd > 20 * plain.most_usd
-    later = estimate([request().model_copy(update={"round": 3})], Price(1.0, 1.0), 1000, 1, reply_tokens=100)
+    later = estimate([request().model_copy(update={"round": 3})], Price(1.0, 1.0), 1000, 1)
     assert later.most_usd == pytest.approx(plain.most_usd + 2 * 1000 / 1e6)
 
 
@@ -69,17 +68,19 @@ def test_the_most_counts_a_token_a_byte() -> None:
 
 
 def test_the_ledger_reserves_settles_and_survives(tmp_path: Path) -> None:
-    path = tmp_path / "s" / "spending.jsonl"
+    path = tmp_path / "s" / "costs.jsonl"
     money = Budget(path, 1.0, Price(0.0, 100_000.0))  # 0.1 USD a completion token
     assert money.reserve("a", 50, 6) == pytest.approx(0.6)
     assert money.reserve("b", 50, 5) is None  # 1.1 would pass the cap
     money.settle("a", 0.6, 50, 2)
     assert money.spent_usd == pytest.approx(0.2)
     assert money.reserve("b", 50, 8) == pytest.approx(0.8)  # exactly the cap
-    # killed here: the promise stays, and a torn line is as if it had not been
+    # killed here: the reservation stays, and a torn line is skipped
     path.write_bytes(path.read_bytes() + b'{"key": "c", "us')
-    again = Budget(path, 1.0, Price(0.0, 100_000.0))
+    with pytest.warns(UserWarning, match=r"costs\.jsonl:4: skipped an incomplete line"):
+        again = Budget(path, 1.0, Price(0.0, 100_000.0))
     assert again.spent_usd == pytest.approx(1.0) and again.reserve("c", 1, 1) is None
+    path.write_bytes(path.read_bytes().removesuffix(b'{"key": "c", "us'))
     assert Budget(tmp_path / "new", 1.0, Price(0, 1), [path]).spent_usd == pytest.approx(1.0)
 
 
@@ -88,13 +89,3 @@ def test_a_budget_needs_a_price(tmp_path: Path) -> None:
         Budget(tmp_path / "s", 1.0, None)
     free = Budget(tmp_path / "s", 0.0, None)
     assert free.reserve("a", 10**9, 10**9) == 0.0 and not (tmp_path / "s").exists()
-
-
-def test_a_round_of_critique_sends_a_reply_twice_and_brings_marks_and_a_rewriting() -> None:
-    wanted, price = [request(), request()], Price(1.0, 1.0)
-    plain = estimate(wanted, price, 1000, 8, reply_tokens=100)
-    found = estimate(wanted, price, 1000, 8, reply_tokens=100, critique_rounds=1)
-    assert found.requests == 6 and plain.completion_tokens == 200
-    assert found.completion_tokens == 200 + 200 + 2 * 250
-    assert found.prompt_tokens == plain.prompt_tokens + 2 * (plain.prompt_tokens + 200)
-    assert plain.most_usd and found.most_usd and found.most_usd > plain.most_usd

@@ -12,8 +12,8 @@ import pytest
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.base import from_settings
-from mqg_utils.teacher.blanks import BlankTeacher, Terms, grams
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.cloze_choice import ClozeChoiceTeacher, Terms, grams
 from mqg_utils.verification.checks import verify
 
 BONES = ("zelmure", "nuvestin", "ombrel", "drathe", "goltrine", "vosmine", "parlock", "tuvane", "wistoral", "kembry")
@@ -49,7 +49,7 @@ def french(terms: Any = SKIN) -> list[Passage]:
 
 
 def replies(passages: list[Passage], folder: Path, questions: int = 2, seed: int = 0) -> list[Reply]:
-    teacher = BlankTeacher(passages, questions, seed)
+    teacher = ClozeChoiceTeacher(passages, questions, seed)
     return list(
         teacher.ask([Request(passage=p) for p in passages], ReplyCache(folder / f"{len(list(folder.iterdir()))}"))
     )
@@ -204,16 +204,16 @@ def test_grams_by_hand() -> None:
 def test_a_seed_gives_the_same_questions_whatever_is_asked_first(tmp_path: Path) -> None:
     assert replies(book(), tmp_path) == replies(book(), tmp_path)
     assert asked(book(), tmp_path, 2, 0) != asked(book(), tmp_path, 2, 1)
-    teacher, wanted = BlankTeacher(book()), [Request(passage=p) for p in book()]
+    teacher, wanted = ClozeChoiceTeacher(book()), [Request(passage=p) for p in book()]
     one, other = (list(teacher.ask(w, ReplyCache(tmp_path / n))) for w, n in ((wanted, "a"), (wanted[::-1], "b")))
     assert one == other[::-1] and len(one) == 3
 
 
 SHARED = """
-from test_blanks import BlankTeacher, Request, passage, said, BONES
+from test_cloze_choice import ClozeChoiceTeacher, Request, passage, said, BONES
 passages = [passage(said(BONES), f"p{i}", f"Chapter {i}") for i in range(3)]
 passages += [passage(said(["thing"]), f"o{i}", "Other") for i in range(4)]
-teacher = BlankTeacher(passages)
+teacher = ClozeChoiceTeacher(passages)
 print(teacher.key(Request(passage=passages[0])))
 """
 
@@ -233,13 +233,13 @@ def test_a_key_is_the_same_in_every_process() -> None:
 def test_another_seed_number_or_book_is_another_key() -> None:
     request = Request(passage=book()[0])
     teachers = [
-        BlankTeacher(book()),
-        BlankTeacher(book(), 3),
-        BlankTeacher(book(), seed=1),
-        BlankTeacher(book(BONES[:5])),
+        ClozeChoiceTeacher(book()),
+        ClozeChoiceTeacher(book(), 3),
+        ClozeChoiceTeacher(book(), seed=1),
+        ClozeChoiceTeacher(book(BONES[:5])),
     ]
     keys = [teacher.key(request) for teacher in teachers]
-    assert len(set(keys)) == 4 and keys[0] == BlankTeacher(book()).key(request)
+    assert len(set(keys)) == 4 and keys[0] == ClozeChoiceTeacher(book()).key(request)
 
 
 # --- with the rest ---
@@ -256,11 +256,9 @@ def test_verification_keeps_the_questions(passages: list[Passage], tmp_path: Pat
 
 
 def test_the_settings_name_it(tmp_path: Path) -> None:
-    settings = {"source": "cloze-single", "seed": 3, "critique_rounds": 0, "questions_per_passage": 1}
+    settings = {"source": "cloze-single", "seed": 3, "questions_per_passage": 1}
     teacher, request = from_settings(settings, tmp_path, book()), Request(passage=book()[0])
-    assert isinstance(teacher, BlankTeacher) and teacher.name == "cloze-single"
-    assert teacher.key(request) == BlankTeacher(book(), 1, 3).key(request)
+    assert isinstance(teacher, ClozeChoiceTeacher) and teacher.name == "cloze-single"
+    assert teacher.key(request) == ClozeChoiceTeacher(book(), 1, 3).key(request)
     (reply,) = teacher.ask([request], ReplyCache(tmp_path / "r"))
     assert [len(chain["questions"]) for chain in chains_of(reply)] == [1] and reply.model == "cloze-single"
-    with pytest.raises(ValueError, match="critique_rounds needs a model"):
-        from_settings({**settings, "critique_rounds": 1}, tmp_path, book())

@@ -1,18 +1,12 @@
-"""Teachers: recorded, cloze, and what all have in common."""
+"""Cloze questions: statements of the passage, made false by rule."""
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from mqg_utils.records import Passage, write_jsonl
-from mqg_utils.teacher.base import RecordedTeacher, ask_all, from_settings
-from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.records import Passage
+from mqg_utils.teacher.cache import ReplyCache, Request
 from mqg_utils.teacher.cloze import ClozeTeacher
-from mqg_utils.teacher.endpoint import TeacherError
-from mqg_utils.teacher.prompts import requests_for
 from mqg_utils.verification.checks import verify
 
 
@@ -21,111 +15,6 @@ def passage(
 ) -> Passage:
     return Passage(passage_id=passage_id, book="B", section=section, text=text, language=language)
 
-
-def request(passage_id: str = "p1", said: str = "Write.") -> Request:
-    return Request(passage=passage(passage_id), messages=({"role": "user", "content": f"{said} {passage_id}"},))
-
-
-def reply(key: str = "k1", passage_id: str = "p1", content: str = "{}") -> Reply:
-    return Reply(key=key, passage_id=passage_id, model="m", content=content)
-
-
-class Counting:
-    """A teacher that answers every passage but those it is told not to, and remembers what it was asked."""
-
-    name = "counting"
-
-    def __init__(self, *silent: str, fails_at: str = "") -> None:
-        self.asked: list[str] = []
-        self._silent, self._fails_at = silent, fails_at
-
-    def key(self, request: Request) -> str:
-        return request.key(teacher=self.name)
-
-    def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        for one in requests:
-            passage_id = one.passage.passage_id
-            if passage_id == self._fails_at:
-                raise TeacherError("gone")
-            self.asked.append(passage_id)
-            if passage_id not in self._silent:
-                cache.add(reply(self.key(one), passage_id, f"on {passage_id}"))
-                yield cache[self.key(one)]
-
-
-def test_a_second_ask_all_asks_nothing(tmp_path: Path) -> None:
-    wanted = [request(f"p{i}") for i in range(4)]
-    first, second = Counting(), Counting()
-    replies = ask_all(first, wanted, ReplyCache(tmp_path / "r.jsonl"))
-    assert ask_all(second, wanted, ReplyCache(tmp_path / "r.jsonl")) == replies
-    assert first.asked == ["p0", "p1", "p2", "p3"] and second.asked == []
-    assert [r.content for r in replies] == ["on p0", "on p1", "on p2", "on p3"]
-
-
-def test_only_new_requests_are_asked_once_and_replies_come_in_order_of_the_requests(tmp_path: Path) -> None:
-    cache, seen = ReplyCache(tmp_path / "r.jsonl"), []
-    ask_all(Counting(), [request("p2")], cache)
-    teacher = Counting("p1")
-    wanted = [*(request(f"p{i}") for i in range(4)), request("p0")]
-    replies = ask_all(teacher, wanted, cache, lambda *counts: seen.append(counts))
-    assert teacher.asked == ["p0", "p1", "p3"]
-    assert [r.passage_id for r in replies] == ["p0", "p2", "p3", "p0"]  # nothing was said about p1
-    assert seen == [(1, 3), (2, 3)]
-
-
-def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
-    wanted = [request(f"p{i}") for i in range(4)]
-    with pytest.raises(TeacherError, match="gone"):
-        ask_all(Counting(fails_at="p2"), wanted, ReplyCache(tmp_path / "r.jsonl"))
-    again = Counting()
-    assert len(ask_all(again, wanted, ReplyCache(tmp_path / "r.jsonl"))) == 4
-    assert again.asked == ["p2", "p3"]
-
-
-def test_a_source_that_is_none() -> None:
-    sources = "recorded, cloze, cloze-chains, cloze-single, server or batch"
-    with pytest.raises(ValueError, match=f"source is 'web'; choose {sources}"):
-        from_settings({"source": "web", "seed": 0, "critique_rounds": 0}, Path("x"), [])
-
-
-def test_critique_needs_a_model() -> None:
-    with pytest.raises(
-        ValueError, match="critique_rounds needs a model: source server or batch, and source is 'cloze'"
-    ):
-        from_settings({"source": "cloze", "seed": 0, "critique_rounds": 1}, Path("x"), [])
-
-
-# --- recorded replies ---
-
-
-def test_recorded_replies_are_replayed_and_an_edited_one_is_another(tmp_path: Path) -> None:
-    path = tmp_path / "replies.jsonl"
-    write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three")])
-    teacher = RecordedTeacher(path)
-    wanted = [request("p3"), request("p2"), request("p1")]
-    assert [r.content for r in ask_all(teacher, wanted, ReplyCache(tmp_path / "cache.jsonl"))] == ["three", "one"]
-    keys = [teacher.key(r) for r in wanted]
-    assert len(set(keys)) == 3
-    write_jsonl(path, [reply("k1", "p1", "edited"), reply("k3", "p3", "three")])
-    edited = RecordedTeacher(path)
-    assert [edited.key(r) == key for r, key in zip(wanted, keys, strict=True)] == [True, True, False]
-    cached = ask_all(edited, wanted, ReplyCache(tmp_path / "cache.jsonl"))
-    assert [r.content for r in cached] == ["three", "edited"]
-    assert teacher.name == "recorded:replies.jsonl"
-
-
-def test_a_recorded_teacher_keeps_the_rounds_of_a_passage_apart(tmp_path: Path) -> None:
-    path = tmp_path / "replies.jsonl"
-    second = reply("k2", "p1", "again").model_copy(update={"round": 2})
-    write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three"), second])
-    teacher, cache = RecordedTeacher(path), ReplyCache(tmp_path / "cache.jsonl")
-    passages = [passage("p1"), passage("p3")]
-    rounds = [ask_all(teacher, requests_for(passages, turn=turn), cache) for turn in (1, 2, 3)]
-    assert [[r.content for r in found] for found in rounds] == [["one", "three"], ["again"], []]
-    assert len(cache) == 3
-
-
-# --- cloze ---
 
 TEXT = """Zelmure is the fluid of the quellor. An adult makes 600 mL of it a day. Its pH is 7.9 in health.
 Nuvestin is made by the ombrel of the quellor. The drathe is destroyed slowly in vosmia. Fever can follow within 5 days.

@@ -1,0 +1,79 @@
+"""The cache of outcomes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mqg_utils.records import Passage, RecordError
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+
+
+def request(passage_id: str = "p1", text: str = "Write.") -> Request:
+    passage = Passage(passage_id=passage_id, book="B", section=("S",), text="words")
+    return Request(passage=passage, messages=({"role": "user", "content": f"{text} {passage_id}"},))
+
+
+def reply(key: str = "k1", passage_id: str = "p1", content: str = "{}", **more: Any) -> Reply:
+    return Reply(key=key, passage_id=passage_id, model="m", content=content, **more)
+
+
+def test_a_key_changes_with_all_that_decides_the_answer() -> None:
+    keys = [
+        request().key(model="m", temperature=0.7),
+        request().key(model="n", temperature=0.7),
+        request().key(model="m", temperature=0.8),
+        request("p2").key(model="m", temperature=0.7),
+        request(text="Draft.").key(model="m", temperature=0.7),
+    ]
+    assert len(set(keys)) == 5 and request().key(temperature=0.7, model="m") == keys[0]
+    assert request().key(model="m") == "10e794240c00dd77176911bfe604355e"  # recorded replies rely on it
+
+
+def test_replies_are_on_file_the_moment_they_arrive(tmp_path: Path) -> None:
+    cache = ReplyCache(tmp_path / "new" / "replies.jsonl")
+    for n in (1, 2):
+        cache.add(reply(f"k{n}", content="骨 é"))
+        assert len(cache.path.read_bytes().splitlines()) == n
+    again = ReplyCache(cache.path)
+    assert "k1" in again and "k3" not in again and again["k2"] == reply("k2", content="骨 é")
+    assert again.get("k3") is None and len(again) == 2
+
+
+def test_a_torn_line_is_reported_and_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    ReplyCache(path).add(reply("k1"))
+    path.write_bytes(path.read_bytes() + b'{"key": "k3", "passage_id"')
+    with pytest.warns(UserWarning, match=r"r\.jsonl:2: skipped an incomplete line"):
+        ReplyCache(path).add(reply("k2"))
+    with pytest.warns(UserWarning, match=r"r\.jsonl:2"):
+        assert [r.key for r in ReplyCache(path).lines()] == ["k1", "k2"]
+
+
+def test_an_invalid_line_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "replies.jsonl").write_bytes(b'{"key": 1}\n' + reply().model_dump_json().encode() + b"\n")
+    with pytest.raises(RecordError, match=r"replies\.jsonl:1: "):
+        ReplyCache(tmp_path / "replies.jsonl")
+
+
+def test_only_usable_replies_are_found_and_every_outcome_is_counted(tmp_path: Path) -> None:
+    cache = ReplyCache(tmp_path / "r.jsonl")
+    for status in ("refused", "cut", "lost", "failed"):
+        cache.add(reply("k1", status=status, error=f"it was {status}"))
+    assert "k1" not in cache and cache.attempts == {"k1": 4} and cache.last_error() == "it was failed"
+    cache.add(reply("k1", content="good"))
+    cache.add(reply("k2"))
+    for opened in (cache, ReplyCache(tmp_path / "r.jsonl")):
+        assert opened["k1"].content == "good" and opened.attempts == {"k1": 5, "k2": 1}
+        assert opened.counts() == {"ok": 2, "refused": 1, "cut": 1, "lost": 1, "failed": 1}
+
+
+def test_caches_of_shards_are_adopted_once(tmp_path: Path) -> None:
+    whole = ReplyCache(tmp_path / "r.jsonl")
+    whole.add(reply("k0"))
+    for name, keys in (("a", ("k1", "k2")), ("b", ("k2", "k3"))):
+        for key in keys:
+            ReplyCache(tmp_path / f"{name}.jsonl").add(reply(key, content=name))
+    others = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    assert whole.adopt(others) == 3 and whole.adopt(others) == 0
+    assert [r.key for r in whole.lines()] == ["k0", "k1", "k2", "k3"] and whole["k2"].content == "a"

@@ -1,0 +1,336 @@
+"""The server's client against a real HTTP server on loopback that fails in the ways servers fail."""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_server import GOOD, FaultServer, Said, completion, error
+from test_cache import request
+
+from mqg_utils.teacher.base import ask_all
+from mqg_utils.teacher.budget import Budget, Price
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.client import ServerTeacher, TeacherError
+from mqg_utils.workflow.secrets import KEY_VARIABLE
+
+
+def requests(n: int) -> list[Request]:
+    return [request(f"p{i}") for i in range(n)]
+
+
+def passage_of(body: dict[str, Any]) -> str:
+    return body["messages"][-1]["content"].split()[-1]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    for name in (KEY_VARIABLE, "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    running = FaultServer()
+    yield running
+    running.close()
+
+
+def teacher(server: FaultServer, **settings: Any) -> ServerTeacher:
+    return ServerTeacher("m", server.url, **{"reply_format": "plain", "max_retries": 2, "timeout_s": 20.0, **settings})
+
+
+def outcomes(teacher: ServerTeacher, requests: list[Request], folder: Path) -> dict[str, Reply]:
+    return {r.passage_id: r for r in teacher.ask(requests, ReplyCache(folder / "r.jsonl"))}
+
+
+# --- what is sent ---
+
+
+def test_each_request_is_sent_once_with_all_settings(server: FaultServer, tmp_path: Path) -> None:
+    asking = ServerTeacher("asked-model", server.url, 0.2, 3, 50)
+    sent = requests(5)
+    replies = ask_all(asking, sent, ReplyCache(tmp_path / "r.jsonl"))
+    assert replies[0] == Reply(
+        key=asking.key(sent[0]), passage_id="p0", model="served-model", content=GOOD, prompt_tokens=11,
+        completion_tokens=7,
+    )  # fmt: skip
+    assert sorted(map(passage_of, server.bodies)) == [f"p{i}" for i in range(5)]
+    for body in server.bodies:
+        assert (body["model"], body["temperature"], body["max_tokens"]) == ("asked-model", 0.2, 50)
+        assert body["response_format"]["json_schema"]["name"] == "chains"
+    assert ask_all(asking, sent, ReplyCache(tmp_path / "r.jsonl")) == replies and len(server.bodies) == 5
+
+
+def test_the_key_changes_with_what_decides_the_answer() -> None:
+    settings: list[dict[str, Any]] = [{}, {"base_url": "http://127.0.0.1/v1"}, {"temperature": 0.0}, {"max_tokens": 10}]
+    keys = {ServerTeacher(model, **more).key(request()) for model in "mn" for more in settings}
+    assert len(keys) == 8
+    assert ServerTeacher("m", concurrency=1, reply_format="plain").key(request()) == ServerTeacher("m").key(request())
+
+
+def test_as_many_requests_are_under_way_as_allowed(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: Said(body=completion(), delay_s=0.05)
+    assert len(outcomes(teacher(server, concurrency=7), requests(40), tmp_path)) == 40
+    assert server.most == 7
+
+
+def test_the_api_key_comes_from_the_environment_only(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asking = teacher(server)
+    outcomes(asking, requests(1), tmp_path)
+    monkeypatch.setenv(KEY_VARIABLE, "sk-of-the-test")
+    server.answer = lambda _: error(400, "no, sk-of-the-test")
+    outcomes(asking, [request("p2")], tmp_path)
+    assert server.keys == ["Bearer none", "Bearer sk-of-the-test"]
+    assert "sk-of-the-test" not in (tmp_path / "r.jsonl").read_text(encoding="utf-8")
+    assert "sk-of-the-test" not in json.dumps([asking, server.bodies], default=lambda x: getattr(x, "__dict__", str(x)))
+
+
+def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    with pytest.raises(TeacherError, match="the teacher 'gpt-x' needs a key in OPENAI_API_KEY, or base_url of a local"):
+        list(ServerTeacher("gpt-x").ask([request()], ReplyCache(tmp_path / "r.jsonl")))
+
+
+def test_it_works_where_an_event_loop_is_running(server: FaultServer, tmp_path: Path) -> None:
+    async def notebook() -> dict[str, Reply]:
+        return outcomes(teacher(server), requests(2), tmp_path)
+
+    assert set(asyncio.run(notebook())) == {"p0", "p1"}
+
+
+def test_settings_that_a_server_names_differently(server: FaultServer, tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Said:
+        for name in ("max_tokens", "temperature"):
+            if name in body:
+                return error(400, f"Unsupported parameter: '{name}'", param=name, code="unsupported_parameter")
+        return Said(body=completion())
+
+    server.answer = answer
+    asking = teacher(server, max_tokens=99)
+    assert {r.status for r in outcomes(asking, requests(3), tmp_path).values()} == {"ok"}
+    assert server.bodies[-1]["max_completion_tokens"] == 99 and len(asking.notes) == 2
+
+
+def test_a_format_that_the_server_does_not_support(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: error(400, "'response_format' of type 'json_schema' is not supported with this model")
+    with pytest.raises(TeacherError, match="not supported with this model; set reply_format to json_object or plain"):
+        outcomes(teacher(server, reply_format="json_schema", concurrency=1), requests(3), tmp_path)
+    assert server.count == 1
+    with pytest.raises(TeacherError, match="reply_format is 'auto'; choose one of json_schema, json_object, plain"):
+        teacher(server, reply_format="auto")
+
+
+# --- what fails ---
+
+TORN = json.dumps(completion())
+FAULTS = {
+    "busy": error(429, "slow down"),
+    "down": error(503, "down"),
+    "reset": Said(body=TORN, length=len(TORN) + 50),
+    "torn JSON": Said(body=TORN[:60]),
+    "error in 200": Said(body={"error": {"message": "upstream"}}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault: str) -> None:
+    server.answer = lambda _: FAULTS[fault] if server.count < 2 else Said(body=completion())
+    assert outcomes(teacher(server), requests(1), tmp_path)["p0"].status == "ok"
+    assert server.count == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "message", "count"),
+    [
+        (FAULTS["down"], "failed", "down", 3),
+        (FAULTS["torn JSON"], "lost", "the answer is torn JSON", 2),
+        (FAULTS["reset"], "lost", "the answer broke off", 2),
+        (FAULTS["error in 200"], "failed", "upstream", 2),
+        (Said(hang=True), "lost", "no answer within 0.2 s; raise timeout_s or lower concurrency", 2),
+        (Said(body=completion(choices=[])), "empty", "no choice in the answer", 2),
+        (Said(body=completion(None)), "empty", "an answer without text", 2),
+        (Said(body=completion("{", "length")), "cut", "raise max_tokens", 2),
+        (Said(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
+        (Said(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
+        (error(400, "too long for me"), "failed", "too long for me", 1),
+        (Said(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
+        (Said(400, "no such thing"), "failed", "no such thing", 1),
+    ],
+)
+def test_a_lasting_fault_is_a_recorded_outcome(
+    server: FaultServer, tmp_path: Path, said: Said, status: str, message: str, count: int
+) -> None:
+    server.answer = lambda body: said if passage_of(body) == "p1" else Said(body=completion())
+    cache = ReplyCache(tmp_path / "r.jsonl")
+    replies = ask_all(teacher(server, timeout_s=0.2 if said.hang else 20.0), requests(3), cache)
+    assert [r.passage_id for r in replies] == ["p0", "p2"]
+    assert sum(passage_of(body) == "p1" for body in server.bodies) == count
+    *_, last = [r for r in ReplyCache(cache.path).lines() if r.passage_id == "p1"]
+    assert last.status == status and message in last.error
+
+
+def test_the_models_refusal_is_kept(server: FaultServer, tmp_path: Path) -> None:
+    refusing = completion(None)
+    refusing["choices"][0]["message"]["refusal"] = "I will not."
+    server.answer = lambda _: Said(body=refusing)
+    assert outcomes(teacher(server), requests(1), tmp_path)["p0"].error == "I will not."
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [(error(401, "ask Ada"), 1), (error(404, "ask Ada"), 1), (error(429, "ask Ada", code="insufficient_quota"), 3)],
+)
+def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Path, said: Said, count: int) -> None:
+    server.answer = lambda _: said
+    with pytest.raises(TeacherError, match=r"^the server refused passage 'p0': .*ask Ada"):
+        outcomes(teacher(server, concurrency=1), requests(5), tmp_path)
+    assert server.count == count
+    assert [r.status for r in ReplyCache(tmp_path / "r.jsonl").lines()] == ["failed"]
+
+
+def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Said:
+        refused = error(401, "no")._replace(delay_s=0.1)  # when all four are under way
+        return refused if passage_of(body) == "p1" else Said(body=completion(), delay_s=0.3)
+
+    server.answer = answer
+    with pytest.raises(TeacherError, match="p1"):
+        outcomes(teacher(server, concurrency=4), requests(9), tmp_path)
+    assert {r.passage_id for r in ReplyCache(tmp_path / "r.jsonl").lines() if r.status == "ok"} == {"p0", "p2", "p3"}
+
+
+def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: error(400, "this model is gone")
+    with pytest.raises(TeacherError, match=r"9 requests failed in a row; the last: .*this model is gone"):
+        outcomes(teacher(server, concurrency=1), requests(50), tmp_path)
+    assert server.count == 9
+
+
+def test_a_page_instead_of_data(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: Said(body="<html>It works!</html>")
+    with pytest.raises(TeacherError, match=r"no chat completion; is base_url right .*It works!"):
+        outcomes(teacher(server), requests(1), tmp_path)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    asking = ServerTeacher("m", "http://127.0.0.1:9/v1", max_retries=1)
+    with pytest.raises(TeacherError, match=r"the server at http://127.0.0.1:9/v1: Connection error \(ConnectError"):
+        outcomes(asking, requests(1), tmp_path)
+
+
+def test_retry_after_is_obeyed(server: FaultServer, tmp_path: Path) -> None:
+    times: list[float] = []
+
+    def answer(_: dict[str, Any]) -> Said:
+        times.append(time.monotonic())
+        return error(429, "wait", ("Retry-After", "0.4")) if len(times) == 1 else Said(body=completion())
+
+    server.answer = answer
+    outcomes(teacher(server, concurrency=1), requests(1), tmp_path)
+    assert len(times) == 2 and times[1] - times[0] >= 0.4
+
+
+# --- money ---
+
+PRICE = Price(1000.0, 10_000.0)  # USD a million: 11 + 7 tokens cost 0.081
+
+
+def budget(folder: Path, cap_usd: float) -> Budget:
+    return Budget(folder / "costs.jsonl", cap_usd, PRICE)
+
+
+def test_the_cap_is_never_exceeded_with_many_requests_under_way(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: Said(body=completion(), delay_s=0.01)
+    asking = teacher(server, concurrency=16, max_tokens=20, budget=budget(tmp_path, 3.0))
+    answered = outcomes(asking, requests(200), tmp_path)
+    billed_usd = 0.081 * server.count
+    assert 0.5 * 3.0 < billed_usd <= 3.0 and len(answered) == server.count < 200
+    assert asking.spent_usd == pytest.approx(billed_usd)
+    assert "the next request could exceed budget_usd=3" in asking.notes[-1] and len(asking.notes) == 1
+    # a rerun has no room left; with a higher cap it resumes
+    assert outcomes(teacher(server, max_tokens=20, budget=budget(tmp_path, 3.0)), requests(200)[-9:], tmp_path) == {}
+    more = teacher(server, concurrency=16, max_tokens=20, budget=budget(tmp_path, 100.0))
+    assert len(ask_all(more, requests(200), ReplyCache(tmp_path / "r.jsonl"))) == 200 == server.count
+
+
+@pytest.mark.parametrize("fault", ["reset", "torn JSON"])
+def test_what_may_have_been_billed_counts_at_its_most(server: FaultServer, tmp_path: Path, fault: str) -> None:
+    server.answer = lambda _: FAULTS[fault] if server.count == 1 else Said(body=completion())
+    asking = teacher(server, max_tokens=20, budget=budget(tmp_path, 9.0))
+    outcomes(asking, requests(1), tmp_path)
+    lost, good = ReplyCache(tmp_path / "r.jsonl").lines()
+    assert (lost.status, lost.completion_tokens) == ("lost", 20) and good.status == "ok"
+    assert asking.spent_usd == pytest.approx(PRICE.of(lost.prompt_tokens, 20) + 0.081)
+    assert budget(tmp_path, 9.0).spent_usd == pytest.approx(asking.spent_usd)
+
+
+def test_a_busy_server_bills_nothing(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: FAULTS["busy"]
+    asking = teacher(server, budget=budget(tmp_path, 90.0))
+    assert outcomes(asking, requests(1), tmp_path)["p0"].status == "failed"
+    assert server.count == 3 and asking.spent_usd == pytest.approx(0)
+
+
+# --- stopped and killed ---
+
+
+def test_whoever_stops_listening_stops_the_requests(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: Said(body=completion(), delay_s=0.02)
+    asking = teacher(server, concurrency=2).ask(requests(500), ReplyCache(tmp_path / "r.jsonl"))
+    first = next(asking)
+    asking.close()  # as an interrupt does
+    assert server.count < 50 and first.status == "ok"
+
+
+WORKER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_client import budget, requests
+from mqg_utils.teacher.base import ask_all
+from mqg_utils.teacher.cache import ReplyCache
+from mqg_utils.teacher.client import ServerTeacher
+folder = Path({folder!r})
+asking = ServerTeacher("m", {url!r}, concurrency=6, max_tokens=20, reply_format="plain", budget=budget(folder, 1000.0))
+print("ready", flush=True)
+print(len(ask_all(asking, requests({n}), ReplyCache(folder / "r.jsonl"))), flush=True)
+"""
+
+
+def worker(server: FaultServer, folder: Path, n: int) -> "subprocess.Popen[str]":
+    code = WORKER.format(path=sys.path, folder=str(folder), url=server.url, n=n)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*incomplete line")
+def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer, tmp_path: Path) -> None:
+    n, kills, draw = 100, 4, random.Random(1)
+    server.answer = lambda _: Said(body=completion(), delay_s=0.03)
+    keys = {passage_of({"messages": r.messages}): teacher(server, max_tokens=20).key(r) for r in requests(n)}
+    for _ in range(kills):
+        running = worker(server, tmp_path, n)
+        assert running.stdout and running.stdout.readline() == "ready\n"
+        target, deadline = server.count + draw.randrange(1, 25), time.monotonic() + 20
+        while server.count < target and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(draw.random() / 200)
+        running.kill()
+        running.wait()
+        known = {r.key for r in ReplyCache(tmp_path / "r.jsonl").lines()}
+        server.known_at.append((len(server.bodies), known))
+    assert worker(server, tmp_path, n).communicate(timeout=120)[0].split() == ["ready", str(n)]
+    for sent_before, known in server.known_at:  # what was on file at a kill is never asked again
+        assert not known & {keys[passage_of(body)] for body in server.bodies[sent_before:]}
+    lines = ReplyCache(tmp_path / "r.jsonl").lines()
+    assert Counter(r.key for r in lines) == dict.fromkeys(keys.values(), 1)  # each kept once
+    # a server that knows the header bills each once; another one repeats at most those under way at a kill
+    assert len(server.billed) == n and server.count <= n + kills * 6
+    assert budget(tmp_path, 1000.0).spent_usd >= 0.081 * sum(server.billed.values()) - 1e-9
