@@ -22,7 +22,7 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def mqg(project: Path, *words: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def mqg(project: Path, *words: str, timeout: float = 580) -> subprocess.CompletedProcess[str]:
     """Run `mqg` in a project folder."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     asked = [*MQG, *words]

@@ -71,8 +71,8 @@ def sweep_command(
     workers: Annotated[int, typer.Option(min=1, help="local workers, which share the cores")] = 2,
 ) -> None:
     """Run every combination of a sweep in parallel, shared stages once; then compare all in one report."""
+    from mqg_utils.cli.sweep import ClusterError, connected, execute, read_sweep
     from mqg_utils.workflow.parameters import ParameterError
-    from mqg_utils.workflow.sweep import ClusterError, connected, execute, read_sweep
 
     try:
         with refusal(ParameterError, ClusterError, code=2):

@@ -48,29 +48,25 @@ def bars() -> Progress:
 
 
 class RunProgress:
-    """Progress of a run, its stage and its cell: bars on a terminal, lines elsewhere."""
+    """Progress of a run and the last line its stage printed: bars on a terminal, lines elsewhere."""
 
     def __init__(self, plan: "Plan") -> None:
         self.executed, self.stage = 0, ""
         self.progress = bars()
         self._stages = self.progress.add_task("stages", total=len(plan.steps))
-        self._cells = self.progress.add_task("", total=None, visible=False)
+        self._output = self.progress.add_task("", total=None, visible=False)
 
     def report(self, event: str, step: "Step", detail: str) -> None:
         """Show an event of a step: a `runner.Report`."""
         text = plain(detail)
-        if event == "cells":
-            done, _, total = detail.partition("/")
-            self.progress.update(self._cells, completed=int(done), total=int(total), description="cells")
-        elif event == "cell":
-            self.progress.update(self._cells, description=text[:100])
+        if event == "output":
+            self.progress.update(self._output, description=text[:100], visible=True)
         elif event == "start":
             self.stage = step.title
             self.executed += 1
             console.print(f"{SIGNS['start']} {plain(step.title)}: {text}")
             self.progress.update(self._stages, description=plain(step.title))
-            self.progress.reset(self._cells, total=None, description="", visible=True)
         else:
             console.print(f"{SIGNS[event]} {plain(step.title)}: {'skipped, ' * (event == 'skip')}{text}")
             self.progress.advance(self._stages)
-            self.progress.update(self._cells, visible=False)
+            self.progress.update(self._output, visible=False)

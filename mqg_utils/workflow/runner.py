@@ -21,7 +21,7 @@ from mqg_utils.workflow.run_index import write_index
 from mqg_utils.workflow.stage import SEAL_LATER
 from mqg_utils.workflow.state import State, is_finished, state_of
 
-Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip, start, cells, cell, done, fail
+Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip, start, output, done, fail
 
 
 class StageFailed(RuntimeError):
@@ -114,24 +114,26 @@ def execute(step: Step, report: Report) -> None:
     """Execute a notebook with papermill into the step's folder. Raises StageFailed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
-    from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     output = step.folder / "notebook.ipynb"
     os.environ[SEAL_LATER] = "1"
-    papermill_engines.register("mqg", _counting_engine(lambda done, of: report("cells", step, f"{done}/{of}")))
     try:
         step.folder.mkdir(parents=True, exist_ok=True)
-        papermill.execute_notebook(
-            str(step.notebook),
-            str(output),
-            engine_name="mqg",
-            parameters=step.parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            request_save_on_cell_execute=True,
-            stdout_file=_LastLine(lambda line: report("cell", step, line)),
-        )
+        with tempfile.TemporaryDirectory(prefix="mqg-") as sockets:
+            papermill.execute_notebook(
+                str(step.notebook),
+                str(output),
+                parameters=step.parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                request_save_on_cell_execute=True,
+                stdout_file=_LastLine(lambda line: report("output", step, line)),
+                # the kernel's sockets lie in a folder of the user's own: nobody else can listen
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+                shutdown_kernel="immediate",  # a stage has synced its files before its last cell ends
+            )
     except PapermillExecutionError as error:
         words = _words_of(error, output)
         message = _failure(step.title, f"failed in cell {error.exec_count}", words, step.folder)
@@ -157,32 +159,6 @@ def _words_of(error: Any, notebook: Path) -> str:
         if lines:
             return str(lines[0])
     return f"{error.ename}: {error.evalue}"
-
-
-def _counting_engine(show: Callable[[int, int], None]) -> Any:
-    """papermill's own engine, which also reports as each cell starts how many are done."""
-    from papermill.engines import NBClientEngine
-    from traitlets.config import Config
-
-    class Engine(NBClientEngine):  # type: ignore[misc]
-        @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
-            started = nb_man.cell_start
-
-            def cell_start(cell: Any, cell_index: int, **more: Any) -> Any:
-                show(cell_index, len(nb_man.nb.cells))
-                return started(cell, cell_index, **more)
-
-            nb_man.cell_start = cell_start
-            # the kernel communicates through sockets in a folder of the user's own: nobody else can listen
-            sockets = tempfile.TemporaryDirectory(prefix="mqg-")
-            ip = str(Path(sockets.name) / "kernel")
-            options["config"] = Config(KernelManager={"transport": "ipc", "ip": ip})
-            options["shutdown_kernel"] = "immediate"  # a stage has synced its files before its last cell ends
-            with sockets:
-                return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-    return Engine
 
 
 class _LastLine:

@@ -34,7 +34,7 @@ def test_a_path_is_shown_from_where_one_is(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     step = Step("finetune", "04_finetune", "base", Path("n.ipynb"), Path("f"), {})
     shown = RunProgress(Plan("r", "r", Path("r"), [step], ""))
-    for event, detail in (("start", "why"), ("cells", "1/3"), ("cell", "x"), ("done", "3 s"), ("skip", "unchanged")):
+    for event, detail in (("start", "why"), ("output", "x"), ("done", "3 s"), ("skip", "unchanged")):
         shown.report(event, step, detail)
     assert capsys.readouterr().out.splitlines() == [
         "▸ 04_finetune (base): why",

@@ -54,7 +54,7 @@ def run(plan: Plan) -> list[tuple[str, str, str]]:
     """Execute a plan; return what was reported, (event, stage, detail)."""
     said: list[tuple[str, str, str]] = []
     runner.run(plan, lambda event, step, detail: said.append((event, step.stage, detail)))
-    return [event for event in said if event[0] not in ("cells", "cell")]
+    return [event for event in said if event[0] != "output"]
 
 
 def failure(plan: Plan, *words: str) -> str:

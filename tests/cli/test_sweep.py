@@ -13,10 +13,10 @@ import pytest
 from conftest import MQG, mqg
 from toy import CHAINS, executions, p_true, predictions, toy_project
 
+from mqg_utils.cli.sweep import read_sweep, shared_steps, take_over
 from mqg_utils.workflow.manifest import read_manifest
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import plan, sources_of
-from mqg_utils.workflow.sweep import read_sweep, shared_steps, take_over
 
 GRID = """
 preset: toy
