@@ -1,11 +1,8 @@
 """The files of textbooks, found and read one by one."""
 
-import contextlib
 import glob
 import itertools
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +14,7 @@ from mqg_utils.corpus.pdf.words import read_pdf
 from mqg_utils.corpus.plain_text import read_plain_text
 from mqg_utils.corpus.sections import Section
 from mqg_utils.corpus.xml import read_cnxml, read_collection, read_jats, read_module
-from mqg_utils.text.files import FileError
+from mqg_utils.text.files import FileError, cpu_limit
 from mqg_utils.workflow.paths import matches
 
 Reader = Callable[[Path, str, str], Iterable[Section]]
@@ -133,25 +130,6 @@ def select_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Sectio
             titles |= dict.fromkeys(section.path[:2])
     if not any_text:
         raise FileError(f"no chapter {chapter!r} with text in {book!r}. Its headings:\n  " + "\n  ".join(titles))
-
-
-@contextlib.contextmanager
-def cpu_limit(file: Path, seconds: float) -> Iterator[None]:
-    """Raise FileError if reading takes more CPU time; only in the main thread, which alone receives signals."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise FileError(f"{file}: takes more than {seconds:g} s of CPU time; split it, or save it again")
-
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 # --- which files ---

@@ -16,7 +16,7 @@ HASHED = re.compile(r"(#{1,6})\s+(\S.*)$")
 CHAPTER = re.compile(
     r"(?:chapter|chapitre|kapitel)\s+(?:\d+|[IVXLC]+)\b|第\s*[\d一二三四五六七八九十]+\s*章", re.IGNORECASE
 )
-SMALL_WORDS = set("and during for from into the versus via with des les".split())
+SMALL_WORDS = ("and", "during", "for", "from", "into", "the", "versus", "via", "with", "des", "les")
 Block = list[str]  # lines without a blank one between them
 Contents = list[tuple[int, str]]  # level, title
 

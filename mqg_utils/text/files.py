@@ -1,7 +1,11 @@
 """Opening files that strangers made: sizes are bounded, and first bytes are compared with the file's name."""
 
+import contextlib
+import signal
+import threading
 import unicodedata
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 MAX_FILE_BYTES = 64 * 2**20  # of a text, Markdown, HTML or XML file, and of one inside an archive
@@ -91,3 +95,22 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise FileError(f"{file}: {name} is damaged ({error}); download the book again") from error
     size, limit = entry.file_size / 2**20, MAX_FILE_BYTES / 2**20
     raise FileError(f"{file}: {name} is {size:.0f} MB uncompressed; its limit is {limit:.0f} MB")
+
+
+@contextlib.contextmanager
+def cpu_limit(file: Path, seconds: float) -> Iterator[None]:
+    """Raise FileError if reading takes more CPU time; only in the main thread, which alone receives signals."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise FileError(f"{file}: takes more than {seconds:g} s of CPU time; split it, or save it again")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

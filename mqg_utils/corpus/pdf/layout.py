@@ -1,4 +1,4 @@
-"""Words on pages -> sections: contents, captions and tables of a PDF."""
+"""Sections of a PDF from the words on its pages: tables of contents, captions and tables."""
 
 import re
 from collections import Counter
@@ -19,10 +19,9 @@ FRONT = re.compile(  # what only the first page of an article has
 def sections_of(
     pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]], book: str, language: str, name: str
 ) -> list[Section]:
-    """The sections of a PDF's pages. `bookmarks` are (level, title, page); they decide levels where there are any.
+    """The sections of a PDF's pages. `bookmarks` are (level, title, page); a heading among them has their level.
 
-    What stands before the first heading of an article (title, authors, abstract), running heads, page numbers and the
-    labels inside figures are left out.
+    Left out: title, authors and abstract of an article, running heads, page numbers, labels inside figures.
     """
     lines = [list(lines_of(words, page)) for page, words in enumerate(pages)]
     lines = without_heads([heads_first(page) for page in lines])
@@ -43,28 +42,28 @@ def sections_of(
 
 
 def without_contents(flow: list[Line | Float], style: Style) -> list[Line | Float]:
-    """Lines less a table of contents: ten or more in a row near the beginning that are headings further on."""
+    """Lines without a table of contents: ten or more in a row near the beginning that are headings further on."""
 
     def entry(line: Line) -> str:
         return bare_of(re.sub(r"[\s.…·]*\d*$", "", line.text))
 
     heads = Counter(entry(line) for line in flow if isinstance(line, Line) and style.level(line))
     best: list[int] = []
-    run: list[int] = []
+    run: list[int] = []  # places of its entries
     dotted = re.compile(r"\.{4,}\s*\d+$")
     for i, item in enumerate(flow[: max(200, len(flow) // 10)]):
         if isinstance(item, Line) and (dotted.search(item.text) or heads[entry(item)]):
             run.append(i)
             best = max(best, run, key=len)
-        elif run and i - run[-1] > 2:  # a wrapped entry takes a line or two that are no heading
+        elif run and i - run[-1] > 2:  # a wrapped entry has a line or two that match no heading
             run = []
     if len(best) < 10:
         return flow
     names = [entry(line) if isinstance(line, Line) else "" for line in flow[: best[-1] + 1]]
     end = best[-1] + 1
-    # the first headings of the text itself, directly under the contents, repeat what these list
+    # the first headings of the text itself, directly below the contents, repeat entries
     while end > best[-1] - 2 and isinstance(last := flow[end - 1], Line) and not dotted.search(last.text):
-        if names[: end - 1].count(entry(last)) == 0:
+        if entry(last) not in names[: end - 1]:
             break
         end -= 1
     return flow[: best[0]] + flow[end:]
@@ -72,16 +71,16 @@ def without_contents(flow: list[Line | Float], style: Style) -> list[Line | Floa
 
 def _with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
     """Blocks, with the items of a list as the lines of one."""
-    held: Block | None = None
+    last: Block | None = None
     for block in blocks:
-        if held and not block.level and ITEM.match(block.text) and ITEM.match(held.text.split("\n")[-1]):
-            held = held._replace(text=f"{held.text}\n{block.text}")
+        if last and not block.level and ITEM.match(block.text) and ITEM.match(last.text.split("\n")[-1]):
+            last = last._replace(text=f"{last.text}\n{block.text}")
             continue
-        if held:
-            yield held
-        held = block
-    if held:
-        yield held
+        if last:
+            yield last
+        last = block
+    if last:
+        yield last
 
 
 # --- captions and tables ---
@@ -92,22 +91,22 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
     number = 0
     while number < len(page):
         line = page[number]
-        found = CAPTION.match(line.text)
-        # "Table 1 shows" inside a paragraph is no caption
-        is_caption = found and (found["end"] or line.main.size < 0.97 * style.size or line.main.bold)
-        if not found or not is_caption or (style.is_body(line) and found["end"] not in (":", ".", "|", "–", "—")):
+        label = CAPTION.match(line.text)
+        # not "Table 1 shows" inside a paragraph
+        stands_out = label and (label["end"] or line.main.size < 0.97 * style.size or line.main.bold)
+        if not label or not stands_out or (style.is_body(line) and label["end"] not in (":", ".", "|", "–", "—")):
             items.append(line)
             number += 1
             continue
         caption, number = _caption(page, number)
-        label = "Table" if found["table"] else "Figure"
-        text = f"{label} {found['number']}: {' '.join(x.text for x in caption)[found.end() :].strip()}"
-        if found["table"]:
+        title = " ".join(x.text for x in caption)[label.end() :].strip()
+        text = f"{'Table' if label['table'] else 'Figure'} {label['number']}: {title}"
+        if label["table"]:
             end = _region_end(page, number, line, style)
             rows = table_rows([word for x in page[number:end] for word in x.words], joined)
             if re.search(r"(?:continued|suite|続き)\W*$", text, re.IGNORECASE):
-                text = style.titles.get(found["number"], text)
-            style.titles[found["number"]] = text
+                text = style.titles.get(label["number"], text)
+            style.titles[label["number"]] = text
             items.append(Float("\n".join([text, *rows]), line.page))
             number = end
         else:

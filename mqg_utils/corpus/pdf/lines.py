@@ -1,4 +1,4 @@
-"""The words of a PDF as lines: what they look like, which are running heads and which are headings."""
+"""Lines of a PDF: what they look like, which are running heads and which are headings."""
 
 import re
 import unicodedata
@@ -53,43 +53,41 @@ def joined(words: Sequence[Word]) -> str:
     """The text of words on a line; a raised number after a digit is a power: 10^3."""
     text = ""
     for word, before in zip(words, [None, *words[:-1]], strict=True):
-        said = unicodedata.normalize("NFKC", word.text) if re.search("[\ufb00-\ufb06]", word.text) else word.text
+        letters = unicodedata.normalize("NFKC", word.text) if re.search("[\ufb00-\ufb06]", word.text) else word.text
         if before is None:
-            text = said
+            text = letters
             continue
         raised = word.size < 0.85 * before.size and word.base < before.base - 0.15 * before.size
         close = word.x0 - before.x1 < 0.12 * max(word.size, before.size)
-        if raised and close and before.text[-1].isdigit() and re.match(r"[-–−+]?\d", said):
-            text += f"^{said}"
+        if raised and close and before.text[-1].isdigit() and re.match(r"[-–−+]?\d", letters):
+            text += f"^{letters}"
         else:
-            text += ("" if close and ((not before.after.strip(" ") and before.after != " ") or raised) else " ") + said
+            text += ("" if close and (before.after == "" or raised) else " ") + letters
     return text
 
 
 def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
     """Lines in the order of the page's content. A wide gap ends one: cells of a table are lines of their own."""
-    held: list[Word] = []
+    line: list[Word] = []
     for word in words:
-        if held:
-            last = held[-1]
+        if line:
+            last = line[-1]
             size = max(word.size, last.size)
-            same = (
-                word.angle == last.angle
-                and abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
-            )
-            if not same or word.x0 < last.x1 - 0.3 * size or word.x0 - last.x1 > 1.3 * size or last.after == "-":
-                yield Line(tuple(held), page)
-                held = []
-        held.append(word)
-    if held:
-        yield Line(tuple(held), page)
+            level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
+            near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
+            if word.angle != last.angle or not level or not near or last.after == "-":
+                yield Line(tuple(line), page)
+                line = []
+        line.append(word)
+    if line:
+        yield Line(tuple(line), page)
 
 
 # --- running heads ---
 
 
 def heads_first(page: list[Line]) -> list[Line]:
-    """A page whose running head comes last in its content, put first."""
+    """A page with its running head first, where it comes last in the content."""
     end = len(page)
     level = [line for line in page if line.words[0].angle == 0]
     if len(level) < 4:
@@ -101,7 +99,7 @@ def heads_first(page: list[Line]) -> list[Line]:
 
 
 def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
-    """Pages less their running heads and page numbers: what repeats near the edge, digits aside."""
+    """Pages without running heads and page numbers: lines near the edge that repeat, digits aside."""
 
     def bare(line: Line) -> str:
         return re.sub(r"\d+|\b[ivxlc]+\b", "#", line.text.casefold()).strip(" |·•-–")
@@ -113,19 +111,16 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     seen = Counter(key for page in pages for key in {bare(line) for line in page if at_edge(line)})
     # a heading that happens to stand at the top of some pages stands elsewhere too
     elsewhere = Counter(bare(line) for page in pages for line in page if not at_edge(line))
+
+    def is_head(line: Line, outermost: tuple[float, float]) -> bool:
+        key, depth = bare(line), line.words[0].depth
+        number = key in ("#", "page #", "# of #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
+        return at_edge(line) and (number or (seen[key] >= 3 and elsewhere[key] < seen[key]))
+
     kept = []
     for page in pages:
         depths = [line.words[0].depth for line in page] or [0.0]
-        outermost = (min(depths), max(depths))
-
-        def is_head(line: Line, outermost: tuple[float, float] = outermost) -> bool:
-            if not at_edge(line):
-                return False
-            depth = line.words[0].depth
-            number = bare(line) in ("#", "page #", "# of #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
-            return number or (seen[bare(line)] >= 3 and elsewhere[bare(line)] < seen[bare(line)])
-
-        kept.append([line for line in page if not is_head(line)])
+        kept.append([line for line in page if not is_head(line, (min(depths), max(depths)))])
     return kept
 
 
@@ -148,9 +143,8 @@ class Style:
         heads = [line for line in lines if self._stands_out(line)]
         looks = Counter(self._look(line) for line in heads)
         self.levels: dict[tuple[float, bool], int] = {}
-        for line in heads:  # a look that carries numbers has their depth
-            if (found := NUMBERED.match(line.text)) and found["number"]:
-                depth = found["number"].count(".") + 1
+        for line in heads:  # a look with section numbers has their depth
+            if depth := numbered_depth(line):
                 self.levels[self._look(line)] = min(depth, self.levels.get(self._look(line), 9))
         rank = 0
         for look in sorted(looks, key=lambda look: (-look[0], not look[1])):
@@ -172,35 +166,36 @@ class Style:
             return False
         return not re.search(r"[.;,:]$", text) or bool(NUMBERED.match(text))
 
-    def listed(self, line: object) -> int:
-        """The level a bookmark gives to this line; 0 where none does."""
-        if not isinstance(line, Line):
-            return 0
+    def _listed(self, line: Line) -> int:
+        """The level of this line's bookmark; 0 without one."""
         level, page = self.marks.get(bare_of(line.text), (0, -9))
         return level if abs(page - line.page) <= 1 else 0
 
     def level(self, line: Line) -> int:
-        """The level of a line that is a heading; 0 for one that is none."""
-        if found := self.listed(line):
-            return found
+        """The level of a heading; 0 for other lines."""
+        if level := self._listed(line):
+            return level
         if not self._stands_out(line):
             return 0
-        found_number = NUMBERED.match(line.text)
-        if found_number and found_number["number"]:
-            return found_number["number"].count(".") + 1
-        return self.levels.get(self._look(line), 1)
+        return numbered_depth(line) or self.levels.get(self._look(line), 1)
 
     def opens(self, line: Line) -> bool:
-        """Whether a line is the first heading of an article: what stands before it is title, authors and abstract."""
+        """Whether a line is an article's first heading, below its title, authors and abstract."""
         return line.page < 2 and bool(FIRST.fullmatch(line.text)) and bool(self.level(line))
 
     def run_in(self, line: Line) -> int:
-        """How many words at the line's beginning are a numbered heading set in another font; 0 for none."""
+        """How many words at the beginning of a line are a numbered heading in another font."""
         first = line.words[0]
         if not NUMBERED.match(line.text) or first.font == self.font or first.angle:
             return 0
         n = next((i for i, word in enumerate(line.words) if word.font != first.font), len(line.words))
         return n if 1 < n < len(line.words) and line.words[n - 1].text.endswith((".", ":")) else 0
+
+
+def numbered_depth(line: Line) -> int:
+    """1 for "2 Bone", 2 for "2.1 Cells"; 0 without a number."""
+    number = NUMBERED.match(line.text)
+    return number["number"].count(".") + 1 if number and number["number"] else 0
 
 
 def bare_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The words of a PDF's table -> rows: columns by the gaps between them, rows by the column that tells them apart."""
+"""Tables of a PDF: columns by the gaps between words, rows by the column whose cells stand apart."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ Join = Callable[[Sequence[Word]], str]
 
 
 def table_rows(words: Sequence[Word], join: Join) -> list[str]:
-    """Rows of cells joined by " | ". A line that runs across the columns (a note below the table) is a row alone."""
+    """Rows of cells joined by " | ". A line across the columns, such as a note below the table, is a row by itself."""
     if not words:
         return []
     size = sorted(word.size for word in words)[len(words) // 2]
@@ -37,32 +37,28 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
     if not narrow:
         return [join(s) for s in [*wide, *notes]]
     starts = _columns(narrow, size, left, right)
-    cells: dict[int, list[list[Word]]] = {}
-    for segment in narrow:
-        for part in _cut(segment, starts):
-            column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
-            cells.setdefault(max(column, 0), []).append(part)
+    cells: dict[int, list[list[Word]]] = {}  # column -> parts of its cells
+    for part in (part for segment in narrow for part in _cut(segment, starts)):
+        column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
+        cells.setdefault(max(column, 0), []).append(part)
     lines = _lines([[word] for segment in narrow for word in segment], size)
     firsts = [line[0].base for line in lines if len(starts) < 2 or line[0].x0 < starts[1]]
-    from_top = len(firsts) > 0.7 * len(lines)  # next to every line has a first cell: it begins a row
+    from_top = len(firsts) > 0.7 * len(lines)  # nearly every line has a first cell: it begins a row
     anchors = firsts if from_top else _anchors(cells, size)
     rows: list[dict[int, list[list[Word]]]] = [{} for _ in anchors]
     for column, parts in cells.items():
         for part in parts:
             if from_top:
-                nearest = max((i for i, top in enumerate(anchors) if top < part[0].base + 0.5 * size), default=0)
+                row = max((i for i, top in enumerate(anchors) if top < part[0].base + 0.5 * size), default=0)
             else:
-                nearest = min(range(len(anchors)), key=lambda i: abs(anchors[i] - part[0].base))
-            rows[nearest].setdefault(column, []).append(part)
-    said: list[tuple[float, str]] = []
-    for anchor, row in zip(anchors, rows, strict=True):
-        texts = []
-        for column in range(len(starts)):
-            texts.append(" ".join(join(line) for line in _lines(row.get(column, []), size)))
-        if any(texts):
-            said.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(texts).strip())))
-    said += [(s[0].base, join(s)) for s in wide]
-    return [text for _, text in sorted(said)] + [join(note) for note in notes]
+                row = min(range(len(anchors)), key=lambda i: abs(anchors[i] - part[0].base))
+            rows[row].setdefault(column, []).append(part)
+    texts = [(s[0].base, join(s)) for s in wide]
+    for anchor, parts_of in zip(anchors, rows, strict=True):
+        row_texts = [" ".join(map(join, _lines(parts_of.get(column, []), size))) for column in range(len(starts))]
+        if any(row_texts):
+            texts.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(row_texts).strip())))
+    return [text for _, text in sorted(texts)] + [join(note) for note in notes]
 
 
 def _lines(parts: Sequence[Sequence[Word]], size: float) -> list[list[Word]]:
@@ -87,25 +83,25 @@ def _without_notes(segments: list[list[Word]], size: float, left: float) -> tupl
         notes += 1
     if notes == len(rows):
         return segments, []
-    below = min((word.base for row in rows[len(rows) - notes :] for word in row), default=float("inf"))
-    return [s for s in segments if s[0].base < below], rows[len(rows) - notes :]
+    notes_from = len(rows) - notes
+    below = min((word.base for row in rows[notes_from:] for word in row), default=float("inf"))
+    return [s for s in segments if s[0].base < below], rows[notes_from:]
 
 
 def _segments(words: Sequence[Word], size: float) -> list[list[Word]]:
     """Words on one baseline without a gap of a column between them."""
-    found: list[list[Word]] = []
-    ordered = sorted(words, key=lambda w: (round(w.base / (0.25 * size)), w.x0))
-    for word in ordered:
-        last = found[-1][-1] if found else None
+    segments: list[list[Word]] = []
+    for word in sorted(words, key=lambda w: (round(w.base / (0.25 * size)), w.x0)):
+        last = segments[-1][-1] if segments else None
         if last and abs(last.base - word.base) < 0.5 * size and -0.5 * size < word.x0 - last.x1 < 0.6 * size:
-            found[-1].append(word)
+            segments[-1].append(word)
         else:
-            found.append([word])
-    return found
+            segments.append([word])
+    return segments
 
 
 def _columns(segments: Sequence[Sequence[Word]], size: float, left: float, right: float) -> list[float]:
-    """Where columns begin: after every strip that next to no line crosses."""
+    """Where columns begin: after every vertical strip that almost no line crosses."""
     n = int(right - left) + 2
     covered = [0] * n
     for segment in segments:
@@ -136,16 +132,13 @@ def _cut(segment: Sequence[Word], starts: Sequence[float]) -> list[list[Word]]:
 
 def _anchors(cells: dict[int, list[list[Word]]], size: float) -> list[float]:
     """The middle of each row, by the column with the most cells that stand apart."""
-    best: list[float] = []
+    columns: list[list[float]] = [[]]
     for parts in cells.values():
-        bases = sorted(part[0].base for part in parts)
         groups: list[list[float]] = []
-        for base in bases:
+        for base in sorted(part[0].base for part in parts):
             if groups and base - groups[-1][-1] < 1.32 * size:
                 groups[-1].append(base)
             else:
                 groups.append([base])
-        middles = [(group[0] + group[-1]) / 2 for group in groups]
-        if len(middles) > len(best):
-            best = middles
-    return best
+        columns.append([(group[0] + group[-1]) / 2 for group in groups])
+    return max(columns, key=len)
