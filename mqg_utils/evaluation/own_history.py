@@ -12,12 +12,10 @@ from mqg_utils.evaluation.scoring import (
     Progress,
     Scored,
     Scores,
-    Spread,
     own_ticks,
     read_from_tree,
     read_row,
     read_rows,
-    reads_here,
 )
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import context_of, fitting, halving, require_trees, row_inputs
@@ -60,21 +58,19 @@ def score_own(
     decision: Decision,
     max_tokens: int = 1024,
     progress: Progress = iter,
-    spread: Spread | None = None,
 ) -> Scored:
     """Log-odds under `predicted` history: position by position, the chains of a group together.
 
     The trunk's keys and values are kept, so a later question forwards its new tokens only. Where a prompt passes
     the model's context, what its shortened form has in common with the cache is reused. The readout is that of
-    the decision. `spread` shares groups out, as in `scoring.score`.
+    the decision.
     """
     require_trees(student.model)
-    spread, most = spread or reads_here(student), fitting(student.model, max_tokens)
-    return halving(lambda n: _score_own(student, chains, decision, n, progress, spread), most)
+    return halving(lambda n: _score_own(student, chains, decision, n, progress), fitting(student.model, max_tokens))
 
 
 def _score_own(
-    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int, progress: Progress, spread: Spread
+    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int, progress: Progress
 ) -> Scored:
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
     found: Scores = {}
@@ -82,14 +78,15 @@ def _score_own(
     tokens, cuts = 0, Cuts(0, 0, 0)
     if decision.readout == "pmi":
         trees, _ = grow_trees(chains, student.tokenizer, ("alone",), context)
-        likelihood, tokens = read_rows(pack(trees, max_tokens), ["likelihood"], iter, spread)
+        likelihood, tokens = read_rows(student, pack(trees, max_tokens), ["likelihood"], iter)
         for key, value in likelihood["likelihood"].items():
             alone[key[1]][key] = value
     groups = [
         Group({i: chains[i] for i in together}, decision, {k: v for i in together for k, v in alone[i].items()})
         for together in _groups(chains, pieces, context, max_tokens)
     ]
-    for _, (read, forwarded, cut) in zip(progress(groups), spread(answer, groups), strict=True):
+    for group in progress(groups):
+        read, forwarded, cut = answer(student, group)
         found |= read
         tokens, cuts = tokens + forwarded, Cuts(*map(sum, zip(cuts, cut, strict=True)))
     return Scored({decision.readout: found}, tokens, cuts)

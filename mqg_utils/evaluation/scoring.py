@@ -1,7 +1,6 @@
 """Every proposition of an exam read in every history, each distinct token computed once."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -27,8 +26,6 @@ from mqg_utils.student.token_tree import SPLIT_TOKENS, Before, Tree, grow_trees,
 
 Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
 Progress = Callable[[Sequence[Any]], Iterable[Any]]
-# work(student, unit) of each unit, in order: here, or in several processes (`crew`)
-Spread = Callable[[Callable[[Student, Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 class Scored(NamedTuple):
@@ -111,12 +108,10 @@ def score(
     max_tokens: int = 1024,
     progress: Progress = iter,
     readouts: Sequence[Readout] = ("truth",),
-    spread: Spread | None = None,
 ) -> Scored:
     """Readouts of every proposition under `gold` and `none` history, packed in rows of about `max_tokens`.
 
-    Shorter rows, and trees split, where memory runs out. `spread` shares rows out that are packed by then, so no
-    number hangs on who reads them. Raises ValueError for `predicted`: see `walks.score_own`.
+    Shorter rows, and trees split, where memory runs out. Raises ValueError for `predicted`: see `walks.score_own`.
     """
     require_trees(student.model)
     if "predicted" in histories:
@@ -128,7 +123,7 @@ def score(
         split = SPLIT_TOKENS if row_tokens >= max_tokens else row_tokens
         trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
         rows = pack(trees, row_tokens)
-        found, tokens = read_rows(rows, read_from_tree(readouts), progress, spread or reads_here(student))
+        found, tokens = read_rows(student, rows, read_from_tree(readouts), progress)
         return found, tokens, cuts
 
     found, tokens, cuts = halving(attempt, fitting(student.model, max_tokens))
@@ -136,12 +131,12 @@ def score(
 
 
 def read_rows(
-    rows: Sequence[Tree], readouts: Sequence[Readout], progress: Progress, spread: Spread
+    student: Student, rows: Sequence[Tree], readouts: Sequence[Readout], progress: Progress
 ) -> tuple[dict[Readout, Scores], int]:
     """What is read off rows, and how many tokens they have."""
     found: dict[Readout, Scores] = {readout: {} for readout in readouts}
-    read = partial(_read_judged, readouts=tuple(readouts))
-    for row, values in zip(progress(rows), spread(read, rows), strict=True):
+    for row in progress(rows):
+        values = _read_judged(student, row, readouts)
         for readout in values:
             for leaf, value in zip(row.leaves, values[readout], strict=True):
                 found[readout].update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})
@@ -152,11 +147,6 @@ def _read_judged(student: Student, row: Tree, readouts: Sequence[Readout]) -> di
     """A row's readouts; of one without labels to judge, whose propositions stand alone, the likelihood only."""
     judged = any(leaf.n_after for leaf in row.leaves)
     return read_row(student, row, [r for r in readouts if r == "likelihood" or judged])
-
-
-def reads_here(student: Student) -> Spread:
-    """Units done in this process, one after the other."""
-    return lambda work, units: (work(student, unit) for unit in units)
 
 
 def predictions(

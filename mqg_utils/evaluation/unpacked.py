@@ -6,7 +6,6 @@ The peer of the benchmark, and what is left for models that no tree mask fits: A
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +17,8 @@ from mqg_utils.evaluation.scoring import (
     Progress,
     Scored,
     Scores,
-    Spread,
     own_ticks,
     read_from_tree,
-    reads_here,
     score,
     with_pmi,
 )
@@ -112,14 +109,19 @@ def read_prompts(
 
 
 def _read(
-    trees: Iterable[Tree], readouts: Sequence[Readout], max_tokens: int, batch: int, progress: Progress, spread: Spread
+    student: Student,
+    trees: Iterable[Tree],
+    readouts: Sequence[Readout],
+    max_tokens: int,
+    batch: int,
+    progress: Progress,
 ) -> tuple[dict[Readout, Scores], int]:
     """Readouts of the leaves of trees, and how many tokens their prompts have."""
     found: dict[Readout, Scores] = {readout: {} for readout in readouts}
     prompts = prompts_of(trees)
     groups = list(batches(prompts, max_tokens, batch))
-    read = partial(_read_group, readouts=tuple(readouts))
-    for group, values in zip(progress(groups), spread(read, groups), strict=True):
+    for group in progress(groups):
+        values = _read_group(student, group, readouts)
         for readout in readouts:
             for (_, leaf), value in zip(group, values[readout], strict=True):
                 found[readout].update({(h, leaf.chain, leaf.question, leaf.proposition): value for h in leaf.histories})
@@ -139,13 +141,12 @@ def score_plain(
     batch: int = 16,
     progress: Progress = iter,
     readouts: Sequence[Readout] = ("truth",),
-    spread: Spread | None = None,
 ) -> Scored:
     """What `scoring.score` returns, without trees; `tokens` are those of the prompts, padding left out."""
     before: tuple[Before, ...] = (*histories, "alone") if "pmi" in readouts else tuple(histories)
     trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model))
-    asked, share = read_from_tree(readouts), spread or reads_here(student)
-    found, tokens = halving(lambda n: _read(trees, asked, n, batch, progress, share), max_tokens)
+    asked = read_from_tree(readouts)
+    found, tokens = halving(lambda n: _read(student, trees, asked, n, batch, progress), max_tokens)
     return Scored(with_pmi(found, readouts), tokens, cuts)
 
 
@@ -157,16 +158,15 @@ def score_own_plain(
     max_tokens: int = 8192,
     batch: int = 16,
     progress: Progress = iter,
-    spread: Spread | None = None,
 ) -> Scored:
     """What `walks.score_own` returns, without trees: the model's own answers are the history."""
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    asked, share = read_from_tree([decision.readout]), spread or reads_here(student)
+    asked = read_from_tree([decision.readout])
     found, alone = Scores(), Scores()
     tokens, cuts = 0, Cuts(0, 0, 0)
 
     def read(trees: Sequence[Tree]) -> tuple[Scores, int]:
-        new, forwarded = halving(lambda n: _read(trees, asked, n, batch, iter, share), max_tokens)
+        new, forwarded = halving(lambda n: _read(student, trees, asked, n, batch, iter), max_tokens)
         return new[asked[0]], forwarded
 
     if decision.readout == "pmi":

@@ -1,11 +1,8 @@
 """Runs read from their folders, and several joined: what is taken, and what is refused with its reason."""
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import papermill
 import pytest
 import simulated
 
@@ -67,26 +64,6 @@ def test_runs_on_different_exams_are_one_experiment() -> None:
         pooled([a, a])
     with pytest.raises(AblationError, match=r"b has conditions and seeds .*, and a has .*"):
         pooled([a, replace(b, seeds=(0, 9))])
-
-
-def test_the_notebook_counts_runs_together(
-    quick_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(quick_project)
-    first, other = quick_project / "outputs" / "quick", tmp_path / "other"
-    shutil.copytree(first, other)
-    said = papermill.execute_notebook(
-        "notebooks/explore/pool_runs.ipynb",
-        tmp_path / "pool.ipynb",
-        {"runs": [str(first), str(other)]},
-        progress_bar=False,
-        log_output=False,
-    )
-    page = json.dumps([cell.get("outputs", []) for cell in said.cells])
-    single = read_run(first)
-    n, chains = sum(len(q.propositions) for c in single.exam for q in c.questions), len(single.exam)
-    assert f"On {2 * n} propositions of {2 * chains} unseen chains" in page
-    assert page.count("application/vnd.plotly.v1+json") == 2
 
 
 def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None:
