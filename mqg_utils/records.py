@@ -1,8 +1,4 @@
-"""The records that travel between stages, and how they are read and written.
-
-One JSON object a line, UTF-8, NFC. Field meanings are those of DESIGN: a chain is a clinical case and its
-questions in order; a chain of one question without a vignette is an independent question.
-"""
+"""The records that travel between stages, one JSON object a line, in UTF-8 and NFC."""
 
 import json
 import os
@@ -10,7 +6,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,30 +18,28 @@ Status = Literal["scored", "unparsed", "refused", "failed"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
-MAX_REPORTED = 20  # bad lines listed in one error
+MAX_REPORTED = 20  # problems listed in one error
 
 
 class RecordError(ValueError):
-    """A file whose lines are not the records they should be. The message lists `file:line: field: problem`."""
+    """A file with invalid records. The message lists `file:line: field: problem`."""
 
 
 def _clean(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError("holds half of a surrogate pair, which is not a character; re-export the file") from error
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("contains half of a surrogate pair, which is not a character; export the file again")
     return unicodedata.normalize("NFC", text)
 
 
 def _filled(text: str) -> str:
     if not text.strip():
-        raise ValueError("is empty; give it some text")
+        raise ValueError("is empty; add text")
     return text
 
 
 def _identifier(text: str) -> str:
     if any(unicodedata.category(char) == "Cc" for char in text):
-        raise ValueError("holds a control character; ids are printable")
+        raise ValueError("contains a control character; ids must be printable")
     return _filled(text)
 
 
@@ -85,9 +79,9 @@ class Proposition(Record):
     quote: Text = ""
 
     @model_validator(mode="after")
-    def _check_weight(self) -> "Proposition":
+    def _check_weight(self) -> Self:
         if (self.weight, self.is_true) in (("indispensable", False), ("unacceptable", True)):
-            truth = "true" if self.is_true else "false"
+            truth = str(self.is_true).lower()
             raise ValueError(f"is {self.weight!r} but {truth}; indispensable ones are true, unacceptable ones false")
         return self
 
@@ -106,16 +100,16 @@ class Question(Record):
         return sum(p.is_true for p in self.propositions)
 
     @model_validator(mode="after")
-    def _check_key(self) -> "Question":
+    def _check_key(self) -> Self:
         if self.kind == "single" and self.n_true != 1:
             raise ValueError(f"is 'single' but has {self.n_true} true propositions; mark one true or say 'multiple'")
         if self.kind == "fixed" and self.n_true == 0:
-            raise ValueError("is 'fixed' but has no true proposition; a fixed question says how many to tick")
+            raise ValueError("is 'fixed' but has no true proposition; mark at least one true")
         return self
 
 
 class Chain(Record):
-    """A clinical case (`vignette`) and its questions in order. `split` is "" until one is assigned."""
+    """A clinical case (`vignette`) and its questions in order; one question without a case is independent."""
 
     unique: ClassVar[tuple[str, ...]] = ("chain_id",)
     chain_id: Id
@@ -130,10 +124,10 @@ class Chain(Record):
         return bool(self.vignette.strip()) or len(self.questions) > 1
 
     @model_validator(mode="after")
-    def _check_ids(self) -> "Chain":
+    def _check_ids(self) -> Self:
         ids = [question.question_id for question in self.questions]
         if twice := sorted({i for i in ids if ids.count(i) > 1}):
-            raise ValueError(f"question_id {twice[0]!r} stands twice in the chain; ids tell questions apart")
+            raise ValueError(f"duplicate question_id {twice[0]!r} in this chain; ids must be unique")
         return self
 
 
@@ -156,7 +150,7 @@ class Prediction(Record):
     status: Status = "scored"
 
     @model_validator(mode="after")
-    def _check_status(self) -> "Prediction":
+    def _check_status(self) -> Self:
         if (self.status == "scored") != (self.predicted is not None and self.p_true is not None):
             raise ValueError(f"status {self.status!r} does not fit p_true={self.p_true}, predicted={self.predicted}")
         return self
@@ -170,73 +164,67 @@ def by_split(chains: Iterable[Chain], split: str) -> list[Chain]:
 R = TypeVar("R", bound=Record)
 
 
-class _Line(NamedTuple):
-    number: int
-    raw: bytes
+def problems_of(error: ValidationError) -> list[str]:
+    """`field: problem (the value seen)` for each problem of a record."""
+    problems = []
+    items = error.errors()
+    places = [item["loc"] for item in items]
+    for item in items:
+        place, value = item["loc"], item["input"]
+        if item["type"] == "too_short" and any(p != place and p[: len(place)] == place for p in places):
+            continue  # a list counts as too short when its items are bad, and those are listed already
+        field = ".".join(str(part) for part in place) or "record"
+        seen = "" if isinstance(value, (dict, list)) or item["type"] == "missing" else f" (it is {str(value)[:60]!r})"
+        problems.append(f"{field}: {item['msg'].removeprefix('Value error, ')}{seen}")
+    return problems
 
 
-def _lines(path: Path) -> Iterator[_Line]:
-    # bytes split on \n only: U+2028 and friends are characters of the text, not ends of a record
+def _parse(raw: bytes, model: type[R]) -> R | list[str]:
+    try:
+        return model.model_validate(json.loads(raw.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return [f"record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
+    except json.JSONDecodeError as error:
+        return [f"record: not JSON at column {error.colno}: {error.msg}"]
+    except ValidationError as error:
+        return problems_of(error)
+    except ValueError as error:  # a number of thousands of digits
+        return [f"record: {error}"]
+    except RecursionError:
+        return [f"record: nested too deeply to be a {model.__name__}"]
+
+
+def _lines(path: Path, model: type[R]) -> Iterator[tuple[int, R | list[str]]]:
+    """(line number, its record or what is wrong with it)."""
+    # bytes split on \n only: U+2028 and the like are characters of the text, not ends of a record
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if raw.strip():
-                yield _Line(number, raw.rstrip(b"\r\n"))  # else a column is counted on the next line
-
-
-def problems_of(error: ValidationError) -> list[str]:
-    """`field: problem (the value seen)` for each fault of a record."""
-    said = []
-    places = [item["loc"] for item in error.errors()]
-    for item in error.errors():
-        place = item["loc"]
-        if item["type"] == "too_short" and any(p != place and p[: len(place)] == place for p in places):
-            continue  # a list is called too short when its items are bad, and those are listed already
-        field = ".".join(str(part) for part in place) or "record"
-        problem = item["msg"].removeprefix("Value error, ")
-        value = item["input"]
-        seen = "" if isinstance(value, (dict, list)) or item["type"] == "missing" else f" (it is {str(value)[:60]!r})"
-        said.append(f"{field}: {problem}{seen}")
-    return said
-
-
-def _parse(path: Path, line: _Line, model: type[R]) -> R | list[str]:
-    try:
-        return model.model_validate(json.loads(line.raw.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return [f"{path}:{line.number}: record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
-    except json.JSONDecodeError as error:
-        return [f"{path}:{line.number}: record: not JSON at column {error.colno}: {error.msg}"]
-    except ValidationError as error:
-        return [f"{path}:{line.number}: {problem}" for problem in problems_of(error)]
-    except ValueError as error:  # a number of thousands of digits
-        return [f"{path}:{line.number}: record: {error}"]
-    except RecursionError:
-        return [f"{path}:{line.number}: record: nested too deeply to be a {model.__name__}"]
+                yield number, _parse(raw.rstrip(b"\r\n"), model)
 
 
 def read_jsonl(path: Path, model: type[R]) -> list[R]:
     """All records of a file, in order.
 
-    Raises RecordError with one `file:line: field: problem` for each fault, up to MAX_REPORTED, and OSError
-    where the file cannot be opened. Two records with one identity (`model.unique`) are a fault.
+    Raises RecordError with a line `file:line: field: problem` for each problem, up to MAX_REPORTED, and OSError.
+    Two records with the same identity (`model.unique`) are a problem.
     """
     records: list[R] = []
     problems: list[str] = []
     seen: dict[tuple[Any, ...], int] = {}
-    for line in _lines(path):
-        parsed = _parse(path, line, model)
+    for number, parsed in _lines(path, model):
         if isinstance(parsed, list):
-            problems += parsed
+            problems += [f"{path}:{number}: {problem}" for problem in parsed]
         else:
             key = tuple(getattr(parsed, name) for name in model.unique)
-            if model.unique and key in seen:
+            if key and key in seen:
                 same = f"{key[-1]!r} was already used on line {seen[key]}"
-                problems.append(f"{path}:{line.number}: {model.unique[-1]}: {same}")
-            seen.setdefault(key, line.number)
+                problems.append(f"{path}:{number}: {model.unique[-1]}: {same}")
+            seen.setdefault(key, number)
             records.append(parsed)
         if len(problems) > MAX_REPORTED:
-            problems[MAX_REPORTED:] = [f"{path}: and more; only the first {MAX_REPORTED} faults are listed"]
+            problems[MAX_REPORTED:] = [f"{path}: and more; only the first {MAX_REPORTED} problems are listed"]
             break
     if problems:
         raise RecordError("\n".join(problems))
@@ -244,17 +232,15 @@ def read_jsonl(path: Path, model: type[R]) -> list[R]:
 
 
 def iter_jsonl(path: Path, model: type[R]) -> Iterator[R]:
-    """The records of a file that this project wrote, one by one. Raises RecordError at the first fault."""
-    for line in _lines(path):
-        parsed = _parse(path, line, model)
+    """The records of a file that this project wrote, one by one. Raises RecordError at the first problem."""
+    for number, parsed in _lines(path, model):
         if isinstance(parsed, list):
-            raise RecordError("\n".join(parsed))
+            raise RecordError(f"{path}:{number}: {parsed[0]}")
         yield parsed
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Write UTF-8 text, whole or piece by piece, so that the file is either the old one or the whole new one, even
-    after a power cut."""
+    """Write UTF-8 text atomically, whole or piece by piece: the file is the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -262,7 +248,7 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
             file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private; what a run wrote is to be shared
+        Path(temporary).chmod(0o644)  # mkstemp makes it private
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -274,15 +260,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: Path, records: Iterable[Record]) -> int:
-    """Write records, one a line, atomically, as they come; return how many."""
-    count = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal count
-        for record in records:
-            count += 1
-            yield record.model_dump_json() + "\n"
-
-    write_text(path, lines())
-    return count
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Write records atomically, one a line, as they come."""
+    write_text(path, (record.model_dump_json() + "\n" for record in records))

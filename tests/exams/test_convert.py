@@ -283,7 +283,7 @@ def test_a_first_line_that_is_no_object_is_refused_by_the_chain_reader(tmp_path:
     ("bad", "said"),
     [
         (row(answer="C"), "record: answer 'C' is none of the 2 options"),
-        (row(question=""), "questions.0.stem: is empty; give it some text (it is '')"),
+        (row(question=""), "questions.0.stem: is empty; add text (it is '')"),
         (row(options=["ulna", 5]), "questions.0.propositions.1.text: Input should be a valid string (it is '5')"),
         ({k: v for k, v in row().items() if k != "options"}, "options: field is missing"),
         (row(id="fs-1"), "id: 'm1:fs-1' was already used"),
