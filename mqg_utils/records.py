@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ class RecordError(ValueError):
 
 
 def _clean(text: str) -> str:
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if re.search("[\ud800-\udfff]", text):
         raise ValueError("contains half of a surrogate pair, which is not a character; export the file again")
     return unicodedata.normalize("NFC", text)
 

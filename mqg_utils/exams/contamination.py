@@ -3,13 +3,15 @@
 Numbers count as words: "5 mg" and "50 mg" are different.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from os.path import commonprefix  # of any sequences
+from typing import Any, NamedTuple
 
 from mqg_utils.records import Chain, Passage, Question, Record
 from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
-from mqg_utils.text.words import runs, split_sentences, weight, words
+from mqg_utils.text.words import UNSPACED, runs, split_sentences, weight, words
 
 OVERLAP_WORDS = 8  # a shared run of so many words is reported
 COPY_WORDS = 10  # a generated question or a passage with so long a run of the exam's words is a copy
@@ -54,10 +56,9 @@ def parts(source: Source) -> list[Text]:
     if isinstance(source, Passage):
         return [Text(source.passage_id, "", source.text)]
     found = [Text(source.chain_id, "case", source.vignette)] if source.vignette.strip() else []
-    for question in source.questions:
-        found.append(Text(question.question_id, "stem", question.stem))
-        for number, proposition in enumerate(question.propositions, 1):
-            found.append(Text(question.question_id, f"proposition {number}", proposition.text))
+    for q in source.questions:
+        found.append(Text(q.question_id, "stem", q.stem))
+        found += [Text(q.question_id, f"proposition {i}", p.text) for i, p in enumerate(q.propositions, 1)]
     return found
 
 
@@ -93,7 +94,7 @@ class _Index:
         for number, text in enumerate(texts):
             for start, run in runs(self._words[number], n_words):
                 self._runs.setdefault(run, []).append((number, start))
-            for sentence in _sentences(text.text):
+            for sentence in _sentences(text):
                 self._sentences.add(sentence, (text, sentence))
 
     def runs(self, other: Text) -> Iterator[Overlap]:
@@ -104,37 +105,31 @@ class _Index:
                 text, ours = self._texts[number], self._words[number]
                 if text.id == other.id or ends.get((number, at - start), -1) > start:
                     continue
-                length = len(run)
-                while ours[at + length : at + length + 1] == theirs[start + length : start + length + 1] != ():
-                    length += 1
+                length = len(commonprefix([ours[at:], theirs[start:]]))
                 ends[number, at - start] = start + length
-                shared = _joined(ours[at : at + length])
-                yield _overlap("run", text, other, int(weight(ours[at : at + length])), 1.0, shared, shared)
+                shared = ours[at : at + length]
+                yield _overlap(text, other, "run", int(weight(shared)), 1.0, _joined(shared), _joined(shared))
 
     def sentences(self, other: Text) -> Iterator[Overlap]:
-        for sentence in _sentences(other.text):
+        for sentence in _sentences(other):
             for (text, ours), similarity in self._sentences.matches(sentence):
                 if text.id != other.id:
-                    yield _overlap("sentence", text, other, len(words(ours)), similarity, ours, sentence)
+                    yield _overlap(text, other, "sentence", len(words(ours)), similarity, ours, sentence)
 
 
-def _overlap(kind: str, a: Text, b: Text, n_words: int, similarity: float, a_text: str, b_text: str) -> Overlap:
-    return Overlap(
-        kind=kind, a=a.id, a_part=a.part, b=b.id, words=n_words, similarity=similarity, a_text=a_text, b_text=b_text
-    )
+def _overlap(a: Text, b: Text, *found: Any) -> Overlap:
+    names = ("kind", "words", "similarity", "a_text", "b_text")
+    return Overlap(a=a.id, a_part=a.part, b=b.id, **dict(zip(names, found, strict=True)))
 
 
-def _sentences(text: str) -> list[str]:
-    sentences = [sentence for line in text.split("\n") for sentence in split_sentences(line)]
+def _sentences(text: Text) -> list[str]:
+    sentences = [sentence for line in text.text.split("\n") for sentence in split_sentences(line)]
     return [sentence for sentence in sentences if weight(words(sentence)) >= SENTENCE_WORDS]
 
 
 def _joined(run: Sequence[str]) -> str:
-    """A run as text: characters of scripts without spaces are not parted."""
-    text = ""
-    for word in run:
-        text += word if not text or (weight([word]) < 1 and weight([text[-1]]) < 1) else f" {word}"
-    return text
+    """A run as text, without spaces in scripts that have none."""
+    return re.sub(f"(?<=[{UNSPACED}]) (?=[{UNSPACED}])", "", " ".join(run))
 
 
 # --- exam text in generated questions ---
@@ -227,23 +222,21 @@ def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str,
     word. A stem alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
     """
     cases: dict[tuple[str, ...], str] = {}
-    questions = []
+    questions: list[tuple[str, str, list[str]]] = []
     for chain in test:
         cases |= {run: chain.chain_id for _, run in runs(words(chain.vignette), LEAK_WORDS)}
-        questions += [
-            (q.question_id, _padded(q.stem), [_padded(p.text) for p in q.propositions]) for q in chain.questions
-        ]
+        for q in chain.questions:
+            questions.append((q.question_id, _padded(q.stem), [_padded(p.text) for p in q.propositions]))
     found = []
     for source in training:
         name = source.chain_id if isinstance(source, Chain) else parts(source)[0].id
         text = "\n".join(part.text for part in parts(source))
-        found += [
-            (case, name) for case in sorted({cases[run] for _, run in runs(words(text), LEAK_WORDS) if run in cases})
-        ]
+        shared = {cases[run] for _, run in runs(words(text), LEAK_WORDS) if run in cases}
         padded = _padded(text)
-        for question_id, stem, propositions in questions:
-            if stem in padded and 2 * sum(p in padded for p in propositions) > len(propositions):
-                found.append((question_id, name))
+        asked = [
+            i for i, stem, texts in questions if stem in padded and 2 * sum(t in padded for t in texts) > len(texts)
+        ]
+        found += [(test_id, name) for test_id in (*sorted(shared), *asked)]
     return found
 
 
