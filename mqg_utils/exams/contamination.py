@@ -6,7 +6,7 @@ Numbers count as words: "5 mg" and "50 mg" are different.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from os.path import commonprefix  # of any sequences
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from mqg_utils.records import Chain, Passage, Question, Record
@@ -105,7 +105,8 @@ class _Index:
                 text, ours = self._texts[number], self._words[number]
                 if text.id == other.id or ends.get((number, at - start), -1) > start:
                     continue
-                length = len(commonprefix([ours[at:], theirs[start:]]))
+                pairs = zip(ours[at:], theirs[start:], strict=False)
+                length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
                 ends[number, at - start] = start + length
                 shared = ours[at : at + length]
                 yield _overlap(text, other, "run", int(weight(shared)), 1.0, _joined(shared), _joined(shared))
