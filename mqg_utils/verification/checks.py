@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
-from mqg_utils.teacher.base import Teacher, ask_all
+from mqg_utils.teacher.base import Progress, Teacher, ask_all
 from mqg_utils.teacher.cache import Reply, ReplyCache
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request
 from mqg_utils.teacher.responses import read_list
@@ -19,7 +19,7 @@ from mqg_utils.verification.entailment import judge, pattern
 from mqg_utils.verification.quotes import check_quote, truth_by_quote
 
 T = TypeVar("T")
-Answers = list[bool] | None  # one a proposition; None where one is missing
+Answers = list[bool] | None  # one for each proposition; None where one is missing
 
 
 class Rejected(Record):
@@ -37,9 +37,12 @@ class Fault(NamedTuple):
     reason: str
     detail: str
 
+    def rejects(self, passage_id: str, draft: Any) -> Rejected:
+        shown = draft if isinstance(draft, dict) else None
+        return Rejected(passage_id=passage_id, reason=self.reason, detail=self.detail, question=shown)
 
-CHAIN_FAULT = Fault("chain", "an earlier question of its chain was rejected")
-Check = Callable[[T, Sequence[Question]], Question | Fault]  # a draft, the questions kept before it in its chain
+
+Check = Callable[[T, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
 
 
 class Verified(NamedTuple):
@@ -59,7 +62,7 @@ class Verified(NamedTuple):
         kept, rejected = [], list(self.rejected)
         for chain in self.kept:
             good, bad = _up_to_fault(chain.questions, check)
-            rejected += [_rejected(q.propositions[0].passage_id, f, q.model_dump(mode="json")) for q, f in bad]
+            rejected += [fault.rejects(q.propositions[0].passage_id, q.model_dump(mode="json")) for q, fault in bad]
             if good:
                 kept.append(chain.model_copy(update={"questions": tuple(good)}))
         return Verified(kept, rejected, self.drafted)
@@ -70,17 +73,12 @@ def _up_to_fault(drafts: Iterable[T], check: Check[T]) -> tuple[list[Question], 
     good: list[Question] = []
     bad: list[tuple[T, Fault]] = []
     for draft in drafts:
-        result = CHAIN_FAULT if bad else check(draft, good)
+        result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
         if isinstance(result, Question):
             good.append(result)
         else:
             bad.append((draft, result))
     return good, bad
-
-
-def _rejected(passage_id: str, fault: Fault, draft: Any) -> Rejected:
-    shown = draft if isinstance(draft, dict) else None
-    return Rejected(passage_id=passage_id, **fault._asdict(), question=shown)
 
 
 # --- checks by rule ---
@@ -94,31 +92,27 @@ def verify(
     In this order: schema (five different propositions; four or five if one is right), balance, quote, number, key,
     leak, contradiction, duplicate, exam copy. Without `check_keys`, the rules of `entailment` are left out.
     """
-    known = exam if isinstance(exam, Exam) else Exam(exam)
-    checks = Checks({passage.passage_id: passage for passage in passages}, known, check_keys)
-    kept: list[Chain] = []
-    rejected: list[Rejected] = []
-    drafted = 0
-    n_replies: Counter[str] = Counter()
+    checks = Checks({p.passage_id: p for p in passages}, exam if isinstance(exam, Exam) else Exam(exam), check_keys)
+    kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
     for reply in replies:
         try:
             drafts = _drafts(reply)
         except ValueError as error:
             drafted += 1
-            rejected.append(_rejected(reply.passage_id, Fault("unreadable", str(error)), None))
+            rejected.append(Fault("unreadable", str(error)).rejects(reply.passage_id, None))
             continue
         n_replies[reply.passage_id] += 1
         n, passage = n_replies[reply.passage_id], checks.passages[reply.passage_id]
         for number, draft in enumerate(drafts, 1):
-            name = passage.passage_id + (f"~{n}" if n > 1 else "") + f"|{number}"
-            check = partial(checks.check, chain_id=name, passage=passage, case=draft["vignette"])
+            name, case = f"{passage.passage_id}{f'~{n}' if n > 1 else ''}|{number}", draft["vignette"]
+            check = partial(checks.check, chain_id=name, passage=passage, case=case)
             good, bad = _up_to_fault(draft["questions"], check)
             drafted += len(draft["questions"])
-            rejected += [_rejected(passage.passage_id, fault, raw) for raw, fault in bad]
+            rejected += [fault.rejects(passage.passage_id, raw) for raw, fault in bad]
             if good:
                 kept.append(
                     Chain(
-                        chain_id=name, vignette=draft["vignette"], language=passage.language, split="train",
+                        chain_id=name, vignette=case, language=passage.language, split="train",
                         source=f"teacher {reply.model}", questions=tuple(good),
                     )
                 )  # fmt: skip
@@ -156,10 +150,7 @@ class Checks:
         except (KeyError, TypeError) as error:
             return Fault("schema", f"not a question: {error}")
         stems = [case, *(q.stem for q in earlier), question.stem]
-        stated = "\n".join(stems)
-        if fault := _shape(question) or _support(question, passage.text, stated):
-            return fault
-        if self._check_keys and (fault := _key(question, stated)):
+        if fault := _shape(question) or self._keys(question, passage.text, "\n".join(stems)):
             return fault
         if answer := leaked(question, stems):
             return Fault("leak", f"stated before it is asked: {answer[:120]!r}")
@@ -172,45 +163,36 @@ class Checks:
         self._asked.add(question)
         return question
 
+    def _keys(self, question: Question, passage: str, stated: str) -> Fault | None:
+        """A quote that is not in the passage, or a number or key that quote and explanation do not support."""
+        for p in question.propositions:
+            if (quote := check_quote(passage, p.quote)).problem:
+                return Fault(*quote)
+        for p in question.propositions:
+            claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
+            if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
+                number = f"{missing[0].value:g} {missing[0].unit}".strip()
+                return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
+            if truth_by_quote(p.text, p.quote, stated) == (not p.is_true):
+                return Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
+        for p in question.propositions if self._check_keys else ():
+            truth, rules = judge(p.text, p.quote, p.explanation, stated)
+            if truth == (not p.is_true):
+                detail = f"called {p.is_true} ({rules}), against its quote {p.quote[:80]!r}: {p.text[:120]!r}"
+                return Fault("key", detail)
+        return None
+
 
 def _shape(question: Question) -> Fault | None:
     different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
     expected = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
     if different != n or n not in expected:
-        number = " or ".join(map(str, expected))
-        return Fault("schema", f"{different} different propositions of {n}; expected {number}")
-    if not 1 <= question.n_true < n:
-        return Fault("balance", f"{question.n_true} of {n} propositions are true")
-    return None
+        detail = f"{different} different propositions of {n}; expected {' or '.join(map(str, expected))}"
+        return Fault("schema", detail)
+    return None if 0 < question.n_true < n else Fault("balance", f"{question.n_true} of {n} propositions are true")
 
 
-def _support(question: Question, passage: str, stated: str) -> Fault | None:
-    """Quotes that are not in the passage, and numbers and keys that they do not support."""
-    for p in question.propositions:
-        quote = check_quote(passage, p.quote)
-        if quote.problem:
-            return Fault(quote.problem, quote.detail)
-    for p in question.propositions:
-        claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
-        if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
-            number = f"{missing[0].value:g} {missing[0].unit}".strip()
-            return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
-        if truth_by_quote(p.text, p.quote, stated) == (not p.is_true):
-            return Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
-    return None
-
-
-def _key(question: Question, stated: str) -> Fault | None:
-    """A key that the quote or the teacher's own explanation contradicts."""
-    for p in question.propositions:
-        truth, rules = judge(p.text, p.quote, p.explanation, stated)
-        if truth == (not p.is_true):
-            called = f"called {p.is_true} ({rules})"
-            return Fault("key", f"{called}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
-    return None
-
-
-# --- the round trip: a model reads the passage and answers ---
+# --- the round trip: a model answers with the passage in view ---
 
 
 def round_trip(
@@ -218,32 +200,28 @@ def round_trip(
     reader: Teacher,
     passages: Sequence[Passage],
     cache: ReplyCache,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Verified:
     """Reject questions for which a reader, with the passage in view, does not give the key.
 
     Where it disagrees with the key, it reads again and must disagree on the same proposition: a slip costs no question.
     """
     texts = {passage.passage_id: passage for passage in passages}
-    places = {
-        question.question_id: (texts[question.propositions[0].passage_id], chain, position)
-        for chain in verified.kept
-        for position, question in enumerate(chain.questions)
-    }
-    keys = {
-        question.question_id: [p.is_true for p in question.propositions]
-        for chain in verified.kept
-        for question in chain.questions
-    }
+    chains = {q.question_id: (chain, i) for chain in verified.kept for i, q in enumerate(chain.questions)}
+    keys = {name: [p.is_true for p in chain.questions[i].propositions] for name, (chain, i) in chains.items()}
 
-    def read(ids: Iterable[str], vote: int) -> dict[str, Answers]:
-        requests = {i: reading_request(*places[i], vote=vote) for i in ids}
+    def read(names: Iterable[str], vote: int) -> dict[str, Answers]:
+        requests = {}
+        for name in names:
+            chain, i = chains[name]
+            passage = texts[chain.questions[i].propositions[0].passage_id]
+            requests[name] = reading_request(passage, chain, i, vote=vote)
         ask_all(reader, list(requests.values()), cache, progress)
-        return {i: _answers(cache.get(reader.key(request)), len(keys[i])) for i, request in requests.items()}
+        return {name: _answers(cache.get(reader.key(r)), len(keys[name])) for name, r in requests.items()}
 
     answers = read(keys, 1)
-    second = read([i for i, first in answers.items() if first != keys[i]], 2)
-    answers |= {i: settled(keys[i], answers[i], again) for i, again in second.items()}
+    second = read([name for name, first in answers.items() if first != keys[name]], 2)
+    answers |= {name: settled(keys[name], answers[name], again) for name, again in second.items()}
     return verified.check_again(lambda question, _: _disagreement(question, answers[question.question_id]) or question)
 
 
@@ -258,7 +236,7 @@ def _answers(reply: Reply | None, n: int) -> Answers:
     try:
         answers = read_list(reply.content, "answers") if reply else []
     except ValueError:
-        answers = []
+        return None
     return answers if len(answers) == n and all(isinstance(a, bool) for a in answers) else None
 
 

@@ -15,44 +15,35 @@ LEAKED = 0.9  # share of an answer's words that one sentence has in the same ord
 def leaked(question: Question, before: Iterable[str]) -> str:
     """A true proposition that a sentence of the case or of a stem already states, or ""."""
     sentences = [sentence for text in before for sentence in split_sentences(text)]
-    for p in question.propositions:
-        answer = content(p.text)
-        if not p.is_true or len(answer) < MIN_LEAK_WORDS:
-            continue
-        for sentence in sentences:
-            if (
-                in_order(answer, content(sentence)) >= LEAKED * len(answer)
-                and negations(p.text) == negations(sentence)
-                and not unsupported(p.text, [sentence])
-            ):
-                return p.text
-    return ""
+    true = (p.text for p in question.propositions if p.is_true and len(content(p.text)) >= MIN_LEAK_WORDS)
+    return next((answer for answer in true if any(_states(sentence, answer) for sentence in sentences)), "")
+
+
+def _states(sentence: str, answer: str) -> bool:
+    alike = in_order(content(answer), content(sentence)) >= LEAKED * len(content(answer))
+    return alike and negations(answer) == negations(sentence) and not unsupported(answer, [sentence])
 
 
 def contradicts(question: Question, case: str, earlier: Sequence[Question]) -> str:
     """What in a question contradicts its case, an earlier question, or itself, or ""."""
     before = "\n".join([case, *(q.stem for q in earlier)])
-    return (
-        _another_age(question.stem, before)
-        or _another_sex(question.stem, before)
-        or _another_key(question, earlier)
-        or _two_numbers(question)
-    )
+    patient = _another_age(question.stem, before) or _another_sex(question.stem, before)
+    return patient or _another_key(question, earlier) or _two_numbers(question)
 
 
 def _another_age(stem: str, before: str) -> str:
-    ages = {int(age) for age in _ages("age", before)}
-    for age in _ages("same_person_age", stem):
-        if ages and int(age) not in ages and not _reachable(int(age), ages, f"{before}\n{stem}"):
-            return f"the stem says {age} years, and before it was {', '.join(map(str, sorted(ages)))}"
+    ages = _ages("age", before)
+    for age in _ages("same_person_age", stem) if ages else ():
+        if age not in ages and not _reachable(age, ages, f"{before}\n{stem}"):
+            return f"the stem says {age} years, and before it was {', '.join(map(str, sorted(set(ages))))}"
     return ""
 
 
-def _ages(name: str, text: str) -> list[str]:
-    return [match[match.lastindex or 0] for match in pattern(name).finditer(text)]
+def _ages(name: str, text: str) -> list[int]:
+    return [int(match[match.lastindex or 0]) for match in pattern(name).finditer(text)]
 
 
-def _reachable(age: int, ages: Iterable[int], text: str) -> bool:
+def _reachable(age: int, ages: Sequence[int], text: str) -> bool:
     """Whether the years that pass in a text can lead to an age; "years later" can lead to any higher one."""
     span, later = 0, list(pattern("later").finditer(text))
     for match in later:
@@ -64,27 +55,25 @@ def _reachable(age: int, ages: Iterable[int], text: str) -> bool:
 
 def _another_sex(stem: str, before: str) -> str:
     man, woman = pattern("men").search(before), pattern("women").search(before)
-    if bool(man) == bool(woman):
+    known, other = (man, "this_woman") if man else (woman, "this_man")
+    if not known or (man and woman) or not (found := pattern(other).search(stem)):
         return ""
-    known, other = man or woman, pattern("this_woman" if man else "this_man").search(stem)
-    return f"the stem says {other[0]!r}, and before it was {known[0]!r}" if known and other else ""
+    return f"the stem says {found[0]!r}, and before it was {known[0]!r}"
 
 
 def _another_key(question: Question, earlier: Sequence[Question]) -> str:
     keys = {bare(p.text): p.is_true for q in earlier for p in q.propositions}
-    for p in question.propositions:
-        if keys.get(bare(p.text), p.is_true) != p.is_true:
-            return f"an earlier question calls it {not p.is_true}: {p.text[:120]!r}"
-    return ""
+    turned = (p for p in question.propositions if keys.get(bare(p.text), p.is_true) != p.is_true)
+    return next((f"an earlier question calls it {not p.is_true}: {p.text[:120]!r}" for p in turned), "")
 
 
 def _two_numbers(question: Question) -> str:
     """Two propositions called true that differ only in their numbers."""
     frames: dict[str, str] = {}
-    for p in question.propositions:
-        frame = re.sub(NUMBER, "#", normalise(p.text))
-        if p.is_true and "#" in frame and frames.setdefault(frame, p.text) != p.text:
-            return f"both are called true: {frames[frame]!r} and {p.text!r}"
+    for text in (p.text for p in question.propositions if p.is_true):
+        frame = re.sub(NUMBER, "#", normalise(text))
+        if "#" in frame and frames.setdefault(frame, text) != text:
+            return f"both are called true: {frames[frame]!r} and {text!r}"
     return ""
 
 

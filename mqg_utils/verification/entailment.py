@@ -6,7 +6,7 @@ recorded replies; `notebooks/benchmarks/generation.ipynb` measures them on the o
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from itertools import product
@@ -40,10 +40,10 @@ class Comparison(NamedTuple):
     cover: float  # share of the proposition's stems that the source has
     ordered: bool  # the source has them all, in their order
     negated: bool  # exactly one of the two is negated
-    opposed: frozenset[tuple[str, str]]
+    opposed: set[tuple[str, str]]  # a stem of the proposition, its opposite in the source
     missing: list[Quantity]  # in the proposition only
-    other: list[Quantity]  # those of them for which the source has another number of the same unit
-    applied: list[Quantity]  # those of them to which the source's limits apply
+    other: list[Quantity]  # of those: the source has another number of the same unit
+    applied: list[Quantity]  # of those: the source's limits apply to it
     unused: list[Quantity]  # in the source only
     inside: int  # number of `applied` within the limits, and beyond them
     outside: int
@@ -60,15 +60,13 @@ def judge(text: str, quote: str, explanation: str = "", stated: str = "") -> Jud
     by_quote, by_explanation = compare(text, quote), compare(text, explanation)
     against = [name for name, holds in _against(text, quote, stated, by_quote, by_explanation) if holds]
     favour = [name for name, holds in _favour(text, quote, by_quote, by_explanation) if holds]
-    if bool(against) == bool(favour):
-        return Judgement(None)
-    return Judgement(bool(favour), ", ".join(favour or against))
+    both_or_none = bool(against) == bool(favour)
+    return Judgement(None) if both_or_none else Judgement(bool(favour), ", ".join(favour or against))
 
 
 def _against(text: str, quote: str, stated: str, q: Comparison, e: Comparison) -> Iterator[tuple[str, bool]]:
     """Rules that make a proposition false; `q.cover` makes sure that both are about the same matter."""
-    span = _matches("span", quote)
-    other = _only_in(q.other, quantities(stated))
+    span, other = _matches("span", quote), _only_in(q.other, quantities(stated))
     yield "another number", bool(other) and q.cover >= 0.25 and not q.negated and not span
     # the explanation has the right number, so has the quote, and neither has the proposition's
     right = len(_only_in(e.unused, quantities(quote))) < len(e.unused)
@@ -92,7 +90,7 @@ def _favour(text: str, quote: str, q: Comparison, e: Comparison) -> Iterator[tup
     yield "stated by the quote", agreed and in_a_clause and not _matches("total", text)
     # of two numbers of one unit, either may be meant
     units = {_unit(number) for number in quantities(text)}
-    counted = bool(units) and units.isdisjoint(map(_unit, q.unused)) and _bare(text) <= _bare(quote)
+    counted = bool(units) and units.isdisjoint(map(_unit, q.unused)) and _without_unit(text) <= _without_unit(quote)
     yield "numbers of the quote", agreed and counted and q.cover >= 0.6 and not _matches("edge", text)
 
 
@@ -110,7 +108,7 @@ def compare(text: str, source: str) -> Comparison:
         cover=sum(stem in source_stems for stem in text_stems) / len(text_stems),
         ordered=in_order(text_stems, source_stems) == len(text_stems),
         negated=negations(text) % 2 != negations(source) % 2,
-        opposed=opposed(frozenset(text_stems), frozenset(source_stems)),
+        opposed=opposed(set(text_stems), set(source_stems)),
         missing=missing,
         other=[q for q in comparable if q not in applied],
         applied=applied,
@@ -152,8 +150,7 @@ def _terms(text: str) -> Counter[str | float]:
     return Counter([*stems(text), *(q.value for q in quantities(text))])
 
 
-def _bare(text: str) -> Counter[float]:
-    """Numbers without a unit."""
+def _without_unit(text: str) -> Counter[float]:
     return Counter(q.value for q in quantities(text) if not q.unit)
 
 
@@ -182,18 +179,12 @@ def stems(text: str) -> tuple[str, ...]:
 
 
 @cache
-def _opposites() -> dict[str, set[str]]:
-    """stem -> the stems that exclude it."""
-    opposites: defaultdict[str, set[str]] = defaultdict(set)
-    for line in (FOLDER / "opposites.txt").read_text(encoding="utf-8").splitlines()[1:]:
-        left, right = (map(stem, side.split()) for side in line.split(":"))
-        for a, b in product(left, right):
-            if a != b:
-                opposites[a].add(b)
-                opposites[b].add(a)
-    return dict(opposites)
+def _opposites() -> set[tuple[str, str]]:
+    lines = (FOLDER / "opposites.txt").read_text(encoding="utf-8").splitlines()[1:]
+    sides = [[[stem(word) for word in side.split()] for side in line.split(":")] for line in lines]
+    return {pair for left, right in sides for a, b in product(left, right) for pair in ((a, b), (b, a))}
 
 
-def opposed(text: frozenset[str], source: frozenset[str]) -> frozenset[tuple[str, str]]:
+def opposed(text: set[str], source: set[str]) -> set[tuple[str, str]]:
     """Pairs of a stem that only the text has and its opposite that only the source has."""
-    return frozenset((a, b) for a in text - source for b in _opposites().get(a, set()) & (source - text))
+    return {(a, b) for a in text - source for b in source - text if (a, b) in _opposites()}

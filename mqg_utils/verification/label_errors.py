@@ -8,6 +8,7 @@ their options, and none can be dropped.
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from mqg_utils.records import Chain, Id, Proposition, Question, Record, Text
@@ -45,16 +46,12 @@ class LabelModel:
 
     def p_key(self, chains: Iterable[Chain]) -> dict[str, list[float]]:
         """question_id -> the probability of each proposition's key; 1 where nothing is known."""
-        judged = list(_judged(chains))
-        values = [1.0] * len(judged)
-        for fold, model in self._models.items():
-            rows = [i for i, (question, _, _) in enumerate(judged) if fold_of(question) == fold]
-            pairs = model.predict_proba([features(*judged[i][1:]) for i in rows]) if rows else ()  # (false, true)
-            for i, pair in zip(rows, pairs, strict=True):
-                values[i] = float(pair[int(judged[i][1].is_true)])
         p_keys: dict[str, list[float]] = {}
-        for (question, _, _), value in zip(judged, values, strict=True):
-            p_keys.setdefault(question.question_id, []).append(value)
+        for question, judged in groupby(_judged(chains), key=lambda row: row[0]):
+            rows = [(features(p, stated), int(p.is_true)) for _, p, stated in judged]
+            model = self._models.get(fold_of(question))
+            pairs = model.predict_proba([values for values, _ in rows]) if model else [(1.0, 1.0)] * len(rows)
+            p_keys[question.question_id] = [float(pair[key]) for pair, (_, key) in zip(pairs, rows, strict=True)]
         return p_keys
 
 
@@ -68,17 +65,16 @@ def drop_label_errors(
     p_keys, dropped = model.p_key(verified.kept), list[LabelError]()
 
     def check(question: Question, _: Sequence[Question]) -> Question | Fault:
-        pairs = list(zip(question.propositions, p_keys.get(question.question_id, ()), strict=False))
-        unlikely = [(p, p_key) for p, p_key in pairs if p_key < min_key_probability]
-        for p, p_key in unlikely:
+        left, n = [], len(question.propositions)
+        for p, p_key in zip(question.propositions, p_keys.get(question.question_id, [1.0] * n), strict=True):
+            if p_key >= min_key_probability:
+                left.append(p)
+                continue
             fields = p.model_dump(include={"text", "is_true", "quote", "explanation"})
             dropped.append(LabelError(question_id=question.question_id, p_key=p_key, **fields))
-        if not unlikely:
-            return question
-        left = tuple(p for p, p_key in pairs if p_key >= min_key_probability)
-        if len(left) < MIN_LEFT or len({p.is_true for p in left}) < 2:
-            return Fault("label error", f"{len(unlikely)} of {len(pairs)} keys are unlikely")
-        return question.model_copy(update={"propositions": left})
+        if len(left) < n and (len(left) < MIN_LEFT or len({p.is_true for p in left}) < 2):
+            return Fault("label error", f"{n - len(left)} of {n} keys are unlikely")
+        return question.model_copy(update={"propositions": tuple(left)})
 
     return verified.check_again(check), dropped
 
@@ -101,42 +97,29 @@ def fold_of(question: Question) -> int:
 def features(p: Proposition, stated: str) -> dict[str, float]:
     """How a proposition relates to its quote and its explanation: values by name, zeros left out."""
     text, quote, explanation = map(in_digits, (p.text, p.quote, p.explanation))
-    in_text, in_explanation = set(words(text)), set(words(explanation))
-    values: dict[str, float] = {
-        **{f"text {word}": 1 for word in in_text},
-        **{f"explanation {word}": 1 for word in in_explanation},
-        **{f"only the text {word}": 1 for word in in_text - in_explanation},
-        **{f"only the explanation {word}": 1 for word in in_explanation - in_text},
-        "text negated": negations(text) > 0,
-        "explanation negated": negations(explanation) > 0,
-        "quote negated": negations(quote) > 0,
-    }
-    if stems(text):
-        for name, source in (("quote", quote), ("explanation", explanation)):
-            values |= {f"{name}: {key}": value for key, value in _relation(text, source).items()}
+    a, b = set(words(text)), set(words(explanation))
+    sets = {"text": a, "explanation": b, "only the text": a - b, "only the explanation": b - a}
+    values: dict[str, float] = {f"{name} {word}": 1 for name, found in sets.items() for word in found}
     truth = judge(p.text, p.quote, p.explanation, stated).truth
-    values |= {"rules: true": truth is True, "rules: false": truth is False}
+    values |= {"rules: true": truth is True, "rules: false": truth is False, "text negated": negations(text) > 0}
+    for name, source in (("quote", quote), ("explanation", explanation)):
+        values[f"{name} negated"] = negations(source) > 0
+        values |= {f"{name}: {key}": value for key, value in _relation(text, source).items()}
     return {name: float(value) for name, value in values.items() if value}
 
 
 def _relation(text: str, source: str) -> dict[str, float]:
-    both, text_stems, source_stems = compare(text, source), stems(text), stems(source)
+    a, b = stems(text), stems(source)
+    if not a:
+        return {}
+    both = compare(text, source)
     return {
-        "cover": both.cover,
-        "covered": both.cover == 1,
-        "ordered": both.ordered,
-        "in order": in_order(text_stems, source_stems) / len(text_stems),
-        "negated otherwise": both.negated,
-        "negated otherwise and covered": both.negated * both.cover,
-        "opposed": bool(both.opposed),
-        "number missing": bool(both.missing),
-        "another number": bool(both.other),
-        "number unused": bool(both.unused),
-        "inside limits": both.inside > 0,
-        "outside limits": both.outside > 0,
-        "stems missing": min(5, len(set(text_stems) - set(source_stems))),
-        "stems unused": len(set(source_stems) - set(text_stems)) / 10,
-    }
+        "cover": both.cover, "covered": both.cover == 1, "ordered": both.ordered, "in order": in_order(a, b) / len(a),
+        "negated otherwise": both.negated, "negated otherwise and covered": both.negated * both.cover,
+        "opposed": bool(both.opposed), "number missing": bool(both.missing), "another number": bool(both.other),
+        "number unused": bool(both.unused), "inside limits": both.inside > 0, "outside limits": both.outside > 0,
+        "stems missing": min(5, len(set(a) - set(b))), "stems unused": len(set(b) - set(a)) / 10,
+    }  # fmt: skip
 
 
 def _classifier() -> Any:
