@@ -81,7 +81,7 @@ def sit_exam(
             for history, ticks in before.items():
                 requests[history, i, position] = exam_request(chains[i], position, ticks)
         ask_all(server, list(requests.values()), cache, progress)
-        outcomes = {reply.key: reply for reply in cache.lines()}
+        outcomes = {reply.key: reply for reply in cache.outcomes}
         for place, request in requests.items():
             asked = server.key(request)
             said[place] = understood(cache.get(asked) or outcomes.get(asked), chains[place[1]].questions[position])

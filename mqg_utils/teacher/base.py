@@ -20,18 +20,13 @@ T = TypeVar("T")
 
 
 class Teacher(Protocol):
-    """`name` goes into manifests; `key` identifies a request; `ask` adds outcomes to the cache and yields them."""
+    """`key` identifies a request; `ask` adds outcomes to the cache and yields them.
+
+    All teachers also have `notes` for the user and `spent_usd` of the whole run.
+    """
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What the user should know."""
-
-    @property
-    def spent_usd(self) -> float:
-        """By the whole run; 0 for a teacher without a price."""
 
     def key(self, request: Request) -> str: ...
 

@@ -15,7 +15,7 @@ from typing import Any
 from mqg_utils.records import write_json
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher, TeacherError
-from mqg_utils.teacher.responses import clean, judge
+from mqg_utils.teacher.responses import failure, judge
 from mqg_utils.workflow.secrets import without_key
 
 URL = "/v1/chat/completions"
@@ -51,7 +51,7 @@ class BatchTeacher:
                 self._run(partial(self._start, job, waiting, cache))
             job = json.loads(self._job_file.read_text(encoding="utf-8"))
             answers = self._run(partial(self._wait, job), max_retries=MAX_RETRIES, http_client=None)
-            replies = [self._reply(key, sent, answers.get(key)) for key, sent in job["requests"].items()]
+            replies = [self._reply(key, sent, answers.get(key, {})) for key, sent in job["requests"].items()]
             for reply in replies:
                 if reply.key not in cache:
                     cache.add(reply)
@@ -131,19 +131,14 @@ class BatchTeacher:
         if self.server.budget:
             self.server.budget.settle(key, job["requests"][key]["usd"], prompt_tokens, completion_tokens)
 
-    def _reply(self, key: str, sent: dict[str, Any], line: dict[str, Any] | None) -> Reply:
-        line = line or {}
-        response = _as_dict(line.get("response"))
+    def _reply(self, key: str, sent: dict[str, Any], line: dict[str, Any]) -> Reply:
+        response = line.get("response")
+        response = response if isinstance(response, dict) else {}
+        about = (key, sent["passage_id"], self.name)
         if response.get("status_code") == 200:
-            body = json.dumps(response.get("body"))
-            return judge(body, sent["passage_id"], sent["wants"], key, self.name, sent["most"])
-        message = json.dumps(line.get("error") or response.get("body") or "the job ended without an answer to it")
-        head = {"key": key, "passage_id": sent["passage_id"], "model": self.name, "content": ""}
-        return Reply(**head, finish_reason="", status="failed", error=clean(message)[:500])
-
-
-def _as_dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+            return judge(json.dumps(response.get("body")), *about, sent["wants"], sent["most"])
+        message = line.get("error") or response.get("body") or "the job ended without an answer to it"
+        return failure(*about, "failed", json.dumps(message))
 
 
 def answers_of(text: str) -> dict[str, dict[str, Any]]:

@@ -1,39 +1,27 @@
-"""Costs: the price table, the estimate before the first request, and a budget that is never exceeded."""
+"""Costs: prices, the estimate before the first request, and a budget that is never exceeded."""
 
+import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from mqg_utils.records import Passage, Record, Text
 from mqg_utils.teacher.cache import Request
 from mqg_utils.text.words import UNSPACED
 from mqg_utils.workflow.append_log import AppendLog
 
-# USD per million prompt and completion tokens, as listed in 2025; price_prompt_usd and price_completion_usd override
-PRICES = {
-    "gpt-4o": (2.5, 10.0),
-    "gpt-4o-mini": (0.15, 0.6),
-    "gpt-4.1": (2.0, 8.0),
-    "gpt-4.1-mini": (0.4, 1.6),
-    "gpt-4.1-nano": (0.1, 0.4),
-    "gpt-4-turbo": (10.0, 30.0),
-    "gpt-4": (30.0, 60.0),
-    "gpt-5": (1.25, 10.0),
-    "gpt-5-mini": (0.25, 2.0),
-    "gpt-5-nano": (0.05, 0.4),
-    "o3": (2.0, 8.0),
-    "o4-mini": (1.1, 4.4),
-}
+PRICES = Path(__file__).with_name("prices.yaml")
 BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
 CHARACTERS_PER_TOKEN = 4  # of English without a tokenizer; a Chinese or Japanese character is a token
+TOKENS_PER_MESSAGE = 16  # added by a chat template, at most
 REPLY_TOKENS = 1200  # of a usual reply: REPLY_QUESTIONS questions of five propositions with their quotes
 REPLY_TOKENS_PER_S = 50  # of one stream; a guess
 REPLY_QUESTIONS, MOST_QUESTIONS = 4, 6
-READING_TOKENS = 250  # of a question, its propositions and the rules, when it is read again
-ANSWERS_TOKENS = 30  # of a reader's answer
-TOKENS_PER_MESSAGE = 16  # added by a chat template, at most
+READING_TOKENS, ANSWERS_TOKENS = 250, 30  # of a question with the rules, when it is read again, and of the answer
 
 
 class BudgetError(ValueError):
@@ -46,7 +34,7 @@ class Price(NamedTuple):
     prompt: float
     completion: float
 
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Price of so many tokens, in USD."""
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
 
@@ -55,8 +43,8 @@ def price_of(model: str, prompt_usd: float = -1, completion_usd: float = -1, sha
     """The given price (-1: not given), else the table's for the model or its dated version, else None."""
     if (prompt_usd < 0) != (completion_usd < 0):
         raise BudgetError("give both price_prompt_usd and price_completion_usd, or neither")
-    table = PRICES.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
-    usd = (prompt_usd, completion_usd) if prompt_usd >= 0 else table
+    table = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
+    usd = (prompt_usd, completion_usd) if prompt_usd >= 0 else table.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
     return Price(usd[0] * share, usd[1] * share) if usd else None
 
 
@@ -68,55 +56,36 @@ class Estimate(NamedTuple):
     completion_tokens: int
     usd: float | None
     most_usd: float | None  # every reply as long as max_tokens allows, none with more than MOST_QUESTIONS questions
-    seconds: float
-
-    def rows(self) -> dict[str, int | str]:
-        """As a table: name, amount."""
-        money = "unknown; give price_prompt_usd and price_completion_usd"
-        if self.usd is not None:
-            money = f"{self.usd:.2f}, at most {self.most_usd:.2f}"
-        tokens = {"prompt tokens": self.prompt_tokens, "completion tokens": self.completion_tokens}
-        return {"requests": self.requests, **tokens, "USD": money, "minutes": f"{self.seconds / 60:.1f}"}
+    minutes: float
 
 
 def estimate(
     requests: Sequence[Request], price: Price | None, max_tokens: int, concurrency: int,
     passages: Sequence[Passage] = (), readings: int = 0,
 ) -> Estimate:  # fmt: skip
-    """The cost of these requests, and of `readings` of every question afterwards. `passages` calibrate the tokens."""
-    count, n = token_counter(passages), len(requests)
-    systems: dict[str, int] = {}  # the system prompt of many requests is counted once
-    system = user = 0
-    for request in requests:
-        *before, last = (message["content"] for message in request.messages)
-        user += count(last)
-        system += sum(systems.get(text) or systems.setdefault(text, count(text)) for text in before)
-    replies = min(REPLY_TOKENS, max_tokens) * n
-    again = REPLY_QUESTIONS * readings
-    prompt = system + user + again * (user + READING_TOKENS * n)
-    completion = replies + again * ANSWERS_TOKENS * n
-    # a later turn is sent the stems of the replies before it
-    most = sum(most_tokens(request) + (request.round - 1) * max_tokens for request in requests)
-    most_again = 2 * readings * MOST_QUESTIONS  # a reader who disagrees with the key is asked twice
-    most_prompt = most + most_again * (most + 2 * n * max_tokens)
-    most_completion = n * max_tokens * (1 + most_again)
-    return Estimate(
-        n * (1 + again), prompt, completion,
-        price and price.of(prompt, completion), price and price.of(most_prompt, most_completion),
-        completion / REPLY_TOKENS_PER_S / max(1, min(concurrency, n)),
-    )  # fmt: skip
+    """The cost of these requests, and of `readings` of every question afterwards.
 
-
-def token_counter(passages: Sequence[Passage]) -> Callable[[str], int]:
-    """Counts tokens by the student tokenizer's characters per token on these passages; guesses without its counts.
-
-    A teacher's larger tokenizer needs fewer.
+    Tokens are counted by the student tokenizer's characters per token on `passages`, else guessed.
     """
-    characters = sum(len(p.text) for p in passages if p.n_tokens)
-    if not characters:
-        return guess_tokens
-    share = sum(p.n_tokens for p in passages) / characters
-    return lambda text: math.ceil(len(text) * share)
+    n, characters = len(requests), sum(len(p.text) for p in passages if p.n_tokens)
+    share = sum(p.n_tokens for p in passages) / characters if characters else 0
+
+    @functools.cache
+    def count(text: str) -> int:
+        return math.ceil(len(text) * share) if share else guess_tokens(text)
+
+    user = sum(count(request.messages[-1]["content"]) for request in requests)
+    prompt = sum(count(message["content"]) for request in requests for message in request.messages)
+    again = REPLY_QUESTIONS * readings
+    prompt += again * (user + READING_TOKENS * n)
+    completion = n * (min(REPLY_TOKENS, max_tokens) + again * ANSWERS_TOKENS)
+    # at most: a later round is sent the stems of the replies before it, and a reader who disagrees is asked twice
+    most = sum(most_tokens(request) + (request.round - 1) * max_tokens for request in requests)
+    most_again = 2 * readings * MOST_QUESTIONS
+    most_prompt, most_completion = most + most_again * (most + 2 * n * max_tokens), n * max_tokens * (1 + most_again)
+    usd, most_usd = (price.of(prompt, completion), price.of(most_prompt, most_completion)) if price else (None, None)
+    minutes = completion / REPLY_TOKENS_PER_S / max(1, min(concurrency, n)) / 60
+    return Estimate(n * (1 + again), prompt, completion, usd, most_usd, minutes)
 
 
 def guess_tokens(text: str) -> int:
@@ -125,10 +94,9 @@ def guess_tokens(text: str) -> int:
     return wide + (len(text) - wide) // CHARACTERS_PER_TOKEN + 1
 
 
-def most_tokens(request: Request, schema_bytes: int = 0) -> int:
-    """Upper limit of a request's prompt tokens: a token is at least one byte in any tokenizer."""
-    sizes = [len(message["content"].encode(errors="replace")) + TOKENS_PER_MESSAGE for message in request.messages]
-    return sum(sizes) + schema_bytes
+def most_tokens(request: Request) -> int:
+    """Upper limit of the tokens of a request's messages: a token is at least one byte in any tokenizer."""
+    return sum(len(m["content"].encode(errors="replace")) + TOKENS_PER_MESSAGE for m in request.messages)
 
 
 class Cost(Record):
@@ -164,8 +132,12 @@ class Budget:
 
     def settle(self, key: str, reserved_usd: float, prompt_tokens: int, completion_tokens: int) -> None:
         """Replace a reservation by the bill."""
-        billed_usd = self.price.of(prompt_tokens, completion_tokens) if self.price else 0.0
-        self._write(key, billed_usd - reserved_usd)
+        self._write(key, (self.price.of(prompt_tokens, completion_tokens) if self.price else 0.0) - reserved_usd)
+
+    def _write(self, key: str, usd: float) -> None:
+        self.spent_usd += usd
+        if usd:
+            self._log.append(Cost(key=key, usd=usd))
 
     def stop_message(self) -> str:
         """Why no further request is sent."""
@@ -173,8 +145,3 @@ class Budget:
             f"Stopped: the next request could exceed budget_usd={self.cap_usd:g} ({self.spent_usd:.4f} USD spent so "
             "far). Raise the budget and rerun; answered requests are not repeated."
         )
-
-    def _write(self, key: str, usd: float) -> None:
-        self.spent_usd += usd
-        if usd:
-            self._log.append(Cost(key=key, usd=usd))

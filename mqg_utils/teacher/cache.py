@@ -51,51 +51,26 @@ class Request(Record):
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
-class ReplyCache:
-    """replies.jsonl: every outcome is on the disk when `add` returns; only usable replies are looked up.
+class ReplyCache(dict[str, Reply]):
+    """replies.jsonl: the usable replies by key. Every outcome is on the disk when `add` returns.
 
     Holds all replies in memory, about 8 kB each. Raises RecordError for an invalid file.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
-        self.attempts: Counter[str] = Counter()  # key -> recorded outcomes, usable or not
+        self.outcomes: list[Reply] = []  # usable or not, in the order of arrival
+        self.attempts: Counter[str] = Counter()  # outcomes of each key
         self._log, self._lock = AppendLog(path, Reply), threading.Lock()
-        self._replies: list[Reply] = []
-        self._usable: dict[str, Reply] = {}
         for reply in self._log.read():
             self._register(reply)
 
     def _register(self, reply: Reply) -> None:
         self.attempts[reply.key] += 1
-        self._replies.append(reply)
+        self.outcomes.append(reply)
         if reply.status == "ok":
-            self._usable.setdefault(reply.key, reply)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._usable
-
-    def __len__(self) -> int:
-        return len(self._usable)
-
-    def __getitem__(self, key: str) -> Reply:
-        return self._usable[key]
-
-    def get(self, key: str) -> Reply | None:
-        """The usable reply with a key, or None."""
-        return self._usable.get(key)
-
-    def lines(self) -> list[Reply]:
-        """Every recorded outcome, in the order of arrival."""
-        return list(self._replies)
-
-    def counts(self) -> dict[str, int]:
-        """Number of recorded outcomes by status, the most frequent first."""
-        return dict(Counter(reply.status for reply in self._replies).most_common())
-
-    def last_error(self) -> str:
-        """The message of the last outcome that was not usable, or ""."""
-        return next((reply.error for reply in reversed(self._replies) if reply.error), "")
+            self.setdefault(reply.key, reply)
 
     def add(self, reply: Reply) -> None:
         """Append an outcome. Safe to call from several threads."""
@@ -108,8 +83,16 @@ class ReplyCache:
         added = 0
         for path in others:
             other, known = ReplyCache(path), self.attempts.copy()
-            for reply in other.lines():
-                if known[reply.key] < other.attempts[reply.key]:
-                    self.add(reply)
-                    added += 1
+            missing = [reply for reply in other.outcomes if known[reply.key] < other.attempts[reply.key]]
+            for reply in missing:
+                self.add(reply)
+            added += len(missing)
         return added
+
+    def counts(self) -> dict[str, int]:
+        """Number of outcomes by status, the most frequent first."""
+        return dict(Counter(reply.status for reply in self.outcomes).most_common())
+
+    def last_error(self) -> str:
+        """The message of the last outcome that was not usable, or ""."""
+        return next((reply.error for reply in reversed(self.outcomes) if reply.error), "")

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mqg_utils.teacher.budget import Budget, most_tokens
-from mqg_utils.teacher.cache import Outcome, Reply, ReplyCache, Request
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import SCHEMAS
-from mqg_utils.teacher.responses import REPLY_FORMATS, clean, judge, response_format
+from mqg_utils.teacher.responses import REPLY_FORMATS, failure, judge, response_format
 from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
 MAX_RETRIES = 6  # by the openai package, about 20 s in all: no connection, 408, 409, 429, 5xx
@@ -19,7 +19,7 @@ ATTEMPTS = 2  # at an answer that may have been billed but is unusable
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would get the same response
 APART_S = 0.005  # between the first requests: sent together, they are answered together and wait for one another
 CONNECT_S = 10
-UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # nothing was sent, so nothing is billed
+UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")  # httpx's; nothing can be billed
 RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
 
 
@@ -63,8 +63,8 @@ class ServerTeacher:
 
     def most(self, request: Request) -> dict[str, int]:
         """The most tokens that a request can be billed."""
-        schema_bytes = len(json.dumps(SCHEMAS[request.wants]))
-        return {"prompt_tokens": most_tokens(request, schema_bytes), "completion_tokens": self.max_tokens}
+        prompt_tokens = most_tokens(request) + len(json.dumps(SCHEMAS[request.wants]))
+        return {"prompt_tokens": prompt_tokens, "completion_tokens": self.max_tokens}
 
     def connect(self, **options: Any) -> Any:
         """The openai package's asynchronous client. Raises TeacherError without a key."""
@@ -97,6 +97,8 @@ class ServerTeacher:
 
         Raises TeacherError when no request can succeed, after those under way have ended.
         """
+        if not requests:
+            return
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         session = _Session(self, cache, arrived.put)
         with ThreadPoolExecutor(1) as pool:  # a notebook's own event loop is busy
@@ -186,44 +188,36 @@ class _Session:
         from openai import APIConnectionError, APIStatusError
 
         headers = {"Idempotency-Key": f"{key}-{self.cache.attempts[key]}"}  # a server that knows it bills repeats once
-        where = f"the server refused passage {request.passage.passage_id!r}"
         body, most = self.teacher.body(request), self.teacher.most(request)
+        about = (key, request.passage.passage_id, self.teacher.name)
         try:
             # as text: the typed call spends a third of its time on checks that `judge` makes again
             text = await self.client.post("/chat/completions", cast_to=str, body=body, options={"headers": headers})
         except APIStatusError as error:
             if self.teacher.rename(error, body):
                 return await self.attempt(request, key)
-            message = _message(error)
-            if error.status_code in HOPELESS or error.code == "insufficient_quota":
-                self.stop(f"{where}: {message}")
+            message, advice = _message(error), ""
             if error.status_code == 400 and "response_format" in message:
-                self.stop(f"{where}: {message}; set reply_format to json_object or plain")
-            return self.failure(request, key, "failed", message), True
+                advice = "; set reply_format to json_object or plain"
+            if advice or error.status_code in HOPELESS or error.code == "insufficient_quota":
+                self.stop(f"the server refused passage {request.passage.passage_id!r}: {message}{advice}")
+            return failure(*about, "failed", message), True
         except APIConnectionError as error:
             cause = error.__cause__
-            message = f"{error.message.rstrip('.')} ({type(cause).__name__}: {cause})"
+            message = without_key(f"{error.message.rstrip('.')} ({type(cause).__name__}: {cause})")
             if type(cause).__name__ not in UNSENT:
-                return self.failure(request, key, "lost", message, **most), False
-            self.stop(f"the server at {self.teacher.base_url or 'OpenAI'}: {without_key(message)}")
-            return self.failure(request, key, "failed", message), True
+                return failure(*about, "lost", message, most), False
+            self.stop(f"the server at {self.teacher.base_url or 'OpenAI'}: {message}")
+            return failure(*about, "failed", message), True
+        text = without_key(text)
         if not text.lstrip().startswith("{"):
             message = "the answer is no chat completion; is base_url right (it often ends in /v1)? It begins:"
-            self.stop(f"{message} {without_key(text)[:200]!r}")
-        reply = judge(without_key(text), request.passage.passage_id, request.wants, key, self.teacher.name, most)
+            self.stop(f"{message} {text[:200]!r}")
+        reply = judge(text, *about, request.wants, most)
         return reply, reply.status in ("ok", "refused")
 
     def stop(self, reason: str) -> None:
         self.stopped, self.fatal = True, self.fatal or reason
-
-    def failure(self, request: Request, key: str, status: Outcome, message: str, **tokens: int) -> Reply:
-        head: dict[str, Any] = {
-            "key": key,
-            "passage_id": request.passage.passage_id,
-            "model": self.teacher.name,
-            "content": "",
-        }
-        return Reply(**head | tokens, finish_reason="", status=status, error=clean(message)[:500])
 
 
 def _message(error: Any) -> str:
@@ -250,7 +244,7 @@ def _http_client(timeout_s: float) -> Any:
                 message = f"no answer within {timeout_s:g} s; raise timeout_s or lower concurrency"
                 raise APIConnectionError(message=message, request=request) from error
             except Exception as error:
-                if type(error).__name__ in UNSENT or not type(error).__module__.startswith("httpx"):
+                if type(error).__name__ in UNSENT:
                     raise
                 raise APIConnectionError(message="the answer broke off", request=request) from error
 

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
@@ -17,11 +17,6 @@ NEGATED = {
     "en": (r"\b(is|are|was|were|can|may|must|should|will)\b(?! not)", r"\1 not"),
     "fr": (r"\b(est|sont|peut|peuvent|doit|doivent|était|étaient)\b(?! pas)", r"n'\1 pas"),
 }
-
-
-class _Falsified(NamedTuple):
-    text: str
-    explanation: str
 
 
 class ClozeTeacher:
@@ -87,20 +82,19 @@ class ClozeTeacher:
         text, explanation = false or (sentence, "The passage says so.")
         return {"text": text, "is_true": not false, "explanation": explanation, "quote": sentence}
 
-    def _falsify(self, sentence: str, language: str, rng: random.Random) -> _Falsified | None:
-        """The sentence made false by the first rule that applies, or None."""
+    def _falsify(self, sentence: str, language: str, rng: random.Random) -> tuple[str, str] | None:
+        """The sentence made false by the first rule that applies, and why; or None."""
         if numbers := list(re.finditer(NUMBER, sentence)):
             number = rng.choice(numbers)
             other = self._other_number(number[0], _unit_after(sentence, number.end()), rng)
-            return _Falsified(sentence[: number.start()] + other + sentence[number.end() :], f"It is {number[0]}.")
+            return sentence[: number.start()] + other + sentence[number.end() :], f"It is {number[0]}."
         for level in self._siblings:
             present = [term for term in level if _contains(sentence, term)]
             if present and (others := [term for term in level if term not in present]):
                 old, new = rng.choice(present), rng.choice(others)
-                text = re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1, flags=re.I)
-                return _Falsified(text, f"It is the {old}.")
+                return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1, flags=re.I), f"It is the {old}."
         negated = re.sub(*NEGATED.get(language, NEGATED["en"]), sentence, count=1)
-        return _Falsified(negated, "The passage says the opposite.") if negated != sentence else None
+        return (negated, "The passage says the opposite.") if negated != sentence else None
 
     def _other_number(self, number: str, unit: str, rng: random.Random) -> str:
         """Another number of the same form: of this unit in the book and at most ten times more or less, else scaled."""

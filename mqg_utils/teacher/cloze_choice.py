@@ -1,7 +1,6 @@
-"""An offline teacher for exams with one right option: a term of a sentence is blanked, three other terms beside it.
+"""An offline teacher for exams with one right option: a term of a sentence is blanked, and offered with three others.
 
-A term is what the book mentions often wherever it mentions it at all: its subjects recur within a passage, whereas
-the words of the language are spread over all passages. Works for any language that puts spaces between words.
+A term is what the book mentions often wherever it mentions it at all. Needs a language with spaces between words.
 """
 
 import hashlib
@@ -45,7 +44,9 @@ class ClozeChoiceTeacher(ClozeTeacher):
         for sentence in sentences:
             if len(chains) == self._questions:
                 break
-            terms = [t for t in dict.fromkeys(grams(sentence)) if t in self._terms.all and len(_find(t, sentence)) == 1]
+            terms = [
+                t for t in dict.fromkeys(grams(sentence)) if t in self._terms.chapters and len(_find(t, sentence)) == 1
+            ]
             if terms:
                 term = rng.choice(terms)
                 others = self._terms.distractors(term, sentence, passage, rng)
@@ -59,23 +60,19 @@ class Terms:
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         times: Counter[str] = Counter()
-        chapters: dict[str, list[str]] = defaultdict(list)  # of each passage that contains the gram
+        places: dict[str, list[str]] = defaultdict(list)  # chapter of each passage that contains the gram
         for passage in passages:
             occurrences = Counter(grams(passage.text))
             times.update(occurrences)
             for gram in occurrences:
-                chapters[gram].append(_chapter(passage))
+                places[gram].append(_chapter(passage))
         most = max(MIN_PASSAGES, MAX_SHARE * len(passages))
-        self.all = {
-            gram
-            for gram, places in chapters.items()
-            if MIN_PASSAGES <= len(places) <= most and times[gram] >= MIN_RECURRENCE * len(places)
+        self.chapters = {
+            gram: set(chapters)
+            for gram, chapters in sorted(places.items())
+            if MIN_PASSAGES <= len(chapters) <= most and times[gram] >= MIN_RECURRENCE * len(chapters)
         }
-        self._alike: dict[tuple[str, tuple[int, bool]], list[str]] = defaultdict(list)  # by chapter and form
-        for term in sorted(self.all):
-            for chapter in set(chapters[term]):
-                self._alike[chapter, _form(term)].append(term)
-        listed = sorted(f"{chapter}\t{term}" for term in self.all for chapter in set(chapters[term]))
+        listed = sorted(f"{chapter}\t{term}" for term, chapters in self.chapters.items() for chapter in chapters)
         self.digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
     def distractors(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
@@ -84,8 +81,9 @@ class Terms:
         None shares a word with the sentence or another option: of "blood" and "blood cell" both may be right. Fewer
         if the chapter has too few.
         """
-        used = _words(term).union(*map(_words, grams(sentence)))
-        alike, here = self._alike[_chapter(passage), _form(term)], set(grams(passage.text))
+        used, chapter = _words(term).union(*map(_words, grams(sentence))), _chapter(passage)
+        alike = [t for t, chapters in self.chapters.items() if chapter in chapters and _form(t) == _form(term)]
+        here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
         chosen: list[str] = []
         for group in groups:

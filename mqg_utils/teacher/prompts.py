@@ -19,30 +19,15 @@ OTHER_LANGUAGE = "\nWrite vignettes, stems, propositions and explanations in thi
 CHARACTERS = "A character of the passage's script counts as a word."
 
 
-class Wording(NamedTuple):
-    """The prompts of one language: prompts.en.yaml, prompts.fr.yaml."""
-
-    system: str
-    independent: str
-    progressive: str
-    style: str
-    examples: str
-    asked: str
-    passage: str
-    reader: str
-    examinee: str  # for `evaluation.chat`, like `kinds`
-    kinds: dict[str, str]
-
-
 @functools.cache
-def wording(language: str) -> Wording:
-    """The prompts in a language of LANGUAGES; the English ones for any other."""
+def wording(language: str) -> dict[str, Any]:
+    """The prompts in a language of LANGUAGES, the English ones for any other: prompts.en.yaml, prompts.fr.yaml."""
     name = language if language in LANGUAGES else "en"
-    path = Path(__file__).with_name(f"prompts.{name}.yaml")
-    return Wording(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    prompts: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(f"prompts.{name}.yaml").read_text("utf-8"))
+    return prompts
 
 
-def _shape(**properties: Any) -> dict[str, Any]:
+def _object(**properties: Any) -> dict[str, Any]:
     required = list(properties)
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
@@ -51,13 +36,12 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_STRING, _BOOLEAN = {"type": "string"}, {"type": "boolean"}
-_PROPOSITION = _shape(text=_STRING, is_true=_BOOLEAN, explanation=_STRING, quote=_STRING)
-_KIND = {"type": "string", "enum": ["multiple", "single"]}
-_QUESTION = _shape(stem=_STRING, kind=_KIND, propositions=_array(_PROPOSITION))
+_TEXT, _TRUTH, _KIND = {"type": "string"}, {"type": "boolean"}, {"type": "string", "enum": ["multiple", "single"]}
+_PROPOSITION = _object(text=_TEXT, is_true=_TRUTH, explanation=_TEXT, quote=_TEXT)
+_QUESTION = _object(stem=_TEXT, kind=_KIND, propositions=_array(_PROPOSITION))
 SCHEMAS = {
-    "chains": _shape(chains=_array(_shape(vignette=_STRING, questions=_array(_QUESTION)))),
-    "answers": _shape(answers=_array(_BOOLEAN)),
+    "chains": _object(chains=_array(_object(vignette=_TEXT, questions=_array(_QUESTION)))),
+    "answers": _object(answers=_array(_TRUTH)),
 }
 
 
@@ -116,11 +100,13 @@ def requests_for(
         prompts, language = wording(passage.language), passage.language
         systems[language] = systems.get(language) or _system(language, style, examples)
         due += style.share_progressive
-        task = prompts.independent.format(n=questions) if due < 1 else prompts.progressive.format(low=low, high=high)
+        task = (
+            prompts["independent"].format(n=questions) if due < 1 else prompts["progressive"].format(low=low, high=high)
+        )
         due %= 1
-        parts = [prompts.passage.format(section=" > ".join(passage.section)), passage.text, task]
+        parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, task]
         if stems := (asked or {}).get(passage.passage_id, ()):
-            parts.append("\n".join([prompts.asked, *(f"- {stem}" for stem in stems)]))
+            parts.append("\n".join([prompts["asked"], *(f"- {stem}" for stem in stems)]))
         messages = _messages(systems[language], "\n\n".join(parts))
         requests.append(Request(passage=passage, messages=messages, round=turn))
     return requests
@@ -134,16 +120,16 @@ def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
     """The rules, measured style and examples that precede every passage in a language."""
     prompts = wording(language)
     low, high = style.questions
-    measured = prompts.style.format(
+    measured = prompts["style"].format(
         share=style.share_true,
         kinds=", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items()),
         questions=f"{low}-{high}" if low < high else low,
         stem=round(style.stem_words),
         text=round(style.proposition_words),
     )
-    lines = [prompts.system, measured]
+    lines = [prompts["system"], measured]
     if examples:
-        lines += [prompts.examples, *(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)]
+        lines += [prompts["examples"], *(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)]
     if language[:2] in ("ja", "zh"):
         lines.append(CHARACTERS)
     other = OTHER_LANGUAGE.format(language) if language and language not in LANGUAGES else ""
@@ -151,15 +137,8 @@ def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
 
 
 def _as_example(chain: Chain) -> dict[str, Any]:
-    questions = [
-        {
-            "stem": q.stem,
-            "kind": q.kind,
-            "propositions": [{"text": p.text, "is_true": p.is_true} for p in q.propositions],
-        }
-        for q in chain.questions
-    ]
-    return {"vignette": chain.vignette, "questions": questions}
+    shown: Any = {"stem": True, "kind": True, "propositions": {"__all__": {"text", "is_true"}}}
+    return chain.model_dump(mode="json", include={"vignette": True, "questions": {"__all__": shown}})
 
 
 def reading_request(passage: Passage, chain: Chain, position: int, vote: int = 1) -> Request:
@@ -170,6 +149,6 @@ def reading_request(passage: Passage, chain: Chain, position: int, vote: int = 1
     prompts = wording(chain.language or passage.language)
     stems = [chain.vignette, *(q.stem for q in chain.questions[: position + 1])]
     options = [f"{i}. {p.text}" for i, p in enumerate(chain.questions[position].propositions, 1)]
-    parts = [prompts.passage.format(section=" > ".join(passage.section)), passage.text, *filter(None, stems)]
+    parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, *filter(None, stems)]
     user = "\n\n".join([*parts, "\n".join(options)]) + f"\n\n({vote})" * (vote > 1)
-    return Request(passage=passage, messages=_messages(prompts.reader, user), wants="answers")
+    return Request(passage=passage, messages=_messages(prompts["reader"], user), wants="answers")

@@ -23,28 +23,32 @@ def response_format(name: str, wants: Wants) -> dict[str, Any]:
     return {"response_format": formats[name]} if name in formats else {}
 
 
-def judge(body: str, passage_id: str, wants: Wants, key: str, model: str, most: dict[str, int]) -> Reply:
+def failure(key: str, passage_id: str, model: str, status: Outcome, message: str, tokens: Any = ()) -> Reply:
+    """An outcome without a text. `tokens` maps prompt_tokens and completion_tokens to what may be billed."""
+    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, **dict(tokens)}
+    return Reply(**head, content="", finish_reason="", status=status, error=clean(message)[:500])
+
+
+def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: dict[str, int]) -> Reply:
     """A chat completion's JSON as a Reply. One that is torn is `lost`, and counted as `most` tokens."""
-    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, "content": "", "finish_reason": ""}
     try:
         completion = json.loads(body)
     except (ValueError, RecursionError) as error:
-        head |= most
-        return Reply(**head, status="lost", error=f"the answer is torn JSON: {error}"[:500])
+        return failure(key, passage_id, model, "lost", f"the answer is torn JSON: {error}", most)
     if not isinstance(completion, dict):
-        return Reply(**head, status="failed", error=f"not a completion: {clean(body)[:200]}")
-    head["prompt_tokens"], head["completion_tokens"] = usage_of(completion)
-    head["model"] = clean(str(completion.get("model") or model))
-    choices = completion.get("choices")
+        return failure(key, passage_id, model, "failed", f"not a completion: {body[:200]}")
+    model = clean(str(completion.get("model") or model))
+    tokens, choices = usage_of(completion), completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        problem = f"no choice in the answer: {clean(json.dumps(completion.get('error') or completion))[:300]}"
-        return Reply(**head, status="empty" if isinstance(choices, list) else "failed", error=problem)
-    message = choices[0].get("message")
-    message = message if isinstance(message, dict) else {}
-    head["finish_reason"] = clean(str(choices[0].get("finish_reason") or ""))
-    head["content"] = clean(str(message.get("content") or ""))
-    status, problem = _status(head["content"], head["finish_reason"], message.get("refusal"), wants)
-    return Reply(**head, status=status, error=problem[:500])
+        message = f"no choice in the answer: {clean(json.dumps(completion.get('error') or completion))[:300]}"
+        return failure(key, passage_id, model, "empty" if isinstance(choices, list) else "failed", message, tokens)
+    answer = choices[0].get("message")
+    answer = answer if isinstance(answer, dict) else {}
+    finish_reason = clean(str(choices[0].get("finish_reason") or ""))
+    content = clean(str(answer.get("content") or ""))
+    status, message = _status(content, finish_reason, answer.get("refusal"), wants)
+    reply = failure(key, passage_id, model, status, message, tokens)
+    return reply.model_copy(update={"content": content, "finish_reason": finish_reason})
 
 
 def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tuple[Outcome, str]:
@@ -98,15 +102,14 @@ def _find(text: str, name: str) -> dict[str, Any] | None:
     return first
 
 
-def usage_of(completion: Any) -> tuple[int, int]:
-    """The prompt and completion tokens that a completion reports; 0 for nonsense."""
+def usage_of(completion: Any) -> dict[str, int]:
+    """The tokens that a completion reports; 0 for nonsense."""
+    names = ("prompt_tokens", "completion_tokens")
     try:
         usage = completion.get("usage") or {}
-        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        return {name: min(max(0, int(usage.get(name) or 0)), MAX_TOKENS) for name in names}
     except (ValueError, AttributeError, TypeError, OverflowError):
-        return 0, 0
-    prompt, written = (min(max(0, n), MAX_TOKENS) for n in tokens)
-    return prompt, written
+        return dict.fromkeys(names, 0)
 
 
 def clean(text: str) -> str:

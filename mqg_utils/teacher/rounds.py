@@ -32,8 +32,14 @@ def expected_cost(
     server = teacher.server if isinstance(teacher, BatchTeacher) else teacher
     if not isinstance(server, ServerTeacher):
         return {"cost": "none: no server is used"}
-    missing, price = missing_requests(teacher, requests_for, rounds, cache), server.budget and server.budget.price
-    return estimate(missing, price, server.max_tokens, server.concurrency, book, readings).rows()
+    price = server.budget.price if server.budget else None
+    missing = missing_requests(teacher, requests_for, rounds, cache)
+    cost = estimate(missing, price, server.max_tokens, server.concurrency, book, readings)
+    tokens: dict[str, int | str] = {"prompt tokens": cost.prompt_tokens, "completion tokens": cost.completion_tokens}
+    usd = "unknown; give price_prompt_usd and price_completion_usd"
+    if cost.usd is not None:
+        usd = f"{cost.usd:.2f}, at most {cost.most_usd:.2f}"
+    return {"requests": cost.requests, **tokens, "USD": usd, "minutes": f"{cost.minutes:.1f}"}
 
 
 def missing_requests(teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache) -> list[Request]:

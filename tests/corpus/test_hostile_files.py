@@ -253,7 +253,7 @@ def test_a_reply_of_thoughts_without_end_is_read() -> None:
 
 @pytest.mark.parametrize("said", ["1e999", "-5", '"x"', "[1]", "9" * 5000, "1" + "0" * 400])
 def test_what_a_server_says_it_used_is_a_number_that_can_be_paid(said: str) -> None:
-    prompt, completion = usage_of(f'{{"usage": {{"prompt_tokens": {said}, "completion_tokens": 7}}}}')
+    prompt, completion = usage_of(f'{{"usage": {{"prompt_tokens": {said}, "completion_tokens": 7}}}}').values()
     assert 0 <= prompt <= 10**9 and completion in (0, 7)
 
 

@@ -230,7 +230,7 @@ def test_a_key_that_a_server_hides_in_json_or_an_error_is_not_kept(
     assert kept.count("[key]") >= 4 and CANARY not in kept
     assert all(CANARY not in json.dumps(json.loads(line), ensure_ascii=False) for line in kept.splitlines())
     assert CANARY not in str(caught.value) + "".join(teacher.notes)
-    reply = judge(f'{{"error": "{escaped}"}}', "p", "chains", "k", "m", {})
+    reply = judge(f'{{"error": "{escaped}"}}', "k", "p", "m", "chains", {})
     assert CANARY not in reply.model_dump_json() and "[key]" in reply.error
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.budget import (
-    PRICES,
     Budget,
     BudgetError,
     Price,
@@ -14,7 +13,6 @@ from mqg_utils.teacher.budget import (
     guess_tokens,
     most_tokens,
     price_of,
-    token_counter,
 )
 from mqg_utils.teacher.cache import Request
 
@@ -25,7 +23,7 @@ def request(user: str = "y" * 40, system: str = "x" * 80) -> Request:
 
 
 def test_a_price_is_the_tables_or_the_users() -> None:
-    assert price_of("gpt-4o") == price_of("gpt-4o-2024-08-06") == Price(*PRICES["gpt-4o"])
+    assert price_of("gpt-4o") == price_of("gpt-4o-2024-08-06") == Price(2.5, 10.0)
     assert price_of("gpt-4o", share=0.5) == Price(1.25, 5.0)
     assert price_of("my-model") is None and price_of("my-model", 0, 0) == Price(0, 0)
     assert price_of("gpt-4o", 1.0, 2.0) == Price(1.0, 2.0)
@@ -40,17 +38,17 @@ def test_an_estimate_by_hand() -> None:
     assert (estimated.requests, estimated.prompt_tokens, estimated.completion_tokens) == (2, 2 * (21 + 11), 100)
     assert estimated.usd == pytest.approx((64 * 10 + 100 * 100) / 1e6)
     assert estimated.most_usd == pytest.approx((2 * (80 + 40 + 32) * 10 + 100 * 100) / 1e6)
-    assert estimated.seconds == pytest.approx(100 / 50 / 2)  # two streams are enough for two requests
-    assert "unknown" in str(estimate([request()], None, 50, 1).rows()["USD"])
+    assert estimated.minutes == pytest.approx(100 / 50 / 2 / 60)  # two streams are enough for two requests
+    assert estimate([request()], None, 50, 1).usd is None
 
 
 def test_tokens_are_counted_as_the_student_counted_the_book_or_guessed_by_script() -> None:
     assert (guess_tokens("x" * 80), guess_tokens("骨折である")) == (21, 6)
     uncounted = Passage(passage_id="p", book="B", section=("S",), text="words")
-    assert token_counter([uncounted]) is guess_tokens
-    # 10 tokens for 20 characters; a passage without a count has no part in it
+    # 10 tokens for 20 characters; a passage without a count is ignored
     counted = uncounted.model_copy(update={"text": "x" * 20, "n_tokens": 10})
-    assert token_counter([counted, uncounted])("y" * 7) == 4
+    tokens = [estimate([request()], None, 50, 1, book).prompt_tokens for book in ([counted, uncounted], [uncounted])]
+    assert tokens == [(80 + 40) / 2, 21 + 11]
 
 
 def test_reading_again_and_later_turns_cost_too() -> None:

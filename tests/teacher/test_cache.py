@@ -47,7 +47,7 @@ def test_a_torn_line_is_reported_and_costs_only_itself(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"r\.jsonl:2: skipped an incomplete line"):
         ReplyCache(path).add(reply("k2"))
     with pytest.warns(UserWarning, match=r"r\.jsonl:2"):
-        assert [r.key for r in ReplyCache(path).lines()] == ["k1", "k2"]
+        assert [r.key for r in ReplyCache(path).outcomes] == ["k1", "k2"]
 
 
 def test_an_invalid_line_is_an_error(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ def test_caches_of_shards_are_adopted_once(tmp_path: Path) -> None:
             ReplyCache(tmp_path / f"{name}.jsonl").add(reply(key, content=name))
     others = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     assert whole.adopt(others) == 3 and whole.adopt(others) == 0
-    assert [r.key for r in whole.lines()] == ["k0", "k1", "k2", "k3"] and whole["k2"].content == "a"
+    assert [r.key for r in whole.outcomes] == ["k0", "k1", "k2", "k3"] and whole["k2"].content == "a"

@@ -173,7 +173,7 @@ def test_a_lasting_fault_is_a_recorded_outcome(
     replies = ask_all(teacher(server, timeout_s=0.2 if said.hang else 20.0), requests(3), cache)
     assert [r.passage_id for r in replies] == ["p0", "p2"]
     assert sum(passage_of(body) == "p1" for body in server.bodies) == count
-    *_, last = [r for r in ReplyCache(cache.path).lines() if r.passage_id == "p1"]
+    *_, last = [r for r in ReplyCache(cache.path).outcomes if r.passage_id == "p1"]
     assert last.status == status and message in last.error
 
 
@@ -193,7 +193,7 @@ def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Pa
     with pytest.raises(TeacherError, match=r"^the server refused passage 'p0': .*ask Ada"):
         outcomes(teacher(server, concurrency=1), requests(5), tmp_path)
     assert server.count == count
-    assert [r.status for r in ReplyCache(tmp_path / "r.jsonl").lines()] == ["failed"]
+    assert [r.status for r in ReplyCache(tmp_path / "r.jsonl").outcomes] == ["failed"]
 
 
 def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_p
     server.answer = answer
     with pytest.raises(TeacherError, match="p1"):
         outcomes(teacher(server, concurrency=4), requests(9), tmp_path)
-    assert {r.passage_id for r in ReplyCache(tmp_path / "r.jsonl").lines() if r.status == "ok"} == {"p0", "p2", "p3"}
+    assert {r.passage_id for r in ReplyCache(tmp_path / "r.jsonl").outcomes if r.status == "ok"} == {"p0", "p2", "p3"}
 
 
 def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_what_may_have_been_billed_counts_at_its_most(server: FaultServer, tmp_p
     server.answer = lambda _: FAULTS[fault] if server.count == 1 else Said(body=completion())
     asking = teacher(server, max_tokens=20, budget=budget(tmp_path, 9.0))
     outcomes(asking, requests(1), tmp_path)
-    lost, good = ReplyCache(tmp_path / "r.jsonl").lines()
+    lost, good = ReplyCache(tmp_path / "r.jsonl").outcomes
     assert (lost.status, lost.completion_tokens) == ("lost", 20) and good.status == "ok"
     assert asking.spent_usd == pytest.approx(PRICE.of(lost.prompt_tokens, 20) + 0.081)
     assert budget(tmp_path, 9.0).spent_usd == pytest.approx(asking.spent_usd)
@@ -324,12 +324,12 @@ def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer
             time.sleep(draw.random() / 200)
         running.kill()
         running.wait()
-        known = {r.key for r in ReplyCache(tmp_path / "r.jsonl").lines()}
+        known = {r.key for r in ReplyCache(tmp_path / "r.jsonl").outcomes}
         server.known_at.append((len(server.bodies), known))
     assert worker(server, tmp_path, n).communicate(timeout=120)[0].split() == ["ready", str(n)]
     for sent_before, known in server.known_at:  # what was on file at a kill is never asked again
         assert not known & {keys[passage_of(body)] for body in server.bodies[sent_before:]}
-    lines = ReplyCache(tmp_path / "r.jsonl").lines()
+    lines = ReplyCache(tmp_path / "r.jsonl").outcomes
     assert Counter(r.key for r in lines) == dict.fromkeys(keys.values(), 1)  # each kept once
     # a server that knows the header bills each once; another one repeats at most those under way at a kill
     assert len(server.billed) == n and server.count <= n + kills * 6

@@ -183,7 +183,7 @@ def test_a_term_that_stands_twice_in_each_of_its_sentences_is_not_blanked(tmp_pa
         passage(f"{p.text}\nThe rilvane of the rilvane is found near the side.", p.passage_id) for p in book()[:3]
     ]
     passages += book()[3:]
-    assert "rilvane" in Terms(passages).all
+    assert "rilvane" in Terms(passages).chapters
     rights = {options(question)[0] for _, question in drawn(passages, tmp_path)}
     assert "rilvane" not in rights and "zelmure" in rights
 

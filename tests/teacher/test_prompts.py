@@ -32,7 +32,7 @@ def texts(language: str = "en", **settings: Any) -> tuple[str, str]:
 def test_a_request_holds_the_passage_and_its_headings() -> None:
     system, user = texts()
     assert user.startswith("Passage (Fluids > Zelmure):\n\nZelmure is green.\n\nWrite ")
-    assert system.startswith(wording("en").system)
+    assert system.startswith(wording("en")["system"])
 
 
 def test_there_is_french_and_other_languages_are_named() -> None:

@@ -32,6 +32,6 @@ def test_stage_03_ends_with_an_outcome_for_every_request(tmp_path: Path) -> None
     stage = tmp_path / "03_generate"
     summary = json.loads((stage / "summary.json").read_text(encoding="utf-8"))
     cache = ReplyCache(stage / "replies.jsonl")
-    assert {reply.passage_id for reply in cache.lines()} == {"p0", "p1"} and (stage / "manifest.json").exists()
+    assert {reply.passage_id for reply in cache.outcomes} == {"p0", "p1"} and (stage / "manifest.json").exists()
     assert sum(cache.counts().values()) == sum(n for name, n in summary.items() if name.startswith("outcomes."))
     assert summary["completion_tokens"] > 0

@@ -42,5 +42,6 @@ def test_json_that_is_missing(content: str, message: str) -> None:
 
 
 def test_nonsense_usage_counts_as_nothing() -> None:
-    assert usage_of({"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}) == (3, 4)
-    assert usage_of({"usage": [1]}) == usage_of({}) == usage_of({"usage": {"prompt_tokens": -1}}) == (0, 0)
+    assert list(usage_of({"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}).values()) == [3, 4]
+    nonsense = ({}, {"usage": [1]}, {"usage": {"prompt_tokens": -1}}, {"usage": {"prompt_tokens": float("inf")}})
+    assert all(list(usage_of(completion).values()) == [0, 0] for completion in nonsense)
