@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from books import DATA
 from extraction import (
     bundled_pairs,
     common_words,
@@ -20,10 +21,9 @@ from truths import Truth, words_of
 from mqg_utils.corpus.sections import Section
 from mqg_utils.workflow.paths import PACKAGE
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
 
 def slow(a: list[str], b: list[str]) -> int:
+    """The textbook algorithm, row by row."""
     row = [0] * (len(b) + 1)
     for x in a:
         before = row[:]
@@ -76,6 +76,7 @@ def test_the_bundled_handbook_is_read_whole(tmp_path: Path) -> None:
     assert [(row["truth"], row["found"]) for row in differences(file, page)] == [("added words", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.exists(), reason="the documents are not on this machine (../shared/data)")
 def test_every_format_is_read_as_well_as_promised() -> None:
     for name, files in known_pairs(DATA).items():

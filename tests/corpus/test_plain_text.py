@@ -1,0 +1,55 @@
+"""Plain text: which lines are headings, running heads and tables."""
+
+from pathlib import Path
+
+from books import read, written
+
+from mqg_utils.corpus.library import read_textbook
+from mqg_utils.corpus.sections import Section
+
+
+def test_plain_text_is_a_section_named_after_its_file(tmp_path: Path) -> None:
+    (read,) = read_textbook(written(tmp_path / "notes.txt", "One paragraph\nof two lines.\n\nAnother.\n"), "en")
+    assert read == Section("notes", ("notes",), ("One paragraph of two lines.", "Another."), "en", "notes.txt, line 1")
+
+
+def test_a_text_is_headed_as_its_own_contents_list_it(tmp_path: Path) -> None:
+    contents = "-   Bone\n    -   Head and\n        neck\n    -   Review Questions\n-   Muscle\n    -   Tendon\n"
+    body = (
+        "Bone\n\nHard.\n\nHead and neck\n\nRound.\n\nReview Questions\n\nLEAK\n\nMuscle\n\nSoft.\n\nTendon\n\nWhite.\n"
+    )
+    assert read(written(tmp_path / "a.txt", contents + "\n" + body)) == [
+        (("Bone",), ("Hard.",)),
+        (("Bone", "Head and neck"), ("Round.",)),
+        (("Muscle",), ("Soft.",)),
+        (("Muscle", "Tendon"), ("White.",)),
+    ]
+
+
+def test_a_text_without_contents_is_headed_by_the_form_of_its_lines(tmp_path: Path) -> None:
+    text = "CHAPTER 1 Bones\n\nHard.\n\n1.1 Head\n\nRound.\n\nNeck\n----\n\nThin. 5 mg.\n\nthe end\n"
+    assert read(written(tmp_path / "a.txt", text)) == [
+        (("CHAPTER 1 Bones",), ("Hard.",)),
+        (("CHAPTER 1 Bones", "1.1 Head"), ("Round.",)),
+        (("CHAPTER 1 Bones", "Neck"), ("Thin. 5 mg.", "the end")),
+    ]
+
+
+def test_running_heads_of_a_paged_text_are_left_out(tmp_path: Path) -> None:
+    pages = [f"Anatomy {n}\n\nText of page {word}.\n\n{n}" for n, word in enumerate(("one", "two", "three", "four"), 1)]
+    (section,) = read_textbook(written(tmp_path / "a.txt", "\f".join(pages)))
+    assert section.blocks == ("Text of page one.", "Text of page two.", "Text of page three.", "Text of page four.")
+
+
+def test_a_ruled_table_keeps_its_rows(tmp_path: Path) -> None:
+    ruler = "  -------- --------\n"
+    rows = "  zol      5 mg\n\n  vex      a day\n           long\n"
+    table = f"{ruler}  Drug     Dose\n{ruler}{rows}{ruler}"
+    assert read(written(tmp_path / "a.txt", f"Before.\n\n{table}\nAfter.\n")) == [
+        (("a",), ("Before.", "Drug | Dose\nzol | 5 mg\nvex | a day long", "After."))
+    ]
+
+
+def test_text_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
+    for name, encoding in (("a.txt", "utf-16"), ("b.txt", "utf-8-sig")):
+        assert read(written(tmp_path / name, "fièvre élevée".encode(encoding)))[0][1] == ("fièvre élevée",)
