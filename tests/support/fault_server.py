@@ -44,8 +44,6 @@ class FaultServer:
         self.keys: list[str] = []
         self.billed: Counter[str] = Counter()  # Idempotency-Key -> completions made for it
         self.other: Callable[[str, str, bytes], Awaitable[Any] | Any] | None = None  # for paths besides completions
-        self.keep_bodies = True
-        self.known_at: list[tuple[int, set[str]]] = []
         self.count = self.under_way = self.most = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -91,9 +89,8 @@ class FaultServer:
             return True
         self.count += 1
         body = json.loads(raw)
-        if self.keep_bodies:
-            self.bodies.append(body)
-            self.keys.append(headers.get("authorization", ""))
+        self.bodies.append(body)
+        self.keys.append(headers.get("authorization", ""))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:

@@ -316,6 +316,7 @@ def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer
     n, kills, draw = 100, 4, random.Random(1)
     server.answer = lambda _: Said(body=completion(), delay_s=0.03)
     keys = {passage_of({"messages": r.messages}): teacher(server, max_tokens=20).key(r) for r in requests(n)}
+    known_at: list[tuple[int, set[str]]] = []
     for _ in range(kills):
         running = worker(server, tmp_path, n)
         assert running.stdout and running.stdout.readline() == "ready\n"
@@ -325,9 +326,9 @@ def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer
         running.kill()
         running.wait()
         known = {r.key for r in ReplyCache(tmp_path / "r.jsonl").outcomes}
-        server.known_at.append((len(server.bodies), known))
+        known_at.append((len(server.bodies), known))
     assert worker(server, tmp_path, n).communicate(timeout=120)[0].split() == ["ready", str(n)]
-    for sent_before, known in server.known_at:  # what was on file at a kill is never asked again
+    for sent_before, known in known_at:  # what was on file at a kill is never asked again
         assert not known & {keys[passage_of(body)] for body in server.bodies[sent_before:]}
     lines = ReplyCache(tmp_path / "r.jsonl").outcomes
     assert Counter(r.key for r in lines) == dict.fromkeys(keys.values(), 1)  # each kept once
