@@ -1,4 +1,4 @@
-"""Stage 03 as a person runs it: under papermill, against a server, in two shards at once that are then merged."""
+"""Stage 03 under papermill, against a server: two shards at once, then a run that merges them."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from fault_server import FaultServer, Said, completion, error
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.workflow.pages import render_notebook
 
+pytestmark = pytest.mark.slow
 CANARY = "sk-canary-5f2c9e"
 HOSTILE = '<img src="x" onerror="pwned()"><script>pwned()</script>'
 ORGANS = ("quellor", "sutrix", "drathe", "ombrel", "pilvane", "lorrin")
@@ -43,19 +44,18 @@ def book() -> list[Passage]:
 
 
 def exam() -> list[Chain]:
-    """As many questions in a case as alone, so that passages are asked for the one or the other by their place."""
-    asked = [
+    """As many questions in a case as alone, so that requests for cases and for single questions alternate."""
+    questions = [
         {"question_id": f"q{i}", "stem": "Of what?", "propositions": [{"text": f"Of {i} tins.", "is_true": True}]}
         for i in range(6)
     ]
-    parts = [("case", asked[:3]), *((f"e{i}", asked[i : i + 1]) for i in range(3, 6))]
-    return [Chain.model_validate({"chain_id": i, "split": "train", "questions": said}) for i, said in parts]
+    chains = {"case": questions[:3], **{f"e{i}": questions[i : i + 1] for i in range(3, 6)}}
+    return [Chain.model_validate({"chain_id": i, "split": "train", "questions": q}) for i, q in chains.items()]
 
 
 def answer(body: dict[str, Any]) -> Said:
-    """Good questions with hostile words on all passages but three: one fails, one is prose, one quotes nothing."""
-    asked = body["messages"][-1]["content"]
-    organ = next(name for name in ORGANS if f"> {name})" in asked)
+    """Good questions with hostile HTML for all passages but three: one fails, one is prose, one quotes nothing."""
+    organ = next(name for name in ORGANS if f"> {name})" in body["messages"][-1]["content"])
     if organ == "sutrix":
         return error(400, f"{HOSTILE} your key {CANARY} may not ask this")
     if organ == "drathe":
@@ -78,22 +78,16 @@ def execute(run_dir: Path, url: str, name: str, **parameters: Any) -> "subproces
     settings = {"run_dir": run_dir, "source": "server", "base_url": url, "teacher_model": "m", "reply_format": "plain"}
     settings |= {"price_prompt_usd": 1.0, "price_completion_usd": 2.0, "budget_usd": 50.0, **parameters}
     flags = [text for key, value in settings.items() for text in ("-p", key, str(value))]
-    notebooks = str(ROOT / "notebooks" / "03_generate.ipynb"), str(run_dir / f"{name}.ipynb")
-    asked = [
-        sys.executable,
-        "-m",
-        "papermill",
-        *notebooks,
-        *flags,
-        "-k",
-        "python3",
-        "--log-output",
-        "--no-progress-bar",
-    ]
-    environment = {**os.environ, "OPENAI_API_KEY": CANARY}
+    notebooks = [str(ROOT / "notebooks" / "03_generate.ipynb"), str(run_dir / f"{name}.ipynb")]
+    options = ["-k", "python3", "--log-output", "--no-progress-bar"]
+    (run_dir / "no_torch").mkdir(exist_ok=True)
+    (run_dir / "no_torch" / "torch.py").write_text("raise ImportError('no teacher on a server needs torch')")
+    path = os.pathsep.join([str(run_dir / "no_torch"), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        asked, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [sys.executable, "-m", "papermill", *notebooks, *flags, *options],
+        cwd=ROOT, env={**os.environ, "OPENAI_API_KEY": CANARY, "PYTHONPATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +99,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     simulated.seal(folder, "01_corpus")
     shards = [execute(folder, server.url, f"shard{i}", shard_index=i, shard_count=2) for i in range(2)]
     logs = "".join(shard.communicate(timeout=200)[0] for shard in shards)
-    asked_by_shards = server.count
+    requests_of_shards = server.count
     merged = execute(folder, server.url, "merged")
     logs += merged.communicate(timeout=200)[0]
     assert [p.returncode for p in (*shards, merged)] == [0, 0, 0], logs
-    # merging asks again only what has no good reply: one that failed for good, and one, twice, that is prose
-    assert (asked_by_shards, server.count) == (6 + 1, 7 + 1 + 2)
+    # merging repeats only requests without a usable reply: one that failed, and one, twice, that is prose
+    assert (requests_of_shards, server.count) == (6 + 1, 7 + 1 + 2)
     yield Run(folder, server, logs)
     server.close()
 
@@ -125,7 +119,7 @@ def test_shards_merge_into_one_verified_set(run: Run) -> None:
     assert (summary["questions.drafted"], summary["questions.quote"], summary["questions.kept"]) == (4, 1, 3)
     assert summary["outcomes.ok"] == 4 and summary["replies"] == 4
     assert (stage / "manifest.json").exists()
-    # for every completion it gave, to the shards too, the server reported 11 tokens at 1 USD a million and 7 at 2
+    # the server reported 11 tokens at 1 USD a million and 7 at 2 for every completion, those of the shards too
     assert summary["spent_usd"] == pytest.approx(sum(run.server.billed.values()) * 25e-6)
 
 
