@@ -7,22 +7,9 @@ from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Qu
 from mqg_utils.student.prompts import answer_text, gold_ticks, wording_for
 from mqg_utils.teacher.base import Teacher, ask_all
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.prompts import prompts_for
 from mqg_utils.teacher.responses import read_list
 
-RULES = {
-    "en": (
-        "You sit an exam. Judge every proposition of the last question true or false. {kind} "
-        'Answer with JSON only, one truth value a proposition, in order: {{"answers": [true, false]}}'
-    ),
-    "fr": (
-        "Vous passez un examen. Jugez chaque proposition de la dernière question vraie ou fausse. {kind} "
-        'Répondez en JSON seulement, une valeur par proposition, dans l\'ordre : {{"answers": [true, false]}}'
-    ),
-}
-KINDS = {
-    "en": {"multiple": "Any number of them may be true.", "single": "Exactly one is true.", "fixed": "{n} are true."},
-    "fr": {"multiple": "Plusieurs peuvent être vraies.", "single": "Une seule est vraie.", "fixed": "{n} sont vraies."},
-}  # fmt: skip
 # what an outcome of asking means for the exam; an answer that is no list of truth values is unparsed too
 STATUSES: dict[str, Status] = {"refused": "refused", "lost": "failed", "failed": "failed"}
 Said = list[bool] | Status  # ticks, or why there are none
@@ -32,14 +19,14 @@ Told = Callable[[int, int], None]
 def exam_request(chain: Chain, position: int, ticks: Sequence[Sequence[bool]]) -> Request:
     """One question of a chain to a chat model, after the earlier questions answered with `ticks` (empty: without)."""
     wording, question = wording_for(chain.language), chain.questions[position]
-    language = "fr" if chain.language.startswith("fr") else "en"
+    prompts = prompts_for(chain.language[:2])
     parts = [wording.case.format(chain.vignette.strip())] if chain.vignette.strip() else []
     for earlier, ticked in zip(chain.questions, ticks, strict=False):
         parts += [wording.stem.format(earlier.stem.strip()) + answer_text(earlier, ticked, wording)]
     reference = [wording.reference.format(question.reference)] if question.reference else []
     listed = [f"{i}. {p.text.strip()}" for i, p in enumerate(question.propositions, 1)]
     parts += [*reference, wording.stem.format(question.stem.strip()) + "\n".join(listed)]
-    rule = RULES[language].format(kind=KINDS[language][question.kind].format(n=question.n_true))
+    rule = prompts["examinee"].format(kind=prompts["kinds"][question.kind].format(n=question.n_true))
     user = "\n".join(parts)
     # a request is about a passage; here it is the question, by which the server's words name it
     about = Passage(passage_id=f"{chain.chain_id}/{question.question_id}", book="exam", section=(), text=question.stem)

@@ -20,7 +20,7 @@ CHARACTERS = "A character of the passage's script counts as a word."
 
 
 @functools.cache
-def wording(language: str) -> dict[str, Any]:
+def prompts_for(language: str) -> dict[str, Any]:
     """The prompts in a language of LANGUAGES, the English ones for any other: prompts.en.yaml, prompts.fr.yaml."""
     name = language if language in LANGUAGES else "en"
     prompts: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(f"prompts.{name}.yaml").read_text("utf-8"))
@@ -97,7 +97,7 @@ def requests_for(
     low, high = style.questions
     systems: dict[str, str] = {}
     for passage in passages:
-        prompts, language = wording(passage.language), passage.language
+        prompts, language = prompts_for(passage.language), passage.language
         systems[language] = systems.get(language) or _system(language, style, examples)
         due += style.share_progressive
         task = (
@@ -118,7 +118,7 @@ def _messages(system: str, user: str) -> tuple[dict[str, str], ...]:
 
 def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
     """The rules, measured style and examples that precede every passage in a language."""
-    prompts = wording(language)
+    prompts = prompts_for(language)
     low, high = style.questions
     measured = prompts["style"].format(
         share=style.share_true,
@@ -146,7 +146,7 @@ def reading_request(passage: Passage, chain: Chain, position: int, vote: int = 1
 
     A further `vote` is the same request under another key.
     """
-    prompts = wording(chain.language or passage.language)
+    prompts = prompts_for(chain.language or passage.language)
     stems = [chain.vignette, *(q.stem for q in chain.questions[: position + 1])]
     options = [f"{i}. {p.text}" for i, p in enumerate(chain.questions[position].propositions, 1)]
     parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, *filter(None, stems)]

@@ -1,10 +1,10 @@
-"""What is said to a teacher: wording, measured style, examples, and what was asked before."""
+"""What is said to a teacher: prompts_for, measured style, examples, and what was asked before."""
 
 import json
 from typing import Any
 
 from mqg_utils.records import Chain, Passage
-from mqg_utils.teacher.prompts import DEFAULT_STYLE, SCHEMAS, measure_style, reading_request, requests_for, wording
+from mqg_utils.teacher.prompts import DEFAULT_STYLE, SCHEMAS, measure_style, prompts_for, reading_request, requests_for
 
 
 def passage(name: str = "p1", language: str = "en") -> Passage:
@@ -32,7 +32,7 @@ def texts(language: str = "en", **settings: Any) -> tuple[str, str]:
 def test_a_request_holds_the_passage_and_its_headings() -> None:
     system, user = texts()
     assert user.startswith("Passage (Fluids > Zelmure):\n\nZelmure is green.\n\nWrite ")
-    assert system.startswith(wording("en")["system"])
+    assert system.startswith(prompts_for("en")["system"])
 
 
 def test_there_is_french_and_other_languages_are_named() -> None:
