@@ -1,21 +1,24 @@
 """Ask the model: a case written or edited in a box, scored by a student of a run while the reader waits."""
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from mqg_utils.evaluation import occlusion as probing
 from mqg_utils.records import Chain, History, by_split, read_jsonl
-from mqg_utils.student.loading import ModelError
-from mqg_utils.student.prompts import TreeError
-from mqg_utils.widgets import case_view as casebook
-from mqg_utils.widgets.case_explorer import FAULTS, ROW, dropdown, listed, offer
+from mqg_utils.widgets import case_view
+from mqg_utils.widgets.case_explorer import FAULTS, ROW, dropdown, labelled, offer
 from mqg_utils.widgets.case_index import HISTORY_NAMES
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import show
+from mqg_utils.widgets.keys import button, message_html, show, style
 from mqg_utils.workflow.parameters import ParameterError
+from mqg_utils.workflow.paths import locate
+
+if TYPE_CHECKING:  # it imports torch
+    from mqg_utils.evaluation.occlusion import Probe
 
 NEW = "a new case"
 EXAMPLE = """A 40-year-old woman has had chest pain for two hours. The pain does not change with breathing.
@@ -27,61 +30,53 @@ EXAMPLE = """A 40-year-old woman has had chest pain for two hours. The pain does
 
 
 class ModelAsker:
-    """Choose a student and a case, change the text, ask; then take each finding away in turn."""
+    """Choose a student and a case, edit the text, ask; then remove each finding in turn. `threads`: 0 is automatic."""
 
-    def __init__(self, run: Path, student: str = "", chain: str = "") -> None:
-        self.run = run
-        self._probes: dict[str, probing.Probe] = {}
+    def __init__(self, run: str | Path, student: str = "", chain: str = "", threads: int = 0) -> None:
+        from mqg_utils.evaluation import occlusion
+        from mqg_utils.student.loading import use_threads
+
+        use_threads(threads)
+        self.occlusion, self.run = occlusion, locate(str(run))
+        self._probe: Probe | None = None
+        self.chains: dict[str, Chain] = {}
         self._make_controls()
         try:
-            self.chains = {c.chain_id: c for c in read_jsonl(run / "01_corpus" / "exam.jsonl", Chain)}
-            names = list(probing.students(run))
+            self.chains = {c.chain_id: c for c in read_jsonl(self.run / "01_corpus" / "exam.jsonl", Chain)}
+            names = list(occlusion.students(self.run))
             if not names:
-                raise ParameterError(f"{run} has no trained student in 04_finetune; run 04_finetune.ipynb first")
+                raise ParameterError(f"{self.run} has no trained student in 04_finetune; run 04_finetune.ipynb first")
         except FAULTS as error:
-            self.said.value = casebook.note_html(f"There is no model to ask. {error}", bad=True)
-            self.ask.disabled = self.take_away.disabled = True
+            self.message.value = message_html(f"There is no model to ask. {error}", bad=True)
+            self.ask.disabled = self.remove.disabled = True
             return
         test = [c.chain_id for c in by_split(list(self.chains.values()), "test")]
+        cases = [*test, *(name for name in self.chains if name not in test)]
         offer(self.student, [(name, name) for name in names], names[-1], student)
-        offer(
-            self.case, listed(NEW, [*test, *(name for name in self.chains if name not in test)]), "", chain or test[0]
-        )
-        self._write()
-        for control, act in ((self.case, self._write), (self.text, self._questions)):
-            control.observe(lambda _, act=act: act(), "value")
-        self.ask.on_click(lambda _: self._act(self._score))
-        self.take_away.on_click(lambda _: self._act(self._leave_out))
-        self.back.on_click(lambda _: self._write())
+        offer(self.case, labelled(cases, NEW), "", chain or cases[0])
+        self._reset()
+        self.case.observe(lambda _: self._reset(), "value")
+        self.text.observe(lambda _: self._offer_questions(), "value")
 
     def _make_controls(self) -> None:
-        self.student, self.case = dropdown("Ask", []), dropdown("Case", [])
+        self.student, self.case = dropdown("Ask"), dropdown("Case")
         histories: list[tuple[str, History]] = [(HISTORY_NAMES[h], h) for h in ("gold", "predicted", "none")]
-        self.history = dropdown("who is shown", histories)
-        self.question = dropdown("Question", [("all", -1)])
+        self.history, self.question = dropdown("who sees", histories), dropdown("Findings of", [("question 1", 0)])
         self.text = ipw.Textarea(
-            continuous_update=False, rows=18, layout=ipw.Layout(width="100%", max_width="1100px"),
+            continuous_update=False, rows=18, layout={"width": "100%", "max_width": "1100px"},
             placeholder="the case; then ? a question, + true, - false",
         )  # fmt: skip
-        fit = ipw.Layout(width="auto")
-        self.ask = ipw.Button(description="Ask", button_style="primary", layout=fit)
-        self.take_away = ipw.Button(description="Take each finding away", layout=fit)
-        self.back = ipw.Button(description="Undo my changes", layout=fit)
-        wide = ipw.Layout(width="100%", overflow="auto")
-        self.said, self.answers, self.effects = ipw.HTML(), ipw.HTML(layout=wide), ipw.HTML(layout=wide)
-        self.widget = ipw.VBox(
-            [
-                ipw.HTML(casebook.style()),
-                ipw.HBox([self.student, self.case, self.history, self.question], layout=ROW),
-                self.text,
-                ipw.HBox([self.ask, self.take_away, self.back], layout=ROW),
-                self.said,
-                self.answers,
-                self.effects,
-            ]
-        )
+        self.ask = button("Ask", lambda: self._act(self._score), "primary")
+        self.remove = button("Remove each finding", lambda: self._act(self._leave_out))
+        self.undo = button("Undo my changes", self._reset)
+        self.message = ipw.HTML()
+        self.answers, self.effects = (ipw.HTML(layout={"width": "100%", "overflow": "auto"}) for _ in range(2))
+        choice = ipw.HBox([self.student, self.case, self.history, self.question], layout=ROW)
+        buttons = ipw.HBox([self.ask, self.remove, self.undo], layout=ROW)
+        parts = [choice, self.text, buttons, self.message, self.answers, self.effects]
+        self.widget = ipw.VBox([ipw.HTML(style()), *parts])
 
-    # --- what is asked ---
+    # --- the case and the student ---
 
     @property
     def original(self) -> Chain | None:
@@ -92,78 +87,65 @@ class ModelAsker:
         like = self.original
         return read_case(self.text.value, like.chain_id if like else "new", like.language if like else "en", like)
 
-    def probe(self) -> probing.Probe:
+    def probe(self) -> "Probe":
         """The chosen student; it stays in memory until another is chosen."""
         name = self.student.value
-        if name not in self._probes:
-            self._probes.clear()
-            self.said.value = casebook.note_html(f"Loading {name} …")
-            self._probes[name] = probing.load(self.run, name)
-        return self._probes[name]
+        if self._probe is None or self._probe.name != name:
+            self._probe = None  # free the memory first
+            self.message.value = message_html(f"Loading {name} …")
+            self._probe = self.occlusion.load(self.run, name)
+        return self._probe
 
-    def _write(self) -> None:
+    def _reset(self) -> None:
         self.text.value = write_case(self.original) if self.original else EXAMPLE
-        self._questions()
+        self._offer_questions()
 
-    def _questions(self) -> None:
+    def _offer_questions(self) -> None:
         try:
             n = len(self.chain().questions)
         except CaseTextError:
-            return  # said when it is asked
-        offer(self.question, [("all", -1), *((f"question {k}", k - 1) for k in range(1, n + 1))], -1)
+            return  # reported when the model is asked
+        offer(self.question, [(f"question {k + 1}", k) for k in range(n)], 0)
 
-    # --- what happens ---
+    # --- asking ---
 
     def _act(self, act: Callable[[], None]) -> None:
-        for button in (self.ask, self.take_away):
-            button.disabled = True
+        self.ask.disabled = self.remove.disabled = True
         try:
             act()
-        except (CaseTextError, TreeError, ModelError, *FAULTS) as error:
-            self.said.value = casebook.note_html(f"Not asked: {error}", bad=True)
+        except FAULTS as error:
+            self.message.value = message_html(f"Not asked: {error}", bad=True)
         finally:
-            for button in (self.ask, self.take_away):
-                button.disabled = False
+            self.ask.disabled = self.remove.disabled = False
 
     def _score(self) -> None:
-        """Ask about the chosen question or all of them; beside it stands what was answered in the exam."""
+        """Score the case, beside the answers of the exam."""
         chain, probe, history = self.chain(), self.probe(), self.history.value
-        only = None if self.question.value < 0 else self.question.value
         started = perf_counter()
-        if only is None:
-            now = probing.ask(probe, [chain], history)
-        else:
-            now = probing.ask_question(probe, chain, only, history)
+        now = self.occlusion.ask(probe, [chain], history)
         seconds = perf_counter() - started
-        then = [
-            p
-            for p in probing.examined(self.run, probe.name)
-            if p.chain_id == chain.chain_id and p.history == history and self.original
-        ]
-        self.answers.value = casebook.asked_again(chain, now, then, only)
-        answers = len({p.question_id for p in now})
-        self.said.value = casebook.note_html(
-            f"{probe.name} answered {answers} {'question' if answers == 1 else 'questions'} in {seconds:.2f} s."
-        )
+        exam = self.occlusion.examined(self.run, probe.name) if self.original else []
+        exam = [p for p in exam if p.chain_id == chain.chain_id and p.history == history]
+        self.answers.value = case_view.case_beside_exam(chain, now, exam)
+        n = len(chain.questions)
+        text = f"{probe.name} answered {n} {'question' if n == 1 else 'questions'} in {seconds:.2f} s."
+        self.message.value = message_html(text)
 
     def _leave_out(self) -> None:
-        """One question, the first where none is chosen, with each finding before it taken away in turn."""
-        chain, probe = self.chain(), self.probe()
-        question = max(self.question.value, 0)
-        found = probing.effects(probe, chain, question, self.history.value)
-        self.effects.value = casebook.effects_html(chain, question, found)
-        self.said.value = casebook.note_html(f"{len(found.effects)} findings taken away in {found.seconds:.2f} s.")
+        """Score the chosen question again without each finding before it."""
+        chain, probe, question = self.chain(), self.probe(), self.question.value
+        result = self.occlusion.effects(probe, chain, question, self.history.value)
+        self.effects.value = case_view.occlusion_html(chain, question, result)
+        self.message.value = message_html(f"Removed {len(result.effects)} findings in {result.seconds:.2f} s.")
 
-    def run_once(self) -> None:
-        """Ask and take away once, so that a notebook without a kernel shows what they do."""
+    def static(self) -> str:
+        """The text, the answers and the effects where there is no kernel."""
+        text = f'<div class="mqg"><pre>{escape(self.text.value)}</pre></div>'
+        return "\n".join([style(), text, self.message.value, self.answers.value, self.effects.value])
+
+    def show(self) -> None:
+        """Ask and remove once, so that a page without a kernel shows the result, and display it all."""
         if not self.ask.disabled:
             self._act(self._score)
             self._act(self._leave_out)
-
-    def still(self) -> str:
-        """What stands in its place where there is no kernel: the text, the answers and the effects."""
-        text = casebook.text_html(self.text.value) if self.text.value else ""
-        return "\n".join([casebook.style(), text, self.said.value, self.answers.value, self.effects.value])
-
-    def show(self) -> None:
-        show(self.widget, self.still())
+        show(self.widget, self.static())

@@ -1,25 +1,23 @@
-"""A case as HTML for a notebook: unfolded question by question, the answers of several views side by side.
+"""A case as HTML for a notebook: question by question, the answers of several views side by side.
 
-Every text is escaped by the template: what an exam holds is shown, never run.
+Templates escape every text: what an exam contains is shown, never run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from markupsafe import Markup, escape
+from typing import TYPE_CHECKING, NamedTuple
 
 from mqg_utils.analysis.metrics import score_questions
 from mqg_utils.records import Chain, Prediction, Question
 from mqg_utils.report.figures import table
-from mqg_utils.widgets.case_index import HISTORY_NAMES, Explorer, Filter, Near, View, mark
-from mqg_utils.workflow import pages
+from mqg_utils.widgets.case_index import AN_ERROR, HISTORY_NAMES, CaseIndex, Filter, Nearest, View, sign
+from mqg_utils.widgets.keys import message_html, style
+from mqg_utils.workflow.pages import fragment
 
 if TYPE_CHECKING:  # it imports torch
     from mqg_utils.evaluation.occlusion import Effects
 
-KEY = (("1", "", "all points"), ("5", "½", "half or more"), ("2", "·", "fewer"), ("0", "×", "none"))
-STATIC_CASES = 25  # rows of the table that stands in for the widgets
+STATIC_CASES = 25  # rows of the table shown without a kernel
 
 
 class Column(NamedTuple):
@@ -30,172 +28,90 @@ class Column(NamedTuple):
     answers: Mapping[tuple[str, int], Prediction]
 
 
-class Said(NamedTuple):
-    """One answer: `state` is right, wrong, unasked, or the status of an answer that could not be read."""
-
-    state: str
-    p: float | None = None
-    ticked: bool | None = None
-
-
-def said(answer: Prediction | None) -> Said:
-    if answer is None:
-        return Said("unasked")
-    if answer.p_true is None:
-        return Said(answer.status)
-    return Said("right" if answer.predicted == answer.gold else "wrong", answer.p_true, answer.predicted)
-
-
 def case_html(
     chain: Chain,
     columns: Sequence[Column],
     points: Callable[[Question], Sequence[float | None]],
     notes: Callable[[Question], Sequence[str]] = lambda _: (),
-    near: Callable[[Question], Near | None] = lambda _: None,
-    no_near_question: str = "No generated question has a word in common with it.",
-    only: int | None = None,
+    nearest: Callable[[Question], Nearest | None] = lambda _: None,
 ) -> str:
-    """A chain, or `only` one question of it (from 0), with a column of answers for each of `columns`.
+    """A chain with a column of answers for each of `columns`.
 
     Questions that lost points under the first column are open. points: ECN points of a question for each group of
     columns, in their order; None where there are none.
     """
-    groups = [{"name": name, "span": len(list(items))} for name, items in groupby(columns, lambda c: c.group)]
-    questions: list[dict[str, Any]] = []
-    for number, q in enumerate(chain.questions, 1):
-        if only not in (None, number - 1):
-            continue
-        found = list(points(q))
-        propositions = [
-            {**p.model_dump(), "said": [said(c.answers.get((q.question_id, i))) for c in columns]}
-            for i, p in enumerate(q.propositions)
-        ]
-        lost = bool(found) and found[0] is not None and found[0] < 1
-        questions.append(
-            {"number": number, "stem": q.stem, "points": found, "notes": notes(q), "near": near(q), "open": lost,
-             "propositions": propositions}
-        )  # fmt: skip
-    if questions and not any(q["open"] for q in questions):
-        questions[0]["open"] = True
-    return pages.fragment(
-        "case.html.j2", chain=chain, names=[g["name"] for g in groups], groups=groups, heads=[c.head for c in columns],
-        questions=questions, no_near_question=no_near_question, mark=mark,
+    earned = [points(q) for q in chain.questions]
+    is_open = {k for k, e in enumerate(earned, 1) if e and e[0] is not None and e[0] < 1}
+    return fragment(
+        "case.html.j2", chain=chain, columns=columns, sign=sign,
+        groups=[(name, len(list(items))) for name, items in groupby(columns, lambda c: c.group)],
+        questions=[(q, e, notes(q), nearest(q)) for q, e in zip(chain.questions, earned, strict=True)],
+        is_open=is_open or {1},
     )  # fmt: skip
 
 
-def explored(explorer: Explorer, name: str, view: View, other: View | None = None) -> str:
-    """The case of a run: each examinee under its own and the other histories, and what is near each question."""
-    groups = [v for v in (view, other) if v]
-    columns = [
-        Column(
-            _group(explorer, v),
-            HISTORY_NAMES[w.history],
-            {
-                (q.question_id, i): p
-                for q in explorer.chains[name].questions
-                for i, p in explorer.answers(w, name, q.question_id).items()
-            },
-        )
-        for v in groups
-        for w in _ordered(explorer, v)
-    ]
+def case_of_run(index: CaseIndex, name: str, view: View, other: View | None = None) -> str:
+    """A case of a run: each examinee under the chosen and the other histories, with the nearest texts."""
+    chain, groups = index.chains[name], [v for v in (view, other) if v]
+
+    def column(group: View, v: View) -> Column:
+        answers = ((q, index.answers(v, name, q.question_id)) for q in chain.questions)
+        by_key = {(q.question_id, i): p for q, predictions in answers for i, p in predictions.items()}
+        return Column(_examinee(index, group), HISTORY_NAMES[v.history], by_key)
 
     def points(q: Question) -> list[float | None]:
-        found = [explorer.scores[v].get((name, q.question_id)) for v in groups]
-        return [s.ecn if s else None for s in found]
+        scores = [index.scores.get(v, {}).get((name, q.question_id)) for v in groups]
+        return [s.ecn if s else None for s in scores]
 
     def notes(q: Question) -> list[str]:
-        trait = explorer.traits(view).get((name, q.question_id))
-        return sorted(trait.errors - {"an error"}) if trait else []
+        errors = index.questions(view).errors
+        return sorted(errors[name, q.question_id] - {AN_ERROR}) if (name, q.question_id) in errors.index else []
 
-    lacking = (
-        "No generated question has a word in common with it."
-        if explorer.training_questions
-        else "This run has no generated questions."
-    )
-    return case_html(explorer.chains[name], columns, points, notes, explorer.near, lacking)
+    columns = [column(group, v) for group in groups for v in index.views_of(group)]
+    return case_html(chain, columns, points, notes, index.nearest)
 
 
-def _group(explorer: Explorer, view: View) -> str:
-    return next(label for label, at in explorer.examinees.items() if at == view[:2])
+def _examinee(index: CaseIndex, view: View) -> str:
+    return next(label for label, examinee in index.examinees.items() if examinee == view[:2])
 
 
-def _ordered(explorer: Explorer, view: View) -> list[View]:
-    """The chosen history first, then the others."""
-    return [view, *(v for v in explorer.views_of(view) if v != view)]
+def case_beside_exam(chain: Chain, now: Sequence[Prediction], exam: Sequence[Prediction]) -> str:
+    """A case as edited beside the answers of the exam; `exam` may be empty."""
+    groups = {"as it stands here": now} | ({"in the exam": exam} if exam else {})
+    columns = [Column(name, name, {(p.question_id, p.proposition): p for p in ps}) for name, ps in groups.items()]
+    points = [{s.question_id: s.ecn for s in score_questions(ps)} for ps in groups.values()]
+    return case_html(chain, columns, lambda q: [scores.get(q.question_id) for scores in points])
 
 
-def asked_again(chain: Chain, now: Sequence[Prediction], then: Sequence[Prediction], only: int | None = None) -> str:
-    """A case as it stands now beside what was answered in the exam; `then` may be empty."""
-    groups = {"as it stands here": now, "in the exam": then} if then else {"as it stands here": now}
-    columns = [Column(name, name, {(p.question_id, p.proposition): p for p in said}) for name, said in groups.items()]
-    points = [{s.question_id: s.ecn for s in score_questions(said)} for said in groups.values()]
-    return case_html(chain, columns, lambda q: [found.get(q.question_id) for found in points], only=only)
-
-
-def effects_html(chain: Chain, question: int, found: "Effects") -> str:
-    """What each finding does to the propositions of a question (from 0), those that move most first."""
-    q, effects = chain.questions[question], sorted(found.effects, key=lambda e: -e.most)
+def occlusion_html(chain: Chain, question: int, result: "Effects") -> str:
+    """What removing each finding does to the propositions of a question (from 0), the largest change first."""
+    effects = sorted(result.effects, key=lambda e: -e.most)
     note = (
-        f"P(true) of each proposition with the whole case, and how it changes without a finding; in bold what moves "
-        f"more than half as much as the strongest. {found.tokens:,} tokens in {found.seconds:.1f} s."
+        f"P(true) of each proposition with the whole case, and how it changes without a finding; changes of more than "
+        f"half the largest are bold. {result.tokens:,} tokens in {result.seconds:.1f} s."
     )
-    if not effects:
-        note = "Neither the case nor this question reports a finding that could be taken away."
-    return pages.fragment(
-        "effects.html.j2", number=question + 1, stem=q.stem, propositions=q.propositions, base=found.base,
-        effects=effects, strongest=max((e.most for e in effects), default=0.0), note=note,
+    return fragment(
+        "occlusion.html.j2", number=question + 1, question=chain.questions[question], base=result.base, effects=effects,
+        strongest=max((e.most for e in effects), default=0.0),
+        note=note if effects else "This case contains no finding that can be removed.",
     )  # fmt: skip
 
 
-def map_html(rows: Sequence[tuple[str, str]]) -> str:
-    """The map of chains as it stands without a kernel: (chain, marks) a strip."""
-    signs = {sign: shown for sign, shown, _ in KEY}
-    strips = [
-        Markup('<span class="strip" title="{}">{}</span>').format(
-            name, Markup("").join(Markup('<i class="p{}">{}</i>').format(m, signs.get(m, "")) for m in marks)
-        )
-        for name, marks in rows
-    ]
-    return f'<div class="mqg mqg-map">{"".join(strips)}</div>'
-
-
-def key_html() -> str:
-    """What the squares of the map mean."""
-    squares = "".join(f'<span><i class="p{m}">{sign}</i> {meaning}</span>' for m, sign, meaning in KEY)
-    return f'<div class="mqg mqg-map mqg-key"><span>points of a question:</span>{squares}</div>'
-
-
-def note_html(words: str, bad: bool = False) -> str:
-    return f'<div class="mqg" role="status"><p{" class=bad" if bad else ""}>{escape(words)}</p></div>'
-
-
-def text_html(text: str) -> str:
-    """A case as the text that a person edits."""
-    return f'<div class="mqg"><pre>{escape(text)}</pre></div>'
-
-
-def style() -> str:
-    """The style sheet of all of these, to stand once in a notebook's output."""
-    return f"<style>{pages.fragment('widgets.css')}</style>"
-
-
-def still(explorer: Explorer, view: View, other: View | None = None, wanted: Filter | None = None) -> str:
-    """The explorer without a kernel: the map, a table of the worst cases, and the first of them in full."""
-    ids = explorer.found(wanted or Filter(), view, other)
-    parts = [style(), note_html(headline(explorer, ids, view, other))]
+def static_html(index: CaseIndex, view: View, other: View | None = None, chosen: Filter | None = None) -> str:
+    """The explorer without a kernel: the worst case in full, and a table of the worst cases."""
+    ids = index.find(chosen or Filter(), view, other)
+    parts = [style(), message_html(headline(index, ids, view, other))]
     if ids:
-        parts += [key_html(), map_html([(i, explorer.marks(view, i)) for i in ids])]
-        parts += [explored(explorer, ids[0], view, other), table(explorer.rows(ids[:STATIC_CASES], view, other)).data]
+        parts += [case_of_run(index, ids[0], view, other), table(index.rows(ids[:STATIC_CASES], view, other)).data]
     if len(ids) > STATIC_CASES:
-        parts.append(note_html(f"The table shows the {STATIC_CASES} worst of {len(ids)} cases."))
+        parts.append(message_html(f"The table shows the {STATIC_CASES} worst of {len(ids)} cases."))
     return "\n".join(parts)
 
 
-def headline(explorer: Explorer, ids: Sequence[str], view: View, other: View | None) -> str:
+def headline(index: CaseIndex, ids: Sequence[str], view: View, other: View | None) -> str:
     """How many cases there are, whose answers they show, and how the two views compare on them."""
-    whose = f"{_group(explorer, view)}, shown {HISTORY_NAMES[view.history]} of earlier questions"
-    words = f"{len(ids)} of {len(explorer.chains)} cases; {whose}; the fewest points first."
+    whose = f"{_examinee(index, view)}, shown {HISTORY_NAMES[view.history]} of earlier questions"
+    text = f"{len(ids)} of {len(index.chains)} cases; {whose}; fewest points first."
     if other and ids:
-        words += f" Comparison: {_group(explorer, other)}. {explorer.compare(ids, view, other).reading()}"
-    return words
+        text += f" Comparison: {_examinee(index, other)}. {index.compare(ids, view, other)}"
+    return text

@@ -1,95 +1,102 @@
-"""The room in which a person sits the exam. What may be seen, and what becomes of an answer, is up to `sitting`."""
+"""The room in which a person takes the exam: one question at a time, with a clock."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as ipw
 
 from mqg_utils.evaluation.chat import KINDS
 from mqg_utils.records import Question
 from mqg_utils.report.figures import table
-from mqg_utils.widgets import keys as desk
-from mqg_utils.widgets.keys import LETTERS, ROW, Desk, button
-from mqg_utils.widgets.sitting import Place, Sitting, SittingError, asked_of, miscounted, standing
+from mqg_utils.widgets.exam_session import (
+    STAGE,
+    ExamQuestion,
+    ExamSession,
+    SessionError,
+    exam_chains,
+    ranking_rows,
+    wrong_count,
+)
+from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, message_html, notice, show, style
 from mqg_utils.workflow.pages import fragment
+from mqg_utils.workflow.paths import locate
 from mqg_utils.workflow.stage import Stage, StageError
 
-KEYS = "A letter ticks a proposition. Tab and Enter, or Ctrl+Enter, give the answer: there is no going back."
-WORDS = (
-    "The sitting is kept under this name, and each answer is saved at once: the same name goes on where it stopped. "
-    "Later findings are hidden until the question before them is answered."
+KEYS = "A letter ticks a proposition. Ctrl+Enter, or Tab and Enter, gives the answer; it cannot be changed."
+INTRODUCTION = (
+    "Each answer is saved under this name at once; enter the same name to resume. "
+    "Later findings stay hidden until you have answered the question before them."
 )
 
 
 class ExamRoom:
-    """One question at a time, with a clock. When the last is answered, the answers are stored as predictions."""
+    """The exam of a run for one person. `namespace` is the notebook's `globals()`, which hold its parameters."""
 
     def __init__(
-        self,
-        run_dir: Path,
-        begin: Callable[[str], Stage],
-        person: str = "",
-        split: str = "test",
-        max_chains: int = 0,
-        seed: int = 0,
-    ) -> None:
-        self.run_dir, self.begin_stage = run_dir, begin
-        self.settings = (split, max_chains, seed)
-        self.sitting: Sitting | None = None
-        self.place: Place | None = None
-        self.desk = Desk(self.press)
+        self, namespace: Mapping[str, Any], run_dir: str | Path, person: str = "", split: str = "test",
+        max_chains: int = 0, seed: int = 0,
+    ) -> None:  # fmt: skip
+        self.run_dir, self._begin_stage = locate(str(run_dir)), lambda name: Stage.begin(STAGE, namespace, name)
+        self._draw = (split, max_chains, seed)
+        self.chains = exam_chains(self.run_dir, split)
+        self.session: ExamSession | None = None
+        self.asked: ExamQuestion | None = None
+        self.keybox = KeyBox(self.press)
         self.view, self.options = ipw.HTML(), ipw.VBox()
         self.name = ipw.Text(person, description="Your name", style={"description_width": "auto"})
-        said = ipw.HTML(fragment("said.html.j2", words=WORDS, bad=False))
-        self.desk.fill([ipw.HBox([self.name, button("Begin", self._begin, "primary")], layout=ROW), said])
+        begin = ipw.HBox([self.name, button("Begin", self._begin, "primary")], layout=ROW)
+        self.keybox.fill([begin, ipw.HTML(message_html(INTRODUCTION))])
 
     def _begin(self) -> None:
-        split, max_chains, seed = self.settings
+        split, max_chains, seed = self._draw
         try:
-            self.sitting = Sitting(self.run_dir, self.name.value, split, max_chains, seed)
-        except SittingError as error:
-            self.desk.say(str(error), bad=True)
+            self.session = ExamSession(self.run_dir, self.name.value, split, max_chains, seed)
+        except SessionError as error:
+            self.keybox.say(str(error), bad=True)
             return
-        self.desk.say("")
+        self.keybox.say("")
         self._next()
 
     def _next(self) -> None:
-        assert self.sitting is not None
-        self.place = self.sitting.show()
-        if self.place is None:
+        assert self.session is not None
+        self.asked = self.session.show()
+        if self.asked is None:
             self._end()
             return
-        question = self.place.question
-        kind = KINDS["fr" if self.place.chain.language.startswith("fr") else "en"][question.kind]
-        said = [(earlier.stem, answer_of(earlier, ticks)) for earlier, ticks in self.place.before]
-        self.view.value = fragment("sitting.html.j2", place=self.place, said=said, kind=kind.format(n=question.n_true))
+        question = self.asked.question
+        kind = KINDS["fr" if self.asked.chain.language.startswith("fr") else "en"][question.kind]
+        before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
+        self.view.value = fragment(
+            "exam_question.html.j2", asked=self.asked, before=before, kind=kind.format(n=question.n_true)
+        )
         self.ticks = [False] * len(question.propositions)
         self.options.children = [self._option(i, p.text) for i, p in enumerate(question.propositions)]
-        answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; there is no going back")
+        answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; cannot be changed")
         keys = ipw.HTML(f'<span class="where">{KEYS}</span>')
-        self.desk.fill([self.view, self.options, ipw.HBox([answer]), keys])
-        self.desk.keys.seconds_before = sum(turn.seconds for turn in self.sitting.turns.values())
-        self.desk.renew()
+        self.keybox.fill([self.view, self.options, ipw.HBox([answer]), keys])
+        self.keybox.keys.seconds_before = sum(answer.seconds for answer in self.session.answers.values())
+        self.keybox.new_screen()
 
     def _option(self, index: int, text: str) -> ipw.Button:
-        made = button(f"☐ {LETTERS[index].upper()}\u2002{text}", lambda: self._tick(index))
-        made.add_class("option")
-        return made
+        option = button(f"☐ {LETTERS[index].upper()}\u2002{text}", lambda: self._tick(index))
+        option.add_class("option")
+        return option
 
     def _tick(self, index: int) -> None:
-        assert self.place is not None
+        assert self.asked is not None
         ticked = not self.ticks[index]
-        if self.place.question.kind == "single":
+        if self.asked.question.kind == "single":
             self.ticks = [False] * len(self.ticks)
         self.ticks[index] = ticked
         for tick, option in zip(self.ticks, self.options.children, strict=True):
             option.description = ("☑" if tick else "☐") + option.description[1:]
             (option.add_class if tick else option.remove_class)("mod-active")
-        self.desk.say("")
+        self.keybox.say("")
 
     def press(self, key: str) -> None:
         """A key: the letter of a proposition, or Save, which gives the answer."""
-        if self.place is None:
+        if self.asked is None:
             return
         if key == "Save":
             self._answer()
@@ -97,57 +104,54 @@ class ExamRoom:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
-        assert self.sitting is not None and self.place is not None
-        if problem := miscounted(self.place.question, self.ticks):
-            self.desk.say(f"Not yet: {problem}.", bad=True)
+        assert self.session is not None and self.asked is not None
+        if problem := wrong_count(self.asked.question, self.ticks):
+            self.keybox.say(f"Not yet: {problem}.", bad=True)
             return
         try:
-            self.sitting.answer(self.place, self.ticks)
-            self.desk.say("")
-        except (SittingError, OSError) as error:
-            self.desk.say(f"Not saved. {error}", bad=True)
+            self.session.answer(self.asked, self.ticks)
+            self.keybox.say("")
+        except (SessionError, OSError) as error:
+            self.keybox.say(f"Not saved. {error}", bad=True)
             if isinstance(error, OSError):
                 return
         self._next()
 
     def _end(self) -> None:
-        """Store the answers, once, and show how they compare."""
-        assert self.sitting is not None
-        self.desk.keys.seconds_before = -1.0
-        self.desk.renew()
-        if not self.sitting.is_stored:
-            try:
-                self.sitting.store(self.begin_stage)
-            except StageError as error:
-                self.desk.say(f"All questions are answered, and the answers are kept, but: {error}", bad=True)
-                return
-        words = (
-            f"The sitting is complete: {self.sitting.n_questions} questions, stored as {self.sitting.condition}. "
-            "The table has everybody who answered the same chains, after their own answers."
+        """Store the answers and show how they compare."""
+        assert self.session is not None
+        self.keybox.keys.seconds_before = -1.0
+        self.keybox.new_screen()
+        try:
+            self.session.store(self._begin_stage)
+        except StageError as error:
+            self.keybox.say(f"All answers are saved, but they could not be stored: {error}", bad=True)
+            return
+        text = (
+            f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
+            "The table lists everyone who answered the same chains, each after their own answers."
         )
-        rows = standing(self.run_dir, self.sitting.chains)
-        self.view.value = fragment("said.html.j2", words=words, bad=False) + str(table(rows).data)
-        self.desk.fill([self.view])
+        self.view.value = message_html(text) + table(ranking_rows(self.run_dir, self.session.chains)).data
+        self.keybox.fill([self.view])
+
+    def show(self) -> None:
+        """Display the room; without a kernel or an exam, what to do."""
+        from IPython.display import display
+
+        split, max_chains, _ = self._draw
+        if not self.chains:
+            display(
+                notice(f"The run {self.run_dir.name} has no exam of the split {split!r}: run 01_corpus.ipynb first.")
+            )
+            return
+        n = min(max_chains or len(self.chains), len(self.chains))
+        text = f"An exam of {n} chains is ready. Open this notebook in JupyterLab to take it."
+        show(self.keybox.box, style() + message_html(text))
+
+    def ranking(self) -> list[dict[str, Any]]:
+        """One row per person and model that answered the whole split, the best first."""
+        return ranking_rows(self.run_dir, self.chains)
 
 
-def answer_of(question: Question, ticks: Sequence[bool]) -> str:
-    """What a person ticked, in the question's words."""
-    said = [p.text for p, tick in zip(question.propositions, ticks, strict=True) if tick]
-    return "; ".join(said) or "none of them"
-
-
-def show_room(
-    run_dir: Path, begin: Callable[[str], Stage], person: str, split: str, max_chains: int, seed: int
-) -> ExamRoom | None:
-    """Display the room; in words what a run lacks, and what to do where there is no kernel."""
-    from IPython.display import display
-
-    chains = asked_of(run_dir, split)
-    if not chains:
-        display(desk.notice(f"The run {run_dir.name} has no exam of the split {split!r}: run 01_corpus.ipynb first."))
-        return None
-    made = ExamRoom(run_dir, begin, person, split, max_chains, seed)
-    n = min(max_chains or len(chains), len(chains))
-    words = f"An exam of {n} chains waits here. Open this notebook in JupyterLab to sit it."
-    desk.show(made.desk.box, desk.style() + fragment("said.html.j2", words=words, bad=False))
-    return made
+def _answer_text(question: Question, ticks: Sequence[bool]) -> str:
+    return "; ".join(p.text for p, tick in zip(question.propositions, ticks, strict=True) if tick) or "none of them"

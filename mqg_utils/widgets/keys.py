@@ -1,4 +1,4 @@
-"""What the review and the exam have in common on screen: a box that takes keys, a clock, and a static twin."""
+"""What all widgets share: a box that acts on keys, buttons, messages, the style sheet, and the way they are shown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,74 +9,71 @@ import ipywidgets as ipw
 import traitlets
 from IPython.display import HTML, display
 
-from mqg_utils.report import figures
 from mqg_utils.workflow.pages import fragment
 
 TEMPLATES = Path(__file__).parent / "templates"
-LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; an exam has up to 25
+LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; a question has at most 25
 ROW = {"display": "flex", "flex_flow": "row wrap", "align_items": "center"}
 
 
 class Keys(anywidget.AnyWidget):
-    """Tells which key was pressed in its desk. `token` names what is on screen: a key pressed before that is stale."""
+    """Sends the keys pressed in its box, each with the `token` of the screen it was meant for."""
 
-    _esm = TEMPLATES / "desk.js"
+    _esm = TEMPLATES / "keys.js"
     token = traitlets.Unicode("").tag(sync=True)
     aim = traitlets.Unicode("").tag(sync=True)
-    seconds_before = traitlets.Float(-1.0).tag(sync=True)  # of the clock; below 0 there is none
+    seconds_before = traitlets.Float(-1.0).tag(sync=True)  # on the clock so far; -1 hides the clock
 
 
-class Desk:
-    """A box of widgets with a message line, which acts on keys of what is on screen now."""
+class KeyBox:
+    """A box of widgets with a message line that passes keys to `act`."""
 
     def __init__(self, act: Callable[[str], None]) -> None:
-        self._act, self._turn = act, 0
-        self.keys, self.message, self._slot = Keys(), ipw.HTML(), ipw.VBox()
+        self._act, self._screen = act, 0
+        self.keys, self.message, self._content = Keys(), ipw.HTML(), ipw.VBox()
         self.keys.on_msg(self._pressed)
-        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self._slot])
-        self.box.add_class("mqg-desk")
+        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self._content])
+        self.box.add_class("mqg-keybox")
 
     def fill(self, parts: Sequence[ipw.Widget]) -> None:
-        self._slot.children = parts
+        self._content.children = parts
 
-    def renew(self, aim: str = ".head") -> None:
-        """Say that something else is on screen: keys meant for the last do nothing from now on.
-
-        `aim` is a CSS selector of what is scrolled into view while the desk is in use.
-        """
-        self._turn += 1
+    def new_screen(self, aim: str = ".head") -> None:
+        """Ignore keys meant for the previous screen; scroll the CSS selector `aim` into view if the box has focus."""
+        self._screen += 1
         self.keys.aim = aim
-        self.keys.token = str(self._turn)
+        self.keys.token = str(self._screen)
 
-    def say(self, words: str, bad: bool = False) -> None:
-        self.message.value = fragment("said.html.j2", words=words, bad=bad)
+    def say(self, text: str, bad: bool = False) -> None:
+        self.message.value = message_html(text, bad)
 
     def _pressed(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
         if content.get("token") == self.keys.token:
             self._act(str(content.get("key", "")))
 
 
-def button(words: str, act: Callable[[], None], style: str = "", tooltip: str = "") -> ipw.Button:
-    made = ipw.Button(description=words, button_style=style, tooltip=tooltip, layout={"width": "auto"})
+def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = "") -> ipw.Button:
+    made = ipw.Button(description=label, button_style=style, tooltip=tooltip, layout={"width": "auto"})
     made.on_click(lambda _: act())
     return made
 
 
+def message_html(text: str, bad: bool = False) -> str:
+    return fragment("message.html.j2", text=text, bad=bad)
+
+
 def style() -> str:
-    """The style sheet, to stand once in a notebook's output."""
-    return f"<style>{fragment('desk.css')}</style>"
+    """The style sheets of all widgets, once per output."""
+    return f"<style>{fragment('widgets.css')}{fragment('keys.css')}</style>"
 
 
-def show(widget: ipw.Widget, still: str) -> None:
-    """Display a widget, and `still` in its place where there is no kernel. `still` is HTML whose texts are escaped."""
-    display({**widget._repr_mimebundle_(), "text/html": still}, raw=True)
+def notice(text: str) -> HTML:
+    """A message in a cell of its own: what is missing, and what to do."""
+    return HTML(style() + message_html(text, bad=True))
 
 
-def notice(words: str) -> HTML:
-    """Plain words in a cell: what a run lacks, and what to do."""
-    return HTML(style() + fragment("said.html.j2", words=words, bad=True))
-
-
-def table(rows: Sequence[Mapping[str, Any]], nothing: str) -> HTML:
-    """Rows as a table, or in words that there are none."""
-    return figures.table(rows) if rows else HTML(fragment("said.html.j2", words=nothing, bad=False))
+def show(widget: ipw.Widget, static: str) -> None:
+    """Display a widget, and where there is no kernel the HTML `static`, whose texts are escaped."""
+    guard = (TEMPLATES / "guard.js").read_text("utf-8")
+    display({"application/javascript": guard, "text/html": ""}, raw=True)
+    display({**widget._repr_mimebundle_(), "text/html": static}, raw=True)

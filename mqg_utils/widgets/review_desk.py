@@ -1,11 +1,13 @@
-"""The desk at which generated questions are reviewed. What is said of them is kept by `reviews`."""
+"""The desk at which generated questions are reviewed; `verification.review` stores and checks the decisions."""
 
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 
 import ipywidgets as ipw
 
-from mqg_utils.records import Proposition, Question
+from mqg_utils.records import Chain, Question
+from mqg_utils.report.figures import table
 from mqg_utils.verification.quotes import split_at_quotes
 from mqg_utils.verification.review import (
     MAX_RATING,
@@ -16,261 +18,226 @@ from mqg_utils.verification.review import (
     ReviewError,
     ReviewSet,
     agreement,
+    approved,
     disagreements,
     opinions,
+    reviews_file,
 )
-from mqg_utils.widgets import keys as desk
-from mqg_utils.widgets.keys import ROW, Desk, button
+from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
+from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, message_html, notice, show, style
 from mqg_utils.workflow.pages import fragment
+from mqg_utils.workflow.paths import locate
 
+EDIT = "A line begins with ? (stem), + (true proposition), - (false proposition) or > (the quote of the one above)."
 KEYS = "Keys: A accept · R reject · E edit · 1 to 5 rate · N next · P previous · O next open"
+STATIC_QUESTIONS = 20  # rows of the table shown without a kernel
 
 
 class ReviewDesk:
     """One question beside its passage at a time. Every decision is saved before the next question is shown."""
 
-    def __init__(self, run: ReviewSet, reviewer: str = "") -> None:
-        self.run, self.at, self.mode = run, 0, "name"
-        self.desk = Desk(self.press)
+    def __init__(self, run: str | Path, reviewer: str = "") -> None:
+        self.run, self.at, self.mode = ReviewSet(locate(str(run))), 0, "name"
+        self.keybox = KeyBox(self.press)
         self.view, self.panel = ipw.HTML(), ipw.VBox()
         self.panel.add_class("panel")
         self.name = ipw.Text(reviewer, description="Your name", style={"description_width": "auto"})
-        self.review: Reviewer | None = None
-        self._ask_name()
-        if reviewer:
+        self.reviewer: Reviewer | None = None
+        text = "Every decision is saved under this name at once; enter the same name to resume."
+        begin = ipw.HBox([self.name, button("Begin", self._begin, "primary")], layout=ROW)
+        self.keybox.fill([begin, ipw.HTML(message_html(text))])
+        if reviewer and not self.run.missing:
             self._begin()
-
-    # --- who ---
-
-    def _ask_name(self) -> None:
-        words = "Every decision is saved under this name at once. The same name goes on where it stopped."
-        said = ipw.HTML(fragment("said.html.j2", words=words, bad=False))
-        begin = button("Begin", self._begin, "primary")
-        self.desk.fill([ipw.HBox([self.name, begin], layout=ROW), said])
 
     def _begin(self) -> None:
         try:
-            self.review = Reviewer(self.run, self.name.value)
+            self.reviewer = Reviewer(self.run, self.name.value)
         except ReviewError as error:
-            self.desk.say(str(error), bad=True)
+            self.keybox.say(str(error), bad=True)
             return
-        first = self.review.next_open()
-        self.at = 0 if first is None else first
-        self.desk.fill([self.view, self.panel])
+        self.at = self.reviewer.next_open() or 0
+        self.keybox.fill([self.view, self.panel])
         self._draw()
 
-    # --- what is on screen ---
+    # --- screens ---
 
     @property
     def item(self) -> Item:
         return self.run.items[self.at]
 
     def _draw(self) -> None:
-        """Show the question, as the file has it by now."""
-        assert self.review is not None
-        self.review.refresh()
+        """Show the question as it is saved now."""
+        assert self.reviewer is not None
+        self.reviewer.refresh()
         self.mode = "decide"
-        opinion, item = self.review.opinion(self.item), self.item
+        opinion, item = self.reviewer.opinion(self.item), self.item
         question = opinion.edited or item.question
         passage = self.run.passages.get(question.propositions[0].passage_id)
         parts = split_at_quotes(passage.text, [p.quote for p in question.propositions]) if passage else []
-        found = {i for _, by in parts for i in by}
+        quoted = {i for _, by in parts for i in by}
         self.view.value = fragment(
-            "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.review.decided,
-            reviewer=self.review.name, opinion=opinion, most=MAX_RATING, chain=item.chain,
+            "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.reviewer.decided,
+            reviewer=self.reviewer.name, opinion=opinion, most=MAX_RATING, chain=item.chain,
             before=item.earlier, question=question, passage=passage, parts=parts,
-            lost=set(range(len(question.propositions))) - found if passage else set(), letters=desk.LETTERS,
+            lost=set(range(len(question.propositions))) - quoted if passage else set(), letters=LETTERS,
         )  # fmt: skip
-        self.panel.children = [
-            ipw.HBox(
-                [
-                    button("Accept (A)", lambda: self.press("a"), "success"),
-                    button("Reject (R)", lambda: self.press("r"), "danger"),
-                    button("Edit (E)", lambda: self.press("e")),
-                    button("‹ Previous (P)", lambda: self.press("p")),
-                    button("Next (N) ›", lambda: self.press("n")),
-                ],
-                layout=ROW,
-            ),
-            ipw.HBox([ipw.HTML("Rate"), *(self._rating(i) for i in range(1, MAX_RATING + 1))], layout=ROW),
-            ipw.HTML(f'<span class="where">{escape(KEYS)}</span>'),
-        ]
-        self.desk.renew()
+        actions = {
+            "Accept (A)": "success",
+            "Reject (R)": "danger",
+            "Edit (E)": "",
+            "‹ Previous (P)": "",
+            "Next (N) ›": "",
+        }
+        buttons = [button(label, self._presses(label.split("(")[1][0]), colour) for label, colour in actions.items()]
+        ratings = [self._rating(value, opinion.rating) for value in range(1, MAX_RATING + 1)]
+        keys = ipw.HTML(f'<span class="where">{escape(KEYS)}</span>')
+        self.panel.children = [ipw.HBox(buttons, layout=ROW), ipw.HBox([ipw.HTML("Rate"), *ratings], layout=ROW), keys]
+        self.keybox.new_screen()
 
-    def _rating(self, value: int) -> ipw.Button:
-        assert self.review is not None
-        chosen = self.review.opinion(self.item).rating == value
-        tooltip = f"{value} of {MAX_RATING}: 1 is useless, {MAX_RATING} could stand in an exam"
-        return button(str(value), lambda: self.press(str(value)), "info" if chosen else "", tooltip)
+    def _presses(self, key: str) -> Callable[[], None]:
+        return lambda: self.press(key.lower())
+
+    def _rating(self, value: int, chosen: int) -> ipw.Button:
+        tooltip = f"{value} of {MAX_RATING}: 1 is useless, {MAX_RATING} is fit for an exam"
+        return button(str(value), self._presses(str(value)), "info" if chosen == value else "", tooltip)
 
     def _ask_reason(self) -> None:
         self.mode = "reject"
-        own = ipw.Text(placeholder="another reason, in your words", layout={"width": "min(100%, 420px)"})
+        own = ipw.Text(placeholder="another reason", layout={"width": "min(100%, 420px)"})
+        reasons = [button(f"{i}\u2002{reason}", self._presses(str(i))) for i, reason in enumerate(REASONS, 1)]
+        other = button("Reject for this reason", lambda: self._decide("rejected", reason=own.value))
         self.panel.children = [
-            ipw.HTML("<b>Why is it rejected?</b> Press a number, or Escape to go back."),
-            ipw.HBox([button(f"{i}\u2002{r}", self._rejects(r)) for i, r in enumerate(REASONS, 1)], layout=ROW),
-            ipw.HBox([own, button("Reject for this reason", lambda: self._rejects(own.value)())], layout=ROW),
+            ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back."),
+            ipw.HBox(reasons, layout=ROW),
+            ipw.HBox([own, other], layout=ROW),
             ipw.HBox([button("Back (Escape)", self._draw)]),
-        ]  # fmt: skip
-        self.desk.renew(".panel")
-
-    def _rejects(self, reason: str) -> Callable[[], None]:
-        return lambda: self._decide("rejected", reason=reason)
+        ]
+        self.keybox.new_screen(".panel")
 
     def _ask_edit(self) -> None:
-        assert self.review is not None
+        assert self.reviewer is not None
         self.mode = "edit"
-        question = self.review.opinion(self.item).edited or self.item.question
-        self.stem = _text(question.stem, "Stem")
-        self.rows = [
-            (
-                ipw.Checkbox(p.is_true, description="true", indent=False, layout={"width": "80px"}),
-                _text(p.text, f"Proposition {desk.LETTERS[i].upper()}"),
-                _text(p.quote, "its quote"),
-            )
-            for i, p in enumerate(question.propositions)
-        ]
-        made = []
-        for truth, text, quote in self.rows:
-            made.append(ipw.VBox([ipw.HBox([text, truth], layout={**ROW, "flex_flow": "row nowrap"}), quote]))
-            made[-1].add_class("edit")
+        question = self.reviewer.opinion(self.item).edited or self.item.question
+        self.before = write_case(_alone(self.item.chain, question), quotes=True)
+        # the text is sent when the box loses the focus, so before a button can be pressed
+        self.text = ipw.Textarea(self.before, rows=14, continuous_update=False, layout={"width": "100%"})
         save = button("Save the edit (Ctrl+Enter)", self._save_edit, "primary")
-        cancel = button("Back (Escape)", self._draw)
-        self.panel.children = [self.stem, *made, ipw.HBox([save, cancel], layout=ROW)]
-        self.desk.renew(".panel textarea")
-        self.stem.focus()
+        self.panel.children = [
+            ipw.HTML(escape(EDIT)), self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)
+        ]  # fmt: skip
+        self.keybox.new_screen(".panel textarea")
+        self.text.focus()
 
-    # --- what happens ---
+    # --- actions ---
 
     def press(self, key: str) -> None:
-        """A key, or the button that stands for it."""
-        if self.review is None:
+        """A key, or its button."""
+        number = int(key) if key.isdecimal() else 0
+        if self.reviewer is None:
             return
         if self.mode != "decide":
             if key == "escape":
-                self.desk.say("")
+                self.keybox.say("")
                 self._draw()
             elif self.mode == "edit" and key == "Save":
                 self._save_edit()
-            elif self.mode == "reject" and key.isdecimal() and 0 < int(key) <= len(REASONS):
-                self._decide("rejected", reason=REASONS[int(key) - 1])
-            return
-        if key == "a":
+            elif self.mode == "reject" and 0 < number <= len(REASONS):
+                self._decide("rejected", reason=REASONS[number - 1])
+        elif key == "a":
             self._decide("accepted")
         elif key == "r":
             self._ask_reason()
         elif key == "e":
             self._ask_edit()
-        elif key.isdecimal() and 0 < int(key) <= MAX_RATING:
-            self._decide(rating=int(key))
+        elif 0 < number <= MAX_RATING:
+            self._decide(rating=number)
         elif key in ("n", "p"):
-            self._move((self.at + (1 if key == "n" else -1)) % len(self.run.items))
+            self.at = (self.at + (1 if key == "n" else -1)) % len(self.run.items)
+            self.keybox.say("")
+            self._draw()
         elif key == "o":
-            self._to_open()
+            self._go_to_open()
 
-    def _move(self, index: int) -> None:
-        self.at = index
-        self.desk.say("")
+    def _go_to_open(self) -> None:
+        assert self.reviewer is not None
+        following = self.reviewer.next_open(self.at + 1)
+        self.at = self.at if following is None else following
         self._draw()
-
-    def _to_open(self) -> None:
-        assert self.review is not None
-        following = self.review.next_open(self.at + 1)
         if following is None:
-            self._draw()
-            self.desk.say("Every question has your decision. N and P look at them again.")
-        else:
-            self.at = following
-            self._draw()
+            self.keybox.say("You have decided on every question. N and P show them again.")
 
     def _decide(
         self, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
     ) -> None:
-        assert self.review is not None
+        assert self.reviewer is not None
+        stem = self.item.question.stem[:80]
         try:
-            self.review.decide(self.item, decision, reason, rating, edited)
+            self.reviewer.decide(self.item, decision, reason, rating, edited)
         except (ReviewError, OSError) as error:
             if self.mode != "edit":
-                self._draw()  # what another window decided; an edit under way is left as it is
-            self.desk.say(f"Not saved. {error}", bad=True)
+                self._draw()  # with the decision of another window; an edit in progress stays
+            self.keybox.say(f"Not saved. {error}", bad=True)
             return
-        short = self.item.question.stem[:80]
-        self.desk.say(f"Saved: {decision or f'rated {rating}'}{', ' + reason if reason else ''} · {short}")
+        self.keybox.say(f"Saved: {decision or f'rated {rating}'}{', ' + reason if reason else ''} · {stem}")
         if decision:
-            self._to_open()
+            self._go_to_open()
         else:
             self._draw()
 
     def _save_edit(self) -> None:
-        old = self.item.question
+        question = self.item.question
         try:
-            edited = old.model_copy(
-                update={
-                    "stem": self.stem.value,
-                    "propositions": tuple(
-                        _edited(p, *(control.value for control in row))
-                        for p, row in zip(old.propositions, self.rows, strict=True)
-                    ),
-                }
-            )
-            edited = Question.model_validate(edited.model_dump())
-        except ValueError as error:  # an empty text, or a single question with two true propositions
-            self.desk.say(f"Not saved. {_first(error)}", bad=True)
+            edited, *more = read_case(self.text.value, like=_alone(self.item.chain, question)).questions
+            if more:
+                raise CaseTextError("edit one question at a time: remove the second line that begins with ?")
+        except CaseTextError as error:
+            self.keybox.say(f"Not saved. {error}", bad=True)
             return
-        if edited == old:
-            self.desk.say("Nothing was changed. Press Escape, then accept it as it is.", bad=True)
+        if self.text.value.split() == self.before.split():
+            self.keybox.say("Nothing has changed. Press Escape, then accept the question as it is.", bad=True)
             return
-        self._decide("edited", edited=edited)
+        passage_id = question.propositions[0].passage_id
+        known = {(p.text, p.is_true): p for p in question.propositions}  # keep weight and explanation of these
+        propositions = [
+            known.get((p.text, p.is_true), p).model_copy(update={"passage_id": passage_id, "quote": p.quote})
+            for p in edited.propositions
+        ]
+        self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
+
+    # --- shown ---
+
+    def show(self) -> None:
+        """Display the desk; without a kernel a table of the first questions, without questions what to do."""
+        from IPython.display import display
+
+        if self.run.missing:
+            display(notice(self.run.missing))
+            return
+        latest = opinions(self.run.reviews())
+        rows = [(item.question, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
+        show(self.keybox.box, style() + fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
+
+    def show_agreement(self) -> None:
+        """Display each reviewer's decisions, Cohen's kappa of every two reviewers, and where they differ."""
+        from IPython.display import display
+
+        latest = opinions(self.run.reviews())
+        for rows, none in (
+            (self.run.progress(), "Nobody has reviewed a question of this run yet."),
+            (agreement(latest), "No two reviewers have decided on the same question yet."),
+            (disagreements(self.run.items, latest), "Reviewers differ on no question."),
+        ):
+            display(table(rows) if rows else notice(none))
+
+    def approved(self) -> str:
+        """In words, how many questions a student would learn from with `reviewed_only = True`."""
+        try:
+            chains = approved(self.run.chains, reviews_file(self.run.folder))
+        except ReviewError as error:
+            return f"None yet: {error}"
+        kept = sum(len(chain.questions) for chain in chains)
+        return f"{kept} of {len(self.run.items)} questions, in {len(chains)} chains."
 
 
-def _text(value: str, words: str) -> ipw.Textarea:
-    # its text is sent when the focus leaves it, and so before a button can be pressed
-    return ipw.Textarea(
-        value, description=words, rows=2, continuous_update=False, layout={"width": "100%", "max_width": "900px"},
-        style={"description_width": "110px"},
-    )  # fmt: skip
-
-
-def _edited(p: Proposition, is_true: bool, text: str, quote: str) -> Proposition:
-    weight = p.weight if is_true == p.is_true else "normal"  # an indispensable one cannot be false
-    explanation = p.explanation if (text, is_true) == (p.text, p.is_true) else ""  # it was about the old words
-    return p.model_copy(
-        update={"text": text, "is_true": is_true, "quote": quote, "weight": weight, "explanation": explanation}
-    )
-
-
-def _first(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    from mqg_utils.records import problems_of
-
-    return problems_of(error)[0] if isinstance(error, ValidationError) else str(error)
-
-
-def show_desk(run: ReviewSet, reviewer: str = "") -> ReviewDesk | None:
-    """Display the desk, and a table of the first questions where there is no kernel; in words what a run lacks."""
-    from IPython.display import display
-
-    if run.missing:
-        display(desk.notice(run.missing))
-        return None
-    made = ReviewDesk(run, reviewer)
-    desk.show(made.desk.box, still(run))
-    return made
-
-
-def still(run: ReviewSet, most: int = 20) -> str:
-    """The first questions as a table, with what reviewers decided."""
-    found = opinions(run.reviews())
-    rows = [(item.question, found.get(item.text_hash, {})) for item in run.items[:most]]
-    return desk.style() + fragment("reviewed.html.j2", rows=rows, of=len(run.items))
-
-
-def show_agreement(run: ReviewSet) -> None:
-    """Display who decided what, Cohen's kappa of every two reviewers, and where they differ."""
-    from IPython.display import display
-
-    found = opinions(run.reviews())
-    display(desk.table(run.progress(), "Nobody has reviewed a question of this run yet."))
-    display(desk.table(agreement(found), "No two reviewers have decided on one question yet."))
-    display(desk.table(disagreements(run.items, found), "There is no question on which reviewers differ."))
+def _alone(chain: Chain, question: Question) -> Chain:
+    return chain.model_copy(update={"vignette": "", "questions": (question,)})

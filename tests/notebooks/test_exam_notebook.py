@@ -21,26 +21,26 @@ def test_a_two_question_exam_by_keyboard_over_a_restart(jupyterlab, chromium):
         page = begin(notebook)
         assert EXAM[0].vignette in page.content()
         assert LATER not in page.content() and "Brastin" not in page.content(), "later findings are not in the page"
-        assert page.locator(".mqg-desk .option").nth(1).inner_text() == f"☐ B\u2002The heart {HOSTILE}"
-        page.locator(".mqg-desk .clock", has_text="on this question").wait_for()
+        assert page.locator(".mqg-keybox .option").nth(1).inner_text() == f"☐ B\u2002The heart {HOSTILE}"
+        page.locator(".mqg-keybox .clock", has_text="on this question").wait_for()
         press(page, "Control+Enter", "Not yet: tick 1; 0 are ticked", renews=False)
         press(page, "b", "☑ B", renews=False)
         press(page, "a", "☑ A", renews=False)  # one may be true: B is no longer ticked
-        assert page.locator(".mqg-desk .option.mod-active").count() == 1
+        assert page.locator(".mqg-keybox .option.mod-active").count() == 1
         press(page, "Control+Enter", LATER)
-        assert "Your answer: The quellor" in page.locator(".mqg-desk .earlier").inner_text()
+        assert "Your answer: The quellor" in page.locator(".mqg-keybox .earlier").inner_text()
 
         notebook.restart_kernel()
         page = begin(notebook)
-        assert LATER in page.locator(".mqg-desk .stem").inner_text()
+        assert LATER in page.locator(".mqg-keybox .stem").inner_text()
         press(page, "c", "☑ C", renews=False)
         for _ in range(10):  # with Tab and Enter too
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.textContent").startswith("Answer"):
                 break
         page.keyboard.press("Enter")
-        page.locator(".mqg-desk", has_text="stored as human:anna").wait_for()
-        assert "human:anna" in page.locator(".mqg-desk table").inner_text()
+        page.locator(".mqg-keybox", has_text="stored as human:anna").wait_for()
+        assert "human:anna" in page.locator(".mqg-keybox table").inner_text()
         assert page.title() != "ran"
         assert notebook.problems() == []
     said = read_jsonl(folder / "predictions.jsonl", Prediction)

@@ -163,7 +163,7 @@ def test_curves_are_chosen_and_followed(jupyterlab, chromium, project):
 
 LIVE = """import time
 from pathlib import Path
-from mqg_utils.widgets.progress import LiveCurves
+from mqg_utils.widgets.training_curves import LiveCurves
 chart = LiveCurves()
 tell, entries = chart.of("exam"), []
 for step in range(1, 4):

@@ -23,11 +23,11 @@ def test_three_questions_by_keyboard_over_a_restart(jupyterlab, chromium):
     run = make_run(project / "outputs" / "quick")
     with jupyterlab.open(chromium, project / "notebooks" / NOTEBOOK.name) as notebook:
         page = begin(notebook)
-        marks = page.locator(".mqg-desk mark").all_inner_texts()
+        marks = page.locator(".mqg-keybox mark").all_inner_texts()
         assert marks[:3] == ["The quellor A", "stores fluid below the diaphragmAD", "A healthy quellor weighs 40 gB"]
         press(page, "4", "your rating: 4 of 5")
         press(page, "a", "Question 2 of 3")
-        assert HOSTILE in page.locator(".mqg-desk .stem").inner_text(), "shown as text"
+        assert HOSTILE in page.locator(".mqg-keybox .stem").inner_text(), "shown as text"
         assert page.title() != "ran"
         press(page, "r", "Why is it rejected?")
         press(page, "3", "Question 3 of 3")
@@ -37,7 +37,7 @@ def test_three_questions_by_keyboard_over_a_restart(jupyterlab, chromium):
 
         notebook.restart_kernel()
         page = begin(notebook)
-        page.locator(".mqg-desk", has_text="Question 3 of 3").filter(has_text="2 decided by anna").wait_for()
+        page.locator(".mqg-keybox", has_text="Question 3 of 3").filter(has_text="2 decided by anna").wait_for()
         press(page, "e", "Proposition A")
         page.keyboard.press("Tab")  # from the stem to the first proposition
         page.keyboard.press("Control+a")

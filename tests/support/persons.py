@@ -82,14 +82,14 @@ def make_run(folder: Path, questions: list[Chain] | None = None, exam: list[Chai
     return folder
 
 
-DESK = ".mqg-desk"
+DESK = ".mqg-keybox"
 READY = (
-    "before => { const ready = document.querySelector('.mqg-desk').dataset.ready; return ready && ready !== before; }"
+    "before => { const ready = document.querySelector('.mqg-keybox').dataset.ready; return ready && ready !== before; }"
 )
 
 
 def begin(notebook: Any, person: str = "anna") -> Any:
-    """Run All, give a name in the desk, and wait until it takes keys; the page."""
+    """Run All, give a name in the box, and wait until it takes keys; the page."""
     notebook.run_all()
     page = notebook.page
     page.set_default_timeout(90_000)  # a machine may be busy; nothing is judged by its speed

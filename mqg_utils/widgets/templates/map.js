@@ -2,18 +2,32 @@
 const SIGNS = { 1: "", 5: "½", 2: "·", 0: "×", "-": "" };
 const WORDS = { 1: "all points", 5: "half the points", 2: "few points", 0: "no points", "-": "not asked" };
 
-function strip([name, marks], index) {
+function square(sign) {
+  const made = document.createElement("i");
+  made.className = `p${sign}`;
+  made.textContent = SIGNS[sign];
+  return made;
+}
+
+function strip([name, signs], index) {
   const made = document.createElement("div");
   made.setAttribute("role", "option");
   made.tabIndex = -1;
   made.dataset.index = index;
-  made.title = `${name}: ${[...marks].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}`;
+  made.title = `${name}: ${[...signs].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}`;
   made.setAttribute("aria-label", made.title);
-  for (const sign of marks) {
-    const square = document.createElement("i");
-    square.className = `p${sign}`;
-    square.textContent = SIGNS[sign];
-    made.append(square);
+  made.append(...[...signs].map(square));
+  return made;
+}
+
+function legend() {
+  const made = document.createElement("div");
+  made.className = "mqg mqg-map mqg-key";
+  made.append("points of a question:");
+  for (const [sign, words] of [["1", "all"], ["5", "half or more"], ["2", "fewer"], ["0", "none"]]) {
+    const entry = document.createElement("span");
+    entry.append(square(sign), ` ${words}`);
+    made.append(entry);
   }
   return made;
 }
@@ -64,7 +78,7 @@ function render({ model, el }) {
   });
   model.on("change:rows", draw);
   model.on("change:chosen", show);
-  el.append(box);
+  el.append(legend(), box);
   draw();
 }
 

@@ -1,9 +1,9 @@
-// Keys pressed anywhere in a desk, told to the kernel with what was on screen; and a clock that needs no kernel.
+// Sends the keys pressed anywhere in a box to the kernel with the screen they were meant for; shows a clock.
 const TYPING = 'textarea, select, input:not([type="checkbox"]):not([type="radio"])';
 const shown = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s) % 60).padStart(2, "0")}`;
 
 function listen(model, box) {
-  box.tabIndex = -1; // a click on the desk gives it the keys
+  box.tabIndex = -1; // a click on the box gives it the keys
   box.dataset.lmSuppressShortcuts = "true"; // else a letter is a command of JupyterLab: "x" would cut the cell
   const pressed = (event) => {
     if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== "Enter")) return;
@@ -48,7 +48,7 @@ function render({ model, el }) {
     if (box) setTimeout(arrange, 60, box, model); // when the texts that came with it are on screen
   };
   const attach = () => {
-    box = el.closest(".mqg-desk");
+    box = el.closest(".mqg-keybox");
     if (!box) return; // JupyterLab puts it into the page later, perhaps only when it is scrolled to
     unlisten = listen(model, box);
     renewed();

@@ -1,0 +1,196 @@
+"""A person's exam: question by question after their own answers, without going back.
+
+Every answer is on disk at once, so that an exam resumes where it stopped. A complete one is stored as the predictions
+of the condition `human:<name>`.
+"""
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from mqg_utils.analysis.metrics import estimate, score_questions
+from mqg_utils.records import Chain, Id, Prediction, Question, Record, by_split, read_jsonl, write_jsonl
+from mqg_utils.workflow.append_log import AppendLog
+from mqg_utils.workflow.conditions import HUMAN
+from mqg_utils.workflow.manifest import MANIFEST
+from mqg_utils.workflow.plan import variant_of
+from mqg_utils.workflow.stage import Stage
+
+STAGE = "05_evaluate"
+SHOWN = {"propositions right": "accuracy", "EMR": "emr", "Jaccard": "jaccard", "ECN points": "ecn"}
+
+
+class SessionError(ValueError):
+    """An exam that cannot begin or continue. The message says what to do."""
+
+
+class Answer(Record):
+    """One line of answers.jsonl. `text_hash` identifies the wording answered."""
+
+    time: Id  # UTC, ISO 8601
+    text_hash: Id
+    question_id: Id
+    ticks: Annotated[tuple[bool, ...], Field(strict=False)]
+    seconds: Annotated[float, Field(ge=0)]  # since the question was shown
+
+
+class ExamQuestion(NamedTuple):
+    """A question and what is shown with it: the case, and the earlier questions with the person's answers."""
+
+    chain: Chain
+    question: Question
+    before: tuple[tuple[Question, tuple[bool, ...]], ...]
+    number: int  # in the session, from 1
+    of: int
+
+
+class ExamSession:
+    """One person's exam, kept in `folder`. `show` gives the question to answer; later ones stay hidden."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        person: str,
+        split: str = "test",
+        max_chains: int = 0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin or resume an exam of `max_chains` chains drawn by `seed` (0: all chains).
+
+        Answers to questions that have changed since do not count. Raises SessionError: invalid name, no exam.
+        """
+        self.person, self.condition = person.strip(), HUMAN + person.strip()
+        if not re.fullmatch(r"\w[\w.-]*", self.person):
+            raise SessionError(f"invalid name {person!r}: use letters, digits, - and . without spaces")
+        exam = exam_chains(run_dir, split)
+        if not exam:
+            raise SessionError(f"the run {run_dir.name} has no exam of the split {split!r}; run 01_corpus.ipynb first")
+        ids = sorted(chain.chain_id for chain in exam)
+        drawn = set(random.Random(seed).sample(ids, min(max_chains or len(ids), len(ids))))
+        self.chains = [chain for chain in exam if chain.chain_id in drawn]
+        self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
+        self._log, self._clock, self._shown_at = AppendLog(self.folder / "answers.jsonl", Answer), clock, clock()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the answers saved so far, those of other windows too. The first answer to a question counts."""
+        first = {answer.text_hash: answer for answer in reversed(self._log.read())}
+        hashes = [text_hash(chain, question) for chain in self.chains for question in chain.questions]
+        self.answers = {key: first[key] for key in hashes if key in first}
+
+    def show(self) -> ExamQuestion | None:
+        """The first question without an answer, or None; starts its clock."""
+        number, of = 0, sum(len(chain.questions) for chain in self.chains)
+        self._shown_at = self._clock()
+        for chain in self.chains:
+            before: list[tuple[Question, tuple[bool, ...]]] = []
+            for question in chain.questions:
+                number += 1
+                answer = self.answers.get(text_hash(chain, question))
+                if answer is None:
+                    return ExamQuestion(chain, question, tuple(before), number, of)
+                before.append((question, answer.ticks))
+        return None
+
+    def answer(self, asked: ExamQuestion, ticks: Sequence[bool]) -> None:
+        """Save the answer to the question shown. Raises SessionError: a wrong number of ticks, or answered before."""
+        if problem := wrong_count(asked.question, ticks):
+            raise SessionError(problem)
+        answer = Answer(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            text_hash=text_hash(asked.chain, asked.question),
+            question_id=asked.question.question_id,
+            ticks=tuple(ticks),
+            seconds=round(self._clock() - self._shown_at, 2),
+        )
+
+        def check(answers: Sequence[Answer]) -> None:
+            if any(earlier.text_hash == answer.text_hash for earlier in answers):
+                raise SessionError("this question was answered in another window; the first answer counts")
+
+        try:
+            self._log.append(answer, check)
+        finally:
+            self.refresh()
+
+    def predictions(self) -> list[Prediction]:
+        """The answers in a model's form: `p_true` is 1 or 0, the history the person's own answers."""
+        return [
+            Prediction(
+                condition=self.condition, seed=0, history="predicted", chain_id=chain.chain_id,
+                question_id=q.question_id, position=position, proposition=i, kind=q.kind, weight=p.weight,
+                gold=p.is_true, p_true=float(tick), predicted=tick,
+            )
+            for chain in self.chains
+            for position, q in enumerate(chain.questions, 1)
+            for i, (p, tick) in enumerate(zip(q.propositions, self.answers[text_hash(chain, q)].ticks, strict=True))
+        ]  # fmt: skip
+
+    def store(self, begin: Callable[[str], Stage]) -> None:
+        """Write predictions.jsonl, summary.json and the manifest, as 05_evaluate does, unless they are there.
+
+        `begin` makes the stage of a variant. Raises SessionError while a question is open.
+        """
+        if asked := self.show():
+            raise SessionError(f"question {asked.number} of {asked.of} has no answer yet")
+        predictions, file = self.predictions(), self.folder / "predictions.jsonl"
+        if (self.folder / MANIFEST).exists() and read_jsonl(file, Prediction) == predictions:
+            return
+        stage = begin(self.folder.name)
+        stage.needs("01_corpus", "exam.jsonl")
+        write_jsonl(file, predictions)
+        accuracy = estimate(score_questions(predictions), "accuracy")
+        seconds = [answer.seconds for answer in self.answers.values()]
+        stage.finish(
+            {
+                "accuracy": accuracy.value, "accuracy.n": accuracy.n, "failed": 0, "failed.n": accuracy.n,
+                "chains": len(self.chains), "scored_by": "a person", "seconds": round(sum(seconds), 1),
+                "seconds.n": len(seconds), "median_seconds": median(seconds), "median_seconds.n": len(seconds),
+            }
+        )  # fmt: skip
+
+
+def exam_chains(run_dir: Path, split: str) -> list[Chain]:
+    """The chains of a run's exam; none before stage 01."""
+    file = run_dir / "01_corpus" / "exam.jsonl"
+    return by_split(read_jsonl(file, Chain), split) if file.exists() else []
+
+
+def text_hash(chain: Chain, question: Question) -> str:
+    """Changes with the case, an id, or the words or key of this question."""
+    text = f"{chain.chain_id}\n{chain.vignette}\n{question.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def wrong_count(question: Question, ticks: Sequence[bool]) -> str:
+    """What is wrong with the number of ticks for this kind of question, or ""."""
+    expected = {"single": 1, "fixed": question.n_true}.get(question.kind)
+    if len(ticks) != len(question.propositions):
+        return f"{len(ticks)} answers to {len(question.propositions)} propositions"
+    return f"tick {expected}; {sum(ticks)} are ticked" if expected is not None and sum(ticks) != expected else ""
+
+
+def ranking_rows(run_dir: Path, chains: Sequence[Chain]) -> list[dict[str, Any]]:
+    """One row per person and model that answered all these questions after their own answers, the best first."""
+    expected = {(c.chain_id, q.question_id) for c in chains for q in c.questions}
+    rows = []
+    for file in sorted((run_dir / STAGE).glob("*/predictions.jsonl")):
+        own = [p for p in read_jsonl(file, Prediction) if p.history == "predicted"]
+        asked = [p for p in own if (p.chain_id, p.question_id) in expected]
+        scores = score_questions(asked)
+        complete = (file.parent / MANIFEST).exists()
+        if not (complete and scores) or {(s.chain_id, s.question_id) for s in scores} != expected:
+            continue  # a part of the exam cannot be compared with all of it
+        row: dict[str, Any] = {"condition": scores[0].condition, "seed": scores[0].seed}
+        row |= {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
+        rows.append(row | {"propositions": len(asked), "questions": len(scores), "chains": len(chains)})
+    return sorted(rows, key=lambda row: row["propositions right"], reverse=True)

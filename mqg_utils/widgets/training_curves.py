@@ -1,0 +1,173 @@
+"""Progress and curves of trainings: live in a stage notebook, and of several runs in one chart that keeps up."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+from IPython.display import HTML, display
+
+from mqg_utils.analysis.curves import Curve, Entry, Watch, condition_rows, read_curves, rows_of, run_folders
+from mqg_utils.report import figures
+from mqg_utils.widgets.keys import message_html, show, style
+from mqg_utils.workflow.paths import locate
+
+REDRAW_S = 0.5  # least time between two drawings of a growing chart
+POLL_S = 2.0  # between two looks at the logs of running trainings
+DEFAULT_HEIGHT = 360  # pixels, in JupyterLab
+RUNNING = "under way"
+
+
+def reading_bar(unit: str = "files") -> Callable[[int, int, str], None]:
+    """A progress bar, to be called with (done, total, name of the current item)."""
+    shown, drawn = display(HTML(""), display_id=True), 0.0
+
+    def update(done: int, total: int, name: str) -> None:
+        nonlocal drawn
+        if done < total and time.monotonic() - drawn < REDRAW_S:
+            return
+        drawn = time.monotonic()
+        bar = f'<progress value="{done}" max="{total}"></progress> {done} of {total} {unit}, {escape(name)}'
+        shown.update(HTML(bar if done < total else f"{total} {unit} read"))
+
+    return update
+
+
+class Chart:
+    """An output whose chart is replaced; the last one stays, also in an exported page."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def draw(self, figure: Any) -> None:
+        if self._shown is not None:
+            # JupyterLab's plotly ignores an update of its own output, so a placeholder as high as the chart comes
+            # between; without the height the page would jump
+            self._put({"text/html": f'<div style="height: {figure.layout.height or DEFAULT_HEIGHT}px"></div>'})
+        self._put(figures.bundle(figure))
+
+    def say(self, text: str) -> None:
+        """A message in place of the chart."""
+        self._put({"text/html": message_html(text)})
+
+    def _put(self, bundle: dict[str, Any]) -> None:
+        if self._shown is None:
+            self._shown = display(bundle, raw=True, display_id=True)
+        else:
+            self._shown.update(bundle, raw=True)
+
+
+class LiveCurves:
+    """A chart that grows during training."""
+
+    def __init__(self) -> None:
+        self._curves: dict[str, Sequence[Entry]] = {}
+        self._chart = Chart()
+        self._drawn = -REDRAW_S
+
+    def of(self, name: str) -> Watch:
+        """The callback of one training; `name` is its label in the legend."""
+
+        def watch(entries: Sequence[Entry], ended: bool) -> None:
+            self._curves[name] = entries
+            has_loss = any("loss" in entry for entry in entries)
+            if has_loss and (ended or time.monotonic() - self._drawn >= REDRAW_S):
+                self._chart.draw(figures.curves(self._curves))
+                self._drawn = time.monotonic()
+
+        return watch
+
+
+class TrainingCurves:
+    """Curves of chosen runs and conditions in one chart that follows running trainings."""
+
+    def __init__(self, outputs: str | Path = "outputs", runs: Sequence[str] = ()) -> None:
+        """All runs of the folder `outputs` that were trained, or those named. Raises FileNotFoundError."""
+        self.runs = run_folders(locate(str(outputs)), runs)
+        self.curves: list[Curve] = []
+        self._chart = Chart()
+        self._following: asyncio.Task[None] | None = None
+        tall = {"layout": {"width": "auto", "flex": "1 1 220px", "height": "8.5em"}}
+        self.run = ipw.SelectMultiple(description="Runs", **tall)
+        self.condition = ipw.SelectMultiple(description="Conditions", **tall)
+        measures = [("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm")]
+        self.y = ipw.Dropdown(options=measures, description="Show")
+        self.x = ipw.Dropdown(options=[("optimiser step", "step"), ("epochs", "epoch")], description="Against")
+        self.log = ipw.Checkbox(description="logarithmic scale", indent=False)
+        self.follow = ipw.Checkbox(description="follow running trainings", value=True, indent=False)
+        self.message, self.table = ipw.HTML(), ipw.HTML()
+        others = ipw.VBox([self.y, self.x, self.log, self.follow], layout={"flex": "1 1 260px"})
+        choice = ipw.Box([self.run, self.condition, others], layout={"flex_flow": "row wrap", "width": "100%"})
+        self.widget = ipw.VBox([ipw.HTML(style()), choice, self.message])
+        self._read()
+        self.run.options = [run.name for run in self.runs]
+        self.run.value = self.run.options
+        self._offer_conditions()
+        for control in (self.run, self.condition, self.x, self.y, self.log):
+            control.observe(lambda _: self._draw(), "value")
+        self.follow.observe(lambda _: self._start(), "value")
+
+    def show(self) -> None:
+        """Display controls, chart and table; without a kernel, chart and table only."""
+        self._report()
+        show(self.widget, style() + self.message.value)
+        self._draw()
+        show(self.table, self.table.value)
+        self._start()
+
+    def chosen(self) -> list[Curve]:
+        """The curves in the chart; reading passages is shared by conditions, so it is always among them."""
+        conditions = (*self.condition.value, "")
+        return [curve for curve in self.curves if curve.run in self.run.value and curve.condition in conditions]
+
+    def condition_rows(self) -> list[dict[str, Any]]:
+        """One row per run, condition and training text, with losses averaged over the seeds."""
+        return condition_rows(self.curves)
+
+    def _read(self) -> bool:
+        """Read the files again; whether anything is new."""
+        before = [(curve.state, len(curve.entries)) for curve in self.curves]
+        self.curves = [curve for run in self.runs for curve in read_curves(run)]
+        return before != [(curve.state, len(curve.entries)) for curve in self.curves]
+
+    def _offer_conditions(self) -> None:
+        names = list(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
+        chosen = [name for name in names if name in self.condition.value or name not in self.condition.options]
+        if tuple(names) != self.condition.options:
+            self.condition.options = names
+            self.condition.value = chosen
+
+    def _report(self) -> None:
+        running = sum(curve.state == RUNNING for curve in self.curves)
+        updated = f" · updated {time.strftime('%H:%M:%S')}" if self.follow.value and running else ""
+        self.message.value = message_html(f"{len(self.chosen())} trainings · {running} running{updated}")
+        self.table.value = figures.table(rows_of(self.chosen())).data
+
+    def _draw(self) -> None:
+        self._report()
+        if chosen := self.chosen():
+            self._chart.draw(figures.overlay(chosen, self.x.value, self.y.value, self.log.value))
+        elif self.runs:
+            self._chart.say("No training is chosen: choose runs and conditions above, or run 04_finetune.ipynb.")
+        else:
+            self._chart.say("There is no training yet: run 02_pretrain.ipynb or 04_finetune.ipynb, or mqg run quick.")
+
+    def _start(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # outside a notebook
+        if self.follow.value and (self._following is None or self._following.done()):
+            self._following = loop.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while self.follow.value:
+            await asyncio.sleep(POLL_S)
+            if await asyncio.to_thread(self._read):
+                self._offer_conditions()
+                self._draw()
+            elif any(curve.state == RUNNING for curve in self.curves):
+                self._report()
