@@ -9,20 +9,25 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from mqg_utils.exams.answer_keys import inline_options, objects_of, options_of, stem_of_case, true_keys
-from mqg_utils.exams.formats import FORMATS, ROLES, TABLE, Fields, Format, find_fields
+from mqg_utils.exams.formats import (
+    FORMATS,
+    OF_CASES,
+    ROLES,
+    TABLE,
+    Fields,
+    Format,
+    find_fields,
+    first_of,
+    missing_roles,
+    recognise,
+    unknown_format,
+)
 from mqg_utils.exams.rows import Row, read_rows
 from mqg_utils.records import MAX_REPORTED, Chain, RecordError, problems_of, read_jsonl
 
 NO_STEM = "—"
 IMAGES = " [image: "  # in a chain's source: the questions that cannot be answered without one
-IMAGE = re.compile(
-    r"別冊\s*(?:№|No|NO)|(?:shown|seen|depicted) in the (?:following )?(?:image|figure|photograph|picture)|"
-    r"(?:question|case) (?:linked|related|associated) to (?:the )?(?:image|picture|figure)|"
-    r"(?:see|refer to) the (?:image|figure|photograph|picture)|"
-    r"(?:image|photo|photographie|figure|cliché|radiographie|iconographie)s? (?:est |sont )?"
-    r"ci-(?:contre|dessous|jointe?|après)|question (?:liée|associée|rattachée) à l[’']image",
-    re.IGNORECASE,
-)
+IMAGE = re.compile("|".join(TABLE["image_mentions"]), re.IGNORECASE)
 
 
 class Converted(NamedTuple):
@@ -54,7 +59,7 @@ def read_exam(
     if unknown := sorted(set(fields or {}) - set(ROLES) - {"base"}):
         raise RecordError(f"--map {unknown[0]}: unknown role; expected one of: {', '.join(ROLES)}, base")
     if format == "auto":
-        format = "table" if fields else _recognise(path)
+        format = "table" if fields else recognise(path)
     if format == "chains":
         found = Converted(read_jsonl(path, Chain), format, {}, [], [], [])
     else:
@@ -67,70 +72,6 @@ def read_exam(
     if not found.chains:
         raise RecordError(f"{path}: the exam has no questions")
     return found
-
-
-# --- formats ---
-
-
-def _recognise(path: Path) -> str:
-    if path.suffix.lower() == ".jsonl":  # the first line is enough
-        with path.open("rb") as file:
-            first = next((line for line in file if line.strip()), b"")
-        try:
-            record = json.loads(first.decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            record = None
-    else:
-        record = next((row for _, row in read_rows(path)), None)
-    if not isinstance(record, dict):
-        return "chains"  # whose reader says what is wrong, line by line
-    inner = _first_of(record.get("questions"))
-    for format in FORMATS.values():
-        of_cases = "questions" in format.fields
-        if format.signature and format.signature <= set(record) and (not of_cases or format.fields["stem"] in inner):
-            return format.name
-    if "questions" in record and (not inner or "propositions" in inner):
-        return "chains"
-    if not _missing(record, {}):
-        return "table"
-    raise RecordError(f"{path}:1: record: {_unknown_format(record, {})}")
-
-
-def _first_of(value: Any) -> Row:
-    """The first of a list of records, else an empty one."""
-    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
-
-
-def _roles_in(record: Row, given: Mapping[str, str]) -> Fields:
-    """The roles of a record's fields and, where it is a case, of its questions' fields."""
-    outer = find_fields(record, given)
-    inner = find_fields(_first_of(record.get(outer.of.get("questions", ""))), given)
-    own = {role: name for role, name in inner.of.items() if role not in ("case", "chain", "questions")}
-    return Fields({**own, **outer.of}, outer.columns or inner.columns)
-
-
-def _missing(record: Row, given: Mapping[str, str]) -> list[str]:
-    """The roles that a question needs and no field plays."""
-    roles = _roles_in(record, given)
-    question = _first_of(record.get(roles.of.get("questions", ""))) or record
-    has_truths = bool(_first_of(question.get(roles.of.get("options", ""))))  # every option says whether it is true
-    known = {*roles.of, *(["options"] if roles.columns else []), *(["answer"] if has_truths else [])}
-    return [role for role in ("stem", "options", "answer") if role not in known]
-
-
-def _unknown_format(record: Row, given: Mapping[str, str]) -> str:
-    roles = _roles_in(record, given)
-    columns = {"options": ",".join(name for _, name in roles.columns)} if roles.columns else {}
-    recognised = ", ".join(f"{role}={name}" for role, name in {**roles.of, **columns}.items()) or "none"
-    missing = ", ".join(_missing(record, given)) or "nothing"
-    inner = {name: _first_of(value) for name, value in record.items()}
-    lists = "".join(f"; {name} holds records of {', '.join(fields)}" for name, fields in inner.items() if fields)
-    return (
-        f"fields {', '.join(sorted(map(str, record)))} are of no known exam format (chains, {', '.join(FORMATS)})"
-        f"{lists}; recognised: {recognised}; still needed: {missing}. Name them with --map role=field, roles being "
-        f"{', '.join(ROLES)}; options may be several columns, --map options=A,B,C; chains.jsonl needs chain_id, "
-        "questions"
-    )
 
 
 # --- rows to questions ---
@@ -158,8 +99,8 @@ def _convert_rows(path: Path, format: Format, given: dict[str, str]) -> Converte
     lost = sorted(name for role, name in given.items() if role not in inner and name not in names)
     if lost and records and "questions" not in given:
         raise RecordError(f"{path}: --map names {lost[0]!r}, which no record has; fields: {', '.join(map(str, names))}")
-    if records and not format.signature and "questions" not in fields.of and _missing(records[0], given):
-        raise RecordError(f"{path}:1: record: {_unknown_format(records[0], given)}")
+    if records and not format.signature and "questions" not in fields.of and missing_roles(records[0], given):
+        raise RecordError(f"{path}:1: record: {unknown_format(records[0], given)}")
     if format.name == "medmcqa" and base is None:  # the hub's edition counts from 0, the first one from 1
         keys = {str(record.get("cop")).strip() for record in records}
         base = 0 if "0" in keys else 1 if "4" in keys else None
@@ -180,7 +121,8 @@ def _convert_rows(path: Path, format: Format, given: dict[str, str]) -> Converte
     for question in undecided:
         question["kind"] = "single" if one_true else "multiple"
     chains = _chains(entries, problems)
-    if more := len(problems) - MAX_REPORTED if len(problems) > MAX_REPORTED else 0:
+    if len(problems) > MAX_REPORTED:
+        more = len(problems) - MAX_REPORTED
         problems[MAX_REPORTED:] = [f"{path}: and {more} more; only the first {MAX_REPORTED} are listed"]
     if problems:
         raise RecordError("\n".join(problems))
@@ -193,9 +135,9 @@ def _entries(row: Any, number: int, format: Format, fields: Fields, base: int | 
         raise row
     if not isinstance(row, dict):
         raise ValueError("is not an object")
-    for name in (*fields.of.values(), *(column for _, column in fields.columns)):
-        if isinstance(row.get(name), RecordError):
-            raise row[name]
+    used = (*fields.of.values(), *(column for _, column in fields.columns))
+    if bad := [row[name] for name in used if isinstance(row.get(name), RecordError)]:
+        raise bad[0]
 
     def value(role: str) -> str:
         found = row.get(fields.of.get(role, ""))
@@ -210,11 +152,10 @@ def _entries(row: Any, number: int, format: Format, fields: Fields, base: int | 
     questions = row.get(fields.of.get("questions", ""))
     if questions is None:
         position = float(value("position")) if re.fullmatch(r"\d+(?:\.\d+)?", value("position")) else float(number)
-        question, image = _question(row, value("id") or own_id, format, fields, base)
+        question, image = _question(row, own_id, format, fields, base)
         return [_Entry(chain, case, position, question, image, shared)]
-    given = {role: name for role, name in fields.of.items() if role not in ("questions", "case", "chain")}
-    inner = find_fields(_first_of(questions), given)
-    inner = inner._replace(of={role: n for role, n in inner.of.items() if role not in ("questions", "case", "chain")})
+    inner = find_fields(first_of(questions), fields.of)
+    inner = inner._replace(of={role: name for role, name in inner.of.items() if role not in OF_CASES})
     entries = []
     for position, asked in enumerate(questions, 1):
         if position == 1 and asked.get(inner.of.get("stem", "")) == "" and case:
@@ -238,7 +179,7 @@ def _question(row: Row, question_id: str, format: Format, fields: Fields, base: 
     options = options_of(row, fields)
     if not options and isinstance(stem, str):
         stem, options = inline_options(stem)
-    filled = [i for i, (_, option) in enumerate(options) if option is not None and str(option).strip()]
+    filled = [i for i, (_, option) in enumerate(options) if str("" if option is None else option).strip()]
     if not filled:
         raise ValueError("has no options")
     texts: Sequence[Any]
@@ -259,9 +200,11 @@ def _question(row: Row, question_id: str, format: Format, fields: Fields, base: 
     propositions = [{"text": texts[i], "is_true": i in true} for i in filled]
     if explanation := str(row.get(fields.of.get("explanation", "")) or ""):  # kept with the first true proposition
         next((p for p in propositions if p["is_true"]), propositions[0])["explanation"] = explanation
-    return {"question_id": question_id, "stem": stem, "kind": kind, "propositions": propositions}, _needs_image(
-        row.get(fields.of.get("image", "")), str(stem)
-    )
+    question = {"question_id": question_id, "stem": stem, "kind": kind, "propositions": propositions}
+    image = row.get(fields.of.get("image", ""))
+    if isinstance(image, str):
+        image = image.strip().casefold() not in TABLE["truths"][False] + ["none", "null"]
+    return question, bool(image) or bool(IMAGE.search(str(stem)))
 
 
 def _language_of(path: Path) -> str:
@@ -306,13 +249,6 @@ def _chains(entries: Sequence[_Entry], problems: list[str]) -> list[Chain]:
 # --- images ---
 
 
-def _needs_image(value: Any, stem: str) -> bool:
-    """Whether a question cannot be answered without a picture: its field says so, or its text mentions one."""
-    if isinstance(value, str):
-        value = value.strip().casefold() not in ("", "0", "false", "no", "non", "none", "null")
-    return bool(value) or bool(IMAGE.search(stem))
-
-
 def image_questions(chain: Chain) -> list[str]:
     """The ids of a chain's questions that cannot be answered without an image."""
     marked = re.search(re.escape(IMAGES) + r"(.*)\]$", chain.source)
@@ -326,7 +262,6 @@ def without_images(chains: Iterable[Chain]) -> list[Chain]:
     """Chains without the questions that need an image."""
     kept = []
     for chain in chains:
-        marked = image_questions(chain)
-        if questions := tuple(q for q in chain.questions if q.question_id not in marked):
+        if questions := tuple(q for q in chain.questions if q.question_id not in image_questions(chain)):
             kept.append(chain.model_copy(update={"questions": questions, "source": chain.source.split(IMAGES)[0]}))
     return kept

@@ -1,5 +1,6 @@
-"""Public exam formats (formats.yaml): which field of a row plays which role."""
+"""Public exam formats (formats.yaml): which one a file has, and which field of a row plays which role."""
 
+import json
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,8 +8,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from mqg_utils.exams.rows import read_rows
+from mqg_utils.records import RecordError
+
 TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 ROLES: dict[str, list[str]] = TABLE["roles"]
+OF_CASES = ("questions", "case", "chain")  # roles that no field of a question plays
 
 
 class Format(NamedTuple):
@@ -64,3 +69,65 @@ def _option_columns(folded: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
             if n >= 2:
                 return tuple((string.ascii_lowercase[i], folded[name]) for i, name in enumerate(names[:n]))
     return ()
+
+
+def recognise(path: Path) -> str:
+    """The name of a file's format, by its first record. Raises RecordError."""
+    if path.suffix.lower() == ".jsonl":  # the first line is enough
+        with path.open("rb") as file:
+            first = next((line for line in file if line.strip()), b"")
+        try:
+            record = json.loads(first.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            record = None
+    else:
+        record = next((row for _, row in read_rows(path)), None)
+    if not isinstance(record, dict):
+        return "chains"  # whose reader says what is wrong, line by line
+    inner = first_of(record.get("questions"))
+    for format in FORMATS.values():
+        of_cases = "questions" in format.fields
+        if format.signature and format.signature <= set(record) and (not of_cases or format.fields["stem"] in inner):
+            return format.name
+    if "questions" in record and (not inner or "propositions" in inner):
+        return "chains"
+    if missing_roles(record, {}):
+        raise RecordError(f"{path}:1: record: {unknown_format(record, {})}")
+    return "table"
+
+
+def first_of(value: Any) -> dict[str, Any]:
+    """The first of a list of records, else an empty one."""
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
+
+
+def _roles_in(record: dict[str, Any], given: Mapping[str, str]) -> Fields:
+    """The roles of a record's fields and, where it is a case, of its questions' fields."""
+    outer = find_fields(record, given)
+    inner = find_fields(first_of(record.get(outer.of.get("questions", ""))), given)
+    own = {role: name for role, name in inner.of.items() if role not in OF_CASES}
+    return Fields({**own, **outer.of}, outer.columns or inner.columns)
+
+
+def missing_roles(record: dict[str, Any], given: Mapping[str, str]) -> list[str]:
+    """The roles that a question needs and no field plays."""
+    roles = _roles_in(record, given)
+    question = first_of(record.get(roles.of.get("questions", ""))) or record
+    has_truths = bool(first_of(question.get(roles.of.get("options", ""))))  # every option says whether it is true
+    known = {*roles.of, *(["options"] if roles.columns else []), *(["answer"] if has_truths else [])}
+    return [role for role in ("stem", "options", "answer") if role not in known]
+
+
+def unknown_format(record: dict[str, Any], given: Mapping[str, str]) -> str:
+    roles = _roles_in(record, given)
+    played = roles.of | ({"options": ",".join(name for _, name in roles.columns)} if roles.columns else {})
+    recognised = ", ".join(f"{role}={name}" for role, name in played.items()) or "none"
+    inner = {name: first_of(value) for name, value in record.items()}
+    lists = "".join(f"; {name} holds records of {', '.join(fields)}" for name, fields in inner.items() if fields)
+    missing = ", ".join(missing_roles(record, given)) or "nothing"
+    return (
+        f"fields {', '.join(sorted(map(str, record)))} are of no known exam format (chains, {', '.join(FORMATS)})"
+        f"{lists}; recognised: {recognised}; still needed: {missing}. Name them with --map role=field, roles being "
+        f"{', '.join(ROLES)}; options may be several columns, --map options=A,B,C; chains.jsonl needs chain_id, "
+        "questions"
+    )

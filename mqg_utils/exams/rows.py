@@ -42,12 +42,9 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             whole = json.loads(text)
     if isinstance(whole, dict):
-        values = list(whole.values())
-        if lists := [whole[name] for name in WRAPPERS if isinstance(whole.get(name), list)]:
-            whole = lists[0]
-        elif values and all(isinstance(value, dict) for value in values):  # by id
-            yield from ((f"{path}[{key!r}]", {"id": key, **row}) for key, row in whole.items())
-            return
+        whole = next((whole[name] for name in WRAPPERS if isinstance(whole.get(name), list)), whole)
+    if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
+        whole = [{"id": key, **row} for key, row in whole.items()]
     if isinstance(whole, list):
         yield from ((f"{path}[{number}]", row) for number, row in enumerate(whole))
     elif whole is not None:
@@ -64,7 +61,7 @@ def _json_line(line: str) -> Any:
     except json.JSONDecodeError as error:
         return RecordError(f"record: not JSON at column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:
-        return RecordError(f"record: {error or 'nested too deeply'}")
+        return RecordError(f"record: {error}")
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[Any]]]:
@@ -95,7 +92,7 @@ def _excel_rows(path: Path) -> list[tuple[int, list[Any]]]:
                     rows.append((number, [_value(cell) for cell in row]))
     except Exception as error:
         raise RecordError(f"{path}: not readable as an Excel file ({error}); save it again, or as .csv") from error
-    widest = max((len(cells) for _, cells in rows), default=0)
+    widest = max((len(cells) for _, cells in rows), default=0)  # the header may end before its rows do
     return [(number, cells + [""] * (widest - len(cells))) for number, cells in rows]
 
 
@@ -119,8 +116,7 @@ def _with_header(path: Path, rows: Iterable[tuple[int, list[Any]]]) -> Iterator[
             else:
                 header = [str(cell).strip() for cell in cells]
                 if twice := next((name for name in header if name and header.count(name) > 1), ""):
-                    first = header.index(twice)
-                    columns = f"{first + 1} and {header.index(twice, first + 1) + 1}"
+                    columns = " and ".join(str(i) for i, name in enumerate(header, 1) if name == twice)
                     raise RecordError(f"{path}:{number}: columns {columns} have the same heading {twice!r}; rename one")
                 continue
         if len(cells) > len(header):
