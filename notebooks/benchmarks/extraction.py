@@ -1,4 +1,4 @@
-"""How well a document is read: its words against those of its truth, in order."""
+"""Extraction quality: extracted words compared, in order, with a reference."""
 
 import difflib
 import itertools
@@ -14,18 +14,18 @@ from truths import Truth, read_truth, words_of
 from mqg_utils.corpus.library import read_textbook
 from mqg_utils.corpus.sections import Section
 
-ANCHOR = 4  # words in a row that agree by no chance
-MARKED = re.compile(r"(?:Table|Figure)\b[^:\n]{0,12}:|(?:.*\n)*.* \| ")  # blocks that stand apart from the running text
+ANCHOR = 4  # words in a row that agree by more than chance
+MARKED = re.compile(r"(?:Table|Figure)\b[^:\n]{0,12}:|(?:.*\n)*.* \| ")  # blocks apart from the running text
 
 
 class Measured(NamedTuple):
     """Shares in [0, 1], and the counts they are of."""
 
-    recall: float  # of the truth's words found, in order
-    noise: float  # of the words found that are not the truth's, in order
-    titles: float  # of the truth's titles found among the headings
-    n_words: int
-    n_found: int
+    recall: float  # of the reference's words extracted, in order
+    noise: float  # of the extracted words not in the reference, in order
+    titles: float  # of the reference's titles among the headings
+    n_words: int  # of the reference
+    n_found: int  # extracted
     n_titles: int
 
 
@@ -42,35 +42,35 @@ def common_words(a: Sequence[str], b: Sequence[str]) -> int:
     return len(a) - state.bit_count()
 
 
-def measure(found: Sequence[Section], truth: Truth) -> Measured:
-    """Sections as they were read, against the truth.
+def measure(sections: Sequence[Section], truth: Truth) -> Measured:
+    """Extracted sections compared with the reference.
 
-    Tables and captions have no fixed place in the text: in the order of the words they are left out on both sides,
-    and what is read of them counts as noise where the truth's tables and captions do not have it.
+    Tables and captions have no fixed place in the text: they do not count for the order, and their words are noise
+    unless the reference's tables and captions contain them.
     """
-    running, aside = running_words(found)
+    running, aside = running_words(sections)
     common = common_words(truth.words, running)
     extra = sum((aside - truth.aside - Counter({"table": 99, "figure": 99})).values())
-    headings = Counter(" ".join(words_of(title)) for s in found for title in s.path)
-    wanted = [" ".join(words_of(title)) for title in truth.titles]
+    headings = Counter(" ".join(words_of(title)) for s in sections for title in s.path)
+    titles = [" ".join(words_of(title)) for title in truth.titles]
     n_found = len(running) + aside.total()  # the marks "Table" and "Figure" are ours, and no noise
     return Measured(
         common / max(1, len(truth.words)),
         (len(running) - common + extra) / max(1, n_found),
-        sum(title in headings for title in wanted) / max(1, len(wanted)),
-        len(truth.words), n_found, len(wanted),
+        sum(title in headings for title in titles) / max(1, len(titles)),
+        len(truth.words), n_found, len(titles),
     )  # fmt: skip
 
 
-def running_words(found: Sequence[Section]) -> tuple[list[str], Counter[str]]:
+def running_words(sections: Sequence[Section]) -> tuple[list[str], Counter[str]]:
     """The words of headings and running text in order, and those of tables and captions."""
     running: list[str] = []
     aside = Counter[str]()
     before: tuple[str, ...] = ()
-    for section in found:
-        fresh = section.path[_shared(before, section.path) :]
+    for section in sections:
+        new = section.path[_shared(before, section.path) :]
         before = section.path
-        running += [word for title in fresh for word in words_of(title)]
+        running += [word for title in new for word in words_of(title)]
         for block in section.blocks:
             text = re.sub(r"^\s*(?:-|\d+\.)\s", "", block, flags=re.MULTILINE)  # marks of a list's items
             if MARKED.match(text):
@@ -85,14 +85,14 @@ def _shared(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def measure_files(pairs: Iterable[tuple[Path, Path]]) -> Measured:
-    """Documents read by the project's readers, each against the truth of a file of the same content, pooled."""
-    each = [measure(read_textbook(file), read_truth(truth)) for file, truth in pairs]
-    words, found = sum(m.n_words for m in each), sum(m.n_found for m in each)
-    titles = sum(m.n_titles for m in each)
+    """Documents, each compared with a file of the same content, pooled."""
+    measures = [measure(read_textbook(file), read_truth(truth)) for file, truth in pairs]
+    words, found = sum(m.n_words for m in measures), sum(m.n_found for m in measures)
+    titles = sum(m.n_titles for m in measures)
     return Measured(
-        sum(m.recall * m.n_words for m in each) / max(1, words),
-        sum(m.noise * m.n_found for m in each) / max(1, found),
-        sum(m.titles * m.n_titles for m in each) / max(1, titles),
+        sum(m.recall * m.n_words for m in measures) / max(1, words),
+        sum(m.noise * m.n_found for m in measures) / max(1, found),
+        sum(m.titles * m.n_titles for m in measures) / max(1, titles),
         words, found, titles,
     )  # fmt: skip
 
@@ -103,10 +103,10 @@ Pairs = list[tuple[Path, Path]]
 
 
 def known_pairs(data: Path) -> dict[str, Pairs]:
-    """The files of `../shared/data`, each with a file of the same content to hold it against, by format.
+    """The files of `../shared/data`, each with its reference, by format.
 
-    EPUB and text are held against the HTML, the HTML against the EPUB, an article's PDF against its JATS, Markdown
-    modules against the CNXML of a later edition of the same book, and CNXML against its own elements.
+    EPUB and text are compared with the HTML, the HTML with the EPUB, an article's PDF with its JATS, Markdown modules
+    with the CNXML of a later edition of the same book, and CNXML with its own elements.
     """
     formats, modules = data / "formats", data / "openstax-anatomy-physiology" / "modules"
     excerpt = {end: formats / f"anatomy-excerpt.{end}" for end in ("epub", "html", "txt")}
@@ -124,7 +124,7 @@ def known_pairs(data: Path) -> dict[str, Pairs]:
 
 
 def bundled_pairs(book: Path, folder: Path) -> dict[str, Pairs]:
-    """A Markdown book against itself rendered to HTML, which is written to `folder`."""
+    """A Markdown book with itself rendered to HTML, which is written to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = []
     for file in sorted(book.glob("*.md")):
@@ -136,22 +136,22 @@ def bundled_pairs(book: Path, folder: Path) -> dict[str, Pairs]:
 
 
 def differences(file: Path, truth: Path, most: int = 20) -> list[dict[str, str]]:
-    """Where a document's running text differs from its truth, as rows: the first `most` places."""
-    wanted, found = read_truth(truth).words, running_words(read_textbook(file))[0]
+    """The first `most` places where a document's running text differs from its reference, as rows."""
+    expected, extracted = read_truth(truth).words, running_words(read_textbook(file))[0]
     return [
         {
-            "truth": " ".join(wanted[a:b])[:200],
-            "found": " ".join(found[c:d])[:200],
-            "after": " ".join(wanted[max(0, a - 4) : a]),
+            "reference": " ".join(expected[a:b])[:200],
+            "extracted": " ".join(extracted[c:d])[:200],
+            "after": " ".join(expected[max(0, a - 4) : a]),
         }
-        for a, b, c, d in itertools.islice(differing(wanted, found), most)
+        for a, b, c, d in itertools.islice(differing(expected, extracted), most)
     ]
 
 
 def differing(a: Sequence[str], b: Sequence[str], width: int = 500) -> Iterator[tuple[int, int, int, int]]:
     """The places where two lists of words differ, in order: (start and end in `a`, start and end in `b`).
 
-    A place ends where ANCHOR words agree. They are looked for in so many words, then in twice as many, and so on: a
+    A place ends where ANCHOR words agree. They are searched within `width` words, then twice as many, and so on: a
     whole book at once would take minutes.
     """
     i, j, wide = 0, 0, width

@@ -1,4 +1,4 @@
-"""What a document says, taken from its elements by other, simpler code than the readers use."""
+"""References: a document's text, extracted by separate, simpler code than the readers use."""
 
 import re
 import unicodedata
@@ -21,7 +21,7 @@ APART = {"multiple-choice", "free-response", "interactive-exercise", "references
 
 
 class Truth(NamedTuple):
-    """What a document says: words of its running text in order, words of tables and captions, section titles."""
+    """A reference: words of the running text in order, words of tables and captions, section titles."""
 
     words: list[str]
     aside: Counter[str]
@@ -29,13 +29,13 @@ class Truth(NamedTuple):
 
 
 def words_of(text: str) -> list[str]:
-    """Words and numbers in lower case; signs do not count."""
-    text = re.sub(r"\[link\]\w?", " ", text)  # what a converter leaves of a link to a figure
+    """Words and numbers in lower case, without punctuation."""
+    text = re.sub(r"\[link\]\w?", " ", text)  # left by converters of a link to a figure
     return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read_truth(file: Path) -> Truth:
-    """The truth in a JATS, CNXML, HTML or EPUB file, or a folder of CNXML modules (`index.cnxml`, sorted)."""
+    """The reference in a JATS, CNXML, HTML or EPUB file, or a folder of CNXML modules (`index.cnxml`, sorted)."""
     if file.is_dir():
         return _added(_xml_truth(module) for module in sorted(file.rglob("*.cnxml")))
     if file.suffix.lower() in (".html", ".xhtml", ".htm"):
@@ -101,7 +101,7 @@ def _kept(element: Any, skipped: set[str]) -> str:
     for child in element:
         text = _kept(child, skipped)
         power = _name(child) == "sup" and inside[-1:].isdigit() and re.match(r"[-–−+]?\d", text)
-        inside += f" {text}" if power else text  # ten to the third is no hundred and three
+        inside += f" {text}" if power else text  # ten to the third is not a hundred and three
         inside += child.tail or ""
     return f" {inside} " if _name(element) in BREAKS else inside
 

@@ -73,7 +73,7 @@ def test_the_bundled_handbook_is_read_whole(tmp_path: Path) -> None:
     file, page = pairs["markdown"][0]
     assert differences(file, page) == []
     page.write_text(page.read_text(encoding="utf-8").replace("<p>", "<p>Added words. ", 1), encoding="utf-8")
-    assert [(row["truth"], row["found"]) for row in differences(file, page)] == [("added words", "")]
+    assert [(row["reference"], row["extracted"]) for row in differences(file, page)] == [("added words", "")]
 
 
 @pytest.mark.slow
