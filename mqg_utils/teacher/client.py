@@ -19,6 +19,7 @@ ATTEMPTS = 2  # at an answer that may have been billed but is unusable
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would get the same response
 APART_S = 0.005  # between the first requests: sent together, they are answered together and wait for one another
 CONNECT_S = 10
+POLL_S = 0.05  # while requests under way may leave room in the budget
 UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")  # httpx's; nothing can be billed
 RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
 
@@ -123,7 +124,7 @@ class _Session:
 
     async def run(self, requests: Sequence[Request]) -> None:
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
-        self.settled, waiting = asyncio.Condition(), iter(requests)
+        waiting = iter(requests)
 
         async def work() -> None:
             for request in waiting:
@@ -154,11 +155,9 @@ class _Session:
                 return
             reply, final = await self.attempt(request, key)
             await asyncio.to_thread(self.cache.add, reply)
-            async with self.settled:
-                self.under_way -= 1
-                if budget:
-                    budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
-                self.settled.notify_all()
+            self.under_way -= 1
+            if budget:
+                budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
             if final or attempt == ATTEMPTS or self.stopped:
                 break
         self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
@@ -169,18 +168,15 @@ class _Session:
     async def reserve(self, key: str, request: Request) -> float | None:
         """Reserve the request's highest cost, once those under way leave room for it; None if they never do."""
         budget = self.teacher.budget
-        async with self.settled:
-            while not self.stopped:
-                reserved_usd = budget.reserve(key, **self.teacher.most(request)) if budget else 0.0
-                if reserved_usd is not None:
-                    self.under_way += 1
-                    return reserved_usd
-                if budget and not self.under_way:
-                    self.stopped = True
-                    self.teacher.notes.append(budget.stop_message())
-                    self.settled.notify_all()
-                    break
-                await self.settled.wait()
+        while not self.stopped:
+            reserved_usd = budget.reserve(key, **self.teacher.most(request)) if budget else 0.0
+            if reserved_usd is not None:
+                self.under_way += 1
+                return reserved_usd
+            if budget and not self.under_way:
+                self.stopped = True
+                self.teacher.notes.append(budget.stop_message())
+            await asyncio.sleep(POLL_S)
         return None
 
     async def attempt(self, request: Request, key: str) -> tuple[Reply, bool]:

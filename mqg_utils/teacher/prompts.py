@@ -86,29 +86,26 @@ def requests_for(
     style: Style = DEFAULT_STYLE,
     asked: Mapping[str, Sequence[str]] | None = None,
     questions: int = 4,
-    turn: int = 1,
+    round: int = 1,
 ) -> list[Request]:
     """One request a passage, in its language: for a progressive case or for independent questions.
 
     The two alternate in the exam's proportion over `passages`, so shard the requests, not the passages. `examples`
-    (of the exam's train split only) show the style; `asked` lists each passage's stems from earlier turns.
+    (of the exam's train split only) show the style; `asked` lists each passage's stems from earlier rounds.
     """
-    requests, due = [], (turn - 1) * style.share_progressive % 1  # a later turn asks a passage for the other form
+    requests, due = [], (round - 1) * style.share_progressive % 1  # a later round asks a passage for the other form
     low, high = style.questions
-    systems: dict[str, str] = {}
+    system = functools.cache(lambda language: _system(language, style, examples))
     for passage in passages:
-        prompts, language = prompts_for(passage.language), passage.language
-        systems[language] = systems.get(language) or _system(language, style, examples)
+        prompts = prompts_for(passage.language)
         due += style.share_progressive
-        task = (
-            prompts["independent"].format(n=questions) if due < 1 else prompts["progressive"].format(low=low, high=high)
-        )
+        task = prompts["independent" if due < 1 else "progressive"].format(n=questions, low=low, high=high)
         due %= 1
         parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, task]
         if stems := (asked or {}).get(passage.passage_id, ()):
             parts.append("\n".join([prompts["asked"], *(f"- {stem}" for stem in stems)]))
-        messages = _messages(systems[language], "\n\n".join(parts))
-        requests.append(Request(passage=passage, messages=messages, round=turn))
+        messages = _messages(system(passage.language), "\n\n".join(parts))
+        requests.append(Request(passage=passage, messages=messages, round=round))
     return requests
 
 
@@ -141,14 +138,14 @@ def _as_example(chain: Chain) -> dict[str, Any]:
     return chain.model_dump(mode="json", include={"vignette": True, "questions": {"__all__": shown}})
 
 
-def reading_request(passage: Passage, chain: Chain, position: int, vote: int = 1) -> Request:
+def reading_request(passage: Passage, chain: Chain, position: int, round: int = 1) -> Request:
     """The round trip: a chain's question to be answered with its passage in view, without the earlier answers.
 
-    A further `vote` is the same request under another key.
+    A further `round` is the same request under another key.
     """
     prompts = prompts_for(chain.language or passage.language)
     stems = [chain.vignette, *(q.stem for q in chain.questions[: position + 1])]
     options = [f"{i}. {p.text}" for i, p in enumerate(chain.questions[position].propositions, 1)]
     parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, *filter(None, stems)]
-    user = "\n\n".join([*parts, "\n".join(options)]) + f"\n\n({vote})" * (vote > 1)
+    user = "\n\n".join([*parts, "\n".join(options)]) + f"\n\n({round})" * (round > 1)
     return Request(passage=passage, messages=_messages(prompts["reader"], user), wants="answers")

@@ -215,7 +215,7 @@ def round_trip(
         for name in names:
             chain, i = chains[name]
             passage = texts[chain.questions[i].propositions[0].passage_id]
-            requests[name] = reading_request(passage, chain, i, vote=vote)
+            requests[name] = reading_request(passage, chain, i, round=vote)
         ask_all(reader, list(requests.values()), cache, progress)
         return {name: _answers(cache.get(reader.key(r)), len(keys[name])) for name, r in requests.items()}
 

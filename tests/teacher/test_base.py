@@ -131,6 +131,6 @@ def test_a_recorded_teacher_keeps_the_rounds_of_a_passage_apart(tmp_path: Path) 
     write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three"), second])
     teacher, cache = RecordedTeacher(path), ReplyCache(tmp_path / "cache.jsonl")
     passages = [request("p1").passage, request("p3").passage]
-    rounds = [ask_all(teacher, requests_for(passages, turn=turn), cache) for turn in (1, 2, 3)]
+    rounds = [ask_all(teacher, requests_for(passages, round=number), cache) for number in (1, 2, 3)]
     assert [[r.content for r in found] for found in rounds] == [["one", "three"], ["again"], []]
     assert len(cache) == 3

@@ -80,7 +80,7 @@ def test_progressive_cases_and_independent_questions_come_in_the_exams_proportio
     progressive = ["progressive case" in text for text in asked]
     assert progressive == [False, False, False, True] * 2
     assert "3 to 6 questions in order" in asked[3] and "4 independent questions" in asked[0]
-    again = [r.messages[1]["content"] for r in requests_for([passage(f"p{i}") for i in range(8)], style=style, turn=2)]
+    again = [r.messages[1]["content"] for r in requests_for([passage(f"p{i}") for i in range(8)], style=style, round=2)]
     assert ["progressive case" in text for text in again] == [False, False, True, False] * 2
 
 

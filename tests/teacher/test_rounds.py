@@ -19,7 +19,7 @@ def test_what_is_missing_counts_every_round(tmp_path: Path) -> None:
     teacher, cache = ServerTeacher("m", "http://127.0.0.1:9/v1"), ReplyCache(tmp_path / "r.jsonl")
 
     def requests(asked: dict[str, list[str]], number: int) -> list[Request]:
-        return requests_for([passage("p1"), passage("p2")], asked=asked, turn=number)
+        return requests_for([passage("p1"), passage("p2")], asked=asked, round=number)
 
     def missing() -> list[tuple[str, int]]:
         return [(r.passage.passage_id, r.round) for r in missing_requests(teacher, requests, 2, cache)]
