@@ -19,6 +19,7 @@ from mqg_utils.verification.entailment import judge, pattern
 from mqg_utils.verification.quotes import check_quote, truth_by_quote
 
 T = TypeVar("T")
+FIVE = (PROPOSITIONS,)  # propositions of a drafted question
 Answers = list[bool] | None  # one for each proposition; None where one is missing
 
 
@@ -134,8 +135,11 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
 class Checks:
     """The checks of one `verify`; they remember the questions that passed, to find duplicates."""
 
-    def __init__(self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool = True) -> None:
-        self.passages, self._exam, self._asked, self._check_keys = passages, exam, AskedQuestions(), check_keys
+    def __init__(
+        self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool = True, sizes: Sequence[int] = FIVE
+    ) -> None:
+        self.passages, self._exam, self._check_keys, self._sizes = passages, exam, check_keys, sizes
+        self._asked = AskedQuestions()
 
     def check(
         self, raw: Any, earlier: Sequence[Question], chain_id: str, passage: Passage, case: str
@@ -150,7 +154,7 @@ class Checks:
         except (KeyError, TypeError) as error:
             return Fault("schema", f"not a question: {error}")
         stems = [case, *(q.stem for q in earlier), question.stem]
-        if fault := _shape(question) or self._keys(question, passage.text, "\n".join(stems)):
+        if fault := self._shape(question) or self._keys(question, passage.text, "\n".join(stems)):
             return fault
         if answer := leaked(question, stems):
             return Fault("leak", f"stated before it is asked: {answer[:120]!r}")
@@ -162,6 +166,14 @@ class Checks:
             return Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
         self._asked.add(question)
         return question
+
+    def _shape(self, question: Question) -> Fault | None:
+        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
+        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else self._sizes
+        if different != n or n not in sizes:
+            expected = " or ".join(map(str, sizes))
+            return Fault("schema", f"{different} different propositions of {n}; expected {expected}")
+        return None if 0 < question.n_true < n else Fault("balance", f"{question.n_true} of {n} propositions are true")
 
     def _keys(self, question: Question, passage: str, stated: str) -> Fault | None:
         """A quote that is not in the passage, or a number or key that quote and explanation do not support."""
@@ -178,18 +190,9 @@ class Checks:
         for p in question.propositions if self._check_keys else ():
             truth, rules = judge(p.text, p.quote, p.explanation, stated)
             if truth == (not p.is_true):
-                detail = f"called {p.is_true} ({rules}), against its quote {p.quote[:80]!r}: {p.text[:120]!r}"
-                return Fault("key", detail)
+                by = f"called {p.is_true} ({rules})"
+                return Fault("key", f"{by}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
         return None
-
-
-def _shape(question: Question) -> Fault | None:
-    different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
-    expected = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
-    if different != n or n not in expected:
-        detail = f"{different} different propositions of {n}; expected {' or '.join(map(str, expected))}"
-        return Fault("schema", detail)
-    return None if 0 < question.n_true < n else Fault("balance", f"{question.n_true} of {n} propositions are true")
 
 
 # --- the round trip: a model answers with the passage in view ---

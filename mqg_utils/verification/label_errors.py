@@ -12,13 +12,14 @@ from itertools import groupby
 from typing import Any
 
 from mqg_utils.records import Chain, Id, Proposition, Question, Record, Text
+from mqg_utils.teacher.prompts import PROPOSITIONS
 from mqg_utils.text.words import in_order, negations, normalise, words
 from mqg_utils.verification.checks import Fault, Verified
 from mqg_utils.verification.entailment import compare, in_digits, judge, stems
 
 FOLDS = 5
 MIN_PROPOSITIONS = 300  # fewer teach nothing
-MIN_LEFT = 3  # propositions that a question must keep
+SIZES = range(3, PROPOSITIONS + 1)  # propositions that a question can be left with
 C = 0.1  # inverse of the regression's penalty
 
 
@@ -60,7 +61,7 @@ def drop_label_errors(
 ) -> tuple[Verified, list[LabelError]]:
     """Drop propositions whose key is less likely than `min_key_probability`; return the rest, and them.
 
-    A question left with fewer than MIN_LEFT propositions, or with all true or all false, is rejected.
+    A question left with fewer than three propositions, or with all true or all false, is rejected.
     """
     p_keys, dropped = model.p_key(verified.kept), list[LabelError]()
 
@@ -72,7 +73,7 @@ def drop_label_errors(
                 continue
             fields = p.model_dump(include={"text", "is_true", "quote", "explanation"})
             dropped.append(LabelError(question_id=question.question_id, p_key=p_key, **fields))
-        if len(left) < n and (len(left) < MIN_LEFT or len({p.is_true for p in left}) < 2):
+        if len(left) < n and (len(left) not in SIZES or len({p.is_true for p in left}) < 2):
             return Fault("label error", f"{n - len(left)} of {n} keys are unlikely")
         return question.model_copy(update={"propositions": tuple(left)})
 

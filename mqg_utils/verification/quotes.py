@@ -38,10 +38,10 @@ def check_quote(passage: str, quote: str) -> QuoteCheck:
     # the alignment may begin or end inside a word: widen it to whole words
     start, end = text.rfind(" ", 0, match.dest_start) + 1, text.find(" ", match.dest_end)
     original = text[start : end if end >= 0 else len(text)]
-    in_passage, in_quote = _amounts(original), _amounts(expected)
-    if in_quote != in_passage:
-        detail = f"the quote says {_listed(in_quote)} and the passage {_listed(in_passage)}: {quote[:80]!r}"
-        return QuoteCheck("number", detail)
+    if (ours := _amounts(expected)) != (theirs := _amounts(original)):
+        return QuoteCheck(
+            "number", f"the quote says {ours or 'no number'} and the passage {theirs or 'no number'}: {quote[:80]!r}"
+        )
     if changed := NEGATIONS & (set(words(quote)) ^ set(words(original))):
         return QuoteCheck("quote", f"the quote drops or adds {', '.join(sorted(changed))}: {quote[:80]!r}")
     return QuoteCheck("")
@@ -101,9 +101,7 @@ def _negations_between(text: str, start: int, end: int, total: int) -> int:
     return count
 
 
-def _amounts(text: str) -> list[tuple[float, str]]:
-    return sorted((q.value, q.unit) for q in quantities(text))
-
-
-def _listed(amounts: Sequence[tuple[float, str]]) -> str:
-    return ", ".join(f"{value:g} {unit}".strip() for value, unit in amounts) or "no number"
+def _amounts(text: str) -> str:
+    """The numbers of a text with their units, in a fixed order."""
+    amounts = sorted((q.value, q.unit) for q in quantities(text))
+    return ", ".join(f"{value:.12g} {unit}".strip() for value, unit in amounts)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from mqg_utils.exams.contamination import AskedQuestions, Exam
 from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
 from mqg_utils.verification.checks import Checks, Fault
+from mqg_utils.verification.label_errors import SIZES
 from mqg_utils.workflow.append_log import AppendLog
 
 FILE = "reviews.jsonl"  # in the run's folder, where no rerun of a stage touches it
@@ -116,28 +117,19 @@ class ReviewSet:
         return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
-        """What verification finds wrong with an edited question or, because of it, later in its chain; or ""."""
-        start, questions = len(item.earlier), list(item.chain.questions)
-        before = self._faults(item.chain, questions, start)
-        questions[start] = edited
-        after = self._faults(item.chain, questions, start)
-        if after[0]:
-            return after[0]
-        if repeated := self._known[1].repeated(edited):
+        """What verification finds wrong with an edited question or, after it, later in its chain; or ""."""
+        exam, asked = self._known
+        if repeated := asked.repeated(edited):
             return f"duplicate: more than half of its propositions are asked in {repeated}"
-        for number, (new, old) in enumerate(zip(after, before, strict=True), start + 1):
-            if new and not old:
-                return f"question {number} of the chain would become wrong: {new}"
-        return ""
-
-    def _faults(self, chain: Chain, questions: Sequence[Question], start: int) -> list[str]:
-        """The fault of every question from `start` on, or ""."""
-        checks, faults = Checks(self.passages, self._known[0]), []
+        checks, chain, start = Checks(self.passages, exam, sizes=SIZES), item.chain, len(item.earlier)
+        questions = [edited if question == item.question else question for question in chain.questions]
         for i, question in enumerate(questions[start:], start):
             passage = self.passages[question.propositions[0].passage_id]
             result = checks.check(question.model_dump(), questions[:i], chain.chain_id, passage, chain.vignette)
-            faults.append(f"{result.reason}: {result.detail}" if isinstance(result, Fault) else "")
-        return faults
+            if isinstance(result, Fault):
+                where = f"question {i + 1} of the chain would become wrong: " if i > start else ""
+                return f"{where}{result.reason}: {result.detail}"
+        return ""
 
     def reviews(self) -> list[Review]:
         return self.log.read()

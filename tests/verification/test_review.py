@@ -149,6 +149,14 @@ def test_an_edit_may_not_repeat_another_question_nor_copy_the_exam(run: Path) ->
     assert "exam copy" in questions.fault(questions.items[2], questions.items[2].question)
 
 
+def test_a_question_that_lost_a_label_error_can_still_be_edited(tmp_path: Path) -> None:
+    question = generated("quellor").questions[0]
+    four = question.model_copy(update={"propositions": question.propositions[:4]})
+    chain = Chain(chain_id="quellor|1", language="en", split="train", questions=(four,))
+    questions = ReviewSet(make_run(tmp_path / "run", [chain]))
+    assert questions.fault(questions.items[0], edited(chain, text="The quellor stores a fluid.")) == ""
+
+
 def test_an_edit_that_spoils_a_later_question_of_its_chain_is_reported(tmp_path: Path) -> None:
     first, second = generated("quellor").questions[0], generated("fever").questions[0]
     second = second.model_copy(update={"question_id": "quellor|1-2"})
