@@ -1,4 +1,4 @@
-"""What ticking blindly would score, exactly: the expected scores that stand beside those of every condition."""
+"""Chance baselines: the expected scores of blind guessing, computed exactly."""
 
 from collections.abc import Iterable
 from math import comb
@@ -16,7 +16,7 @@ def _binomial(n: int, p: float) -> list[float]:
 def guess_question(question: Question, rate: float) -> tuple[float, float, float, float]:
     """Expected (propositions right, EMR, Jaccard, ECN points) of ticking blindly.
 
-    `multiple`: each proposition ticked with probability `rate`, independently. `single` and `fixed`: the asked
+    `multiple`: each proposition ticked with probability `rate`, independently. `single` and `fixed`: the required
     number of propositions, drawn at random.
     """
     n, true = len(question.propositions), question.n_true
@@ -56,10 +56,8 @@ def guess(chains: Iterable[Chain], strategy: str) -> list[QuestionScore]:
     prior = sum(p.is_true for p in propositions) / max(len(propositions), 1)
     rate = {"all-true": 1.0, "all-false": 0.0, "prior": prior, "coin": 0.5}[strategy]
     return [
-        QuestionScore(
-            f"guess: {strategy}", 0, "none", chain.chain_id, q.question_id, position, len(q.propositions),
-            *guess_question(q, rate),
-        )
+        QuestionScore(f"guess: {strategy}", 0, "none", chain.chain_id, q.question_id, position, len(q.propositions),
+                      *guess_question(q, rate))
         for chain in chains
         for position, q in enumerate(chain.questions, 1)
     ]  # fmt: skip

@@ -1,10 +1,9 @@
-"""Training-data coverage: test questions linked to the passages and training questions nearest to them.
+"""Training-data coverage: is a test question's topic in the corpus, and did a generated question ask about it?
 
-Links are lexical (BM25): they find the words of a question again, not its meaning. A text *treats* a question when it
-holds more of the question's words, weighed by rarity, than the nearest text holds of as many words drawn at random
-from all the exam's questions, 95 times in 100. Tried on the 714 questions of the OpenStax anatomy book with half of
-its chapters taken away: 87 % of the questions of chapters that stayed were found treated, and 32 % of the others
-(chapters share some of their matter). Where the exam itself names the passage of a proposition, that is believed.
+Links are lexical (BM25). A text *covers* a question when it contains more of the question's words, weighted by rarity,
+than the nearest text contains of as many words drawn at random from the exam, 95 times in 100. On the 714 questions of
+the OpenStax anatomy book with half of its chapters removed, 87 % of the questions on the remaining chapters were found
+covered, and 32 % of the others. A passage that the exam itself names counts as covering the question.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,8 @@ CELLS = (
 )
 
 
-class Trail(NamedTuple):
-    """The nearest passages and training_questions of a test question, and whether one of each treats it."""
+class Links(NamedTuple):
+    """The nearest passages and generated questions of a test question, and whether one of each covers it."""
 
     passages: tuple[Link, ...]
     training_questions: tuple[Link, ...]
@@ -44,58 +43,54 @@ class Cell(NamedTuple):
     propositions_wrong: Estimate
 
 
-def trails(
-    exam: Sequence[Chain], passages: Sequence[Passage], training_questions: Sequence[Question], seed: int = 0
-) -> dict[tuple[str, str], Trail]:
-    """(chain_id, question_id) -> its Trail, searched with its stem and propositions.
+def links(
+    exam: Sequence[Chain], passages: Sequence[Passage], generated: Sequence[Question], seed: int = 0
+) -> dict[tuple[str, str], Links]:
+    """(chain_id, question_id) -> its Links, searched with its stem and propositions.
 
-    Passages and training questions are weighed by the rarity of words in the passages, so both are shares of one thing.
+    Both kinds of text are weighted by the rarity of words in the passages, so that their shares are comparable.
     """
     books = Index(" ".join([*p.section, p.text]) for p in passages)
-    taught = Index(map(question_text, training_questions), books.rarity if passages else None)
+    training = Index(map(question_text, generated), books.rarity if passages else None)
     queries = {(c.chain_id, q.question_id): terms(question_text(q)) for c in exam for q in c.questions}
-    bars = [index.chance(list(queries.values()), seed) for index in (books, taught)]
+    bars = [index.chance(list(queries.values()), seed) for index in (books, training)]
     ids = {p.passage_id for p in passages}
-    found = {}
+    by_question = {}
     for chain in exam:
         for question in chain.questions:
-            place = chain.chain_id, question.question_id
-            near, asked = books.nearest(queries[place]), taught.nearest(queries[place])
+            key = chain.chain_id, question.question_id
+            near = books.nearest(queries[key]), training.nearest(queries[key])
             named = any(p.passage_id in ids for p in question.propositions)
-            treated = [
-                any(link.covered > bar for link in links) for links, bar in zip((near, asked), bars, strict=True)
-            ]
-            found[place] = Trail(near, asked, named or treated[0], treated[1])
-    return found
+            covers = [any(link.covered > bar for link in found) for found, bar in zip(near, bars, strict=True)]
+            by_question[key] = Links(*near, named or covers[0], covers[1])
+    return by_question
 
 
 def cells(
-    found: Mapping[tuple[str, str], Trail], scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0
+    linked: Mapping[tuple[str, str], Links], scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0
 ) -> list[Cell]:
-    """Errors by whether the knowledge was in the corpus and asked; give the scores of one condition and history."""
+    """Errors by whether the topic was in the corpus and asked about; give the scores of one condition and history."""
     rows = []
     for name in CELLS:
-        here = [s for s in scores if found[s.chain_id, s.question_id].cell == name]
-        units = ([s.chain_id for s in here], [s.seed for s in here])
-        wrong = ratio(*units, [s.emr < 1 for s in here], None, repeats, seed)
-        propositions = ratio(*units, [s.n - s.right for s in here], [s.n for s in here], repeats, seed)
+        here = [s for s in scores if linked[s.chain_id, s.question_id].cell == name]
+        wrong = ratio(here, [s.emr < 1 for s in here], None, repeats, seed)
+        propositions = ratio(here, [s.n - s.right for s in here], [s.n for s in here], repeats, seed)
         rows.append(Cell(name, wrong.n, wrong, propositions))
     return rows
 
 
 def reading(rows: Sequence[Cell]) -> str:
-    """One sentence: the propositions wrong where the knowledge was asked about, and where it was not."""
+    """One sentence: the propositions wrong where generated questions covered the topic, and where none did."""
     asked, never, *outside = rows
     if not asked.questions or not never.questions:
         only = max(rows, key=lambda row: row.questions)
-        every = sum(row.questions for row in rows)
-        return f"{only.questions} of {every} test questions are {only.name}: there is nothing to compare."
+        total = sum(row.questions for row in rows)
+        return f"{only.questions} of {total} test questions are {only.name}, so there is nothing to compare."
     a, b = asked.propositions_wrong, never.propositions_wrong
-    apart = "do not meet" if b.low > a.high or a.low > b.high else "overlap"
-    apart = "are not given (too few chains)" if a.low != a.low or b.low != b.low else apart
+    relation = "do not overlap" if b.low > a.high or a.low > b.high else "overlap"
+    relation = "are not given (too few chains)" if a.low != a.low or b.low != b.low else relation
     return (
-        f"Where the knowledge was in the corpus, {100 * a.value:.0f} % of propositions are wrong in the "
-        f"{asked.questions} questions that a generated question covers and {100 * b.value:.0f} % in the "
-        f"{never.questions} that none covers; the intervals {apart}. "
-        f"{sum(row.questions for row in outside)} were not in the corpus."
+        f"Where the topic was in the corpus, {100 * a.value:.0f} % of propositions are wrong in the {asked.questions} "
+        f"questions that a generated question covers and {100 * b.value:.0f} % in the {never.questions} that none "
+        f"covers; the intervals {relation}. {sum(row.questions for row in outside)} were not in the corpus."
     )

@@ -4,10 +4,10 @@ ECN points follow the grading rules of the French exam (R2C/ECNnf 2023; QRU, QRP
 describes them). "Jaccard" is what FrenchMedMCQA calls Hamming.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mqg_utils.records import History, Kind, Prediction, Weight
 
 ECN_BY_DISCORDANCE = (1.0, 0.5, 0.2)  # points of a multiple question with 0, 1, 2 wrong propositions; then 0
 MEASURES = ("accuracy", "emr", "jaccard", "ecn")
-MIN_CHAINS = 5  # below this there is no interval
+MIN_CHAINS = 5  # fewer have no interval
 WARN_CHAINS = 20
 REPEATS = 2000  # bootstrap samples
 
@@ -37,7 +37,7 @@ class QuestionScore(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % interval (nan where there are too few chains) and what it rests on."""
+    """A value with its 95 % interval (nan with too few chains) and the numbers behind it."""
 
     value: float
     low: float
@@ -53,7 +53,17 @@ class Estimate(NamedTuple):
         return number if np.isnan(self.low) else f"{number} [{self.low:.3f}, {self.high:.3f}]"
 
 
+Numbers = Sequence[float] | np.ndarray
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+
+
+class Unit(Protocol):
+    """An answer, of whatever size, in its chain and by one training."""
+
+    @property
+    def chain_id(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 # --- one question ---
@@ -83,24 +93,18 @@ def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
-    ordered = sorted(predictions, key=lambda p: (*_answer_key(p), p.proposition))
-    for key, group in groupby(ordered, key=_answer_key):
+    for key, group in groupby(sorted(predictions, key=lambda p: (*_question(p), p.proposition)), key=_question):
         items = list(group)
-        gold, predicted = [p.gold for p in items], [p.predicted for p in items]
+        gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
-        points = ecn_points(items[0].kind, gold, predicted, [p.weight for p in items])
+        points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
         condition, seed, history, chain_id, position, question_id = key
-        n, exact = len(items), float(right == len(items))
-        scores.append(
-            QuestionScore(
-                condition, seed, history, chain_id, question_id, position, n, right, exact,
-                jaccard(gold, predicted), points,
-            )
-        )  # fmt: skip
+        ids = (condition, seed, history, chain_id, question_id, position)
+        scores.append(QuestionScore(*ids, n, right, float(right == n), jaccard(gold, ticks), points))
     return scores
 
 
-def _answer_key(p: Prediction) -> tuple[str, int, History, str, int, str]:
+def _question(p: Prediction) -> tuple[str, int, History, str, int, str]:
     return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id
 
 
@@ -110,8 +114,8 @@ def _answer_key(p: Prediction) -> tuple[str, int, History, str, int, str]:
 @lru_cache(maxsize=3)  # the same chains are resampled for every measure
 def resampled(n_units: int, repeats: int, seed: int) -> np.ndarray:
     """How often each unit was drawn in each bootstrap sample, (repeats, n_units)."""
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=repeats).astype(np.uint16)
+    shares = np.full(n_units, 1 / n_units)
+    counts = np.random.default_rng(seed).multinomial(n_units, shares, size=repeats).astype(np.uint16)
     counts.flags.writeable = False
     return counts
 
@@ -119,9 +123,9 @@ def resampled(n_units: int, repeats: int, seed: int) -> np.ndarray:
 def totals(values: np.ndarray, repeats: int, seed: int, trainings: int = 0) -> np.ndarray:
     """Bootstrap sums of `values` (C, S, K), chains and then seeds resampled, (repeats, K).
 
-    Chains and seeds are crossed, so each is drawn on its own and a cell counts the product of its two draws (Owen
-    2007, the pigeonhole bootstrap; a little too wide rather than too narrow). `trainings` tells the seeds' draws of
-    one condition from another's: their trainings are not paired, their chains are.
+    Chains and seeds are crossed: each is drawn by itself and a cell counts the product of its two draws (Owen 2007,
+    the pigeonhole bootstrap; slightly conservative). `trainings` separates the seed draws of two conditions, whose
+    chains are paired and whose trainings are not.
     """
     n_chains, n_seeds, width = values.shape
     counts = resampled(n_chains, repeats, seed)
@@ -134,10 +138,10 @@ def totals(values: np.ndarray, repeats: int, seed: int, trainings: int = 0) -> n
     return np.asarray((drawn * resampled(n_seeds, repeats, seed + 1000 + trainings)[..., None]).sum(axis=1))
 
 
-def crossed(chains: Sequence[str], seeds: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """Rows of `values` (N, K) added up by chain and seed, (C, S, K); chains in the order of their names."""
-    _, chain = np.unique(np.asarray(chains, dtype=object), return_inverse=True)
-    _, trained = np.unique(np.asarray(seeds), return_inverse=True)
+def crossed(items: Sequence[Unit], values: np.ndarray) -> np.ndarray:
+    """Rows of `values` (N, K), one an item, added up by chain and seed, (C, S, K); chains by name."""
+    _, chain = np.unique(np.array([item.chain_id for item in items], dtype=object), return_inverse=True)
+    _, trained = np.unique([item.seed for item in items], return_inverse=True)
     shape = (chain.max() + 1, trained.max() + 1, values.shape[1])
     cell = chain * shape[1] + trained
     sums = [np.bincount(cell, column, shape[0] * shape[1]) for column in values.T]
@@ -154,29 +158,22 @@ def interval(draws: np.ndarray, n_chains: int) -> tuple[float, float]:
 
 
 def ratio(
-    chains: Sequence[str],
-    seeds: Sequence[int],
-    top: Sequence[float] | np.ndarray,
-    bottom: Sequence[float] | np.ndarray | None = None,
-    repeats: int = REPEATS,
-    seed: int = 0,
+    items: Sequence[Unit], top: Numbers, bottom: Numbers | None = None, repeats: int = REPEATS, seed: int = 0
 ) -> Estimate:
-    """Sum of `top` over sum of `bottom` (1 a row if not given), its interval from resampled chains and seeds.
+    """Sum of `top` over sum of `bottom` (1 an item if not given), its interval from resampled chains and seeds.
 
-    One entry a row: its chain, the seed of its training, what it adds above and below. `n` is the sum of `bottom`
-    in one seed, `chains` counts those with something below. nan where there are no rows.
+    `n` is the sum of `bottom` in one seed, `chains` counts the chains that add to it. nan without items.
     """
-    if not len(chains):
+    if not items:
         return NOTHING
     above = np.asarray(top, dtype=float)
     below = np.ones(len(above)) if bottom is None else np.asarray(bottom, dtype=float)
-    values = crossed(chains, seeds, np.stack([above, below], axis=1))
-    n_seeds = values.shape[1]
-    n_chains = int((values[:, :, 1].sum(axis=1) > 0).sum())  # those that tell something
+    values = crossed(items, np.stack([above, below], axis=1))
+    n_chains = int((values[:, :, 1].sum(axis=1) > 0).sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         low, high = interval(_quotient(totals(values, repeats, seed)), n_chains)
         value = float(_quotient(values.sum(axis=(0, 1))))
-    return Estimate(value, low, high, round(below.sum() / n_seeds), n_chains)
+    return Estimate(value, low, high, round(below.sum() / values.shape[1]), n_chains)
 
 
 def _quotient(sums: np.ndarray) -> np.ndarray:
@@ -184,21 +181,21 @@ def _quotient(sums: np.ndarray) -> np.ndarray:
 
 
 def _parts(scores: Sequence[QuestionScore], measure: str) -> np.ndarray:
-    """What each question adds above and below, (N, 2)."""
+    """Numerator and denominator of each question, (N, 2)."""
     if measure == "accuracy":
         return np.array([(s.right, s.n) for s in scores], dtype=float)
     return np.array([(getattr(s, measure), 1) for s in scores], dtype=float)
 
 
 def estimate(scores: Sequence[QuestionScore], measure: str, repeats: int = REPEATS, seed: int = 0) -> Estimate:
-    """Mean of a measure with a 95 % percentile bootstrap interval over chains, and over seeds where there are several.
+    """Mean of a measure with a 95 % percentile bootstrap interval over chains, and over seeds if there are several.
 
     Below MIN_CHAINS chains the interval is nan. `n` counts propositions for accuracy, else questions, of one seed.
     """
     if not scores:
         return NOTHING
     above, below = _parts(scores, measure).T
-    return ratio([s.chain_id for s in scores], [s.seed for s in scores], above, below, repeats, seed)
+    return ratio(scores, above, below, repeats, seed)
 
 
 class Difference(NamedTuple):
@@ -209,36 +206,27 @@ class Difference(NamedTuple):
 
 
 def compare(
-    scores: Sequence[QuestionScore],
-    base: Sequence[QuestionScore],
-    measure: str,
-    repeats: int = REPEATS,
-    seed: int = 0,
+    scores: Sequence[QuestionScore], base: Sequence[QuestionScore], measure: str, repeats: int = REPEATS, seed: int = 0
 ) -> Difference:
     """Difference of a measure, `scores` minus `base`. Raises ValueError unless both answered the same chains.
 
     The p-value exchanges the two conditions chain by chain, at random (add-one estimate, two-sided): it holds for
-    these trainings. The interval draws seeds too, of either condition on their own.
+    these trainings. The interval also draws seeds, separately for each condition.
     """
-    names = [{s.chain_id for s in items} for items in (scores, base)]
-    if names[0] != names[1]:
-        odd = sorted(names[0] ^ names[1])
+    if odd := sorted({s.chain_id for s in scores} ^ {s.chain_id for s in base}):
         raise ValueError(f"the conditions did not answer the same chains: {odd[0]!r} and {len(odd) - 1} more differ")
     if not scores:
         return Difference(NOTHING, float("nan"))
-    first, second = (
-        crossed([s.chain_id for s in items], [s.seed for s in items], _parts(items, measure))  # (C, S, 2)
-        for items in (scores, base)
-    )
+    first, second = (crossed(items, _parts(items, measure)) for items in (scores, base))  # (C, S, 2)
     n_chains = len(first)
     drawn = _quotient(totals(first, repeats, seed)) - _quotient(totals(second, repeats, seed, trainings=1))
     low, high = interval(drawn, n_chains)
     n = round(first[:, :, 1].sum() / first.shape[1])
-    # a condition of more seeds must not weigh more when chains change sides
+    # means over seeds: a condition with more seeds must not weigh more when chains change sides
     a, b = first.mean(axis=1), second.mean(axis=1)  # (C, 2)
     observed = float(_quotient(a.sum(axis=0)) - _quotient(b.sum(axis=0)))
     swap = np.random.default_rng(seed + 1).random((repeats, n_chains), dtype=np.float32) < 0.5
-    moved = swap @ (b - a)  # what the first side gains
+    moved = swap @ (b - a)  # gain of the first side
     swapped = _quotient(a.sum(axis=0) + moved) - _quotient(b.sum(axis=0) - moved)
     extreme = int((np.abs(swapped) >= abs(observed) - 1e-12).sum())
     p_value = (extreme + 1) / (repeats + 1) if n_chains >= MIN_CHAINS else float("nan")
@@ -246,25 +234,17 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p-values made together; nan stays nan and is not counted.
+    """Holm's step-down adjustment of the p-values of one family; nan stays nan and is not counted."""
+    from statsmodels.stats.multitest import multipletests
 
-    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
-    """
-    adjusted = [float("nan")] * len(p_values)
-    order = sorted((i for i, p in enumerate(p_values) if p == p), key=lambda i: p_values[i])
-    highest = 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
+    known = [p for p in p_values if p == p]
+    adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else ())
+    return [next(adjusted) if p == p else p for p in p_values]
 
 
-def by_condition(
-    items: Iterable[QuestionScore], keep: Callable[[QuestionScore], bool] = lambda _: True
-) -> dict[str, list[QuestionScore]]:
+def by_condition(scores: Iterable[QuestionScore]) -> dict[str, list[QuestionScore]]:
     """Scores by condition, in order of first appearance."""
     grouped: dict[str, list[QuestionScore]] = {}
-    for item in items:
-        if keep(item):
-            grouped.setdefault(item.condition, []).append(item)
+    for score in scores:
+        grouped.setdefault(score.condition, []).append(score)
     return grouped

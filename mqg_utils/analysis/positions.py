@@ -1,7 +1,6 @@
-"""Along the chain: where in a case a model fails, how long it stays perfect, whether it recovers, what it costs.
+"""Along the chain: where in a case a model fails, how long it stays perfect, whether it recovers, what it loses.
 
-Pure functions from predictions and scores to tables (lists of named rows). A question is *right* when all of its
-propositions are; give the scores of one condition and one history.
+A question is *right* when all of its propositions are; give the scores of one condition and one history.
 """
 
 from collections import defaultdict
@@ -12,11 +11,11 @@ from typing import NamedTuple
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, estimate, ratio
 from mqg_utils.records import Chain, Prediction
 
-CAUSES = ("missed truth", "accepted falsehood", "both", "no answer")
+ERROR_KINDS = ("missed truth", "accepted falsehood", "both", "no answer")
 
 
 class PositionRow(NamedTuple):
-    """One place along the chain, over the chains that reach it."""
+    """One position in the chain, over the chains that reach it."""
 
     position: int
     accuracy: Estimate
@@ -34,17 +33,17 @@ class Recovery(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """ECN points lost a question at one place, to one kind of error; the kinds of a place add up to 1 - its points."""
+    """ECN points lost per question at one position to one kind of error; the kinds add up to 1 - its points."""
 
     position: int
-    cause: str
+    kind: str
     points: Estimate
 
 
 def progressive(scores: Iterable[QuestionScore], chains: Iterable[Chain]) -> list[QuestionScore]:
     """The scores of questions of progressive chains."""
-    wanted = {chain.chain_id for chain in chains if chain.is_progressive}
-    return [score for score in scores if score.chain_id in wanted]
+    names = {chain.chain_id for chain in chains if chain.is_progressive}
+    return [score for score in scores if score.chain_id in names]
 
 
 def in_order(scores: Iterable[QuestionScore]) -> list[list[QuestionScore]]:
@@ -55,35 +54,34 @@ def in_order(scores: Iterable[QuestionScore]) -> list[list[QuestionScore]]:
     return list(chains.values())
 
 
+def _by_position(scores: Iterable[QuestionScore]) -> list[tuple[int, list[QuestionScore]]]:
+    groups: dict[int, list[QuestionScore]] = defaultdict(list)
+    for s in scores:
+        groups[s.position].append(s)
+    return sorted(groups.items())
+
+
 def by_position(scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> list[PositionRow]:
     """Scores, survival and hazard by position."""
-    alive: dict[int, list[tuple[QuestionScore, bool, bool]]] = defaultdict(list)  # (score, perfect before, and now)
+    perfect: dict[QuestionScore, tuple[bool, bool]] = {}  # before the question, and after it
     for items in in_order(scores):
-        perfect = True
+        alive = True
         for s in items:
-            alive[s.position].append((s, perfect, perfect and s.emr == 1))
-            perfect = perfect and s.emr == 1
+            perfect[s] = alive, alive and s.emr == 1
+            alive = perfect[s][1]
     rows = []
-    for position, found in sorted(alive.items()):
-        here = [s for s, _, _ in found]
-        units = ([s.chain_id for s in here], [s.seed for s in here])
-        before, now = [b for _, b, _ in found], [n for _, _, n in found]
-        failed = [b and not n for b, n in zip(before, now, strict=True)]
-        rows.append(
-            PositionRow(
-                position,
-                estimate(here, "accuracy", repeats, seed),
-                estimate(here, "emr", repeats, seed),
-                estimate(here, "ecn", repeats, seed),
-                ratio(*units, now, None, repeats, seed),
-                ratio(*units, failed, before, repeats, seed),
-            )
-        )
+    for position, here in _by_position(scores):
+        before, after = [perfect[s][0] for s in here], [perfect[s][1] for s in here]
+        failed = [b and not a for b, a in zip(before, after, strict=True)]
+        accuracy, emr, ecn = (estimate(here, measure, repeats, seed) for measure in ("accuracy", "emr", "ecn"))
+        survival = ratio(here, after, None, repeats, seed)
+        hazard = ratio(here, failed, before, repeats, seed)
+        rows.append(PositionRow(position, accuracy, emr, ecn, survival, hazard))
     return rows
 
 
 def first_errors(scores: Iterable[QuestionScore]) -> dict[int, int]:
-    """position -> chains whose first error is there; 0 counts the chains without one. Seeds count apart."""
+    """position -> chains whose first error is there; 0 counts the chains without one. Each seed counts."""
     counts: dict[int, int] = defaultdict(int)
     for items in in_order(scores):
         counts[next((s.position for s in items if s.emr < 1), 0)] += 1
@@ -94,32 +92,30 @@ def recovery(scores: Iterable[QuestionScore], repeats: int = REPEATS, seed: int 
     """Share of questions right 1, 2, ... questions after their chain's first error."""
     later: dict[int, list[QuestionScore]] = defaultdict(list)
     for items in in_order(scores):
-        first = next((s.position for s in items if s.emr < 1), None)
-        if first is not None:
-            for s in items:
-                if s.position > first:
-                    later[s.position - first].append(s)
-    return [Recovery(after, estimate(found, "emr", repeats, seed)) for after, found in sorted(later.items())]
+        first = next((s.position for s in items if s.emr < 1), len(items))
+        for s in items:
+            if s.position > first:
+                later[s.position - first].append(s)
+    return [Recovery(after, estimate(questions, "emr", repeats, seed)) for after, questions in sorted(later.items())]
 
 
-def causes(predictions: Iterable[Prediction]) -> dict[tuple[int, str, str], str]:
-    """(seed, chain, question) -> which of CAUSES its error is, "" if it has none; of one condition and history.
+def error_kinds(predictions: Iterable[Prediction]) -> dict[tuple[int, str, str], str]:
+    """(seed, chain, question) -> one of ERROR_KINDS, "" without an error; of one condition and history.
 
-    A question with a proposition that has no answer is `no answer`, whatever else is wrong with it.
+    A question with an unanswered proposition is `no answer`, whatever else is wrong with it.
     """
-    found = {}
-    ordered = sorted(predictions, key=_question)
-    for key, group in groupby(ordered, key=_question):
-        wrong = {_cause(p) for p in group} - {""}
-        found[key] = "no answer" if "no answer" in wrong else "both" if len(wrong) == 2 else "".join(wrong)
-    return found
+    kinds = {}
+    for key, group in groupby(sorted(predictions, key=_question), key=_question):
+        wrong = {_error_kind(p) for p in group} - {""}
+        kinds[key] = "no answer" if "no answer" in wrong else "both" if len(wrong) == 2 else "".join(wrong)
+    return kinds
 
 
 def _question(p: Prediction) -> tuple[int, str, str]:
     return p.seed, p.chain_id, p.question_id
 
 
-def _cause(p: Prediction) -> str:
+def _error_kind(p: Prediction) -> str:
     if p.predicted is None:
         return "no answer"
     if p.predicted == p.gold:
@@ -130,22 +126,18 @@ def _cause(p: Prediction) -> str:
 def losses(
     scores: Sequence[QuestionScore], predictions: Iterable[Prediction], repeats: int = REPEATS, seed: int = 0
 ) -> list[Loss]:
-    """ECN points lost a question, by position and kind of error; a place's kinds that lose nothing are there too."""
-    cause = causes(predictions)
-    places: dict[int, list[QuestionScore]] = defaultdict(list)
-    for s in scores:
-        places[s.position].append(s)
+    """ECN points lost per question, by position and kind of error; kinds that lose nothing are included."""
+    kinds = error_kinds(predictions)
     rows = []
-    for position, here in sorted(places.items()):
-        units = ([s.chain_id for s in here], [s.seed for s in here])
-        for name in CAUSES:
-            lost = [(1 - s.ecn) * (cause[s.seed, s.chain_id, s.question_id] == name) for s in here]
-            rows.append(Loss(position, name, ratio(*units, lost, None, repeats, seed)))
+    for position, here in _by_position(scores):
+        for kind in ERROR_KINDS:
+            lost = [(1 - s.ecn) * (kinds[s.seed, s.chain_id, s.question_id] == kind) for s in here]
+            rows.append(Loss(position, kind, ratio(here, lost, None, repeats, seed)))
     return rows
 
 
 def worst_first(scores: Iterable[QuestionScore]) -> dict[str, list[QuestionScore]]:
-    """chain -> its questions in order, chains with the fewest ECN points a question first."""
+    """chain -> its questions in order, chains with the fewest ECN points per question first."""
     chains: dict[str, list[QuestionScore]] = defaultdict(list)
     for s in scores:
         chains[s.chain_id].append(s)

@@ -1,36 +1,30 @@
-"""What sort of proposition and question a model gets wrong: shares of error by property of the text."""
+"""Slices: shares of error by property of the proposition, the question and the chain."""
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, ratio
 from mqg_utils.records import Chain, Passage, Prediction, Question
 
-# words of a stem that asks for what is not so; a first sieve, not a parser
-NEGATED = {
-    "en": r"\b(not|never|except|false|incorrect|wrong|untrue|least|excluded)\b",
-    "fr": r"\b(ne|n|sauf|excepté|faux|fausses?|inexacte?s?|incorrecte?s?|jamais|pas)\b",
-    "de": r"\b(nicht|kein\w*|falsch\w*|außer|niemals)\b",
-    "es": r"\b(no|nunca|excepto|falsa?s?|incorrect[ao]s?|salvo)\b",
-    "it": r"\b(non|mai|tranne|falsa?|fals[oi]|errat[aoie]|eccetto)\b",
-    "ja": r"誤っている|誤り|でない|ではない|適切でない|考えにくい|除く",
-}
-TOPICS = 12  # chapters shown; the rest are one row
+NEGATIONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("negations.yaml").read_text("utf-8"))
+MOST_LEVELS = 12  # of a property; the others are one row
 
 
-class KindRow(NamedTuple):
-    """One level of one property: propositions wrong, with what they rest on."""
+class Slice(NamedTuple):
+    """Propositions with one value of one property: the share that is wrong."""
 
     factor: str
     level: str
     wrong: Estimate
 
 
-class Asked(NamedTuple):
+class Place(NamedTuple):
     """A question in its chain."""
 
     chain: Chain
@@ -39,104 +33,91 @@ class Asked(NamedTuple):
 
 
 def is_negated(stem: str, language: str) -> bool:
-    """Whether a stem asks for what is false, by the words of its language (English where it is not known)."""
-    return re.search(NEGATED.get(language[:2].lower(), NEGATED["en"]), stem, re.IGNORECASE) is not None
+    """Whether a stem asks for what is false, by the words of its language (English where it is unknown)."""
+    return re.search(NEGATIONS.get(language[:2].lower(), NEGATIONS["en"]), stem, re.IGNORECASE) is not None
 
 
-def has_number(text: str) -> bool:
-    return any(char.isdigit() for char in text)
-
-
-def questions_of(exam: Iterable[Chain]) -> dict[tuple[str, str], Asked]:
-    """(chain_id, question_id) -> the question where it stands."""
+def places(exam: Iterable[Chain]) -> dict[tuple[str, str], Place]:
+    """(chain_id, question_id) -> the question and its place."""
     return {
-        (chain.chain_id, question.question_id): Asked(chain, question, position)
+        (chain.chain_id, question.question_id): Place(chain, question, position)
         for chain in exam
         for position, question in enumerate(chain.questions, 1)
     }
 
 
-def _thirds(exam: Sequence[Chain]) -> Callable[[Chain], str]:
+def _length(exam: Sequence[Chain]) -> Callable[[Chain], str]:
     """Names a chain's case by its length in characters, in thirds of the exam's cases."""
     lengths = [len(chain.vignette) for chain in exam if chain.vignette]
     low, high = np.quantile(lengths, [1 / 3, 2 / 3]).tolist() if lengths else (0.0, 0.0)
+    names = (f"short, up to {low:.0f} characters", f"medium, up to {high:.0f}", f"long, over {high:.0f}")
 
     def name(chain: Chain) -> str:
         n = len(chain.vignette)
-        if not n:
-            return "no case"
-        shape = (f"short, up to {low:.0f} characters", f"middling, up to {high:.0f}", f"long, over {high:.0f}")
-        return shape[(n > low) + (n > high)]
+        return names[(n > low) + (n > high)] if n else "no case"
 
     return name
 
 
-def _chapter(passages: Mapping[str, Passage], asked: Asked, proposition: int) -> str:
-    passage = passages.get(asked.question.propositions[proposition].passage_id)
-    return passage.section[0] if passage and passage.section else "not linked to a passage"
-
-
-def by_kind(
+def slices(
     predictions: Sequence[Prediction],
     exam: Sequence[Chain],
     passages: Iterable[Passage] = (),
     repeats: int = REPEATS,
     seed: int = 0,
-) -> list[KindRow]:
-    """Share of propositions wrong by each property that takes two values or more; of one condition and history.
+) -> list[Slice]:
+    """Share of propositions wrong by each property with two values or more; of one condition and history.
 
-    Chapters come from the passage that a proposition names; with more than TOPICS of them the smallest are one row.
+    Chapters come from the passage that a proposition names.
     """
-    asked, known, length = questions_of(exam), {p.passage_id: p for p in passages}, _thirds(exam)
-    named: dict[str, Callable[[Prediction, Asked], str]] = {
-        "key": lambda p, _: "true (an error is a missed truth)" if p.gold else "false (an error is one accepted)",
-        "stem": lambda _, a: "negated" if is_negated(a.question.stem, a.chain.language) else "plain",
-        "number in the proposition": lambda p, a: (
-            "yes" if has_number(a.question.propositions[p.proposition].text) else "no"
-        ),
-        "true propositions": lambda _, a: f"{a.question.n_true} of {len(a.question.propositions)}",
-        "question": lambda p, _: p.kind,
-        "weight": lambda p, _: p.weight,
-        "case": lambda _, a: length(a.chain),
-        "chain": lambda _, a: "progressive" if a.chain.is_progressive else "independent",
-        "language": lambda _, a: a.chain.language or "not said",
-        "chapter": lambda p, a: _chapter(known, a, p.proposition),
-    }
-    found: dict[str, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
+    known, length = {p.passage_id: p for p in passages}, _length(exam)
+
+    def levels(p: Prediction, place: Place) -> dict[str, str]:
+        proposition = place.question.propositions[p.proposition]
+        passage = known.get(proposition.passage_id)
+        language = place.chain.language
+        return {
+            "key": "true (an error is a missed truth)" if p.gold else "false (an error is an accepted falsehood)",
+            "stem": "negated" if is_negated(place.question.stem, language) else "plain",
+            "number in the proposition": "yes" if any(char.isdigit() for char in proposition.text) else "no",
+            "true propositions": f"{place.question.n_true} of {len(place.question.propositions)}",
+            "question": p.kind,
+            "weight": p.weight,
+            "case": length(place.chain),
+            "chain": "progressive" if place.chain.is_progressive else "independent",
+            "language": language or "unknown",
+            "chapter": passage.section[0] if passage and passage.section else "not linked to a passage",
+        }
+
+    by_question = places(exam)
+    groups: dict[str, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     for p in predictions:
-        place = asked[p.chain_id, p.question_id]
-        for factor, name in named.items():
-            found[factor][name(p, place)].append(p)
+        for factor, level in levels(p, by_question[p.chain_id, p.question_id]).items():
+            groups[factor][level].append(p)
     rows = []
-    for factor, levels in found.items():
-        for level, items in _kept(levels).items() if len(levels) > 1 else ():
-            units = ([p.chain_id for p in items], [p.seed for p in items])
-            rows.append(
-                KindRow(factor, level, ratio(*units, [p.predicted != p.gold for p in items], None, repeats, seed))
-            )
+    for factor, by_level in groups.items():
+        for level, items in _largest(by_level).items() if len(by_level) > 1 else ():
+            wrong = [p.predicted != p.gold for p in items]
+            rows.append(Slice(factor, level, ratio(items, wrong, None, repeats, seed)))
     return rows
 
 
-def _kept(levels: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
-    """Levels by name, the smallest as one where there are more than TOPICS."""
-    if len(levels) <= TOPICS:
+def _largest(levels: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
+    """Levels by name, the smallest as one where there are more than MOST_LEVELS."""
+    if len(levels) <= MOST_LEVELS:
         return dict(sorted(levels.items()))
-    largest = sorted(levels, key=lambda name: -len(levels[name]))
-    rest = [p for name in largest[TOPICS - 1 :] for p in levels[name]]
-    return {name: levels[name] for name in sorted(largest[: TOPICS - 1])} | {"others": rest}
+    by_size = sorted(levels, key=lambda name: -len(levels[name]))
+    others = [p for name in by_size[MOST_LEVELS - 1 :] for p in levels[name]]
+    return {name: levels[name] for name in sorted(by_size[: MOST_LEVELS - 1])} | {"others": others}
 
 
-def reading(rows: Sequence[KindRow]) -> str:
-    """One sentence: the largest gap between two levels whose intervals do not meet, or that there is none."""
-    gaps = []
-    for a in rows:
-        for b in rows:
-            if a.factor == b.factor and a.wrong.low > b.wrong.high:
-                gaps.append((a.wrong.value - b.wrong.value, a, b))
-    if not gaps:
-        return "No property tells wrong from right so clearly that two intervals of a property are apart."
-    _, worse, better = max(gaps, key=lambda gap: gap[0])
+def reading(rows: Sequence[Slice]) -> str:
+    """One sentence: the largest gap between two levels whose intervals do not overlap, or that there is none."""
+    pairs = [(a, b) for a in rows for b in rows if a.factor == b.factor and a.wrong.low > b.wrong.high]
+    if not pairs:
+        return "No property separates right from wrong: the intervals of all its values overlap."
+    worse, better = max(pairs, key=lambda pair: pair[0].wrong.value - pair[1].wrong.value)
     return (
-        f"The clearest gap is by {worse.factor}: {worse.level}, {100 * worse.wrong.value:.0f} % wrong; "
-        f"{better.level}, {100 * better.wrong.value:.0f} % (of {len(rows)} rows, so some gap is to be expected)."
+        f"The largest gap is by {worse.factor}: {worse.level}, {100 * worse.wrong.value:.0f} % wrong; "
+        f"{better.level}, {100 * better.wrong.value:.0f} % (of {len(rows)} rows, so expect some gap by chance)."
     )

@@ -103,14 +103,12 @@ def sweep_command(
 
 def _compare(write: Callable[[Path], Path]) -> None:
     """Write a report into outputs/, and print where it is."""
-    from mqg_utils.analysis.comparison import AblationError
-    from mqg_utils.analysis.provenance import ProvenanceError
-    from mqg_utils.exams.contamination import LeakError
+    from mqg_utils.analysis.provenance import RunError
     from mqg_utils.records import RecordError
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.paths import project_root
 
-    with refusal(ParameterError, AblationError, ProvenanceError, LeakError, RecordError, OSError, code=2):
+    with refusal(ParameterError, RunError, RecordError, OSError, code=2):
         page = write(project_root() / "outputs")
     console.print(f"[green]✓[/] report: {plain(near(page))}")
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.analysis.results import against, joined, read_run
-from mqg_utils.cli.sweep import Sweep
-from mqg_utils.report.findings import Run
-from mqg_utils.report.write import write
+from mqg_utils.analysis.results import Run, against, joined, read_run
+from mqg_utils.report.findings import Findings
+from mqg_utils.report.write import write_report
+from mqg_utils.workflow.sweep import Sweep
 
 
 def compare(sweep: Sweep, outputs: Path) -> Path:
@@ -21,7 +21,7 @@ def compare(sweep: Sweep, outputs: Path) -> Path:
         groups.setdefault(planned.group, []).append(read_run(planned.plan.folder))
     merged = [_merged(name, runs) for name, runs in groups.items()]
     run = joined(merged) if len(merged) > 1 else replace(merged[0], references=against(merged[0].conditions))
-    return write(run, outputs / f"report-{sweep.name}", title=f"Sweep {sweep.name}")
+    return write_report(Findings(run), outputs / f"report-{sweep.name}", f"Sweep {sweep.name}")
 
 
 def _merged(name: str, runs: Sequence[Run]) -> Run:
@@ -31,7 +31,6 @@ def _merged(name: str, runs: Sequence[Run]) -> Run:
     def key(p: Any) -> tuple[Any, ...]:
         return p.condition, p.seed, p.history, p.chain_id, p.question_id, p.proposition
 
-    curves = {f"{run.name}: {label}": curve for run in runs for label, curve in run.curves.items()}
     return replace(
         first,
         name=name,
@@ -41,7 +40,7 @@ def _merged(name: str, runs: Sequence[Run]) -> Run:
         passages=next((run.passages for run in runs if run.passages), []),
         training_questions=next((run.training_questions for run in runs if run.training_questions), []),
         rejected=next((run.rejected for run in runs if run.rejected), []),
-        curves=curves if len(runs) > 1 else first.curves,
+        curves=[curve for run in runs for curve in run.curves],
         summaries={stage: found for run in runs for stage, found in run.summaries.items()},
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
         disclaimer=" ".join(dict.fromkeys(run.disclaimer for run in runs)),

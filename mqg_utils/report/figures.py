@@ -1,7 +1,9 @@
-"""Plotly figures. Every one says in its axes what it shows; colours are told apart without colour vision too."""
+"""Plotly figures for notebooks and for the report. Series differ by colour (Okabe and Ito's), mark and line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from math import isfinite
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -10,19 +12,21 @@ import plotly.io as pio
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 
+from mqg_utils.analysis.calibration import Bin, Confidence
 from mqg_utils.analysis.curves import SHARED, TRAINED_ON, Curve
 from mqg_utils.analysis.metrics import Estimate
 
-ACCENT, WARM, QUIET = "#1b6ca8", "#c8553d", "#8a94a6"
-SERIES = (ACCENT, WARM, "#5b8c3a", "#8e5ea2", "#b8860b")
-DOTS = ("circle", "square", "triangle-up", "x", "cross")  # no diamond: it is held-out data
-DASHES = ("solid", "dash", "dot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a67c00", "#56b4e9", "#777777")
+SYMBOLS = ("circle", "square", "triangle-up", "x", "cross", "triangle-down", "star")  # diamonds are held-out data
+DASHES = ("solid", "dash", "dot", "dashdot")
+PATTERNS = ("", "/", ".", "x")
+QUIET = "#8a94a6"
+LABEL_WIDTH = 34  # characters of a row's label on one line
 
+pio.renderers.default = "plotly_mimetype"  # notebooks store JSON only; JupyterLab and our pages draw it
 
-def use_notebook_charts() -> None:
-    """Emit figures as plotly's JSON only: small notebooks; JupyterLab and our pages both draw it."""
-    pio.renderers.default = "plotly_mimetype"
+Entries = Sequence[Mapping[str, float]]  # of a training curve
+Series = Mapping[str, Sequence[tuple[float, Estimate]]]  # name -> (x, estimate)
 
 
 def bundle(figure: go.Figure) -> dict[str, Any]:
@@ -36,41 +40,198 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> HTML:
     if isinstance(rows, Mapping):
         rows = [{"": name, "value": value} for name, value in rows.items()]
     if not rows:
-        return HTML("<p><em>There is nothing of this kind in this run.</em></p>")
-    cells = [{name: _shown(value) for name, value in row.items()} for row in rows]
+        return HTML("<p><em>This run has no entries of this kind.</em></p>")
+    cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
     with pd.option_context("display.max_colwidth", None):
         html = pd.DataFrame(cells).to_html(index=False, border=0, justify="left", classes="rows")
     return HTML(html)
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
+    if isinstance(value, Estimate):
+        return value.shown()
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _figure(traces: Sequence[Any], x: str, y: str, **layout: Any) -> go.Figure:
-    figure = go.Figure(list(traces))
-    figure.update_layout(
-        template="plotly_white", margin={"l": 60, "r": 20, "t": 30, "b": 50}, colorway=SERIES, **layout
+# --- parts of figures ---
+
+
+def _styled(figure: go.Figure, **layout: Any) -> go.Figure:
+    legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "traceorder": "normal"}
+    margin = {"l": 56, "r": 16, "t": 34, "b": 48}
+    return figure.update_layout(
+        **{"template": "plotly_white", "colorway": SERIES, "legend": legend, "margin": margin, **layout}
     )
-    return figure.update_xaxes(title=x).update_yaxes(title=y)
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, float]]], y: str = "loss") -> go.Figure:
-    """Training curves: dots and lines for training, diamonds for held-out data at the end of an epoch."""
-    traces = []
-    for i, (name, curve) in enumerate(runs.items()):
-        for key, mode, symbol in (("loss", "lines+markers", "circle"), ("eval_loss", "markers", "diamond")):
-            entries = [entry for entry in curve if key in entry]
-            label = f"{name}, held out" if key == "eval_loss" else name
-            traces.append(
-                go.Scatter(
-                    x=[e["step"] for e in entries], y=[e[key] for e in entries], name=label, mode=mode,
-                    marker={"symbol": symbol, "size": 6 if key == "loss" else 11}, line={"color": SERIES[i % 5]},
-                )
+def _figure(traces: Iterable[Any], x: str, y: str, **layout: Any) -> go.Figure:
+    return _styled(go.Figure(list(traces)), **layout).update_xaxes(title=x).update_yaxes(title=y)
+
+
+def _label(text: str) -> str:
+    """A row's label, broken into lines so that the chart keeps its width."""
+    return "<br>".join(map(escape, wrap(text, LABEL_WIDTH))) or " "
+
+
+def _rows(figure: go.Figure, names: Sequence[str]) -> go.Figure:
+    """Label the rows from top to bottom, by number: two rows may have the same name."""
+    labels = [_label(name) for name in names]
+    return figure.update_yaxes(
+        range=[len(names) - 0.5, -0.5],
+        tickvals=list(range(len(names))),
+        ticktext=labels,
+        automargin=True,
+        title="",
+        ticklabelstandoff=6,
+    )
+
+
+def _arms(estimates: Sequence[Estimate], **style: Any) -> dict[str, Any]:
+    """Error bars; none where there is no interval."""
+    above, below = ([abs(end - e.value) for e, end in pairs] for pairs in (
+        [(e, e.high) for e in estimates], [(e, e.low) for e in estimates]
+    ))  # fmt: skip
+    return {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1.2, "width": 3, **style}
+
+
+def _style(number: int) -> dict[str, Any]:
+    colour = SERIES[number % len(SERIES)]
+    return {
+        "line": {"color": colour, "dash": DASHES[number % len(DASHES)], "width": 1.6},
+        "marker": {"color": colour, "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
+    }
+
+
+# --- figures ---
+
+
+def intervals(
+    panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]], lines: Mapping[str, float] | None = None
+) -> go.Figure:
+    """Estimates with their intervals, a row a name and a mark a series, side by side for several measures.
+
+    panels: x label -> series -> row -> estimate. lines: name -> x of a value to compare with, in the first panel.
+    """
+    rows = list(dict.fromkeys(row for series in panels.values() for found in series.values() for row in found))
+    names = list(next(iter(panels.values())))
+    figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (label, series) in enumerate(panels.items(), 1):
+        for i, (name, estimates) in enumerate(series.items()):
+            values = list(estimates.values())
+            shift = 0.7 * ((i + 0.5) / len(names) - 0.5)
+            style = _style(i)
+            trace = go.Scatter(
+                x=[e.value for e in values], y=[rows.index(row) + shift for row in estimates], mode="markers",
+                error_x=_arms(values), name=escape(name), legendgroup=name, marker=style["marker"],
+                showlegend=column == 1 and len(names) > 1,
+                text=[f"{escape(row)}: {e.shown()}, n = {e.n}" for row, e in estimates.items()],
+                hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
             )  # fmt: skip
-    return _figure(traces, "optimiser step", y)
+            figure.add_trace(trace, 1, column)
+        figure.update_xaxes(title=label, col=column, nticks=6 if len(panels) == 1 else 4)
+    for name, x in (lines or {}).items():
+        dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
+        figure.add_trace(
+            go.Scatter(x=[x, x], y=[-0.5, len(rows) - 0.5], mode="lines", name=escape(name), line=dotted), 1, 1
+        )
+    tall = max(26 + 10 * (len(names) - 1), 16 * max((_label(row).count("<br>") + 1 for row in rows), default=1))
+    return _rows(_styled(figure, height=110 + tall * len(rows)), rows)
+
+
+def lines(panels: Mapping[str, Series], x: Sequence[str], whole: bool = True, diagonal: bool = False) -> go.Figure:
+    """Shares with their intervals along x, panels side by side.
+
+    panels: y label -> series. x: a label a panel. whole: x counts. diagonal: y = x is drawn in the first panel.
+    """
+    names = list(next(iter(panels.values())))
+    figure = make_subplots(1, len(panels), horizontal_spacing=0.11)
+    if diagonal:
+        dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
+        figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=dotted), 1, 1)
+    for column, (label, series) in enumerate(panels.items(), 1):
+        for i, (name, points) in enumerate(series.items()):
+            shift = (i - (len(names) - 1) / 2) * 0.05 if whole else 0.0  # so that intervals do not hide each other
+            values = [e for _, e in points]
+            trace = go.Scatter(
+                x=[at + shift for at, _ in points], y=[e.value for e in values], error_y=_arms(values), **_style(i),
+                mode="lines+markers", name=escape(name), legendgroup=name, showlegend=column == 1 and len(names) > 1,
+                text=[f"{at:.3g}: {e.shown()}, n = {e.n}" for at, e in points],
+                hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
+            )  # fmt: skip
+            figure.add_trace(trace, 1, column)
+        figure.update_xaxes(title=x[column - 1], col=column, **({"dtick": 1} if whole else {}))
+        figure.update_yaxes(title=label, col=column, range=[0, 1.02])
+    return _styled(figure, height=330)
+
+
+def calibration(bins: Mapping[str, Sequence[Bin]], confidence: Mapping[str, Sequence[Confidence]]) -> go.Figure:
+    """Left: share true by P(true), against the diagonal. Right: share wrong by confidence of the verdict."""
+    panels = {
+        "share true": {k: [(b.mean_p, b.share_true) for b in found] for k, found in bins.items()},
+        "verdicts wrong": {k: [((c.low + c.high) / 2, c.wrong) for c in found] for k, found in confidence.items()},
+    }
+    return lines(panels, ("P(true), mean of the bin", "confidence of the verdict"), whole=False, diagonal=True)
+
+
+def bars(parts: Mapping[str, Mapping[str, float]], x: str) -> go.Figure:
+    """Horizontal bars, a bar a row, of parts that add up. parts: part -> row -> value."""
+    rows = list(dict.fromkeys(row for values in parts.values() for row in values))
+    traces = [
+        go.Bar(
+            x=list(values.values()), y=[rows.index(row) for row in values], name=escape(name), orientation="h",
+            marker={"color": SERIES[i % len(SERIES)], "pattern": {"shape": PATTERNS[i % len(PATTERNS)]}},
+            text=[_cell(value) for value in values.values()] if len(parts) == 1 else None, textposition="auto",
+            showlegend=len(parts) > 1, hovertemplate="%{x}<extra>" + escape(name) + "</extra>",
+        )
+        for i, (name, values) in enumerate(parts.items())
+    ]  # fmt: skip
+    return _rows(_figure(traces, x, "", barmode="stack", height=110 + 28 * len(rows)), rows)
+
+
+def histogram(values: Sequence[float], x: str, y: str) -> go.Figure:
+    """How often each value occurs."""
+    return _figure([go.Histogram(x=list(values), marker_color=SERIES[0])], x, y, bargap=0.05, height=320)
+
+
+def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -> go.Figure:
+    """Share of true propositions by predicted probability, in `bins` bins of equal width, against the diagonal."""
+    frame = pd.DataFrame({"p": list(p_true), "gold": [float(truth) for truth in gold]})
+    groups = frame.groupby((frame["p"] * bins).astype(int).clip(upper=bins - 1))
+    found, sizes = groups.mean(), groups.size()
+    points = go.Scatter(
+        x=found["p"].tolist(), y=found["gold"].tolist(), mode="lines+markers", name="propositions",
+        text=[f"n = {n}" for n in sizes],
+        marker={"size": [6 + 20 * n / len(frame) for n in sizes]},
+        hovertemplate="P(true) %{x:.2f}, true %{y:.2f}, %{text}<extra></extra>",
+    )  # fmt: skip
+    diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
+    return _figure([points, diagonal], "predicted P(true)", "share true", height=380)
+
+
+# --- training curves ---
+
+
+def _curve(entries: Entries, x: str, y: str, number: int, label: str, **more: Any) -> list[go.Scatter]:
+    """A line with dots; for a loss also diamonds, which are held-out losses."""
+    traces = []
+    for key in (y, "eval_loss") if y == "loss" else (y,):
+        points = [(e[x], e[key]) for e in entries if isfinite(e.get(key, float("nan")))]
+        held_out, style = key == "eval_loss", _style(number)
+        mark = {"symbol": "diamond", "size": 11} if held_out else {"size": 5}
+        traces.append(go.Scatter(
+            x=[at for at, _ in points], y=[value for _, value in points], line=style["line"],
+            marker={**style["marker"], **mark}, mode="markers" if held_out else "lines+markers",
+            **{"name": f"{label}, held out" if held_out else label, "showlegend": bool(points), **more},
+        ))  # fmt: skip
+    return traces
+
+
+def curves(runs: Mapping[str, Entries], y: str = "loss") -> go.Figure:
+    """Training curves by step: dots and lines for training, diamonds for held-out data at the end of an epoch."""
+    traces = [t for i, (name, entries) in enumerate(runs.items()) for t in _curve(entries, "step", y, i, escape(name))]
+    return _figure(traces, "optimiser step", y, height=380)
 
 
 def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: bool = False) -> go.Figure:
@@ -79,114 +240,22 @@ def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: b
     `x` is step or epoch, `y` is loss (held-out losses as diamonds), learning_rate or grad_norm.
     """
     kinds = [kind for kind in TRAINED_ON if any(curve.trained_on == kind for curve in trainings)]
-    names = [f"Learning from {TRAINED_ON[kind]}" for kind in kinds]
-    figure = make_subplots(
-        rows=max(1, len(kinds)), cols=1, subplot_titles=names, vertical_spacing=0.3 / max(2, len(kinds))
-    )
+    panels = max(1, len(kinds))
+    titles = [f"Trained on {TRAINED_ON[kind]}" for kind in kinds]
+    figure = make_subplots(rows=panels, cols=1, subplot_titles=titles, vertical_spacing=0.3 / max(2, panels))
     groups = list(dict.fromkeys((curve.run, curve.condition or SHARED) for curve in trainings))
-    told: set[str] = set()
+    named: set[str] = set()
     for curve in trainings:
         number = groups.index((curve.run, curve.condition or SHARED))
-        line = {"color": SERIES[number % 5], "dash": DASHES[number // 5 % 3], "width": 1.5}
-        for key in (y, "eval_loss") if y == "loss" else (y,):
-            entries = [entry for entry in curve.entries if key in entry]
-            held_out, name = key == "eval_loss", escape(" · ".join(groups[number]))
-            trace = go.Scatter(
-                x=[entry[x] for entry in entries], y=[entry[key] for entry in entries], line=line,
-                mode="markers" if held_out else "lines+markers", name=name, legendgroup=name,
-                showlegend=bool(entries) and name not in told,
-                marker={"symbol": "diamond" if held_out else DOTS[number % 5], "size": 11 if held_out else 5},
-                hovertemplate=f"{escape(curve.label)}{', held out' * held_out}<br>{x} %{{x}}: %{{y:.4g}}"
-                "<extra></extra>",
-            )  # fmt: skip
-            told |= {name} if entries else set()
-            figure.add_trace(trace, row=kinds.index(curve.trained_on) + 1, col=1)
-    height = 110 + 300 * max(1, len(kinds)) + 8 * len(groups)
-    figure.update_layout(
-        template="plotly_white", height=height, margin={"l": 60, "r": 20, "t": 10, "b": 40},
-        legend={"orientation": "h", "y": 1 + 40 / height, "yanchor": "bottom"},
-    )  # fmt: skip
-    titles = {"loss": "loss (diamonds: held out)", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
-    figure.update_yaxes(title=titles[y], type="log" if log else "linear")
-    return figure.update_xaxes(title={"step": "optimiser step", "epoch": "passes over the training data"}[x])
-
-
-def chapters(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Passages of each chapter: those that share words with the exam, with its test split, and the rest."""
-    books = {row["book"] for row in rows}
-    names = [row["chapter"] if len(books) == 1 else f"{row['book']}: {row['chapter']}" for row in rows]
-    exam, test = ([row[k] for row in rows] for k in ("share words with the exam", "of these with its test split"))
-    parts = {
-        "nothing shared with the exam": ([row["passages"] - n for row, n in zip(rows, exam, strict=True)], QUIET, ""),
-        "with its train or validation split only": ([n - t for n, t in zip(exam, test, strict=True)], ACCENT, "/"),
-        "with its test split": (test, WARM, "x"),
-    }
-    bars = [
-        go.Bar(
-            x=counts, y=list(range(len(rows))), name=name, orientation="h",
-            marker={"color": colour, "pattern": {"shape": shape}},
-            hovertemplate="%{x} passages, " + name + "<extra></extra>",
-        )
-        for name, (counts, colour, shape) in parts.items()
-    ]  # fmt: skip
-    figure = _figure(bars, "passages", "", barmode="stack", height=160 + 26 * len(rows))
-    texts = [escape(name if len(name) <= 60 else f"{name[:59]}…") for name in names]
-    # by number, not by name: two chapters may have one name
-    figure.update_yaxes(autorange="reversed", tickvals=list(range(len(rows))), ticktext=texts, automargin=True)
-    return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-
-
-def funnel(counts: Mapping[str, int]) -> go.Figure:
-    """Questions drafted, taken away by each reason, and kept."""
-    names = list(counts)
-    colours = [QUIET if name == "drafted" else ACCENT if name == "kept" else WARM for name in names]
-    bars = go.Bar(
-        x=[counts[n] for n in names], y=names, orientation="h", marker_color=colours,
-        text=[counts[n] for n in names], hovertemplate="%{y}: %{x}<extra></extra>",
-    )  # fmt: skip
-    figure = _figure([bars], "questions", "", height=120 + 40 * len(names))
-    return figure.update_yaxes(autorange="reversed")
-
-
-def intervals(series: Mapping[str, Mapping[str, Estimate]], x: str, at: float) -> go.Figure:
-    """Estimates with their intervals, a line for each row and a mark for each series, beside a value to compare with.
-
-    `series`: name -> row -> estimate.
-    """
-    rows = list(dict.fromkeys(row for found in series.values() for row in found))
-    marks = []
-    for i, (name, found) in enumerate(series.items()):
-        places = [rows.index(row) + 0.7 * ((i + 0.5) / len(series) - 0.5) for row in found]
-        above, below = [e.high - e.value for e in found.values()], [e.value - e.low for e in found.values()]
-        wide = {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1.2}
-        marks.append(go.Scatter(
-            x=[e.value for e in found.values()], y=places, error_x=wide, mode="markers", name=name,
-            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8},
-            text=[f"{row}, n = {e.n}" for row, e in found.items()], hovertemplate="%{text}: %{x:.3f}",
-        ))  # fmt: skip
-    figure = _figure(marks, x, "", height=120 + (20 + 14 * len(series)) * len(rows))
-    figure.add_vline(at, line={"color": QUIET, "dash": "dash"})
-    figure.update_yaxes(
-        autorange="reversed", tickvals=list(range(len(rows))), ticktext=list(map(escape, rows)), automargin=True
-    )
-    return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-
-
-def histogram(values: Sequence[float], x: str, y: str) -> go.Figure:
-    """How often each value occurs."""
-    return _figure([go.Histogram(x=list(values), marker_color=ACCENT)], x, y, bargap=0.05, height=320)
-
-
-def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -> go.Figure:
-    """Share of true propositions by predicted probability, in `bins` bins of equal width, against the diagonal."""
-    binned: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
-    for p, truth in zip(p_true, gold, strict=True):
-        binned[min(int(p * bins), bins - 1)].append((p, truth))
-    filled = [b for b in binned if b]
-    points = go.Scatter(
-        x=[sum(p for p, _ in b) / len(b) for b in filled], y=[sum(t for _, t in b) / len(b) for b in filled],
-        mode="lines+markers", name="propositions", marker={"size": [6 + 20 * len(b) / len(p_true) for b in filled]},
-        text=[f"n = {len(b)}" for b in filled], hovertemplate="P(true) %{x:.2f}, true %{y:.2f}, %{text}<extra></extra>",
-    )  # fmt: skip
-    diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
-    return _figure([points, diagonal], "predicted P(true)", "share true", height=380)
+        name, label = escape(" · ".join(groups[number])), escape(curve.label)
+        for trace in _curve(curve.entries, x, y, number, name, name=name, legendgroup=name):
+            trace.showlegend = bool(trace.x) and name not in named
+            trace.hovertemplate = f"{label}<br>{x} %{{x}}: %{{y:.4g}}<extra></extra>"
+            named |= {name} if trace.x else set()
+            figure.add_trace(trace, kinds.index(curve.trained_on) + 1, 1)
+    height = 110 + 300 * panels + 8 * len(groups)
+    legend = {"orientation": "h", "y": 1 + 40 / height, "yanchor": "bottom"}
+    _styled(figure, height=height, legend=legend, margin={"l": 60, "r": 20, "t": 10, "b": 40})
+    titles_y = {"loss": "loss (diamonds: held out)", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
+    figure.update_yaxes(title=titles_y[y], type="log" if log else "linear")
+    return figure.update_xaxes(title={"step": "optimiser step", "epoch": "epoch"}[x])

@@ -1,36 +1,26 @@
-"""The sections of the report: figures, the tables behind them, and a sentence each, written from the numbers."""
+"""The findings on a run, and what a section of the report is: panels with a figure, its table and its reading."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from matplotlib.figure import Figure
+from plotly.graph_objects import Figure
 
-from mqg_utils.analysis import attribution
-from mqg_utils.analysis import coverage as knowledge
-from mqg_utils.analysis import positions as chains
-from mqg_utils.analysis.comparison import Ablation, Changes, changes
-from mqg_utils.analysis.metrics import (
-    MIN_CHAINS,
-    REPEATS,
-    WARN_CHAINS,
-    Estimate,
-    QuestionScore,
-    by_condition,
-    score_questions,
-)
+from mqg_utils.analysis import attribution, coverage, positions
+from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
+from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, by_condition, score_questions
 from mqg_utils.analysis.propagation import Propagation
-from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question
+from mqg_utils.analysis.results import Row, Run
+from mqg_utils.records import HISTORIES, History, Prediction, Question
 from mqg_utils.workflow.conditions import is_human
 
-Row = dict[str, Any]
+Key = tuple[str, str]  # chain_id, question_id
 
 
 class Ref(NamedTuple):
-    """A cell that leads to a chain, and there to a question, or to a passage."""
+    """A cell that links to a chain or a question in it, or to a passage."""
 
     text: str
     chain: str = ""
@@ -39,15 +29,12 @@ class Ref(NamedTuple):
 
     @property
     def href(self) -> str:
-        if self.passage:
-            return f"#passage={quote(self.passage, safe='')}"
-        return f"#chain={quote(self.chain, safe='')}" + (
-            f"&question={quote(self.question, safe='')}" if self.question else ""
-        )
+        parts = {"passage": self.passage, "chain": self.chain, "question": self.question}
+        return "#" + "&".join(f"{name}={quote(value, safe='')}" for name, value in parts.items() if value)
 
 
-class Exhibit(NamedTuple):
-    """A figure or table: its reading, the rows behind it, and what the words in it mean."""
+class Panel(NamedTuple):
+    """A figure or table: its reading in one sentence, the rows behind it, and a note on its terms."""
 
     name: str  # of its files and its anchor
     title: str
@@ -62,137 +49,108 @@ class Section(NamedTuple):
 
     name: str
     title: str
-    exhibits: list[Exhibit]
+    panels: list[Panel]
     missing: str = ""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a report is made from. Anything but the exam and the predictions may be empty."""
-
-    name: str
-    exam: list[Chain]  # the chains that were asked
-    predictions: list[Prediction]
-    conditions: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
-    references: Mapping[str, str] = field(default_factory=dict)
-    passages: list[Passage] = field(default_factory=list)
-    training_questions: list[Chain] = field(default_factory=list)
-    rejected: list[Row] = field(default_factory=list)
-    curves: dict[str, list[Row]] = field(default_factory=dict)  # training -> its curve
-    summaries: dict[str, Row] = field(default_factory=dict)  # stage -> its numbers
-    manifests: list[Row] = field(default_factory=list)
-    disclaimer: str = "For research only. Not for the care of patients."
 
 
 class Findings:
     """Everything that is computed from a run, once."""
 
     def __init__(self, run: Run, history: History = "gold", repeats: int = REPEATS, seed: int = 0) -> None:
-        self.run, self.repeats, self.seed = run, repeats, seed
+        self.run, self.draws = run, {"repeats": repeats, "seed": seed}
         models = [c for c in run.conditions if not is_human(c)] or list(run.conditions)
-        present = {p.history for p in run.predictions if p.condition in models}
-        self.histories = tuple(h for h in HISTORIES if h in present)
-        self.main = history if history in present else self.histories[0]
-        self.own: History = "predicted" if "predicted" in present else self.main  # shown chain by chain
-        self.focus = models[-1]  # people are compared with, and explained by themselves
+        asked = {p.history for p in run.predictions if p.condition in models}
+        self.histories = tuple(h for h in HISTORIES if h in asked)
+        self.main = history if history in asked else self.histories[0]
+        self.shown: History = "predicted" if "predicted" in asked else self.main  # of positions and of chains in full
+        self.focus = models[-1]  # the condition whose errors are explained; people are only compared
         self.scores = score_questions(run.predictions)
         self._scores: dict[tuple[str, str], list[QuestionScore]] = {}
         for s in self.scores:
             self._scores.setdefault((s.condition, s.history), []).append(s)
-        self._said: dict[tuple[str, str], list[Prediction]] = {}
+        self._predictions: dict[tuple[str, str], list[Prediction]] = {}
         for p in run.predictions:
-            self._said.setdefault((p.condition, p.history), []).append(p)
-        self.ablation = Ablation.of(
-            self.scores, run.predictions, run.exam, run.conditions, "", self.main, repeats, seed, run.references
+            self._predictions.setdefault((p.condition, p.history), []).append(p)
+        self.comparison = Comparison.of(
+            self.scores, run.predictions, run.exam, run.conditions, run.references, self.main, **self.draws
         )
-        self.draws = {"repeats": repeats, "seed": seed}
+        self.sections: dict[str, Section] = {}  # those made so far
 
     def scores_of(self, condition: str, history: str) -> list[QuestionScore]:
         return self._scores.get((condition, history), [])
 
-    def said(self, condition: str, history: str) -> list[Prediction]:
-        return self._said.get((condition, history), [])
+    def predictions_of(self, condition: str, history: str) -> list[Prediction]:
+        return self._predictions.get((condition, history), [])
 
     @cached_property
-    def along(self) -> dict[str, list[QuestionScore]]:
-        """condition -> scores of progressive chains, all histories; empty where there are no such chains."""
-        found = by_condition(chains.progressive(self.scores, self.run.exam))
+    def progressive(self) -> dict[str, list[QuestionScore]]:
+        """condition -> scores of progressive chains, all histories; empty without such chains."""
+        found = by_condition(positions.progressive(self.scores, self.run.exam))
         return {name: found[name] for name in self.run.conditions if name in found}
 
     @cached_property
     def propagation(self) -> dict[str, Propagation]:
-        return {name: Propagation.of(items, self.repeats, self.seed) for name, items in self.along.items()}
+        return {name: Propagation.of(items, **self.draws) for name, items in self.progressive.items()}
 
     @cached_property
-    def fates(self) -> dict[str, list[attribution.Fate]]:
-        return {name: attribution.fates(s for s in self.scores if s.condition == name) for name in self.run.conditions}
+    def outcomes(self) -> dict[str, list[attribution.Outcome]]:
+        return {c: attribution.outcomes(s for s in self.scores if s.condition == c) for c in self.run.conditions}
 
     @cached_property
     def attribution(self) -> dict[str, list[attribution.Share]]:
-        return {name: attribution.shares(items, **self.draws) for name, items in self.fates.items()}
+        return {name: attribution.shares(items, **self.draws) for name, items in self.outcomes.items()}
 
     @cached_property
     def training_questions(self) -> list[Question]:
         return [question for chain in self.run.training_questions for question in chain.questions]
 
     @cached_property
-    def trails(self) -> dict[tuple[str, str], knowledge.Trail]:
+    def links(self) -> dict[Key, coverage.Links]:
         if not self.run.passages:
             return {}
-        return knowledge.trails(self.run.exam, self.run.passages, self.training_questions, self.seed)
+        return coverage.links(self.run.exam, self.run.passages, self.training_questions, self.draws["seed"])
 
     @cached_property
     def changes(self) -> list[Changes]:
-        pairs = self.ablation.references.items()
-        return [changes(self.said(name, self.own), self.said(other, self.own)) for name, other in pairs]
+        pairs = self.comparison.references.items()
+        return [changes(*(self.predictions_of(c, self.shown) for c in pair)) for pair in pairs]
 
     def summary(self) -> dict[str, float | int | str]:
-        """The flat numbers of summary.json: the ablation's, and what is said of propagation and of causes."""
-        flat = self.ablation.summary()
-        for name, found in self.propagation.items() if self.own == "predicted" else ():
+        """The flat numbers of summary.json: the comparison's, propagation's and attribution's."""
+        flat = self.comparison.summary()
+        for name, found in self.propagation.items() if self.shown == "predicted" else ():
             odds = found.matched.odds
             for end, value in (("", odds.value), (".low", odds.low), (".high", odds.high)):
-                flat[f"propagation_odds.{name}{end}"] = "none" if isnan(value) else value
+                flat[f"propagation_odds.{name}{end}"] = number(value)
             flat[f"propagation_odds.{name}.n"] = odds.n
         for name, rows in self.attribution.items():
             for row in rows:
-                flat[f"{row.name}.{name}"] = row.found
-                flat[f"{row.name}.{name}.n"] = row.of
+                flat |= {f"{row.name}.{name}": row.questions, f"{row.name}.{name}.n": row.of}
         return flat
 
     def answer(self) -> str:
-        """One paragraph: what the conditions score, and what is left of the errors in the last one."""
-        said = [self.ablation.answer()]
-        rows = {row.name: row for row in self.attribution[self.focus]}
-        if rows["intrinsic"].of:
-            dragged = rows["propagated"]
-            said.append(
-                f"Of the {dragged.of} questions that {self.focus} gets wrong under its own history, {dragged.found} "
-                f"would be right had its earlier answers been right."
+        """One paragraph: what the conditions score, and where the errors of the last one come from."""
+        text = [self.comparison.answer()]
+        propagated = next(row for row in self.attribution[self.focus] if row.name == "propagated")
+        if propagated.of:
+            text.append(
+                f"Of the {propagated.of} questions that {self.focus} gets wrong after its own answers, "
+                f"{propagated.questions} would be right if the earlier answers were right."
             )
-        if self.trails:
-            missing = [f for f in self.fates[self.focus] if f.own and not self.trails[f.chain_id, f.question_id].asked]
-            wrong = sum(bool(f.own) for f in self.fates[self.focus])
-            if wrong and self.training_questions:
-                said.append(f"For {len(missing)} of {wrong} wrong questions, no generated question covers the topic.")
-        return " ".join(said)
-
-
-def small(n_chains: int) -> str:
-    """What few chains mean, or nothing."""
-    if n_chains < MIN_CHAINS:
-        return f"With fewer than {MIN_CHAINS} chains no interval is given."
-    return f"Fewer than {WARN_CHAINS} chains: read every interval with caution." if n_chains < WARN_CHAINS else ""
+        wrong = [o for o in self.outcomes[self.focus] if o.predicted]
+        if wrong and self.links and self.training_questions:
+            missed = sum(not self.links[o.chain_id, o.question_id].asked for o in wrong)
+            text.append(f"For {missed} of the {len(wrong)} wrong questions, no generated question covers the topic.")
+        return " ".join(text)
 
 
 def percent(e: Estimate) -> str:
-    """A share in percent, or a dash where there is none."""
+    """A share in percent, or a dash if there is none."""
     return "—" if isnan(e.value) else f"{100 * e.value:.0f} %"
 
 
 def shown(value: Any) -> Any:
-    """A cell as words, where it is an estimate or leads somewhere."""
+    """A cell as text, if it is an estimate or a link."""
     if isinstance(value, Estimate):
         return value.shown()
     if isinstance(value, Ref):
@@ -200,9 +158,9 @@ def shown(value: Any) -> Any:
     return ", ".join(map(shown, value)) if isinstance(value, list) else value
 
 
-def files(made: Iterable[Section]) -> Mapping[str, list[Row]]:
-    """name -> rows with plain values, an estimate as five columns, for tables that a program reads."""
-    return {e.name: [_flat(row) for row in e.rows] for s in made for e in s.exhibits if e.rows}
+def plain_rows(sections: Iterable[Section]) -> Mapping[str, list[Row]]:
+    """Panel -> rows with plain values, an estimate as four columns, for tables that a program reads."""
+    return {panel.name: [_flat(row) for row in panel.rows] for s in sections for panel in s.panels if panel.rows}
 
 
 def _flat(row: Row) -> Row:
@@ -210,10 +168,6 @@ def _flat(row: Row) -> Row:
     for name, value in row.items():
         if isinstance(value, Estimate):
             flat |= {name: value.value, f"{name} low": value.low, f"{name} high": value.high, f"{name} n": value.n}
-        elif isinstance(value, Ref):
-            flat[name] = value.text
-        elif isinstance(value, list):
-            flat[name] = "; ".join(item.text for item in value)
         else:
-            flat[name] = value
+            flat[name] = shown(value)
     return flat

@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mqg_utils.analysis import attribution
-from mqg_utils.analysis import positions as chains
+from mqg_utils.analysis import attribution, positions
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
+from mqg_utils.analysis.results import Run
 from mqg_utils.records import History, Passage, Prediction, Question
-from mqg_utils.report.findings import Run
 from mqg_utils.text.search import Index, Link, question_text, terms
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
 FIXED, BROKEN = "wrong here, right in the comparison", "right here, wrong in the comparison"
 HISTORY_NAMES: dict[History, str] = {"predicted": "own answers", "gold": "right answers", "none": "nothing"}
-KINDS = {kind: "both kinds" if kind == "both" else kind for kind in chains.CAUSES}  # as they are shown
+KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ERROR_KINDS}  # as they are shown
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
 UNLINKED = "not linked to a passage"
 COLUMNS = ["points", "right", "errors", "confidence", "wrong_confidence", "position", "chapters", "text"]
@@ -126,9 +125,9 @@ class CaseIndex:
         """The questions that were asked under a view, by chain and question id, with COLUMNS; computed once."""
         if view not in self._questions:
             answers, scores = self._answers.get(view, {}), self.scores.get(view, {})
-            kinds = chains.causes([p for predictions in answers.values() for p in predictions.values()])
+            kinds = positions.error_kinds([p for predictions in answers.values() for p in predictions.values()])
             same = [s for v, others in self.scores.items() if v[:2] == view[:2] for s in others.values()]
-            outcomes = {(f.chain_id, f.question_id): f.names for f in attribution.fates(same)}
+            outcomes = {(f.chain_id, f.question_id): f.names for f in attribution.outcomes(same)}
             rows = {}
             for c in self.run.exam:
                 for k, q in enumerate(c.questions, 1):

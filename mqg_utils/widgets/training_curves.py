@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 from IPython.display import HTML, display
 
-from mqg_utils.analysis.curves import Curve, Entry, Watch, condition_rows, read_curves, rows_of, run_folders
+from mqg_utils.analysis.curves import Curve, Entry, Watch, read_curves, rows_of, run_folders
 from mqg_utils.report import figures
 from mqg_utils.widgets.keys import message_html, show, style
 from mqg_utils.workflow.paths import locate
@@ -122,10 +122,6 @@ class TrainingCurves:
         """The curves in the chart; reading passages is shared by conditions, so it is always among them."""
         conditions = (*self.condition.value, "")
         return [curve for curve in self.curves if curve.run in self.run.value and curve.condition in conditions]
-
-    def condition_rows(self) -> list[dict[str, Any]]:
-        """One row per run, condition and training text, with losses averaged over the seeds."""
-        return condition_rows(self.curves)
 
     def _read(self) -> bool:
         """Read the files again; whether anything is new."""

@@ -110,7 +110,8 @@ def render_index(page: Path, run: Mapping[str, Any]) -> None:
 
 def render_report(page: Path, **values: Any) -> None:
     """Write the report (see mqg_utils.report). Raises OSError if it cannot be written."""
-    _write(page, "report.html.j2", report_css=_source("report.css"), report_js=_source("report.js"), **values)
+    sources = {"report_css": _source("report.css"), "report_js": _source("report.js")}
+    _write(page, "report.html.j2", plotly_js=Markup(plotly.offline.get_plotlyjs()), **sources, **values)
 
 
 def fragment(template: str, **values: Any) -> str:
@@ -168,7 +169,8 @@ def _environment() -> Environment:
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     env.filters.update(duration=_duration, number=_number, href=lambda path: quote(str(path), safe="/"))
     env.filters["estimate"] = lambda e: e.shown()
-    env.globals.update(css=_css(), notebook_js=_source("notebook.js"))
+    env.globals.update(css=_css(), notebook_js=_source("notebook.js"), charts_js=_source("charts.js"))
+    env.filters["chart_json"] = lambda figure: Markup(chart_json(figure.to_dict()))
     return env
 
 

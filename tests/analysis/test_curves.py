@@ -1,4 +1,4 @@
-"""Curves on disk: written by a training, read by another process, in whatever state the run is."""
+"""Curves on disk: written by a training, read by another process, in any state of the run."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ import pytest
 from small import chain, question, tiny_student
 
 from mqg_utils.analysis import curves
-from mqg_utils.analysis.curves import append_log, begin_log, condition_rows, read_curves, read_log, rows_of, run_folders
+from mqg_utils.analysis.curves import append_log, begin_log, read_curves, read_log, rows_of, run_folders
 from mqg_utils.records import write_json
 from mqg_utils.training import trainer
 from mqg_utils.training.train import finetune
@@ -45,18 +45,13 @@ def test_the_state_of_a_training(tmp_path):
     reading = run / "02_pretrain" / "checkpoints" / "0123abcd"
     begin_log(reading, 4, [FIRST])
     (curve,) = read_curves(run)
-    assert (curve.state, curve.trained_on, curve.condition, curve.steps) == ("under way", "reading", "", 4)
+    assert (curve.state, curve.trained_on, curve.condition, curve.steps) == ("under way", "passages", "", 4)
     assert 0 <= curve.seconds_ago < 600
 
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     log = reading / "log.jsonl"
     log.write_text(log.read_text().replace(f'"pid": {os.getpid()}', f'"pid": {int(ended.stdout)}'))
     assert [(c.state, c.seconds_ago) for c in read_curves(run)] == [("stopped", 0.0)]
-
-    log.write_text(
-        log.read_text().replace(f'"pid": {int(ended.stdout)}', '"pid": 1').replace('"started": ', '"started": -')
-    )
-    assert [c.state for c in read_curves(run)] == ["stopped"], "that number was given to another process before"
 
     append_log(reading, {"step": 4, "epoch": 2.0, "loss": 0.5})
     assert [c.state for c in read_curves(run)] == ["finished"]
@@ -66,7 +61,7 @@ def test_the_curve_of_an_earlier_training_is_not_taken_for_this_one(tmp_path):
     run = tmp_path / "r"
     finished(run, "base", 0, [2.0, 1.0])
     assert [c.entries[-1]["loss"] for c in read_curves(run)] == [1.0]
-    (run / "04_finetune" / "base" / "manifest.json").unlink()  # it is trained anew
+    (run / "04_finetune" / "base" / "manifest.json").unlink()  # it is trained again
     assert read_curves(run) == []
     for name in ("questions-0123", "exam-0123"):
         begin_log(
@@ -79,19 +74,6 @@ def test_the_curve_of_an_earlier_training_is_not_taken_for_this_one(tmp_path):
     ]
 
 
-def test_seeds_are_those_of_the_plan(tmp_path):
-    run = tmp_path / "r"
-    for variant in ("base", "base@5"):
-        finished(run, variant, 9, [1.0])
-    assert [(c.condition, c.seed) for c in read_curves(run)] == [("base", 9), ("base", 9)]
-    steps = [
-        {"stage": "04_finetune", "variant": variant, "parameters": {"seed": seed}}
-        for variant, seed in (("base", 4), ("base@5", 5))
-    ]
-    write_json(run / "run.json", {"steps": steps})
-    assert [c.label for c in read_curves(run)] == ["r · base · seed 4", "r · base · seed 5"]
-
-
 def test_rows(tmp_path):
     run = tmp_path / "r"
     finished(run, "base", 0, [3.0, 1.0], [2.0, 2.5])
@@ -102,12 +84,6 @@ def test_rows(tmp_path):
     assert (row["step"], row["first loss"], row["last loss"]) == ("2 of 2", 3.0, 1.0)
     assert (row["state"], row["lowest held-out loss"]) == ("finished", "2 at step 1")
     assert rows_of(found)[2]["lowest held-out loss"] == "not measured"
-    base, zero = condition_rows(found)
-    assert base == {
-        "run": "r", "condition": "base", "learns from": "the exam's train split", "seeds": 2,
-        "last loss": 1.5, "lowest held-out loss": 1.5, "last held-out loss": 2.0,
-    }  # fmt: skip
-    assert (zero["last loss"], zero["last held-out loss"]) == (4.0, "not measured")
 
 
 def test_which_runs(tmp_path):
@@ -116,7 +92,7 @@ def test_which_runs(tmp_path):
     (tmp_path / "corpus only" / "01_corpus").mkdir(parents=True)
     assert [folder.name for folder in run_folders(tmp_path)] == ["a", "b"]
     assert [folder.name for folder in run_folders(tmp_path, ["b"])] == ["b"]
-    with pytest.raises(FileNotFoundError, match="for c; there is a, b"):
+    with pytest.raises(FileNotFoundError, match="for c; known runs: a, b"):
         run_folders(tmp_path, ["a", "c"])
     assert run_folders(tmp_path / "none") == []
 
@@ -139,7 +115,8 @@ class CutAtFirstCheckpoint(trainer._Progress):
         raise PowerCut
 
 
-def test_a_training_logs_its_curve_and_tells_it_and_goes_on_with_the_log_when_resumed(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_training_logs_its_curve_and_continues_the_log_when_resumed(tmp_path, monkeypatch):
     settings, folder = Settings(2, 1e-3, 64), tmp_path / "checkpoints"
     with monkeypatch.context() as power:
         power.setattr(trainer, "_Progress", CutAtFirstCheckpoint)
@@ -148,13 +125,13 @@ def test_a_training_logs_its_curve_and_tells_it_and_goes_on_with_the_log_when_re
     _, *before = read_log(folder / curves.LOG)
     assert before and max(entry["epoch"] for entry in before) == 1
 
-    told = []
+    calls = []
     trained = finetune(
-        fresh(), CHAINS[:4], CHAINS[4:], settings, folder, lambda entries, ended: told.append((entries, ended))
+        fresh(), CHAINS[:4], CHAINS[4:], settings, folder, lambda entries, ended: calls.append((entries, ended))
     )
     head, *entries = read_log(folder / curves.LOG)
     assert head["steps"] == trained.steps
     assert entries == json.loads(json.dumps(trained.curve)), "the log is the curve, from the first epoch on"
     assert entries[: len(before)] == before
-    assert [len(entries) for entries, _ in told] == [*range(len(before) + 1, len(entries) + 1), len(entries)]
-    assert [ended for _, ended in told] == [False] * (len(told) - 1) + [True]
+    assert [len(entries) for entries, _ in calls] == [*range(len(before) + 1, len(entries) + 1), len(entries)]
+    assert [ended for _, ended in calls] == [False] * (len(calls) - 1) + [True]

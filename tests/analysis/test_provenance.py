@@ -1,4 +1,4 @@
-"""No report where a file changed, a stage did not end, seeds differ, an answer is missing, or test text was read."""
+"""No report if a file changed, a stage did not finish, seeds differ, an answer is missing, or test text was read."""
 
 import json
 import re
@@ -11,10 +11,8 @@ import simulated
 from simulated import seal, write_run
 
 from mqg_utils.analysis import results
-from mqg_utils.analysis.comparison import AblationError
-from mqg_utils.analysis.provenance import ProvenanceError
-from mqg_utils.exams.contamination import LeakError
-from mqg_utils.records import Passage, write_json, write_jsonl
+from mqg_utils.analysis.provenance import RunError
+from mqg_utils.records import write_json, write_jsonl
 from mqg_utils.report.findings import Findings
 from mqg_utils.workflow.manifest import digest
 
@@ -30,11 +28,11 @@ def edit(folder: Path, name: str, **changes: Any) -> None:
     write_json(path, json.loads(path.read_text()) | changes)
 
 
-def refused(folder: Path, *said: str, error: type[Exception] = ProvenanceError) -> None:
-    with pytest.raises(error) as caught:
+def refused(folder: Path, *texts: str) -> None:
+    with pytest.raises(RunError) as caught:
         results.read_run(folder)
-    for words in said:
-        assert words in str(caught.value)
+    for text in texts:
+        assert text in str(caught.value)
 
 
 def test_a_run_that_holds_together_is_read(tmp_path: Path) -> None:
@@ -47,8 +45,8 @@ def test_no_report_on_a_file_that_changed(tmp_path: Path, file: str) -> None:
     raw = bytearray((folder / file).read_bytes())
     raw[len(raw) // 2] ^= 1  # which may still be JSON, and another answer
     (folder / file).write_bytes(raw)
-    stage = "05_evaluate (books)" if "books" in file else "01_corpus"
-    refused(folder, f"{stage}: {Path(file).name} is not what the stage wrote", f"run {stage[:11].strip()}")
+    stage = "05_evaluate/books" if "books" in file else "01_corpus"
+    refused(folder, f"{stage}: {Path(file).name} was changed or damaged since", f"run {stage[:11].strip()}")
 
 
 def test_no_report_where_a_stage_read_what_is_no_longer_there(tmp_path: Path) -> None:
@@ -60,9 +58,7 @@ def test_no_report_where_a_stage_read_what_is_no_longer_there(tmp_path: Path) ->
     results.read_run(folder)
     write_jsonl(exam, [c.model_copy(update={"split": "test", "source": "edited"}) for c in EXAM])
     seal(folder, "01_corpus")  # the stage was run again, the examination was not
-    refused(
-        folder, "05_evaluate (base) read another 01_corpus/exam.jsonl than 01_corpus holds now", "05_evaluate.ipynb"
-    )
+    refused(folder, "05_evaluate/base read another 01_corpus/exam.jsonl than 01_corpus holds now", "05_evaluate.ipynb")
 
 
 def test_no_report_on_another_student_than_was_examined(tmp_path: Path) -> None:
@@ -77,13 +73,13 @@ def test_no_report_on_another_student_than_was_examined(tmp_path: Path) -> None:
     edit(folder, "05_evaluate/base", inputs={"04_finetune/base/model": digest(model)})
     results.read_run(folder)
     edit(folder, "04_finetune/base", outputs=outputs | {"model/weights": "0" * 64})
-    refused(folder, "05_evaluate (base) read another 04_finetune/base/model than 04_finetune (base) holds now")
+    refused(folder, "05_evaluate/base read another 04_finetune/base/model than 04_finetune/base holds now")
 
 
 def test_no_report_on_an_examination_that_did_not_end(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one")
     (folder / "05_evaluate" / "books" / "manifest.json").unlink()
-    refused(folder, "05_evaluate (books) has predictions and no manifest: it did not end", "05_evaluate.ipynb")
+    refused(folder, "05_evaluate/books has predictions but no manifest: it did not finish", "05_evaluate.ipynb")
 
 
 def test_no_report_on_a_manifest_of_another_version(tmp_path: Path) -> None:
@@ -96,54 +92,20 @@ def test_no_report_where_a_chain_has_no_predictions(tmp_path: Path) -> None:
     whole = simulated.run(EXAM)
     fewer = [p for p in whole.predictions if (p.condition, p.chain_id) != ("books", "c0003")]
     folder = write_run(tmp_path / "one", replace(whole, predictions=fewer))
-    refused(folder, "books, seed 0, history gold: 25 propositions of the exam have no prediction", error=AblationError)
-
-
-def test_no_report_where_a_condition_lacks_a_seed(tmp_path: Path) -> None:
-    whole = simulated.run(EXAM, seeds=(0, 1))
-    fewer = [p for p in whole.predictions if (p.condition, p.seed) != ("books", 1)]
-    folder = write_run(tmp_path / "one", replace(whole, predictions=fewer))
-    refused(folder, "books, seed 1, history gold: 150 propositions", error=AblationError)
+    refused(folder, "books, seed 0, history gold: 25 propositions of the exam have no prediction")
 
 
 def test_no_report_where_training_and_predictions_bear_other_seeds(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one")
     seal(folder, "04_finetune", "books", seed=3)
-    refused(
-        folder, "04_finetune (books) has seed 3, 05_evaluate (books) has seed 0", "train and examine books with one"
-    )
+    refused(folder, "04_finetune/books has seed 3, 05_evaluate/books has seed 0", "train and evaluate books with one")
 
 
 def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
     runs = [simulated.run(EXAM, ("base",), seeds, name=name) for name, seeds in (("a", (0, 1)), ("b", (0, 2)))]
-    said = re.escape("b: base was trained with seeds [0, 2] and a: base, which it is compared with, with [0, 1]")
-    with pytest.raises(AblationError, match=said):
+    said = re.escape("b: base was trained with seeds [0, 2] and its reference a: base with [0, 1]")
+    with pytest.raises(RunError, match=said):
         Findings(results.joined(runs), repeats=20)
-
-
-def passage(text: str) -> Passage:
-    return Passage(passage_id="p1", book="b", section=("s",), text=text)
-
-
-def test_no_report_where_test_text_was_trained_on(tmp_path: Path) -> None:
-    folder = a_run(tmp_path / "one", "base", "books")
-    write_jsonl(folder / "01_corpus" / "passages.jsonl", [passage(f"As it were, {EXAM[2].vignette} And so on.")])
-    seal(folder, "01_corpus")
-    refused(folder, "The training data contains test questions", "c0002 in p1", error=LeakError)
-    results.read_run(folder, ["base"], [0])  # which read no book
-
-    taught = a_run(tmp_path / "two", "base", "questions")
-    lesson = EXAM[1].model_copy(update={"chain_id": "lesson"})
-    write_jsonl(taught / "03_generate" / "questions.jsonl", [lesson])
-    seal(taught, "03_generate")
-    refused(taught, "c0001 in lesson", error=LeakError)
-
-    split = a_run(tmp_path / "three", "base")
-    test = [c.model_copy(update={"split": "test"}) for c in EXAM]
-    twin = EXAM[0].model_copy(update={"chain_id": "twin", "split": "train"})
-    write_jsonl(split / "01_corpus" / "exam.jsonl", [*test, twin])
-    seal(split, "01_corpus")
-    refused(split, "c0000 in twin", error=LeakError)
 
 
 def test_an_examination_on_another_split_says_so(tmp_path: Path) -> None:
@@ -151,15 +113,14 @@ def test_an_examination_on_another_split_says_so(tmp_path: Path) -> None:
     write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "validation"}) for c in EXAM])
     seal(folder, "01_corpus")
     seal(folder, "05_evaluate", "base", condition="base", seed=0, split="validation")
-    assert results.read_run(folder).disclaimer.startswith("Examined on the validation split, not on the test split. ")
+    assert results.read_run(folder).disclaimer.startswith("Evaluated on the validation split, not on the test split. ")
 
 
-def test_the_command_refuses_in_words(tmp_path: Path) -> None:
-    from conftest import make_project, mqg
-
-    project = make_project(tmp_path)
-    folder = a_run(project / "outputs" / "one")
-    (folder / "05_evaluate" / "books" / "manifest.json").unlink()
-    said = mqg(project, "report", "one")
-    assert said.returncode == 2 and "it did not end" in said.stderr and "Traceback" not in said.stderr
-    assert not list(project.glob("outputs/report-*"))
+def test_no_report_on_a_training_that_met_test_questions(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "one")
+    write_json(folder / "04_finetune" / "books" / "summary.json", {"test_questions_leaked": 0})
+    seal(folder, "04_finetune", "books", seed=0)
+    results.read_run(folder)
+    write_json(folder / "04_finetune" / "books" / "summary.json", {"test_questions_leaked": 2})
+    seal(folder, "04_finetune", "books", seed=0)
+    refused(folder, "04_finetune/books was trained on the text of 2 test questions")

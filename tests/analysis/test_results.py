@@ -1,4 +1,4 @@
-"""Runs read from their folders, and several joined: what is taken, and what is refused with its reason."""
+"""Runs read from their folders, and several joined: what is read, and what is refused with its reason."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import simulated
 
-from mqg_utils.analysis.comparison import AblationError
-from mqg_utils.analysis.results import joined, pooled, read_run, read_runs, runs_in
-from mqg_utils.records import Chain
+from mqg_utils.analysis.provenance import RunError
+from mqg_utils.analysis.results import inputs, joined, read_run, read_runs, runs_in
+from mqg_utils.records import Chain, write_jsonl
 from mqg_utils.workflow.parameters import ParameterError
 
 
@@ -26,7 +26,7 @@ def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Pa
         read_run(tmp_path)
     run = simulated.run(simulated.exam(5))
     simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
-    with pytest.raises(AblationError, match="5 propositions of the exam have no prediction"):
+    with pytest.raises(RunError, match="5 propositions of the exam have no prediction"):
         read_run(tmp_path / "one")
 
 
@@ -39,31 +39,15 @@ def test_runs_without_a_condition_in_common_are_compared_by_their_last() -> None
 def test_different_exams_are_refused_with_the_reason() -> None:
     exam = simulated.exam(6)
     a = simulated.run(exam, name="a")
-    with pytest.raises(AblationError, match=r"b was not examined on the same exam as a: 2 chains only in a .*'c0004'"):
+    with pytest.raises(RunError, match=r"on the same exam as a: 2 chains are in one of them only, .*'c0004'"):
         joined([a, simulated.run(exam[:4], name="b")])
     made = exam[0].model_dump()
     made["questions"][0]["propositions"][0]["is_true"] ^= True
     other = [Chain.model_validate(made), *exam[1:]]
-    with pytest.raises(AblationError, match="1 chains have other words or another key, such as 'c0000'"):
+    with pytest.raises(RunError, match="1 chains have another text or key, such as 'c0000'"):
         joined([a, simulated.run(other, name="b")])
-    with pytest.raises(AblationError, match="have one name"):
+    with pytest.raises(RunError, match="have the same name"):
         joined([a, a])
-
-
-def test_runs_on_different_exams_are_one_experiment() -> None:
-    exam = simulated.exam(9)
-    a, b = simulated.run(exam[:4], name="a"), simulated.run(exam[2:9], name="b")
-    whole = pooled([a, b])
-    assert [c.chain_id for c in whole.exam] == [
-        f"{name}: {c.chain_id}" for name, c in [*(("a", c) for c in exam[:4]), *(("b", c) for c in exam[2:9])]
-    ]
-    assert len(whole.predictions) == len(a.predictions) + len(b.predictions)
-    right = {run.name: sum(p.predicted == p.gold for p in run.predictions) for run in (a, b, whole)}
-    assert right["a + b"] == right["a"] + right["b"] > 0
-    with pytest.raises(AblationError, match="two of the runs have one name"):
-        pooled([a, a])
-    with pytest.raises(AblationError, match=r"b has conditions and seeds .*, and a has .*"):
-        pooled([a, replace(b, seeds=(0, 9))])
 
 
 def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None:
@@ -78,3 +62,22 @@ def test_finished_runs_are_listed_and_others_are_refused(tmp_path: Path) -> None
         read_runs([tmp_path / "begun"])
     with pytest.raises(ParameterError, match="no run is chosen"):
         read_runs([])
+
+
+def test_the_training_questions_are_those_that_stage_04_wrote(tmp_path: Path) -> None:
+    folder = simulated.write_run(tmp_path / "one", simulated.run(simulated.exam(5), ("base", "questions")))
+    made = simulated.exam(3, 1, seed=2)
+    write_jsonl(folder / "03_generate" / "questions.jsonl", made)
+    write_jsonl(folder / "04_finetune" / "questions" / "training_questions.jsonl", made[:2])
+    simulated.seal(folder, "04_finetune", "questions", seed=0)
+    assert read_run(folder).training_questions == made[:2]
+    assert read_run(folder, ["base"], [0]).training_questions == []
+
+
+def test_what_a_report_reads() -> None:
+    assert inputs(["zero-shot", "books+questions", "human:ann"], [0, 1])[2:4] == [
+        ("02_pretrain", "curve.json", ""),
+        ("03_generate", "rejected.jsonl", ""),
+    ]
+    evaluated = [variant for stage, _, variant in inputs(["base", "human:ann"], [0, 1]) if stage == "05_evaluate"]
+    assert evaluated == ["base", "human-ann", "base@1"]

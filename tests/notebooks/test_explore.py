@@ -175,7 +175,7 @@ for step in range(1, 4):
 
 
 def test_a_training_draws_its_curve_as_it_goes(jupyterlab, chromium):
-    file = write(jupyterlab.root / "live", "from mqg_utils import figures\nfigures.use_notebook_charts()", LIVE)
+    file = write(jupyterlab.root / "live", "import mqg_utils.report.figures", LIVE)
     with jupyterlab.open(chromium, file) as notebook:
         notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         for step in range(1, 4):

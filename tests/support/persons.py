@@ -1,4 +1,4 @@
-"""A run made by hand for people at work: three passages, generated questions about them, and a small exam."""
+"""A small run made by hand: three passages, generated questions about them, and an exam."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ TEXTS = {
     "stone": "Quellor stones are rare before the age of 50. They block the sutrix. The pain is felt in the left side. "
     "Drinking water prevents new stones.",
 }
-SAID: dict[str, list[tuple[str, bool, str]]] = {  # passage -> propositions with their key and quote
+PROPOSITIONS: dict[str, list[tuple[str, bool, str]]] = {  # passage -> propositions with their key and quote
     "quellor": [
         ("The quellor stores fluid.", True, "The quellor stores fluid below the diaphragm."),
         ("A healthy quellor weighs 40 g.", True, "A healthy quellor weighs 40 g."),
@@ -44,8 +44,8 @@ SAID: dict[str, list[tuple[str, bool, str]]] = {  # passage -> propositions with
 def generated(passage: str, stem: str = "", text: str = "") -> Chain:
     """A chain of one question about a passage; `stem` and `text` stand in for its own."""
     propositions = [
-        {"text": text if text and i == 0 else said, "is_true": true, "quote": quote, "passage_id": passage}
-        for i, (said, true, quote) in enumerate(SAID[passage])
+        {"text": text if text and i == 0 else statement, "is_true": true, "quote": quote, "passage_id": passage}
+        for i, (statement, true, quote) in enumerate(PROPOSITIONS[passage])
     ]
     question = {"question_id": f"{passage}|1-1", "stem": stem or f"What holds for the {passage}?"}
     questions = [{**question, "propositions": propositions}]

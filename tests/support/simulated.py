@@ -1,4 +1,4 @@
-"""Simulated exams and examinees: answers whose errors drag later ones along by a known odds ratio."""
+"""Simulated exams and examinees, whose errors propagate with a known odds ratio."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,49 +7,34 @@ from typing import Any
 import numpy as np
 
 from mqg_utils.analysis.metrics import QuestionScore
+from mqg_utils.analysis.results import Run
 from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, write_json, write_jsonl
-from mqg_utils.report.findings import Run
 from mqg_utils.workflow.manifest import digest, results
 
 PROPOSITIONS = 5
 
 
-def answers(
-    chains: int,
-    odds_ratio: float,
-    seed: int = 0,
-    questions: int = 5,
-    base: float = -0.3,
-    slope: float = 0.1,
-    case_sd: float = 1.0,
-    question_sd: float = 0.7,
-    condition: str = "c",
-    trained: int = 0,
-) -> tuple[list[QuestionScore], dict[tuple[int, str, int], float]]:
-    """Scores under the three histories, and the true difficulty of each question.
+def answers(chains: int, odds_ratio: float, seed: int = 0, questions: int = 5) -> list[QuestionScore]:
+    """Scores under the three histories, of cases and questions of unequal difficulty and with a trend along the case.
 
-    log-odds of a wrong question: base + slope * position + case + question, and log(odds_ratio) more where the
-    answer in its history before it is wrong. Under gold and none history nothing is added.
+    log-odds of a wrong question: -0.3 + 0.1 * position + case + question, and log(odds_ratio) more if the answer in
+    its history before it is wrong. Under gold and none history nothing is added.
     """
     rng = np.random.default_rng(seed)
-    case, hard = rng.normal(0, case_sd, (chains, 1)), rng.normal(0, question_sd, (chains, questions))
-    level = base + slope * np.arange(1, questions + 1) + case + hard
+    case, question = rng.normal(0, 1.0, (chains, 1)), rng.normal(0, 0.7, (chains, questions))
+    level = -0.3 + 0.1 * np.arange(1, questions + 1) + case + question
     wrong = {h: rng.random(level.shape) < 1 / (1 + np.exp(-level)) for h in ("gold", "none")}
-    own = np.zeros(level.shape, dtype=bool)
+    predicted = np.zeros(level.shape, dtype=bool)
     for k in range(questions):
-        dragged = np.log(odds_ratio) * own[:, k - 1] if k else 0.0
-        own[:, k] = rng.random(chains) < 1 / (1 + np.exp(-level[:, k] - dragged))
-    scores = []
-    for history, table in (*wrong.items(), ("predicted", own)):
-        for c, row in enumerate(table.tolist()):
-            for k, bad in enumerate(row):
-                exact = float(not bad)
-                scores.append(
-                    QuestionScore(condition, trained, history, f"c{c:04}", f"c{c:04}-{k + 1}", k + 1, PROPOSITIONS,
-                                  PROPOSITIONS - bad, exact, exact, 0.5 if bad else 1.0)
-                )  # fmt: skip
-    known = {(trained, f"c{c:04}", k + 1): float(level[c, k]) for c in range(chains) for k in range(questions)}
-    return scores, known
+        added = np.log(odds_ratio) * predicted[:, k - 1] if k else 0.0
+        predicted[:, k] = rng.random(chains) < 1 / (1 + np.exp(-level[:, k] - added))
+    return [
+        QuestionScore("c", 0, history, f"c{c:04}", f"c{c:04}-{k + 1}", k + 1, PROPOSITIONS, PROPOSITIONS - bad,
+                      float(not bad), float(not bad), 0.5 if bad else 1.0)
+        for history, table in (*wrong.items(), ("predicted", predicted))
+        for c, row in enumerate(table.tolist())
+        for k, bad in enumerate(row)
+    ]  # fmt: skip
 
 
 WORDS = (
@@ -63,19 +48,19 @@ def exam(chains: int, questions: int = 5, propositions: int = 5, seed: int = 0) 
     """Progressive chains of text about as long as a real exam's, with explanations and quotes."""
     rng = np.random.default_rng(seed)
 
-    def say(n: int) -> str:
+    def text(n: int) -> str:
         return " ".join(rng.choice(WORDS, n)) + f" {rng.integers(1, 999)}."
 
     return [
         Chain.model_validate(
             {
-                "chain_id": f"c{c:04}", "vignette": say(60), "language": "en",
+                "chain_id": f"c{c:04}", "vignette": text(60), "language": "en",
                 "questions": [
                     {
-                        "question_id": f"c{c:04}-{q}", "stem": say(14),
+                        "question_id": f"c{c:04}-{q}", "stem": text(14),
                         "propositions": [
-                            {"text": say(11), "is_true": bool(rng.random() < 0.5), "explanation": say(9),
-                             "quote": say(12), "passage_id": f"p{rng.integers(200)}"}
+                            {"text": text(11), "is_true": bool(rng.random() < 0.5), "explanation": text(9),
+                             "quote": text(12), "passage_id": f"p{rng.integers(200)}"}
                             for _ in range(propositions)
                         ],
                     }
@@ -94,7 +79,7 @@ def predictions(
     trained: int = 0,
     histories: Sequence[str] = HISTORIES,
 ) -> list[Prediction]:
-    """P(true) near the truth by `skill`; each history is drawn anew, so that errors differ between them."""
+    """P(true) near the truth by `skill`; each history is drawn separately, so that errors differ between them."""
     rng = np.random.default_rng([trained, *condition.encode()])
     made = []
     for history in histories:
@@ -122,7 +107,7 @@ def run(
 ) -> Run:
     """A run whose later conditions know more."""
     rng = np.random.default_rng(1)
-    said = [
+    made = [
         p for i, c in enumerate(conditions) for s in seeds for p in predictions(asked, c, 0.3 + 0.2 * i, s, histories)
     ]
     books = [
@@ -133,7 +118,7 @@ def run(
     ]
     references = dict.fromkeys(conditions[1:], conditions[0])
     training_questions = exam(passages, 1, seed=2) if passages else []
-    return Run(name, list(asked), said, tuple(conditions), tuple(seeds), references, books, training_questions)
+    return Run(name, list(asked), made, tuple(conditions), tuple(seeds), references, books, training_questions)
 
 
 # --- a run's folder ---

@@ -3,8 +3,8 @@
 import pytest
 from small import chain, passage, question
 
+from mqg_utils.analysis.results import Run
 from mqg_utils.records import Prediction
-from mqg_utils.report.findings import Run
 from mqg_utils.widgets.case_index import BROKEN, FIXED, NO_ERROR, UNLINKED, CaseIndex, Filter, View
 
 # two cases of two questions of one true and one false proposition

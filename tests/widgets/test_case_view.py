@@ -3,9 +3,9 @@
 from bs4 import BeautifulSoup
 from small import chain, passage, question
 
+from mqg_utils.analysis.results import Run
 from mqg_utils.evaluation.occlusion import Effect, Effects, findings
 from mqg_utils.records import Prediction
-from mqg_utils.report.findings import Run
 from mqg_utils.widgets import case_view, keys
 from mqg_utils.widgets.case_index import CaseIndex, Filter
 

@@ -1,7 +1,6 @@
 """A person takes the exam: what they see, what is saved when, and how it is compared and reported."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import simulated
@@ -173,12 +172,12 @@ def test_people_are_compared_with_models_on_the_chains_they_answered(tmp_path):
         session.store(begin(folder))
     run = results.read_run(folder)
     assert run.conditions == ("base", "human:anna", "human:bob") and run.seeds == (0,)
-    found = Findings(replace(run, references=results.against(run.conditions)), repeats=50)
+    found = Findings(run, repeats=50)
     assert found.focus == "base", "the report explains a model, not a person"
-    cells = found.ablation.cells
+    cells = found.comparison.cells
     assert (cells["human:anna", "accuracy"].value, cells["human:anna", "accuracy"].chains) == (1.0, 8)
     assert (cells["human:bob", "accuracy"].value, cells["human:bob", "accuracy"].chains) == (0.0, 12)
     drawn = {c.chain_id for c in ExamSession(folder, "anna", max_chains=8).chains}
     base = [p for p in run.predictions if p.condition == "base" and p.history == "predicted" and p.chain_id in drawn]
-    gap = found.ablation.against["human:anna", "accuracy"].estimate
+    gap = found.comparison.against["human:anna", "accuracy"].estimate
     assert gap.value == pytest.approx(1 - sum(p.predicted == p.gold for p in base) / len(base)) and gap.chains == 8

@@ -19,7 +19,7 @@ const block = (tag, name, text) => el(tag, text.length > 2500 ? { class: `${name
 
 const ROWS = 80;  // chains of the map shown at once
 const CARDS = 6;  // chains in full shown at once
-const PRINTED = 60;  // up to so many are all on paper
+const PRINTED = 60;  // all are printed up to this number
 const state = { rows: ROWS, cards: CARDS, only: null, list: [] };
 let data;
 
@@ -55,7 +55,7 @@ const SORTS = {
 
 function prepare() {
   for (const chain of data.chains) {
-    // a person may have sat a part of the exam
+    // a person may have answered only part of the exam
     chain.sat = data.conditions.map((_, c) => chain.qs.every((q) => q.e[c] !== null));
     chain.perfect = data.conditions.map((_, c) => perfect(chain, c));
     chain.mean = data.conditions.map((_, c) => mean(chain, c));
@@ -131,7 +131,7 @@ function drawMap() {
   byId("rows").replaceChildren(...list.slice(0, rows).map(row));
   byId("count").textContent = list.length
     ? `${list.length} of ${data.chains.length} chains`
-    : "No chain is like that. Clear a filter to see more.";
+    : "No chain matches. Clear a filter to see more.";
   const more = byId("more-rows");
   more.hidden = list.length <= rows;
   more.textContent = `Show all ${list.length} rows`;
@@ -177,7 +177,7 @@ function propositions(q) {
     el("tbody", {}, ...q.p.map((p) => el("tr", {}, ...cells(p)))));
 }
 
-function trail(q) {
+function links(q) {
   if (q.c < 0) return null;
   const items = [
     ...q.np.map((i) => el("li", {}, "passage: ", passageLink(data.passages[i].id))),
@@ -186,7 +186,7 @@ function trail(q) {
       return el("li", {}, `generated question: ${question.s} `, passageLink(question.from, "from its passage"));
     }),
   ];
-  return el("details", { class: "trail" }, el("summary", { text: `Knowledge: ${data.cells[q.c]}` }), el("ul", {}, ...items));
+  return el("details", { class: "links" }, el("summary", { text: `Coverage: ${data.cells[q.c]}` }), el("ul", {}, ...items));
 }
 
 function card(chain) {
@@ -206,7 +206,7 @@ function card(chain) {
       `Question ${i + 1}: ${points(q.e[c])}`,
       ...q.t[c].map((t) => el("span", { class: "tag bad", text: data.tags[t], title: data.meanings[t] }))));
     box.append(block("p", "stem", q.s), propositions(q));
-    const more = trail(q);
+    const more = links(q);
     if (more) box.append(more);
   });
   return box;
@@ -236,9 +236,9 @@ function openPassage(id) {
   byId("passage-body").replaceChildren(
     el("h2", { id: "passage-title", text: passage.at }),
     el("p", { class: "text", text: passage.x + (passage.cut ? " …" : "") }),
-    el("h3", { text: "Generated questions from it that are nearest to a test question" }),
+    el("h3", { text: "Training questions generated from it, nearest to a test question" }),
     list(generated.map((question) => el("li", {}, question.s, list(question.p.map(([text, truth]) => el("li", { text: `${truth ? "✓" : "✗"} ${text}` })))))),
-    el("h3", { text: "Test questions on it or near it" }),
+    el("h3", { text: "Test questions nearest to it or naming it" }),
     list(tests.map(([chain, q, i]) => {
       const [sign] = mark(q.e[c]);
       return el("li", {}, `${sign} `, el("a", { href: address(chain, q), text: `${chain.id.slice(0, 80)}, question ${i + 1}` }), ` ${q.s.slice(0, 160)}`);
@@ -325,12 +325,12 @@ async function start() {
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !event.target.closest("input, select, dialog")) { event.preventDefault(); byId("f-text").focus(); }
   });
-  // the same address twice in a row is no change of it
+  // following the same link twice does not change the address
   addEventListener("click", (event) => { const to = event.target.closest?.("a")?.getAttribute("href"); if (to && to === location.hash) follow(); });
   addEventListener("hashchange", follow);
   addEventListener("beforeprint", () => {
     document.documentElement.classList.add("paper");
-    if (state.list.length > PRINTED) return;  // whoever wants a book of them asks for all first
+    if (state.list.length > PRINTED) return;  // more only after "Show all"
     state.before = state.cards;
     state.cards = Infinity;
     drawCards();
@@ -343,6 +343,6 @@ async function start() {
   document.documentElement.dataset.ready = "true";
 }
 start().catch((error) => {
-  byId("chosen").textContent = `The chains could not be opened (${error.message}). A browser of 2023 or later shows them.`;
+  byId("chosen").textContent = `The chains could not be opened (${error.message}). They need a browser from 2023 or later.`;
   throw error;
 });

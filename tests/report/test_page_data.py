@@ -8,7 +8,8 @@ from dataclasses import replace
 import simulated
 from small import chain, passage, question
 
-from mqg_utils.report.findings import Findings, Run
+from mqg_utils.analysis.results import Run
+from mqg_utils.report.findings import Findings
 from mqg_utils.report.page_data import PASSAGE_CHARACTERS, chain_data, packed
 
 
@@ -17,21 +18,21 @@ def data_of(run: Run) -> dict:
 
 
 def test_what_is_packed_comes_back_and_means_nothing_to_html() -> None:
-    said = {"x": "</script><b>& 診断"}
-    block = packed(said)
+    data = {"x": "</script><b>& 診断"}
+    block = packed(data)
     assert set(block) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
-    assert json.loads(gzip.decompress(base64.b64decode(block))) == said
-    assert packed(said) == block, "no time stands in it"
+    assert json.loads(gzip.decompress(base64.b64decode(block))) == data
+    assert packed(data) == block, "no time is in it"
 
 
 def test_an_answer_is_thousandths_and_a_tick_or_the_word_for_what_went_wrong() -> None:
     run = simulated.run([chain(question("Which?", "x", "y"))], ("base",), histories=("gold",))
     first, second = run.predictions
-    said = [
+    answers = [
         first.model_copy(update={"p_true": 0.9126, "predicted": True}),
         second.model_copy(update={"p_true": None, "predicted": None, "status": "refused"}),
     ]
-    ((asked,),) = [c["qs"] for c in data_of(replace(run, predictions=said))["chains"]]
+    ((asked,),) = [c["qs"] for c in data_of(replace(run, predictions=answers))["chains"]]
     assert [p["a"] for p in asked["p"]] == [[[913, 1]], [[None, "refused"]]]
 
 

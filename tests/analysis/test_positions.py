@@ -1,12 +1,19 @@
 """Along the chain: scores by position, survival, first errors, recovery, points lost."""
 
-from math import isnan
 from typing import Any
 
 import pytest
 
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
-from mqg_utils.analysis.positions import by_position, causes, first_errors, losses, progressive, recovery, worst_first
+from mqg_utils.analysis.positions import (
+    by_position,
+    error_kinds,
+    first_errors,
+    losses,
+    progressive,
+    recovery,
+    worst_first,
+)
 from mqg_utils.records import Chain, Prediction
 
 
@@ -75,24 +82,15 @@ def test_hazard_is_of_the_chains_perfect_so_far() -> None:
     assert [(r.hazard.n, r.hazard.chains) for r in rows] == [(4, 4), (3, 3), (1, 1)]
 
 
-def test_all_wrong_leaves_no_chain_to_fail() -> None:
-    rows = by_position(scores(a="--", b="--"))
-    assert isnan(rows[1].hazard.value) and rows[1].survival.value == 0
-
-
 def test_recovery_by_hand() -> None:
     found = recovery(scores(a="-+-", b="+-+", c="+++", d="-"))
     assert [(r.after, r.right.value, r.right.n) for r in found] == [(1, 1.0, 2), (2, 0.0, 1)]
 
 
-def test_recovery_where_nothing_fails_is_empty() -> None:
-    assert recovery(scores(a="++", b="+")) == []
-
-
 # --- points lost ---
 
 
-def said(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Prediction]:
+def answered(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Prediction]:
     """(gold, predicted) of each proposition."""
     return [
         Prediction(
@@ -107,18 +105,18 @@ def said(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Pr
 MISSED, ACCEPTED, RIGHT, SILENT = (True, False), (False, True), (True, True), (False, None)
 
 
-def test_causes_by_hand() -> None:
+def test_error_kinds_by_hand() -> None:
     made = [
-        *said("a", 1, MISSED, RIGHT), *said("a", 2, ACCEPTED, RIGHT), *said("a", 3, MISSED, ACCEPTED),
-        *said("a", 4, RIGHT), *said("a", 5, SILENT, MISSED),
+        *answered("a", 1, MISSED, RIGHT), *answered("a", 2, ACCEPTED, RIGHT), *answered("a", 3, MISSED, ACCEPTED),
+        *answered("a", 4, RIGHT), *answered("a", 5, SILENT, MISSED),
     ]  # fmt: skip
-    assert list(causes(made).values()) == ["missed truth", "accepted falsehood", "both", "", "no answer"]
+    assert list(error_kinds(made).values()) == ["missed truth", "accepted falsehood", "both", "", "no answer"]
 
 
 def test_losses_add_up_to_what_a_place_loses() -> None:
-    made = [*said("a", 1, MISSED, RIGHT), *said("b", 1, MISSED, ACCEPTED), *said("c", 1, RIGHT, RIGHT),
-            *said("a", 2, SILENT, RIGHT)]  # fmt: skip
-    rows = {(r.position, r.cause): r.points.value for r in losses(score_questions(made), made)}
+    made = [*answered("a", 1, MISSED, RIGHT), *answered("b", 1, MISSED, ACCEPTED), *answered("c", 1, RIGHT, RIGHT),
+            *answered("a", 2, SILENT, RIGHT)]  # fmt: skip
+    rows = {(r.position, r.kind): r.points.value for r in losses(score_questions(made), made)}
     # one wrong loses 0.5, two 0.8; three questions at place 1
     assert rows[1, "missed truth"] == pytest.approx(0.5 / 3) and rows[1, "both"] == pytest.approx(0.8 / 3)
     assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0

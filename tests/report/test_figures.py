@@ -1,0 +1,74 @@
+"""Plotly figures of the report and the notebooks: what is drawn, and that texts stay texts."""
+
+from math import nan
+
+import plotly.graph_objects as go
+import plotly.io as pio
+import pytest
+
+from mqg_utils.analysis.calibration import Bin, Confidence
+from mqg_utils.analysis.curves import Curve
+from mqg_utils.analysis.metrics import Estimate
+from mqg_utils.report import figures
+
+HALF = Estimate(0.5, 0.4, 0.7, 10, 6)
+BARE = Estimate(0.3, nan, nan, 4, 2)  # too few chains for an interval
+ENTRIES = [{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.0}, {"step": 3, "loss": nan}]
+
+
+def test_intervals_have_arms_where_there_is_an_interval_and_rows_from_the_top() -> None:
+    figure = figures.intervals({"share": {"one": {"a": HALF, "b": BARE}, "two": {"b": HALF}}}, {"guess": 0.5})
+    one, two, guess = figure.data
+    assert one.error_x.array == pytest.approx((0.2, nan), nan_ok=True)
+    assert one.error_x.arrayminus == pytest.approx((0.1, nan), nan_ok=True)
+    assert one.y[0] < two.y[0] and one.y[1] < two.y[0] < 1.5, "series of a row stand side by side"
+    assert guess.x == (0.5, 0.5) and guess.name == "guess"
+    assert list(figure.layout.yaxis.range) == [1.5, -0.5] and figure.layout.yaxis.ticktext == ("a", "b")
+
+
+def test_panels_share_rows_and_name_each_series_once() -> None:
+    figure = figures.intervals({x: {"one": {"a": HALF}, "two": {"a": BARE}} for x in ("accuracy", "ECN")})
+    assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
+    assert (figure.layout.xaxis.title.text, figure.layout.xaxis2.title.text) == ("accuracy", "ECN")
+
+
+def test_lines_and_calibration() -> None:
+    figure = figures.lines({"right": {"one": [(1, HALF), (2, BARE)]}}, ("question",))
+    assert figure.data[0].x == (1, 2) and figure.layout.xaxis.dtick == 1
+    figure = figures.calibration({"one": [Bin(0, 0.1, 0.05, HALF)]}, {"one": [Confidence(0.5, 0.6, BARE)]})
+    diagonal, left, right = figure.data
+    assert (diagonal.x, left.x, right.x) == ((0, 1), (0.05,), (0.55,))
+
+
+def test_bars_add_up_by_row() -> None:
+    figure = figures.bars({"missed": {"q 1": 0.5, "q 2": 0.0}, "both": {"q 2": 0.2}}, "points")
+    assert [(trace.x, trace.y) for trace in figure.data] == [((0.5, 0.0), (0, 1)), ((0.2,), (1,))]
+    assert figure.layout.barmode == "stack"
+    assert figures.bars({"questions": {"kept": 1234}}, "questions").data[0].text == ("1,234",)
+
+
+def test_reliability_is_the_share_true_of_each_bin() -> None:
+    points, _ = figures.reliability([0.12, 0.18, 0.9, 1.0], [False, True, True, True]).data
+    assert points.x == pytest.approx((0.15, 0.95)) and points.y == (0.5, 1.0) and points.text == ("n = 2", "n = 2")
+
+
+def test_curves_leave_out_what_is_not_finite_and_mark_held_out_losses() -> None:
+    loss, held_out = figures.curves({"one": ENTRIES}).data
+    assert (loss.x, held_out.y, held_out.marker.symbol) == ((1,), (1.0,), "diamond")
+    trainings = [Curve("r", c, s, "exam", "finished", (ENTRIES[0],), 1, 0.0) for c, s in (("a", 0), ("a", 1), ("b", 0))]
+    shown = [(trace.name, trace.showlegend, trace.line.color) for trace in figures.overlay(trainings).data if trace.x]
+    first, second = figures.SERIES[:2]
+    assert shown == [("r · a", True, first), ("r · a", False, first), ("r · b", True, second)]
+
+
+def test_texts_are_escaped_in_figures_and_tables() -> None:
+    figure = figures.intervals({"share": {"<i>s</i>": {"<b>row</b>": HALF}, "t": {"<b>row</b>": HALF}}})
+    assert figure.layout.yaxis.ticktext == ("&lt;b&gt;row&lt;/b&gt;",) and figure.data[0].name == "&lt;i&gt;s&lt;/i&gt;"
+    html = figures.table([{"<b>": "<script>", "n": 1234, "share": HALF, "p": 0.123456}]).data
+    assert "<script>" not in html and "1,234" in html and "0.500 [0.400, 0.700]" in html and "0.1235" in html
+    assert "no entries" in figures.table([]).data
+
+
+def test_a_notebook_stores_a_figure_as_json_only() -> None:
+    assert pio.renderers.default == "plotly_mimetype"
+    assert set(figures.bundle(go.Figure())) == {"application/vnd.plotly.v1+json"}

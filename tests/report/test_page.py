@@ -1,0 +1,230 @@
+"""The report's page as a person uses it, in Chromium."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import simulated
+from axe_playwright_python.sync_playwright import Axe
+from browser import OpenPage, launch, open_page
+from playwright.sync_api import Browser, sync_playwright
+from small import chain, question
+from test_write import EDGES, all_right_or_wrong
+
+from mqg_utils.analysis.results import Run
+from mqg_utils.records import Chain, Prediction
+from mqg_utils.report.findings import Findings
+from mqg_utils.report.write import write_report
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = [
+    "<script>document.title='ran'</script>",
+    '"><img src=x onerror="document.title=\'ran\'">',
+    "'><svg onload='document.title=`ran`'>",
+    "</textarea></script></style><iframe srcdoc=x></iframe>",
+    "# not a heading **bold** [link](javascript:alert(1)) `code`",
+    r"$\frac{1}{2}$ and \(x\) {{ 7*7 }} {% raw %}",
+    "=HYPERLINK(1) 🩺 été 診断 \u202eright to left",
+    "long " * 4000,
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: Any) -> Path:
+    run = simulated.run(simulated.exam(20), passages=12)
+    return write_report(Findings(run, repeats=100), tmp_path_factory.mktemp("report"))
+
+
+def ready(opened: OpenPage) -> Any:
+    opened.page.wait_for_function("document.documentElement.dataset.ready === 'true'")
+    return opened.page
+
+
+def test_offline_it_asks_for_nothing_and_draws_everything(browser: Browser, page: Path) -> None:
+    for width in (1440, 820, 390):
+        with open_page(browser, page, width=width) as opened:
+            shown = ready(opened)
+            assert (opened.requests, opened.failed, opened.console_errors) == ([], [], [])
+            shown.wait_for_function(
+                "[...document.querySelectorAll('figure.chart')].every(x => x.querySelector('.trace path'))"
+            )
+            assert shown.locator("figure.chart").count() >= 9
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+            links = shown.eval_on_selector_all("nav a", "all => all.map(x => x.getAttribute('href').slice(1))")
+            assert all(shown.query_selector(f"[id='{link}']") for link in links) and "chains" in links
+
+
+def test_search_and_filters_narrow_the_map_and_the_chains(browser: Browser, page: Path) -> None:
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        shown.select_option("#f-status", "all")
+        assert shown.inner_text("#count") == "20 of 20 chains" and shown.locator(".row").count() == 20
+        shown.keyboard.press("/")
+        shown.keyboard.type("c0007")
+        shown.wait_for_function("document.getElementById('count').textContent === '1 of 20 chains'")
+        assert shown.locator(".card").count() == 1 and "c0007" in shown.inner_text(".card h3")
+        shown.fill("#f-text", "no such word")
+        shown.wait_for_function("document.querySelectorAll('.row').length === 0")
+        assert "Clear a filter" in shown.inner_text("#count")
+        shown.click("#filters button[type=reset]")
+        shown.select_option("#f-status", "all")
+        shown.select_option("#f-sort", "name")
+        assert shown.locator(".row .id").all_inner_texts() == [f"c{i:04}" for i in range(20)]
+        shown.select_option("#f-tag", label="propagated")
+        kept = shown.locator(".row").count()
+        assert 0 < kept < 20 and shown.locator(".card").first.locator(".tag.bad", has_text="propagated").count() > 0
+
+
+def test_a_deep_link_opens_its_chain_and_the_back_button_leaves_it(browser: Browser, page: Path) -> None:
+    with open_page(browser, f"{page.resolve().as_uri()}#chain=c0011&question=c0011-2") as opened:
+        shown = ready(opened)
+        assert shown.locator(".card").count() == 1 and "c0011" in shown.inner_text(".card h3")
+        top = shown.eval_on_selector("[data-question='c0011-2']", "x => x.getBoundingClientRect().top")
+        assert 0 <= top < 300
+        assert shown.locator(".card tbody tr").count() == 25
+        shown.click("#chosen button")
+        shown.wait_for_function("document.querySelectorAll('.card').length > 1")
+        shown.go_back()
+        shown.wait_for_function("document.querySelectorAll('.card').length === 1")
+        shown.click("nav a[href='#slices']")
+        shown.wait_for_function("document.querySelectorAll('.card').length > 1")
+        assert 0 <= shown.eval_on_selector("#slices", "x => x.getBoundingClientRect().top") < 300
+
+
+def test_a_row_of_the_map_opens_by_mouse_and_by_keyboard(browser: Browser, page: Path) -> None:
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        first, second = shown.locator(".row .id").all_inner_texts()[:2]
+        shown.locator(".row .m").nth(1).click()
+        shown.locator(".card h3", has_text=first).wait_for()
+        assert "question=" in shown.evaluate("location.hash")
+        shown.go_back()
+        shown.locator(".row").first.focus()
+        shown.keyboard.press("ArrowDown")
+        shown.keyboard.press("Enter")
+        shown.locator(".card h3", has_text=second).wait_for()
+        assert shown.evaluate("location.hash") == f"#chain={second}"
+
+
+def test_a_chain_is_shown_with_the_key_and_every_conditions_answer(browser: Browser, tmp_path: Path) -> None:
+    exam = [chain(question("Which?", "alpha", "beta"), case="A case.", name="one")]
+    ids = {"seed": 0, "chain_id": "one", "question_id": "one-0", "position": 1, "kind": "multiple"}
+    said = [
+        Prediction(**ids, condition=c, history=h, proposition=i, gold=i == 0, p_true=p,
+                   predicted=None if p is None else p > 0.5, status="refused" if p is None else "scored")
+        for h in ("gold", "predicted", "none")
+        for c, answers in (("base", (0.912, 0.7)), ("books", (0.2, None)))
+        for i, p in enumerate(answers)
+    ]  # fmt: skip
+    run = Run("r", exam, said, ("base", "books"), references={"books": "base"})
+    with open_page(browser, write_report(Findings(run, repeats=20), tmp_path)) as opened:
+        shown = ready(opened)
+        lines = [cell.split("\n") for cell in shown.locator(".card tbody tr").all_inner_texts()]
+        flat = [" ".join(line).replace("\t", " ").split() for line in lines]
+        assert flat == [
+            ["alpha", "true", "✓", "true", "0.91", "✗", "false", "0.20"],
+            ["beta", "false", "✗", "true", "0.70", "✗", "refused"],
+        ]
+
+
+def test_a_table_is_saved_as_csv_with_an_estimates_parts(browser: Browser, page: Path) -> None:
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        shown.evaluate("document.querySelectorAll('details').forEach(x => { x.open = true; })")
+        with shown.expect_download() as saved:
+            shown.click(".csv[data-name=scores]")
+        assert saved.value.suggested_filename == "scores.csv"
+        rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text("utf-8-sig"))))
+        books = next(row for row in rows if row["condition"] == "books")
+        known = pd.read_csv(page.parent / "tables" / "scores.csv").set_index("condition").loc["books"]
+        for name in ("propositions right", "propositions right low", "ECN points high"):
+            assert float(books[name]) == pytest.approx(known[name])
+        assert (opened.requests, opened.console_errors) == ([], [])
+
+
+def test_a_passage_leads_to_its_training_and_test_questions(browser: Browser, page: Path) -> None:
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        shown.locator("#panel-passages a").first.click()
+        shown.wait_for_selector("dialog[open]")
+        assert "Test questions nearest to it" in shown.inner_text("dialog")
+        shown.locator("dialog a").first.click()
+        shown.wait_for_function("!document.querySelector('dialog').open && location.hash.startsWith('#chain=')")
+        assert shown.locator(".card").count() == 1
+
+
+def test_hostile_text_is_shown_as_it_is_and_nothing_runs(browser: Browser, tmp_path: Path) -> None:
+    exam = []
+    for i, text in enumerate(HOSTILE):
+        propositions = [
+            {"text": text, "is_true": t, "explanation": text, "quote": text, "passage_id": text} for t in (1, 0)
+        ]
+        propositions = [{**p, "is_true": bool(p["is_true"])} for p in propositions]
+        questions = [{"question_id": f"{i}{text}", "stem": text, "propositions": propositions}]
+        exam.append(
+            Chain.model_validate({"chain_id": f"{i}{text}", "vignette": text, "language": text, "questions": questions})
+        )
+    run = simulated.run(exam, ("base", HOSTILE[0]))
+    made = all_right_or_wrong(exam, False)
+    answers = [p.model_copy(update={"condition": c}) for c in run.conditions for p in made.predictions]
+    rejected = [{"reason": HOSTILE[0], "detail": HOSTILE[1], "question": {"stem": HOSTILE[3]}}]
+    run = replace(run, predictions=answers, disclaimer=HOSTILE[1], rejected=rejected, training_questions=exam[:3])
+    page = write_report(Findings(run, repeats=20), tmp_path)
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        shown.click("#all") if shown.is_visible("#all") else None
+        assert shown.locator(".card").count() == len(HOSTILE)
+        for i, text in enumerate(HOSTILE):
+            card = shown.locator(".card").filter(has=shown.locator(".id", has_text=f"{i}{text[:20]}"))
+            for part in (".case", ".stem", ".text"):
+                assert card.locator(part).first.text_content() == text
+        assert shown.title() != "ran"
+        assert shown.locator("main img, main iframe, .card script, .card svg").count() == 0
+        assert (opened.requests, opened.failed, opened.console_errors) == ([], [], [])
+        shown.evaluate("id => { location.hash = '#chain=' + encodeURIComponent(id); }", f"7{HOSTILE[7]}")
+        shown.wait_for_function("document.querySelectorAll('.card').length === 1")
+        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 1440), (True, 390)])
+def test_no_serious_violation_of_accessibility(browser: Browser, page: Path, dark: bool, width: int) -> None:
+    with open_page(browser, page, dark=dark, width=width) as opened:
+        shown = ready(opened)
+        shown.evaluate("document.querySelectorAll('details').forEach(x => { x.open = true; })")
+        found = Axe().run(shown).response["violations"]
+        assert [(v["id"], len(v["nodes"])) for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+def test_printed_it_is_light_and_whole(browser: Browser, page: Path) -> None:
+    with open_page(browser, page, dark=True) as opened:
+        shown = ready(opened)
+        shown.emulate_media(media="print")
+        assert shown.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bg').trim()") == "#fff"
+        hidden = shown.eval_on_selector_all(
+            "nav, #filters, .csv", "all => all.filter(x => x.offsetParent !== null).length"
+        )
+        assert hidden == 0
+        assert len(shown.pdf(format="A4")) > 100_000
+
+
+@pytest.mark.parametrize("name", ["one question", "failed", "predicted only"])
+def test_an_edge_is_a_page_without_errors(browser: Browser, name: str, tmp_path: Path) -> None:
+    with open_page(browser, write_report(Findings(EDGES[name], repeats=50), tmp_path)) as opened:
+        shown = ready(opened)
+        assert opened.console_errors == [] and shown.locator(".answer tbody tr").count() >= 2
+        assert not re.search(r"\bnan\b", shown.inner_text("main"))

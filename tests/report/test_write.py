@@ -1,0 +1,176 @@
+"""The report: its sections in edge cases, its tables, and runs read from their folders."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import simulated
+from small import chain, question
+
+from mqg_utils.analysis.results import Run, joined, read_run
+from mqg_utils.records import Chain, write_json
+from mqg_utils.report.findings import Findings, Section
+from mqg_utils.report.sections.chain import NO_CHAINS, NO_PREDICTED
+from mqg_utils.report.write import APPENDIX, SECTIONS, report_runs, section, write_report
+
+
+def made(run: Run) -> dict[str, Section]:
+    findings = Findings(run, repeats=50)
+    return {name: section(findings, name) for name in (*SECTIONS, *APPENDIX)}
+
+
+def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
+    sections = made(simulated.run(simulated.exam(12), seeds=(0, 1), passages=8))
+    missing = {name for name, found in sections.items() if found.missing}
+    assert missing == {"training", "provenance"}, "a simulated run was not trained and has no manifests"
+    for found in sections.values():
+        for panel in found.panels:
+            assert panel.reading.rstrip()[-1] in ".:" and panel.rows, panel.name
+            assert len({tuple(row) for row in panel.rows}) == 1, "one set of columns a table"
+    drawn = {e.name for s in sections.values() for e in s.panels if e.figure is not None}
+    assert {"scores", "positions", "losses", "transitions", "attribution", "coverage", "slices", "reliability"} <= drawn
+
+
+def test_guessing_has_no_interval_and_a_condition_has() -> None:
+    rows = {row["condition"]: row for row in made(simulated.run(simulated.exam(12)))["scores"].panels[0].rows}
+    assert {e.shown() for k, e in rows["guess: coin"].items() if k not in ("condition", "ECN, independent")} >= {
+        "0.500"
+    }
+    for name, row in rows.items():
+        assert (row["ECN points"].low == row["ECN points"].low) is (not name.startswith("guess")), name
+
+
+def all_right_or_wrong(asked: list[Chain], right: bool) -> Run:
+    run = simulated.run(asked, ("base",))
+    answers = [
+        p.model_copy(update={"predicted": p.gold == right, "p_true": 0.9 if p.gold == right else 0.1})
+        for p in run.predictions
+    ]
+    return replace(run, predictions=answers)
+
+
+def silent(asked: list[Chain]) -> Run:
+    run = simulated.run(asked, ("base",))
+    answers = [p.model_copy(update={"predicted": None, "p_true": None, "status": "failed"}) for p in run.predictions]
+    return replace(run, predictions=answers)
+
+
+INDEPENDENT = [chain(question("Which?", "x", "y"), name=f"q{i}") for i in range(6)]
+EDGES = {
+    "one chain": simulated.run(simulated.exam(1)),
+    "one question": simulated.run([chain(question("Which?", "x", "y"))], ("base",)),
+    "independent only": simulated.run(INDEPENDENT),
+    "case of one question": simulated.run([chain(question("Which?", "x", "y"), case="A case.")], ("base",)),
+    "all right": all_right_or_wrong(simulated.exam(6), True),
+    "all wrong": all_right_or_wrong(simulated.exam(6), False),
+    "failed": silent(simulated.exam(6)),
+    "gold only": simulated.run(simulated.exam(6), histories=("gold",)),
+    "predicted only": simulated.run(simulated.exam(6), histories=("predicted",)),
+    "two seeds": simulated.run(simulated.exam(6), seeds=(0, 1)),
+    "no passages": simulated.run(simulated.exam(6)),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_an_edge_has_a_result_or_a_sentence_and_never_an_empty_figure(name: str) -> None:
+    sections = made(EDGES[name])
+    for found in sections.values():
+        assert found.panels or found.missing.endswith("."), found.name
+        for panel in found.panels:
+            assert panel.reading and " nan" not in panel.reading, panel.name
+            if panel.figure is not None:
+                assert any(len(trace.x or ()) for trace in panel.figure.data), panel.name
+
+
+@pytest.mark.parametrize(
+    ("edge", "name", "reason"),
+    [
+        ("independent only", "along", NO_CHAINS),
+        ("gold only", "propagation", NO_PREDICTED),
+        ("gold only", "attribution", "another history"),
+        ("failed", "calibration", "No answer has a probability."),
+        ("no passages", "coverage", "no passages"),
+        ("all right", "changes", "nothing to compare"),
+        ("no passages", "generated", "No condition"),
+    ],
+)
+def test_a_section_without_results_says_why(edge: str, name: str, reason: str) -> None:
+    assert reason in section(Findings(EDGES[edge], repeats=20), name).missing
+
+
+def test_the_answer_says_what_is_left() -> None:
+    text = Findings(simulated.run(simulated.exam(12), passages=8), repeats=50).answer()
+    assert "the best condition, **books**" in text and "after its own answers" in text
+    assert "no generated question covers the topic" in text
+
+
+# --- tables ---
+
+
+def test_tables_are_written_for_programs(tmp_path: Path) -> None:
+    run = simulated.run(simulated.exam(6), seeds=(0, 1))
+    write_report(Findings(run, repeats=50), tmp_path)
+    names = {p.stem for p in (tmp_path / "tables").glob("*.csv")}
+    assert names == {p.stem for p in (tmp_path / "tables").glob("*.parquet")}
+    raw = pd.read_parquet(tmp_path / "tables" / "predictions.parquet")
+    assert len(raw) == len(run.predictions) and set(raw["seed"]) == {0, 1} and raw["p_true"].dtype == float
+    scores = pd.read_csv(tmp_path / "tables" / "scores.csv").set_index("condition")
+    gold = raw[(raw["condition"] == "books") & (raw["history"] == "gold")]
+    assert scores.loc["books", "propositions right"] == pytest.approx((gold["predicted"] == gold["gold"]).mean())
+    assert scores.loc["books", "propositions right low"] < scores.loc["books", "propositions right"]
+
+
+# --- of runs in their folders ---
+
+
+def test_runs_on_one_exam_are_joined_and_compared_condition_by_condition(tmp_path: Path) -> None:
+    exam = simulated.exam(6)
+    for name, conditions in (("a", ("base", "books")), ("b", ("base", "questions"))):
+        simulated.write_run(tmp_path / name, simulated.run(exam, conditions))
+    page = report_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", repeats=50)
+    assert page == tmp_path / "out" / "report-a-b" / "report.html"
+    both = joined([read_run(tmp_path / name) for name in "ab"])
+    assert both.conditions == ("a: base", "a: books", "b: base", "b: questions")
+    assert both.references == {"b: base": "a: base"}
+    assert "b: base" in page.read_text("utf-8")
+
+
+def test_manifests_curves_and_rejected_questions_are_shown(tmp_path: Path) -> None:
+    folder = simulated.write_run(tmp_path / "one", simulated.run(simulated.exam(5), ("base", "questions")))
+    write_json(folder / "04_finetune" / "base" / "curve.json", {"exam": [{"step": 1, "loss": 2.0}]})
+    write_json(folder / "03_generate" / "summary.json", {"questions.drafted": 3, "questions.kept": 1, "cost_usd": 0.5})
+    rejected = {"passage_id": "p", "reason": "quote", "detail": "not there", "question": {"stem": "Why?"}}
+    (folder / "03_generate" / "rejected.jsonl").write_text(json.dumps(rejected) + "\n", "utf-8")
+    simulated.seal(folder, "03_generate")
+    simulated.seal(folder, "04_finetune", "base", 7.0, model="tiny", seed=0, run_dir="x")
+    simulated.seal(folder, "04_finetune", "books")  # of another plan
+    sections = made(read_run(folder))
+    rows = {e.name: e.rows for s in sections.values() for e in s.panels}
+    assert rows["curves"] == [{"training": "base: exam", "step": 1, "loss": 2.0, "eval_loss": ""}]
+    assert rows["funnel"] == [{"step": "drafted", "questions": 3}, {"step": "kept", "questions": 1}]
+    assert rows["rejected"] == [{"reason": "quote", "detail": "not there", "question": "Why?"}]
+    assert {"stage": "04_finetune base", "parameter": "model", "value": "'tiny'"} in rows["parameters"]
+    stages = ["01_corpus", "03_generate", "04_finetune base", "05_evaluate base", "05_evaluate questions"]
+    assert [row["stage"] for row in rows["stages"]] == stages, "stages of another plan are not in this report"
+    assert sections["provenance"].panels[0].reading == "7 s in 5 stages; cost_usd 0.5."
+
+
+@pytest.mark.slow
+def test_the_command_writes_and_refuses(quick_project: Path) -> None:
+    from conftest import mqg, reseal
+
+    done = mqg(quick_project, "report", "quick")
+    assert done.returncode == 0 and (quick_project / "outputs/report-quick/report.html").exists(), done.stderr
+    shutil.copytree(quick_project / "outputs/quick", quick_project / "outputs/other")
+    exam = quick_project / "outputs/other/01_corpus/exam.jsonl"
+    exam.write_text(exam.read_text("utf-8").replace("52-year-old bus driver", "52-year-old tram driver"), "utf-8")
+    reseal(quick_project / "outputs/other")
+    refused = mqg(quick_project, "report", "quick", "other")
+    assert refused.returncode == 2 and "have other words or another key" in refused.stderr
+    nothing = mqg(quick_project, "report", "nowhere")
+    assert nothing.returncode == 2 and "run its stages first" in nothing.stderr
+    assert "Traceback" not in refused.stderr + nothing.stderr
+    shutil.rmtree(quick_project / "outputs/other")
