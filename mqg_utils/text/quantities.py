@@ -3,52 +3,23 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-# a number that stands alone: not B12 nor 1,000,000, but what Chinese and Japanese write without spaces around
+import yaml
+
+# a number by itself: not B12 nor 1,000,000, but also between Chinese and Japanese characters without spaces
 NUMBER = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,])\d+(?:[.,]\d+)?(?!\d|[\w.,]\d)"
 
-SPELLINGS = {
-    "%": "% percent|per cent|pour cent|pourcent|パーセント",
-    "‰": "per mille|pour mille|‰",
-    "°": "°C|°F|degrees|degree|degrés|degré|°|度",
-    "h": "hours|hour|heures|heure|hrs|hr|h|時間|小时",
-    "d": "days|day|jours|jour|日間|日|天",
-    "week": "weeks|week|semaines|semaine|週間|週|周",
-    "month": "months|month|mois|か月|ヶ月|个月|月",
-    "y": "years|year|années|année|ans|an|歳|年|岁",
-    "min": "minutes|minute|min|分钟|分",
-    "s": "seconds|second|secondes|seconde|secs|sec|秒",
-    "kg": "kg|kilograms|kilogram", "g": "grams|gram|grammes|gramme|g", "mg": "mg|milligrams|milligram|milligrammes",
-    "µg": "µg|μg|mcg|ug|micrograms|microgram|microgrammes|microgramme", "ng": "ng",
-    "L": "litres|litre|liters|liter|L", "dL": "dL", "mL": "mL|ml", "µL": "µL|μL",
-    "km": "km", "m": "metres|metre|meters|meter|mètres|mètre|m", "cm": "cm", "mm": "mm", "µm": "µm|μm", "nm": "nm",
-    "IU": "IU|UI", "U": "units|unités|unité|unit|U", "mmol": "mmol", "µmol": "µmol|μmol|micromoles|micromol",
-    "mol": "mol", "mEq": "mEq", "kcal": "kcal", "mmHg": "mm ?Hg", "kPa": "kPa", "Hz": "Hz", "kHz": "kHz", "mV": "mV",
-    "bpm": "bpm",
-}  # fmt: skip
-SPELLINGS["%"] = SPELLINGS["%"].replace("% ", "%|")
+_TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+SPELLINGS: dict[str, str] = _TABLE["spellings"]
+MULTIPLES = {unit: (base, times) for unit, (base, times) in _TABLE["multiples"].items()}
+WORDS: dict[str, float] = _TABLE["words"]
 _NAMES = [(spelling, unit) for unit, listed in SPELLINGS.items() for spelling in listed.split("|")]
 _ALTERNATIVES = "|".join(spelling for spelling, _ in sorted(_NAMES, key=lambda pair: -len(pair[0])))
 _CANON = {spelling.replace(" ?", "").casefold(): unit for spelling, unit in _NAMES}
-# a unit ends where its letters end; what Chinese and Japanese write goes on without a space
+# a unit ends with its letters; in Chinese and Japanese the text continues without a space
 UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ]))?"
-# units that are whole multiples of another: 1 week is 7 days, 1 g is 1000 mg (kg is of people, not of doses)
-MULTIPLES = {
-    "min": ("s", 60), "h": ("s", 3600), "d": ("s", 86_400), "week": ("s", 604_800),
-    "month": ("s", 2_629_800), "y": ("s", 31_557_600),
-    "µg": ("ng", 1e3), "mg": ("ng", 1e6), "g": ("ng", 1e9), "mL": ("µL", 1e3), "dL": ("µL", 1e5),
-    "L": ("µL", 1e6), "µm": ("nm", 1e3), "mm": ("nm", 1e6), "cm": ("nm", 1e7), "m": ("nm", 1e9),
-}  # fmt: skip
-WORDS: dict[str, float] = {
-    word: value
-    for words in (
-        "zero one two three four five six seven eight nine ten eleven twelve",
-        "zéro une deux trois quatre cinq six sept huit neuf dix onze douze",
-    )
-    for value, word in enumerate(words.split())
-}
-WORDS |= {"once": 1, "twice": 2, "half": 0.5, "un": 1, "single": 1, "both": 2}
 
 ABOVE = r"more than|over|above|exceed\w*|greater than|\w+er than|at least|≥|>|plus de|au moins|supérieure?s? à"
 ABOVE += r"|au-dessus de|dépass\w+"
@@ -117,7 +88,7 @@ def limits(text: str) -> Iterator[Limits]:
 
 
 def unsupported(text: str, sources: Iterable[str]) -> list[Quantity]:
-    """The quantities of a text that no source has: not the same number with the same unit, nor within its limits.
+    """The quantities of a text that no source contains: neither the same number and unit, nor a limit that allows it.
 
     A number without a unit agrees with one that has any; a number in words ("four hours") supports one in digits.
     """
@@ -145,7 +116,7 @@ def misstated(text: str, sources: Iterable[str]) -> list[Quantity]:
 
 
 def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]:
-    """The quantities of a true proposition that its sources do not bear out.
+    """The quantities of a true proposition that its sources do not support.
 
     A limit ("more than 20 s") must be stated as such a number. A value ("a patient with 24 mg/dL") is free where the
     quote has limits of its unit, since it is what they are applied to; but where the question gives values of the unit

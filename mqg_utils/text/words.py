@@ -29,7 +29,8 @@ STOP = frozenset({
 
 @lru_cache(maxsize=10_000)
 def normalise(text: str) -> str:
-    """NFKC, one kind of quote and dash, single spaces, no case. Digits and units stay."""
+    """NFKC, one kind of quote and dash, single spaces, no case, no soft hyphens. Digits and units stay."""
+    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff]", "", text)
     text = unicodedata.normalize("NFKC", text).casefold()
     text = re.sub(r"[‘’ʼ]", "'", re.sub(r"[“”«»]", '"', re.sub(r"[‐‑‒–—−]", "-", text)))
     return re.sub(r"\s+", " ", text).strip()

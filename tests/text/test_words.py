@@ -32,6 +32,7 @@ def test_sentences_of_all_scripts_and_numbers_with_units(text: str, sentences: l
         ("1,200 – L’œdème", ("1,200", "l", "œdème")),
         ("ยา 5 มก", ("ย", "า", "5", "ม", "ก")),
         ("a_b ...", ("a", "b")),
+        ("hy\u00adphen\u200b", ("hyphen",)),
     ],
 )
 def test_words_keep_their_numbers_and_scripts_without_spaces_give_characters(
