@@ -55,12 +55,12 @@ class Jobs:
     def finish(self, job: dict[str, Any]) -> None:
         job["status"] = self.status
         asked = [json.loads(line) for line in self.files[job["input_file_id"]].splitlines()]
-        said = [
+        lines = [
             {"id": "x", "custom_id": a["custom_id"], "response": {"status_code": 200, "body": completion()}}
             for a in asked
             if a["body"]["messages"][-1]["content"] != f"Write. {self.loses}"
         ]
-        self.files["answers"] = "\n".join(json.dumps(line) for line in said)
+        self.files["answers"] = "\n".join(json.dumps(line) for line in lines)
         job["output_file_id"] = "answers"
 
 
@@ -168,10 +168,10 @@ def test_a_job_that_fails(server: FaultServer, tmp_path: Path) -> None:
 
 
 def test_a_file_of_answers_is_read_line_by_line_whatever_stands_in_it() -> None:
-    said = '{"custom_id":"a","error":{"message":"x\u2028y\x85z"}}'
-    text = f'{said}\n\n[1]\n{{"custom_id":["b"]}}\n{"[" * 3000}\n{{"custom_id":"c","response":5}}\n{{"custom_id":"d"'
-    found = answers_of(text)
-    assert list(found) == ["a", "c"] and found["a"]["error"]["message"] == "x\u2028y\x85z"
+    line = '{"custom_id":"a","error":{"message":"x\u2028y\x85z"}}'
+    text = f'{line}\n\n[1]\n{{"custom_id":["b"]}}\n{"[" * 3000}\n{{"custom_id":"c","response":5}}\n{{"custom_id":"d"'
+    answers = answers_of(text)
+    assert list(answers) == ["a", "c"] and answers["a"]["error"]["message"] == "x\u2028y\x85z"
 
 
 def test_an_invalid_response_is_a_recorded_failure(server: FaultServer, tmp_path: Path) -> None:

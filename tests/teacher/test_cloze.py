@@ -30,8 +30,8 @@ def book() -> list[Passage]:
 
 def chains_of(passages: list[Passage], folder: Path, *settings: Any) -> list[dict[str, Any]]:
     teacher = ClozeTeacher(passages, *settings)
-    found = teacher.ask([Request(passage=p) for p in passages], ReplyCache(folder / f"{len(list(folder.iterdir()))}"))
-    return [chain for r in found for chain in json.loads(r.content)["chains"]]
+    replies = teacher.ask([Request(passage=p) for p in passages], ReplyCache(folder / f"{len(list(folder.iterdir()))}"))
+    return [chain for r in replies for chain in json.loads(r.content)["chains"]]
 
 
 def cloze(passages: list[Passage], folder: Path, questions: int = 2, seed: int = 0) -> list[dict[str, Any]]:
@@ -39,22 +39,20 @@ def cloze(passages: list[Passage], folder: Path, questions: int = 2, seed: int =
     return [p for c in chains for q in c["questions"] for p in q["propositions"]]
 
 
-def test_cloze_is_the_same_every_time_and_another_with_another_seed(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_propositions_in_any_order(tmp_path: Path) -> None:
     assert cloze(book(), tmp_path) == cloze(book(), tmp_path) != cloze(book(), tmp_path, seed=1)
-
-
-def test_cloze_does_not_depend_on_which_passages_are_asked_first(tmp_path: Path) -> None:
-    teacher, wanted = ClozeTeacher(book(), 2, 0), [Request(passage=p) for p in book()]
-    one = list(teacher.ask(wanted, ReplyCache(tmp_path / "1")))
-    other = list(teacher.ask(wanted[::-1], ReplyCache(tmp_path / "2")))
-    assert sorted(one, key=lambda r: r.key) == sorted(other, key=lambda r: r.key)
+    teacher, requests = ClozeTeacher(book(), 2, 0), [Request(passage=p) for p in book()]
+    first, second = (
+        list(teacher.ask(r, ReplyCache(tmp_path / n))) for r, n in ((requests, "a"), (requests[::-1], "b"))
+    )
+    assert first == second[::-1]
 
 
 def test_cloze_quotes_the_passage_and_changes_only_what_it_calls_false(tmp_path: Path) -> None:
-    said = [p for seed in range(10) for p in cloze(book(), tmp_path, seed=seed)]
-    assert all(p["quote"] in TEXT for p in said)
-    assert all((p["text"] == p["quote"]) == p["is_true"] for p in said)
-    assert {p["is_true"] for p in said} == {True, False}
+    propositions = [p for seed in range(10) for p in cloze(book(), tmp_path, seed=seed)]
+    assert all(p["quote"] in TEXT for p in propositions)
+    assert all((p["text"] == p["quote"]) == p["is_true"] for p in propositions)
+    assert {p["is_true"] for p in propositions} == {True, False}
 
 
 def test_cloze_makes_false_by_number_by_term_and_by_negation(tmp_path: Path) -> None:
@@ -70,25 +68,27 @@ def test_cloze_makes_false_by_number_by_term_and_by_negation(tmp_path: Path) -> 
 
 def test_cloze_takes_another_number_that_the_book_has_with_this_unit(tmp_path: Path) -> None:
     doses = ["The first dose of it is 20 mg.", "The second dose of it is 30 mg.", "The visit lasts for 700 minutes."]
-    said = [p for seed in range(30) for p in cloze([passage("p1", "\n".join([*doses, TEXT]))], tmp_path, seed=seed)]
-    changed = {p["text"] for p in said if p["quote"] == doses[0] and not p["is_true"]}
+    propositions = [
+        p for seed in range(30) for p in cloze([passage("p1", "\n".join([*doses, TEXT]))], tmp_path, seed=seed)
+    ]
+    changed = {p["text"] for p in propositions if p["quote"] == doses[0] and not p["is_true"]}
     assert changed == {"The first dose of it is 30 mg."}  # not 700, which is minutes, nor 2,5, of another form
 
 
 def test_cloze_leaves_a_number_with_several_separators_whole(tmp_path: Path) -> None:
     lines = [f"A litre {verb} exactly 1,000,000 cells of it." for verb in ("holds", "has", "bears")]
     lines += ["Pain will pass after rest.", "Pain should pass after some rest."]
-    said = [p for seed in range(20) for p in cloze([passage("p1", "\n".join(lines))], tmp_path, seed=seed)]
-    assert {p["text"] for p in said} == {*lines, *(s.replace(" pass", " not pass") for s in lines[3:])}
+    propositions = [p for seed in range(20) for p in cloze([passage("p1", "\n".join(lines))], tmp_path, seed=seed)]
+    assert {p["text"] for p in propositions} == {*lines, *(s.replace(" pass", " not pass") for s in lines[3:])}
 
 
 def test_cloze_questions_pass_verification(tmp_path: Path) -> None:
     passages = book()[:1]
     replies = list(ClozeTeacher(book(), 3, 1).ask([Request(passage=p) for p in passages], ReplyCache(tmp_path / "r")))
-    found = verify(replies, passages, [])
-    assert found.kept and found.rejected == []
-    assert all(len(q.propositions) == 5 and 1 <= q.n_true <= 4 for c in found.kept for q in c.questions)
-    assert len(found.kept) <= 3 and found.kept[0].questions[0].stem == "Quellor: which statements are correct?"
+    verified = verify(replies, passages, [])
+    assert verified.kept and verified.rejected == []
+    assert all(len(q.propositions) == 5 and 1 <= q.n_true <= 4 for c in verified.kept for q in c.questions)
+    assert len(verified.kept) <= 3 and verified.kept[0].questions[0].stem == "Quellor: which statements are correct?"
 
 
 def test_cloze_chains_follow_the_order_of_the_text(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_cloze_chains_follow_the_order_of_the_text(tmp_path: Path) -> None:
 
 def test_cloze_speaks_french(tmp_path: Path) -> None:
     lines = [f"La douleur est vive dans le cas {name} observé." for name in "abcde"]
-    said = chains_of([passage("p1", "\n".join(lines), language="fr")], tmp_path, 1, 3)
-    assert said[0]["questions"][0]["stem"] == "Fluids : quelles propositions sont exactes ?"
-    false = [p["text"] for p in said[0]["questions"][0]["propositions"] if not p["is_true"]]
+    (chain,) = chains_of([passage("p1", "\n".join(lines), language="fr")], tmp_path, 1, 3)
+    assert chain["questions"][0]["stem"] == "Fluids : quelles propositions sont exactes ?"
+    false = [p["text"] for p in chain["questions"][0]["propositions"] if not p["is_true"]]
     assert false and all("n'est pas" in text for text in false)
 
 
@@ -115,5 +115,9 @@ def test_cloze_says_nothing_about_a_passage_that_is_too_short(tmp_path: Path) ->
 def test_cloze_reads_chinese_sentences(tmp_path: Path) -> None:
     sentence = "这是关于骨组织的第{}个句子内容说明。"
     text = "".join(sentence.format(i) for i in range(10, 20))
-    said = [p for seed in range(5) for p in cloze([passage("p1", text)], tmp_path, seed=seed)]
-    assert said and all(p["quote"] in text for p in said) and {p["is_true"] for p in said} == {True, False}
+    propositions = [p for seed in range(5) for p in cloze([passage("p1", text)], tmp_path, seed=seed)]
+    assert (
+        propositions
+        and all(p["quote"] in text for p in propositions)
+        and {p["is_true"] for p in propositions} == {True, False}
+    )
