@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fault_server import FaultServer, Said, completion, error
+from fault_server import FaultServer, Response, completion, error
 from small import chain, question
 
 from mqg_utils.evaluation.chat import exam_request, sit_exam, understood
@@ -37,7 +37,7 @@ def user(body):
 
 
 def answers(*values):
-    return Said(body=completion(json.dumps({"answers": list(values)})))
+    return Response(body=completion(json.dumps({"answers": list(values)})))
 
 
 def test_its_own_answers_are_its_history(server, tmp_path):
@@ -68,10 +68,10 @@ def test_what_it_is_told_of_a_question():
 @pytest.mark.parametrize(
     ("said", "status"),
     [
-        (Said(body=completion("I would rather not say.")), "unparsed"),
+        (Response(body=completion("I would rather not say.")), "unparsed"),
         (answers(True), "unparsed"),  # two propositions
         (answers("yes", "no"), "unparsed"),
-        (Said(body=completion(None, refusal="no")), "unparsed"),
+        (Response(body=completion(None, refusal="no")), "unparsed"),
         (error(400, "context too long"), "failed"),
         (error(500, "down"), "failed"),
     ],
@@ -88,7 +88,7 @@ def test_a_refusal_is_one(server, tmp_path):
     message = {"role": "assistant", "content": None, "refusal": "I cannot."}
     body = completion(None)
     body["choices"][0]["message"] = message
-    server.answer = lambda _: Said(body=body)
+    server.answer = lambda _: Response(body=body)
     assert {p.status for p in sit(server, tmp_path, EXAM[1:])} == {"refused"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import simulated
 from bs4 import BeautifulSoup
 from conftest import ROOT
-from fault_server import FaultServer, Said, completion, error
+from fault_server import FaultServer, Response, completion, error
 
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.workflow.pages import render_notebook
@@ -53,13 +53,13 @@ def exam() -> list[Chain]:
     return [Chain.model_validate({"chain_id": i, "split": "train", "questions": q}) for i, q in chains.items()]
 
 
-def answer(body: dict[str, Any]) -> Said:
+def answer(body: dict[str, Any]) -> Response:
     """Good questions with hostile HTML for all passages but three: one fails, one is prose, one quotes nothing."""
     organ = next(name for name in ORGANS if f"> {name})" in body["messages"][-1]["content"])
     if organ == "sutrix":
         return error(400, f"{HOSTILE} your key {CANARY} may not ask this")
     if organ == "drathe":
-        return Said(body=completion(f"{HOSTILE} I would rather not. {CANARY}"))
+        return Response(body=completion(f"{HOSTILE} I would rather not. {CANARY}"))
     quote = f"{HOSTILE} as is well known" if organ == "ombrel" else ""
     propositions = [
         {
@@ -71,7 +71,7 @@ def answer(body: dict[str, Any]) -> Said:
         for i, part in enumerate(PARTS)
     ]
     questions = [{"stem": f"{HOSTILE} Which are true?", "kind": "multiple", "propositions": propositions}]
-    return Said(body=completion(json.dumps({"chains": [{"vignette": "", "questions": questions}]})))
+    return Response(body=completion(json.dumps({"chains": [{"vignette": "", "questions": questions}]})))
 
 
 def execute(run_dir: Path, url: str, name: str, **parameters: Any) -> "subprocess.Popen[str]":

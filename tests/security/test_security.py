@@ -25,7 +25,7 @@ import yaml
 from browser import launch, open_page, require_chromium
 from bs4 import BeautifulSoup
 from conftest import MQG, ROOT, make_project, mqg
-from fault_server import FaultServer, Said, completion, error
+from fault_server import FaultServer, Response, completion, error
 from files import epub
 from playwright.sync_api import sync_playwright
 from test_lab import free_port
@@ -210,17 +210,17 @@ def test_a_key_that_a_server_hides_in_json_or_an_error_is_not_kept(
     server = FaultServer()
     asked = iter(
         [
-            Said(body=f'{{"model": "{escaped}", "choices": [{{"message": {{"content": "{escaped}"}}}}]}}'),
-            Said(body=f'{{"choices": [{{"message": {{"refusal": "no, {escaped}"}}}}]}}'),
-            Said(400, f'{{"error": {{"message": "{escaped} {CANARY}"}}}}'),
-            Said(400, f"<h1>{CANARY}</h1>"),
+            Response(body=f'{{"model": "{escaped}", "choices": [{{"message": {{"content": "{escaped}"}}}}]}}'),
+            Response(body=f'{{"choices": [{{"message": {{"refusal": "no, {escaped}"}}}}]}}'),
+            Response(400, f'{{"error": {{"message": "{escaped} {CANARY}"}}}}'),
+            Response(400, f"<h1>{CANARY}</h1>"),
         ]
     )
     server.answer = lambda _: next(asked, error(400, CANARY))
     try:
         teacher = ServerTeacher("m", server.url, reply_format="plain", max_retries=0, concurrency=1)
         list(teacher.ask([request(f"p{i}") for i in range(4)], ReplyCache(tmp_path / "r.jsonl")))
-        server.answer = lambda _: Said(401, f'{{"error": {{"message": "{escaped} is wrong"}}}}')
+        server.answer = lambda _: Response(401, f'{{"error": {{"message": "{escaped} is wrong"}}}}')
         with pytest.raises(TeacherError) as caught:
             list(teacher.ask([request("p9")], ReplyCache(tmp_path / "r.jsonl")))
     finally:
@@ -293,7 +293,7 @@ def an_exam(file: Path) -> None:
     write_jsonl(file, chains)
 
 
-def answer(body: dict[str, Any]) -> Said:
+def answer(body: dict[str, Any]) -> Response:
     """A teacher and an examinee that echo the key, refuse, fail, and write markup into everything."""
     asked = body["messages"][-1]["content"]
     if body["messages"][0]["content"].startswith("You sit an exam"):
@@ -301,12 +301,12 @@ def answer(body: dict[str, Any]) -> Said:
         if case and int(case[1]) % 3 == 0:
             return error(400, f"{HOSTILE} your key {CANARY} may not sit")
         text = f'{HOSTILE} {CANARY} {{"answers": [true, false, false, false, true]}}'
-        return Said(body=completion(text if case and int(case[1]) % 2 else text[-50:]))
+        return Response(body=completion(text if case and int(case[1]) % 2 else text[-50:]))
     organ = next((name for name in ORGANS if f"the {name} the" in asked.rpartition("assage")[2]), "")
     if organ == "sutrix":
         return error(400, f"{HOSTILE} your key {CANARY} may not ask this")
     if organ in ("drathe", ""):
-        return Said(body=completion(f"{HOSTILE} I would rather not. {CANARY}"))
+        return Response(body=completion(f"{HOSTILE} I would rather not. {CANARY}"))
     propositions = [
         {"text": f"The {organ}'s {part} {'at rest is red' if i == 0 else 'can be seen to shrink'} {SHORT}",
          "is_true": i == 0, "explanation": f"{HOSTILE} {CANARY}",
@@ -316,7 +316,7 @@ def answer(body: dict[str, Any]) -> Said:
     questions = [
         {"stem": f"{SHORT} {CANARY} Which are true of the {organ}?", "kind": "multiple", "propositions": propositions}
     ]
-    return Said(body=completion(json.dumps({"chains": [{"vignette": "", "questions": questions}]})))
+    return Response(body=completion(json.dumps({"chains": [{"vignette": "", "questions": questions}]})))
 
 
 def flags(server: FaultServer, *more: str) -> list[str]:

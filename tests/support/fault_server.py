@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 GOOD = '{"chains": [{"vignette": "", "questions": [{"stem": "Which?", "propositions": []}]}]}'
 
 
-class Said(NamedTuple):
+class Response(NamedTuple):
     """One answer: how it looks on the wire. `length` says how many bytes the header promises."""
 
     status: int = 200
@@ -28,18 +28,18 @@ def completion(content: str | None = GOOD, finish: str = "stop", **changes: Any)
     return {**head, "choices": [choice], "usage": usage, **changes}
 
 
-def error(status: int, message: str, *headers: tuple[str, str], **more: Any) -> Said:
-    return Said(status, {"error": {"message": message, **more}}, headers)
+def error(status: int, message: str, *headers: tuple[str, str], **more: Any) -> Response:
+    return Response(status, {"error": {"message": message, **more}}, headers)
 
 
-Answer = Callable[[dict[str, Any]], Said]
+Answer = Callable[[dict[str, Any]], Response]
 
 
 class FaultServer:
     """`answer` decides by the request's body; `bodies`, `keys` and `most` remember what came, and how much at once."""
 
     def __init__(self, answer: Answer | None = None) -> None:
-        self.answer: Answer = answer or (lambda body: Said(body=completion()))
+        self.answer: Answer = answer or (lambda body: Response(body=completion()))
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.billed: Counter[str] = Counter()  # Idempotency-Key -> completions made for it
@@ -85,7 +85,7 @@ class FaultServer:
         method, path, _ = first.split(" ")
         if not path.endswith("/chat/completions"):
             status, body = self.other(method, path, raw) if self.other else (404, {"error": {"message": path}})
-            self._write(writer, Said(status, body))
+            self._write(writer, Response(status, body))
             return True
         self.count += 1
         body = json.loads(raw)
@@ -94,23 +94,23 @@ class FaultServer:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
-            said = self.answer(body)
-            if said.hang:
+            response = self.answer(body)
+            if response.hang:
                 await asyncio.sleep(3600)
-            await asyncio.sleep(said.delay_s)
+            await asyncio.sleep(response.delay_s)
         finally:
             self.under_way -= 1
-        if said.status == 200:
+        if response.status == 200:
             self.billed[headers.get("idempotency-key", "")] += 1
-        self._write(writer, said)
+        self._write(writer, response)
         await writer.drain()
-        return said.length < 0
+        return response.length < 0
 
-    def _write(self, writer: asyncio.StreamWriter, said: Said) -> None:
-        body = said.body if isinstance(said.body, str) else json.dumps(said.body)
+    def _write(self, writer: asyncio.StreamWriter, response: Response) -> None:
+        body = response.body if isinstance(response.body, str) else json.dumps(response.body)
         data = body.encode()
         kind = "text/html" if data[:1] == b"<" else "application/json"
-        head = [f"HTTP/1.1 {said.status} x", f"Content-Type: {kind}"]
-        head += [f"Content-Length: {said.length if said.length >= 0 else len(data)}"]
-        head += [f"{name}: {value}" for name, value in said.headers]
+        head = [f"HTTP/1.1 {response.status} x", f"Content-Type: {kind}"]
+        head += [f"Content-Length: {response.length if response.length >= 0 else len(data)}"]
+        head += [f"{name}: {value}" for name, value in response.headers]
         writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)

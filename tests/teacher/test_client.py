@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import GOOD, FaultServer, Said, completion, error
+from fault_server import GOOD, FaultServer, Response, completion, error
 from test_cache import request
 
 from mqg_utils.teacher.base import ask_all
@@ -75,7 +75,7 @@ def test_the_key_changes_with_what_decides_the_answer() -> None:
 
 
 def test_as_many_requests_are_under_way_as_allowed(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: Said(body=completion(), delay_s=0.05)
+    server.answer = lambda _: Response(body=completion(), delay_s=0.05)
     assert len(outcomes(teacher(server, concurrency=7), requests(40), tmp_path)) == 40
     assert server.most == 7
 
@@ -107,11 +107,11 @@ def test_it_works_where_an_event_loop_is_running(server: FaultServer, tmp_path: 
 
 
 def test_settings_that_a_server_names_differently(server: FaultServer, tmp_path: Path) -> None:
-    def answer(body: dict[str, Any]) -> Said:
+    def answer(body: dict[str, Any]) -> Response:
         for name in ("max_tokens", "temperature"):
             if name in body:
                 return error(400, f"Unsupported parameter: '{name}'", param=name, code="unsupported_parameter")
-        return Said(body=completion())
+        return Response(body=completion())
 
     server.answer = answer
     asking = teacher(server, max_tokens=99)
@@ -134,43 +134,43 @@ TORN = json.dumps(completion())
 FAULTS = {
     "busy": error(429, "slow down"),
     "down": error(503, "down"),
-    "reset": Said(body=TORN, length=len(TORN) + 50),
-    "torn JSON": Said(body=TORN[:60]),
-    "error in 200": Said(body={"error": {"message": "upstream"}}),
+    "reset": Response(body=TORN, length=len(TORN) + 50),
+    "torn JSON": Response(body=TORN[:60]),
+    "error in 200": Response(body={"error": {"message": "upstream"}}),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault: str) -> None:
-    server.answer = lambda _: FAULTS[fault] if server.count < 2 else Said(body=completion())
+    server.answer = lambda _: FAULTS[fault] if server.count < 2 else Response(body=completion())
     assert outcomes(teacher(server), requests(1), tmp_path)["p0"].status == "ok"
     assert server.count == 2
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "message", "count"),
+    ("response", "status", "message", "count"),
     [
         (FAULTS["down"], "failed", "down", 3),
         (FAULTS["torn JSON"], "lost", "the answer is torn JSON", 2),
         (FAULTS["reset"], "lost", "the answer broke off", 2),
         (FAULTS["error in 200"], "failed", "upstream", 2),
-        (Said(hang=True), "lost", "no answer within 0.2 s; raise timeout_s or lower concurrency", 2),
-        (Said(body=completion(choices=[])), "empty", "no choice in the answer", 2),
-        (Said(body=completion(None)), "empty", "an answer without text", 2),
-        (Said(body=completion("{", "length")), "cut", "raise max_tokens", 2),
-        (Said(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
-        (Said(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
+        (Response(hang=True), "lost", "no answer within 0.2 s; raise timeout_s or lower concurrency", 2),
+        (Response(body=completion(choices=[])), "empty", "no choice in the answer", 2),
+        (Response(body=completion(None)), "empty", "an answer without text", 2),
+        (Response(body=completion("{", "length")), "cut", "raise max_tokens", 2),
+        (Response(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
+        (Response(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
         (error(400, "too long for me"), "failed", "too long for me", 1),
-        (Said(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
-        (Said(400, "no such thing"), "failed", "no such thing", 1),
+        (Response(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
+        (Response(400, "no such thing"), "failed", "no such thing", 1),
     ],
 )
 def test_a_lasting_fault_is_a_recorded_outcome(
-    server: FaultServer, tmp_path: Path, said: Said, status: str, message: str, count: int
+    server: FaultServer, tmp_path: Path, response: Response, status: str, message: str, count: int
 ) -> None:
-    server.answer = lambda body: said if passage_of(body) == "p1" else Said(body=completion())
+    server.answer = lambda body: response if passage_of(body) == "p1" else Response(body=completion())
     cache = ReplyCache(tmp_path / "r.jsonl")
-    replies = ask_all(teacher(server, timeout_s=0.2 if said.hang else 20.0), requests(3), cache)
+    replies = ask_all(teacher(server, timeout_s=0.2 if response.hang else 20.0), requests(3), cache)
     assert [r.passage_id for r in replies] == ["p0", "p2"]
     assert sum(passage_of(body) == "p1" for body in server.bodies) == count
     *_, last = [r for r in ReplyCache(cache.path).outcomes if r.passage_id == "p1"]
@@ -180,16 +180,18 @@ def test_a_lasting_fault_is_a_recorded_outcome(
 def test_the_models_refusal_is_kept(server: FaultServer, tmp_path: Path) -> None:
     refusing = completion(None)
     refusing["choices"][0]["message"]["refusal"] = "I will not."
-    server.answer = lambda _: Said(body=refusing)
+    server.answer = lambda _: Response(body=refusing)
     assert outcomes(teacher(server), requests(1), tmp_path)["p0"].error == "I will not."
 
 
 @pytest.mark.parametrize(
-    ("said", "count"),
+    ("response", "count"),
     [(error(401, "ask Ada"), 1), (error(404, "ask Ada"), 1), (error(429, "ask Ada", code="insufficient_quota"), 3)],
 )
-def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Path, said: Said, count: int) -> None:
-    server.answer = lambda _: said
+def test_a_hopeless_error_ends_the_run_at_once(
+    server: FaultServer, tmp_path: Path, response: Response, count: int
+) -> None:
+    server.answer = lambda _: response
     with pytest.raises(TeacherError, match=r"^the server refused passage 'p0': .*ask Ada"):
         outcomes(teacher(server, concurrency=1), requests(5), tmp_path)
     assert server.count == count
@@ -197,9 +199,9 @@ def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Pa
 
 
 def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_path: Path) -> None:
-    def answer(body: dict[str, Any]) -> Said:
+    def answer(body: dict[str, Any]) -> Response:
         refused = error(401, "no")._replace(delay_s=0.1)  # when all four are under way
-        return refused if passage_of(body) == "p1" else Said(body=completion(), delay_s=0.3)
+        return refused if passage_of(body) == "p1" else Response(body=completion(), delay_s=0.3)
 
     server.answer = answer
     with pytest.raises(TeacherError, match="p1"):
@@ -215,7 +217,7 @@ def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path)
 
 
 def test_a_page_instead_of_data(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: Said(body="<html>It works!</html>")
+    server.answer = lambda _: Response(body="<html>It works!</html>")
     with pytest.raises(TeacherError, match=r"no chat completion; is base_url right .*It works!"):
         outcomes(teacher(server), requests(1), tmp_path)
 
@@ -229,9 +231,9 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 def test_retry_after_is_obeyed(server: FaultServer, tmp_path: Path) -> None:
     times: list[float] = []
 
-    def answer(_: dict[str, Any]) -> Said:
+    def answer(_: dict[str, Any]) -> Response:
         times.append(time.monotonic())
-        return error(429, "wait", ("Retry-After", "0.4")) if len(times) == 1 else Said(body=completion())
+        return error(429, "wait", ("Retry-After", "0.4")) if len(times) == 1 else Response(body=completion())
 
     server.answer = answer
     outcomes(teacher(server, concurrency=1), requests(1), tmp_path)
@@ -248,7 +250,7 @@ def budget(folder: Path, cap_usd: float) -> Budget:
 
 
 def test_the_cap_is_never_exceeded_with_many_requests_under_way(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: Said(body=completion(), delay_s=0.01)
+    server.answer = lambda _: Response(body=completion(), delay_s=0.01)
     asking = teacher(server, concurrency=16, max_tokens=20, budget=budget(tmp_path, 3.0))
     answered = outcomes(asking, requests(200), tmp_path)
     billed_usd = 0.081 * server.count
@@ -263,7 +265,7 @@ def test_the_cap_is_never_exceeded_with_many_requests_under_way(server: FaultSer
 
 @pytest.mark.parametrize("fault", ["reset", "torn JSON"])
 def test_what_may_have_been_billed_counts_at_its_most(server: FaultServer, tmp_path: Path, fault: str) -> None:
-    server.answer = lambda _: FAULTS[fault] if server.count == 1 else Said(body=completion())
+    server.answer = lambda _: FAULTS[fault] if server.count == 1 else Response(body=completion())
     asking = teacher(server, max_tokens=20, budget=budget(tmp_path, 9.0))
     outcomes(asking, requests(1), tmp_path)
     lost, good = ReplyCache(tmp_path / "r.jsonl").outcomes
@@ -283,7 +285,7 @@ def test_a_busy_server_bills_nothing(server: FaultServer, tmp_path: Path) -> Non
 
 
 def test_whoever_stops_listening_stops_the_requests(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: Said(body=completion(), delay_s=0.02)
+    server.answer = lambda _: Response(body=completion(), delay_s=0.02)
     asking = teacher(server, concurrency=2).ask(requests(500), ReplyCache(tmp_path / "r.jsonl"))
     first = next(asking)
     asking.close()  # as an interrupt does
@@ -314,7 +316,7 @@ def worker(server: FaultServer, folder: Path, n: int) -> "subprocess.Popen[str]"
 @pytest.mark.filterwarnings("ignore:.*incomplete line")
 def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer, tmp_path: Path) -> None:
     n, kills, draw = 100, 4, random.Random(1)
-    server.answer = lambda _: Said(body=completion(), delay_s=0.03)
+    server.answer = lambda _: Response(body=completion(), delay_s=0.03)
     keys = {passage_of({"messages": r.messages}): teacher(server, max_tokens=20).key(r) for r in requests(n)}
     known_at: list[tuple[int, set[str]]] = []
     for _ in range(kills):

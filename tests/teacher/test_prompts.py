@@ -1,4 +1,4 @@
-"""What is said to a teacher: prompts_for, measured style, examples, and what was asked before."""
+"""Requests: prompts, measured style, examples, and the stems of earlier rounds."""
 
 import json
 from typing import Any

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MQG, make_project, mqg, reseal
-from fault_server import FaultServer, Said, completion
+from fault_server import FaultServer, Response, completion
 
 from mqg_utils.analysis.metrics import score_questions
 from mqg_utils.records import Chain, Passage, Prediction, by_split, read_jsonl, write_jsonl
@@ -234,7 +234,7 @@ def test_a_stage_runs_alone_under_plain_papermill(tmp_path):
 
 def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tmp_path):
     shutil.copytree(quick_project / "outputs", make_project(tmp_path) / "outputs")
-    server = FaultServer(lambda body: Said(body=completion('{"answers": [true, true, true, true, true]}')))
+    server = FaultServer(lambda body: Response(body=completion('{"answers": [true, true, true, true, true]}')))
     wanted = ["-p", "run.conditions=[base, open-book, server]", "-p", f"evaluate.base_url={server.url}"]
     wanted += ["-p", "evaluate.reply_format=plain", "-p", "finetune.epochs_exam=1.0"]
     try:
