@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from mqg_utils import records
 from mqg_utils.records import (
@@ -236,10 +235,6 @@ def test_a_bad_prediction(tmp_path: Path, changes: dict[str, Any], said: str) ->
     assert fault_of(Prediction, prediction(**changes), tmp_path) == [f"1: {said}"]
 
 
-def test_p_true_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
-    assert len(fault_of(Prediction, prediction(p_true=float("nan"), predicted=True), tmp_path)) == 1
-
-
 def test_a_bad_passage(tmp_path: Path) -> None:
     assert read_jsonl(file_of(tmp_path, passage()), Passage)[0].section == ("One",)
     assert fault_of(Passage, passage(text="\n"), tmp_path) == ["1: text: is empty; add text (it is '\\n')"]
@@ -248,22 +243,11 @@ def test_a_bad_passage(tmp_path: Path) -> None:
     ]
 
 
-def test_records_are_frozen() -> None:
-    record = Proposition(text="a", is_true=True)
-    with pytest.raises(ValidationError, match="frozen"):
-        record.text = "b"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(("n", "more"), [(MAX_REPORTED, 0), (MAX_REPORTED + 1, 1), (500, 1)])
+@pytest.mark.parametrize(("n", "more"), [(MAX_REPORTED, 0), (MAX_REPORTED + 1, 1)])
 def test_only_the_first_faults_are_listed(tmp_path: Path, n: int, more: int) -> None:
     said = faults(file_of(tmp_path, *([b"{}x"] * n)))
     assert said[:MAX_REPORTED] == [f"{i}: record: not JSON at column 3: Extra data" for i in range(1, MAX_REPORTED + 1)]
     assert said[MAX_REPORTED:] == [f" and more; only the first {MAX_REPORTED} problems are listed"] * more
-
-
-def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_jsonl(tmp_path / "none.jsonl", Chain)
 
 
 # --- writing ---
@@ -338,7 +322,7 @@ CHAINS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(CHAINS, max_size=3, unique_by=lambda c: c.chain_id))
 def test_any_chains_come_back_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, chains: list[Chain]

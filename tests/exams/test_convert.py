@@ -227,9 +227,6 @@ def test_a_table_without_kinds_is_of_single_answers_unless_a_question_has_anothe
     assert [kind for _, kind, _ in said(read_exam(file_of(tmp_path, rows)))] == ["multiple"] * 3
 
 
-# --- errors ---
-
-
 def test_an_openstax_row_is_an_independent_single_question(tmp_path: Path) -> None:
     (read,) = read_exam(file_of(tmp_path, [row()])).chains
     assert (read.chain_id, read.source, read.language, read.is_progressive) == ("m1:fs-7", "module m1", "en", False)
@@ -247,6 +244,9 @@ def test_the_openstax_reader_takes_a_byte_order_mark_and_blank_lines(tmp_path: P
 def test_chains_are_recognised_by_their_fields(tmp_path: Path) -> None:
     chains = [chain("c1"), chain("c2", 3)]
     assert read_exam(written(tmp_path, "", *(c.model_dump() for c in chains))).chains == chains
+
+
+# --- errors ---
 
 
 def test_fields_of_no_known_format_are_listed(tmp_path: Path) -> None:
@@ -339,17 +339,6 @@ def test_igakuqa119_round_trip() -> None:
         assert question.kind == ("single" if len(row["answer"]) == 1 else "fixed")
     assert sorted(found.with_image) == sorted(row["number"] for row, _ in pairs if row["has_image"])
     assert found.without_stem == ["119E41"]
-
-
-@needs_data
-def test_openstax_round_trip() -> None:
-    path = DATA / "openstax-anatomy-physiology" / "review_mcq.jsonl"
-    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
-    for row, chain in zip(rows, read_exam(path).chains, strict=True):
-        (question,) = chain.questions
-        assert (chain.chain_id, question.stem) == (f"{row['module']}:{row['id']}", row["question"].strip())
-        assert [p.text for p in question.propositions] == [o.strip() for o in row["options"]]
-        assert "ABCDE"[[p.is_true for p in question.propositions].index(True)] == row["answer"]
 
 
 # --- the command ---

@@ -21,6 +21,7 @@ def chain(chain_id: str, n_questions: int = 1, **changes: Any) -> Chain:
 
 
 @needs_book
+@pytest.mark.slow
 def test_the_real_questions_taught_in_one_chapter() -> None:
     from mqg_utils.corpus.library import read_textbook, select_chapter
 

@@ -34,14 +34,14 @@ def test_digits_and_units_are_kept() -> None:
     assert match == ("five", 1.0)
 
 
-def test_a_thousand_texts_find_their_own_near_copies() -> None:
+def test_texts_find_their_own_near_copies() -> None:
     draw = random.Random(1)
-    texts = [" ".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=40)) for _ in range(1000)]
+    texts = [" ".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=40)) for _ in range(300)]
     index = NearDuplicates()
     for i, text in enumerate(texts):
         index.add(text, i)
     missed = sum(i not in {match.owner for match in index.matches("x" + text[1:])} for i, text in enumerate(texts))
-    assert missed <= 2  # at 0.8, one in 1,000 is missed, and these are more alike
+    assert missed <= 1  # at 0.8, one in 1,000 is missed, and these are more alike
 
 
 def test_numbered_words_are_kept() -> None:
