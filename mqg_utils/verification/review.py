@@ -258,8 +258,8 @@ def agreement(latest: Opinions) -> list[dict[str, str | int]]:
         decisions = ([by[name].decision if name in by else "" for name in names] for by in latest.values())
         if pairs := [(a, b) for a, b in decisions if a and b]:
             alike = f"{sum(a == b for a, b in pairs) / len(pairs):.0%}"
-            row = {"reviewers": ", ".join(names), "questions": len(pairs), "alike": alike, "kappa": kappa(pairs)}
-            rows.append(row)
+            row: dict[str, str | int] = {"reviewers": ", ".join(names), "questions": len(pairs), "alike": alike}
+            rows.append(row | {"kappa": kappa(pairs)})
     return rows
 
 

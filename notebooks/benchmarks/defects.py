@@ -1,6 +1,6 @@
-"""Sound questions made defective in known ways, to measure what verification catches. See `HOW` for what is done.
+"""Sound questions made defective in the ways listed in `HOW`, to measure what verification catches.
 
-The rules below know nothing of the checks: they take sound questions, the book and the exam, and change one thing.
+The rules know nothing of the checks: they take sound questions, the book and the exam, and change one thing.
 """
 
 import json
@@ -30,7 +30,7 @@ OTHER_UNIT = {
     "degrees": "percent",
 }  # fmt: skip
 UNITS = rf"({NUMBER}\s)({'|'.join(sorted(map(re.escape, OTHER_UNIT), key=len, reverse=True))})\b"
-TRIES = 200  # draws for each question wanted
+TRIES = 200  # draws for each defective question
 FACTORS = (0.1, 0.5, 2, 3, 10)
 ARTICLE = re.compile(r"\b(?:the|a|an) ", re.I)
 
@@ -38,9 +38,9 @@ Draft = dict[str, Any]
 
 
 class Planted(NamedTuple):
-    """A defective question: the replies to verify, in order, and the id of the question that must not be kept.
+    """The replies to verify, in order, and the id of the defective question in them, which must not be kept.
 
-    Where one proposition is defective and no other, `text` is its text, and it is enough that it is dropped.
+    If only one proposition is defective, `text` is its text, and dropping it is enough.
     """
 
     defect: str
@@ -51,7 +51,7 @@ class Planted(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What defects are made from."""
+    """A chain to spoil, and the material for it."""
 
     chain: Chain
     sound: Sequence[Chain]
@@ -63,24 +63,24 @@ class Source(NamedTuple):
 def plant(
     sound: Sequence[Chain], exam: Sequence[Chain], passages: Sequence[Passage], each: int, seed: int = 0
 ) -> list[Planted]:
-    """`each` defective questions of every kind, drawn by chance from the sound ones that allow it."""
-    draw, by_id, found = random.Random(seed), {p.passage_id: p for p in passages}, []
+    """`each` defective questions of every kind, drawn at random from the sound ones that allow it."""
+    draw, by_id, planted = random.Random(seed), {p.passage_id: p for p in passages}, []
     for defect, make in MAKERS.items():
         made: list[Planted] = []
         seen: set[str] = set()
         for _ in range(TRIES * each):
             chain = draw.choice(sound)
-            one = make(Source(chain, sound, exam, by_id, draw))
-            if one and (text := json.dumps(one)) not in seen and len(made) < each:
+            defective = make(Source(chain, sound, exam, by_id, draw))
+            if defective and (text := json.dumps(defective)) not in seen and len(made) < each:
                 seen.add(text)
-                way, drafts, position, *defective = one
+                way, drafts, position, *proposition = defective
                 replies = [_reply(chain, d, i) for i, d in enumerate(drafts)]
                 base = _passage_id(chain) + (f"~{len(drafts)}" if len(drafts) > 1 else "")
-                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}", *defective))
+                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}", *proposition))
         if len(made) < each:
-            raise ValueError(f"only {len(made)} questions allow the defect {defect!r}, and {each} are wanted")
-        found += made
-    return found
+            raise ValueError(f"only {len(made)} questions allow the defect {defect!r}; expected {each}")
+        planted += made
+    return planted
 
 
 def _passage_id(chain: Chain) -> str:
@@ -106,29 +106,29 @@ def draft_of(chain: Chain) -> Draft:
     return {"vignette": chain.vignette, "questions": questions}
 
 
-# the way, the drafts, the place of the question that must fall, and the text of the one proposition that is defective
+# way, drafts, index of the defective question, and the text of its one defective proposition
 Made = tuple[str, list[Draft], int] | tuple[str, list[Draft], int, str] | None
 
 
-def _any_proposition(source: Source, wanted: Callable[[Draft], bool]) -> tuple[Draft, int, Draft] | None:
+def _any_proposition(source: Source, suitable: Callable[[Draft], bool]) -> tuple[Draft, int, Draft] | None:
     draft = draft_of(source.chain)
-    places = [(i, p) for i, q in enumerate(draft["questions"]) for p in q["propositions"] if wanted(p)]
+    places = [(i, p) for i, q in enumerate(draft["questions"]) for p in q["propositions"] if suitable(p)]
     return (draft, *source.draw.choice(places)) if places else None
 
 
 def _unsupported_quote(source: Source) -> Made:
     text = source.passages[_passage_id(source.chain)].text.casefold()
-    own = source.draw.random() < 0.5
-    place = _any_proposition(source, lambda p: not own or not p["is_true"])
+    by_itself = source.draw.random() < 0.5
+    place = _any_proposition(source, lambda p: not by_itself or not p["is_true"])
     if not place:
         return None
     draft, position, proposition = place
     other = source.draw.choice(source.sound)
-    quote = proposition["text"] if own else other.questions[0].propositions[0].quote
+    quote = proposition["text"] if by_itself else other.questions[0].propositions[0].quote
     if quote.casefold() in text:
         return None
     proposition["quote"] = quote
-    return ("its own words" if own else "another passage"), [draft], position, proposition["text"]
+    return ("its own words" if by_itself else "another passage"), [draft], position, proposition["text"]
 
 
 def _changed(source: Source, pattern: str, change: Callable[[re.Match[str]], str]) -> Made:
@@ -204,11 +204,11 @@ def _exam_copy(source: Source) -> Made:
 def _leak(source: Source) -> Made:
     draft = draft_of(source.chain)
     position = source.draw.randrange(len(draft["questions"]))
-    said = [p["text"] for p in draft["questions"][position]["propositions"] if p["is_true"]]
-    said = [text for text in said if len(text.split()) >= 5]
-    if not said:
+    true = [p["text"] for p in draft["questions"][position]["propositions"] if p["is_true"]]
+    true = [text for text in true if len(text.split()) >= 5]
+    if not true:
         return None
-    sentence = " It is already known: " + source.draw.choice(said)
+    sentence = " It is already known: " + source.draw.choice(true)
     if position and source.draw.random() < 0.5:
         draft["questions"][position - 1]["stem"] += sentence
         return "in an earlier stem", [draft], position
