@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from persons import QUESTIONS, SAID, generated, make_run
+from persons import PROPOSITIONS, QUESTIONS, generated, make_run
 
 from mqg_utils.records import Chain, Question, write_jsonl
 from mqg_utils.verification.review import (
@@ -163,7 +163,7 @@ def test_an_edit_that_spoils_a_later_question_of_its_chain_is_reported(tmp_path:
     chain = Chain(chain_id="quellor|1", language="en", split="train", questions=(first, second))
     questions = ReviewSet(make_run(tmp_path / "run", [chain]))
     assert questions.fault(questions.items[0], first) == ""
-    leak = first.model_copy(update={"stem": f"{SAID['fever'][1][0]} Which hold?"})
+    leak = first.model_copy(update={"stem": f"{PROPOSITIONS['fever'][1][0]} Which hold?"})
     assert "question 2 of the chain" in questions.fault(questions.items[0], leak)
 
 
@@ -191,7 +191,8 @@ def test_the_last_of_two_edits_is_taken(run: Path) -> None:
 
 def test_a_chain_is_kept_up_to_its_first_question_that_is_not_approved(tmp_path: Path) -> None:
     three = [
-        generated(name).questions[0].model_copy(update={"question_id": f"c|{i}"}) for i, name in enumerate(SAID, 1)
+        generated(name).questions[0].model_copy(update={"question_id": f"c|{i}"})
+        for i, name in enumerate(PROPOSITIONS, 1)
     ]
     chain = Chain(chain_id="c", language="en", split="train", questions=tuple(three))
     run = make_run(tmp_path / "run", [chain])
