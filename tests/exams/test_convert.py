@@ -341,6 +341,19 @@ def test_igakuqa119_round_trip() -> None:
     assert found.without_stem == ["119E41"]
 
 
+@needs_data
+def test_openstax_round_trip() -> None:
+    path = DATA / "openstax-anatomy-physiology" / "review_mcq.jsonl"
+    rows = [json.loads(line) for line in path.open(encoding="utf-8")]
+    chains = read_exam(path).chains
+    assert len(chains) == 714
+    for row, chain in zip(rows, chains, strict=True):
+        (question,) = chain.questions
+        assert (chain.chain_id, question.stem) == (f"{row['module']}:{row['id']}", row["question"].strip())
+        assert [p.text for p in question.propositions] == [o.strip() for o in row["options"]]
+        assert "ABCDE"[[p.is_true for p in question.propositions].index(True)] == row["answer"]
+
+
 # --- the command ---
 
 
