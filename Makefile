@@ -34,7 +34,9 @@ lint: $(TEST)
 
 bench: $(TEST)
 	$(PIP) -e '.[bench]'
-	$(BIN)/mqg bench
+	for notebook in notebooks/benchmarks/*.ipynb; do \
+		name=benchmark_$$(basename $$notebook .ipynb); mkdir -p outputs/$$name; \
+		$(BIN)/papermill $$notebook outputs/$$name/notebook.ipynb || exit 1; done
 
 # the stamps are made last: an interrupted installation starts again
 $(RUN): pyproject.toml constraints.txt

@@ -245,15 +245,6 @@ def overlap(
 
 
 @app.command()
-def bench() -> None:
-    """Execute the benchmark notebooks, each into outputs/ under its own name."""
-    from mqg_utils.workflow.runner import bench as run_benchmarks
-
-    for page in run_benchmarks():
-        console.print(plain(near(page)))
-
-
-@app.command()
 def lab() -> None:
     """Start JupyterLab on the notebooks, on this machine only, protected by the token that it prints."""
     from mqg_utils.workflow.paths import project_root

@@ -5,25 +5,25 @@ still request.
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import nbformat
 import plotly.offline
 from bs4 import BeautifulSoup
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert.exporters.html import HTMLExporter
 from nbconvert.filters.markdown_mistune import InvalidNotebook
 from plotly.utils import PlotlyJSONEncoder
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
+from mqg_utils.records import write_text
 from mqg_utils.workflow.paths import PACKAGE
 
 TEMPLATES = [PACKAGE / folder / "templates" for folder in ("workflow", "report", "widgets")]
@@ -31,14 +31,6 @@ PLOTLY = "application/vnd.plotly.v1+json"
 # best first; a widget is left out so that its text/html or text/plain is shown instead
 SHOWN = [PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
 EMBEDDERS = "link, base, meta, script[src], iframe, object, embed, img, source, video, audio, track"
-
-
-class Failure(NamedTuple):
-    """The first cell that raised."""
-
-    cell: int  # 1 for the first code cell, and the number in the cell's anchor
-    ename: str
-    evalue: str
 
 
 class CellExporter(HTMLExporter):
@@ -62,10 +54,10 @@ def chart_json(figure: Mapping[str, Any]) -> str:
     return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c")
 
 
-def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
+def render_notebook(notebook: Path, page: Path) -> None:
     """Write an executed notebook as one HTML file, whole or not at all.
 
-    title: of the page; the first level-1 heading if empty, then the file's name.
+    Its title is the first level-1 heading, or the file's name.
     Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
     """
     nb = _read(notebook)
@@ -87,7 +79,7 @@ def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
     _write(
         page,
         "notebook.html.j2",
-        title=title or (heading.get_text() if heading else notebook.stem),
+        title=heading.get_text() if heading else notebook.stem,
         has_heading=heading is not None,
         contents=[(h2["id"], h2.get_text()) for h2 in soup.select(".markdown h2")],
         failure=failure,
@@ -98,14 +90,8 @@ def render_notebook(notebook: Path, page: Path, *, title: str = "") -> None:
 
 
 def render_index(page: Path, run: Mapping[str, Any]) -> None:
-    """Write the index page of a run: its state, its stages, their numbers and parameters.
-
-    Raises ValueError if `run` lacks a field that the page shows, OSError if it cannot be written.
-    """
-    try:
-        _write(page, "index.html.j2", run=run)
-    except UndefinedError as error:
-        raise ValueError(f"index of run {run.get('name', '(no name)')!r}: {error}") from error
+    """Write the index page of a run: its state, its stages, their numbers and parameters. Raises OSError."""
+    _write(page, "index.html.j2", run=run)
 
 
 def render_report(page: Path, **values: Any) -> None:
@@ -130,16 +116,14 @@ def _read(notebook: Path) -> nbformat.NotebookNode:
         raise ValueError(f"{notebook} is not a Jupyter notebook: {str(error)[:200]}") from error
 
 
-def _number_cells(nb: nbformat.NotebookNode) -> Failure | None:
+def _number_cells(nb: nbformat.NotebookNode) -> dict[str, Any] | None:
     """Number the code cells from 1 in their metadata; the first one that failed, if any."""
-    failure = None
+    failures = []
     for number, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), start=1):
         cell.metadata["number"] = number
-        expected = "raises-exception" in cell.metadata.get("tags", [])
-        for output in cell.outputs:
-            if output.output_type == "error" and not expected and failure is None:
-                failure = Failure(number, output.ename, output.evalue)
-    return failure
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            failures += [{**output, "cell": number} for output in cell.outputs if output.output_type == "error"]
+    return failures[0] if failures else None
 
 
 def _settle(soup: BeautifulSoup) -> None:
@@ -205,12 +189,5 @@ def _number(value: Any) -> str:
 
 
 def _write(page: Path, template: str, **values: Any) -> None:
-    """Render to a temporary file beside `page`, then rename: a reader never sees half a page."""
-    text = _environment().get_template(template).render(**values)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    temporary = page.with_name(f".{page.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "replace"))  # a model may emit half a surrogate pair
-        temporary.replace(page)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = fragment(template, **values)
+    write_text(page, text.encode("utf-8", "replace").decode())  # a model may emit half a surrogate pair

@@ -15,7 +15,6 @@ from mqg_utils.workflow.errors import remedy
 from mqg_utils.workflow.lock import Lock, LockHeld
 from mqg_utils.workflow.manifest import MANIFEST, UNSEALED
 from mqg_utils.workflow.parameters import ParameterError, code_cells
-from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import Plan, Step
 from mqg_utils.workflow.run_index import write_index
 from mqg_utils.workflow.stage import SEAL_LATER
@@ -191,15 +190,3 @@ def _seal(step: Step) -> None:
             (step.folder / UNSEALED).replace(step.folder / MANIFEST)
     except OSError as error:
         raise StageFailed(_failure(step.title, "could not write its page", str(error), step.folder)) from error
-
-
-def bench() -> list[Path]:
-    """Execute every benchmark notebook into outputs/benchmark_<name>/; return their pages."""
-    pages = []
-    for notebook in sorted((project_root() / "notebooks" / "benchmarks").glob("*.ipynb")):
-        run_dir = f"outputs/benchmark_{notebook.stem}"
-        step = Step("bench", notebook.stem, "", notebook, project_root() / run_dir, {"run_dir": run_dir})
-        execute(step, lambda *_: None)
-        _seal(step)
-        pages.append(step.folder / "notebook.html")
-    return pages

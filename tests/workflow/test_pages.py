@@ -1,6 +1,5 @@
 """Pages, opened in a browser as a person would open them."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,26 +247,13 @@ def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.ipynb"]
 
 
-def test_a_failed_write_keeps_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "index.html"
-    page.write_text("old", encoding="utf-8")
-
-    def full_disk(*_: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        render_index(page, run())
-    assert [p.name for p in tmp_path.iterdir()] == ["index.html"] and page.read_text(encoding="utf-8") == "old"
-
-
 def test_an_expected_exception_is_no_failure(tmp_path: Path) -> None:
     cell = code("1/0", "raises-exception")
     cell.outputs = [new_output("error", ename="ZeroDivisionError", evalue="", traceback=["1/0"])]
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "a.ipynb")
-    render_notebook(tmp_path / "a.ipynb", tmp_path / "a.html", title="Given <title>")
+    render_notebook(tmp_path / "a.ipynb", tmp_path / "a.html")
     html = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert 'role="alert"' not in html and "<title>Given &lt;title&gt;</title>" in html
+    assert 'role="alert"' not in html
 
 
 def stage(name: str, state: str, **changed: Any) -> dict[str, Any]:
@@ -292,6 +278,7 @@ def run(**changed: Any) -> dict[str, Any]:
     return base | changed
 
 
+@pytest.mark.browser
 def test_index_links_resolve_and_names_are_inert(tmp_path: Path, browser: Browser) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages/01 a+b#c.html").write_text("<title>target</title>", encoding="utf-8")
@@ -313,10 +300,3 @@ def test_index_links_resolve_and_names_are_inert(tmp_path: Path, browser: Browse
         assert (opened.requests, opened.failed, opened.console_errors) == ([], [], [])
         link.click()
         assert page.title() == "target"
-
-
-def test_index_names_the_missing_field(tmp_path: Path) -> None:
-    broken = run()
-    del broken["preset"]
-    with pytest.raises(ValueError, match="preset"):
-        render_index(tmp_path / "index.html", broken)
