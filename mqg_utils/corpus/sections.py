@@ -18,7 +18,7 @@ NUMBER = re.compile(
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
 # what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
 PLACEHOLDER = re.compile(
-    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]|[ \t]?\[link\]\w?"
+    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]|^\[link\]\w?\s*|[ \t]?\[link\]\w?"
     r"|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
 )
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
@@ -67,8 +67,8 @@ class Outline:
         if len(text) > MAX_PARAGRAPH:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
             raise FileError(f"{place or self._place or self.book}: {problem}")
-        text = PLACEHOLDER.sub("", text).strip()
-        if text and self._silent is None and not INSTRUCTION.fullmatch(text):
+        text = PLACEHOLDER.sub("", text)
+        if text.strip() and self._silent is None and not INSTRUCTION.fullmatch(text):
             self._place = self._place or place
             self._blocks.append((unicodedata.normalize("NFC", text), place))
 
@@ -89,7 +89,7 @@ def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]
     """Blocks without multiple-choice questions: a stem, a list of options, then the letter of the answer."""
     kept: list[tuple[str, str]] = []
     for text, place in blocks:
-        if ANSWER.fullmatch(text) and kept and "\n" in kept[-1][0]:
+        if ANSWER.fullmatch(text.strip()) and kept and "\n" in kept[-1][0]:
             del kept[-2:]  # the options and the stem
         else:
             kept.append((text, place))
