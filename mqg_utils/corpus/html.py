@@ -195,10 +195,9 @@ class _Page:
     def _figure(self, element: Any) -> None:
         tables = nested(element, "table")
         captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
-        loose = [] if tables else [p for p in nested(element, "p", "div", inside=("figcaption",)) if not _has_inner(p)]
         for table in tables:
             self._table(table)
-        if text := " ".join(inline(part) for part in [*loose, *captions]).strip():
+        if text := " ".join(inline(part) for part in captions).strip():
             self.outline.add(f"{'Table' if tables else 'Figure'}: {text}")
 
     def _image(self, element: Any) -> None:
@@ -212,10 +211,6 @@ class _Page:
 
 def _holds_block(element: Any) -> bool:
     return tag_of(element) not in ("", "math") and any(tag_of(inner) in BLOCKS for inner in element.iter())
-
-
-def _has_inner(element: Any) -> bool:
-    return next((True for e in element.iter("p", "div") if e is not element), False)
 
 
 def _number(text: str | None) -> int:

@@ -155,23 +155,24 @@ def _name(path: Path, above: Path) -> str:
 def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> Iterator[Unit]:
     if not source.exists():
         raise FileError(f"{source}: no such textbook; give a file (.md, .txt) or a folder")
-    if source.is_dir() and (collections := sorted(source.glob("collections/*.xml"))):
+    if collections := sorted(source.glob("collections/*.xml")):
         for collection in collections:
             yield from _modules(collection, source / "modules", faults)
         return
-    n_units = n_faults = 0
+    n_files = 0
     for file in [source] if source.is_file() else _files_in(source):
         suffix = file.suffix.lower()
         shown = os.fsencode(file).decode(errors="replace")
+        if suffix not in {*FIXES, *READERS} and source.is_dir():
+            continue
+        n_files += 1
         if suffix in READERS and shown == str(file):
-            n_units += 1
             yield _unit(file, source, name, language)
-        elif source.is_file() or suffix in {*FIXES, *READERS}:
+        else:
             problem = f"{suffix or 'a file without suffix'} is not read; {FIXES.get(suffix, f'expected {EXPECTED}')}"
             problem = problem if shown == str(file) else "its name is not UTF-8; rename the file"
             faults.append(Fault(Path(shown), f"{shown}: {problem}"))
-            n_faults += 1
-    if not n_units + n_faults:
+    if not n_files:
         raise FileError(f"{source}: nothing readable here; expected {EXPECTED} or a CNXML collection")
 
 

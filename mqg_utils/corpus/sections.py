@@ -18,8 +18,8 @@ NUMBER = re.compile(
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
 # what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
 PLACEHOLDER = re.compile(
-    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]|^\[link\]\w?\s*|[ \t]?\[link\]\w?"
-    r"|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
+    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]"
+    r"|^\[link\]\w?\s*|[ \t]?\[link\]\w?|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
 )
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
 
