@@ -193,12 +193,14 @@ class _Page:
         self.outline.add("\n".join([f"Table: {title}"] * bool(title) + [r for r in rows + notes if r.strip(" |")]))
 
     def _figure(self, element: Any) -> None:
-        tables = nested(element, "table")
+        kind = "Figure" if element.find(".//table") is None else "Table"
         captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
-        for table in tables:
-            self._table(table)
-        if text := " ".join(inline(part) for part in captions).strip():
-            self.outline.add(f"{'Table' if tables else 'Figure'}: {text}")
+        text = " ".join(inline(caption) for caption in captions).strip()
+        for caption in captions:
+            caption.tag = "template"  # so that it is not read again
+        for child in element:
+            self.walk(child)
+        self.outline.add(f"{kind}: {text}" if text else "")
 
     def _image(self, element: Any) -> None:
         if title := squeezed(element.get("title") or ""):
