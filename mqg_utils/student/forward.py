@@ -5,53 +5,51 @@ from typing import Any, TypeVar
 
 import psutil
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch.nn import functional
 
-from mqg_utils.student.attention import NAME as TREE_ATTENTION
+from mqg_utils.student import attention
 from mqg_utils.student.prompts import TreeError
 from mqg_utils.student.token_tree import Tree, ancestor_mask, depths, own_words
 
-# model types whose trees are tested to score as plain prompts do; tests/test_scoring.py has a model of each
+# model types whose trees are tested to score as plain prompts do (tests/evaluation/test_scoring.py)
 TREE_TYPES = (
     "gpt2", "gpt_neox", "gptj", "opt", "biogpt", "xglm", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2",
     "gemma3_text", "phi3", "smollm3", "olmo3",
 )  # fmt: skip
+WORDS = 256  # whose logits over the whole vocabulary are in memory at once
+SMALLEST_ROW = 64  # tokens
+T = TypeVar("T")
 
 
 def supports_trees(model: Any) -> bool:
-    """Whether trees are tested for this type of model.
-
-    Not for `longrope` positions (Phi-3 of 128k), whose angles hang on the longest position of a whole row.
-    """
+    """Whether trees are tested for this type of model; not for `longrope`, whose angles depend on the whole row."""
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
     return config.model_type in TREE_TYPES and rope.get("rope_type") != "longrope"
 
 
 def require_trees(model: Any) -> None:
-    """Raise TreeError for a type of model whose trees are not tested: its scores could be wrong without a sign."""
+    """Raise TreeError for a type of model whose trees are not tested: its scores could be silently wrong."""
     if not supports_trees(model):
         raise TreeError(
-            f"models of type {model.config.get_text_config().model_type!r} are not among those whose token trees are "
-            f"tested ({', '.join(TREE_TYPES)}); mqg_utils.plain scores them prompt by prompt"
+            f"token trees are not tested for model type {model.config.get_text_config().model_type!r}, only for "
+            f"{', '.join(TREE_TYPES)}; mqg_utils.evaluation.unpacked scores it prompt by prompt"
         )
 
 
 def context_of(model: Any) -> int:
-    """The longest prompt a model takes, in tokens; its position embeddings say."""
+    """The longest prompt of a model in tokens, from its position embeddings."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 2048)
 
 
 def backbone(model: Any) -> Any:
-    """The model below its LM head, through a LoRA wrapper where there is one."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.base_model
+    """The model below its LM head, inside a LoRA wrapper if there is one."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
 
 
 def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Model inputs of one row: input_ids (1, T), position_ids (1, T), attention_mask (1, 1, T, T), True = seen."""
+    """Model inputs of a row: input_ids (1, T), position_ids (1, T), attention_mask (1, 1, T, T), True = visible."""
     return {
         "input_ids": torch.tensor([row.ids]),
         "position_ids": torch.from_numpy(depths(row.parents))[None],
@@ -60,7 +58,7 @@ def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
 
 
 def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where the leaves of a row are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
+    """Where leaves are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
     return {
         "leaf": torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long),
         "label_ids": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
@@ -68,40 +66,38 @@ def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
 
 
 def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where the own words of a row's leaves are read.
+    """Where the own words of leaves are read.
 
     before (W,) the token indices that predict the distinct words, word_ids (W,) their token ids; word, leaf (M,)
     which word belongs to which leaf (leaves that begin alike share words); n_characters (N,) of the leaves.
     """
     words = [own_words(row, leaf) for leaf in row.leaves]
-    distinct = sorted({token for own in words for token in own})
-    place = {token: i for i, token in enumerate(distinct)}
-    return {
-        "before": torch.tensor([row.parents[token] for token in distinct], dtype=torch.long),
-        "word_ids": torch.tensor([row.ids[token] for token in distinct], dtype=torch.long),
-        "word": torch.tensor([place[token] for own in words for token in own], dtype=torch.long),
-        "leaf": torch.tensor([i for i, own in enumerate(words) for _ in own], dtype=torch.long),
-        "n_characters": torch.tensor([leaf.n_characters for leaf in row.leaves], dtype=torch.long),
+    distinct = sorted({token for path in words for token in path})
+    index = {token: i for i, token in enumerate(distinct)}
+    lists = {
+        "before": [row.parents[token] for token in distinct],
+        "word_ids": [row.ids[token] for token in distinct],
+        "word": [index[token] for path in words for token in path],
+        "leaf": [i for i, path in enumerate(words) for _ in path],
+        "n_characters": [leaf.n_characters for leaf in row.leaves],
     }
+    return {name: torch.tensor(values, dtype=torch.long) for name, values in lists.items()}
 
 
-def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> Any:
-    """A tree mask (1, 1, T, K) as the layers of a model take it: one, or one a layer type.
+def layer_masks(model: Any, visible: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> Any:
+    """A tree mask (1, 1, T, K) as the layers of a model take it: one, or one per layer type.
 
-    A layer with a sliding window sees the ancestors less than a window of positions away (`query` (1, T) and
-    `key` (1, K) are positions): transformers applies its own window to no ready-made mask. Eager attention adds
-    its mask, so it gets numbers for booleans.
+    transformers applies no sliding window to a ready-made mask, so it is applied here by positions, `query` (1, T)
+    and `key` (1, K). Eager attention adds its mask, so it gets numbers instead of booleans.
     """
     config = model.config.get_text_config()
     types = getattr(config, "layer_types", None)
     if other := set(types or ()) - {"full_attention", "sliding_attention"}:
-        raise TreeError(
-            f"model type {config.model_type!r} has {', '.join(sorted(other))} layers, which no tree mask fits"
-        )
+        raise TreeError(f"model type {config.model_type!r} has layers without a tree mask: {', '.join(sorted(other))}")
     window = getattr(config, "sliding_window", None)
-    masks = {"full_attention": seen, "sliding_attention": seen}
+    masks = {"full_attention": visible, "sliding_attention": visible}
     if window is not None:
-        masks["sliding_attention"] = seen & (query[:, :, None] - key[:, None, :] < window)[:, None]
+        masks["sliding_attention"] = visible & (query[:, :, None] - key[:, None, :] < window)[:, None]
     if config._attn_implementation == "eager":
         lowest = torch.finfo(model.dtype).min
         masks = {
@@ -113,23 +109,14 @@ def layer_masks(model: Any, seen: torch.Tensor, query: torch.Tensor, key: torch.
     return masks["full_attention" if types or window is None else "sliding_attention"]
 
 
-def _use_tree_attention(model: Any) -> None:
-    """Have a model that runs torch's attention on the CPU pass over hidden places; other kernels stay as they are.
-
-    It stays so: what is recomputed for gradients must be what was computed. Without a tree mask nothing changes.
-    """
+def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
+    """Last hidden states (T, D) of a row's `row_inputs`; with a cache, also of its `key_positions` (1, K)."""
+    tensors = dict(inputs)
+    visible, query = tensors.pop("attention_mask"), tensors["position_ids"]
+    masks = layer_masks(model, visible, query, tensors.pop("key_positions", query))
     config = model.config.get_text_config()
     if config._attn_implementation == "sdpa" and model.device.type == "cpu":
-        config._attn_implementation = TREE_ATTENTION
-
-
-def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
-    """Last hidden states (T, D) of a row's `row_inputs`; where a cache comes first, `key_positions` (1, K) too."""
-    tensors = dict(inputs)
-    seen, query = tensors.pop("attention_mask"), tensors["position_ids"]
-    key = tensors.pop("key_positions", query)
-    masks = layer_masks(model, seen, query, key)
-    _use_tree_attention(model)
+        config._attn_implementation = attention.register()  # for good: recomputed gradients need the same kernel
     states: torch.Tensor = backbone(model)(**tensors, attention_mask=masks, **{"use_cache": False, **options})[0][0]
     return states
 
@@ -139,7 +126,7 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     head = model.get_output_embeddings()
     if rows is None:
         logits = head(states).float()
-    else:  # a product and a sum, which autocast leaves in fp32: bf16 is coarse for a difference of logits
+    else:  # a product and a sum stay in fp32 under autocast: bf16 is coarse for a difference of logits
         logits = (states[:, None].float() * head.weight[rows].float()).sum(-1)
         logits = logits if getattr(head, "bias", None) is None else logits + head.bias[rows].float()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
@@ -147,10 +134,7 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
 
 
 def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
-    """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D).
-
-    Only leaf states meet the LM head, and only its two label rows.
-    """
+    """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D)."""
     logits = head_logits(model, hidden[leaf], label_ids)  # (N, 2)
     return logits[:, 0] - logits[:, 1]
 
@@ -158,10 +142,7 @@ def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_id
 def head_log_odds(head: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """A fitted linear head (D + 1,), the constant last, on hidden states (N, D): log-odds (N,), fp32."""
     head = head.to(states.device)
-    return (states.float() * head[:-1]).sum(-1) + head[-1]  # not a matrix product, which autocast would do in bf16
-
-
-WORDS = 256  # whose logits over the whole vocabulary are held at once
+    return (states.float() * head[:-1]).sum(-1) + head[-1]  # autocast would compute a matrix product in bf16
 
 
 def text_log_likelihood(
@@ -173,7 +154,7 @@ def text_log_likelihood(
     leaf: torch.Tensor,
     n_characters: torch.Tensor,
 ) -> torch.Tensor:
-    """Log-likelihood of each leaf's own words given what stands before them (N,), nats per character.
+    """Log-likelihood of each leaf's own words given the prompt before them (N,), nats per character.
 
     From a row's last hidden states (T, D) and its `text_inputs`; a word that leaves share is computed once.
     """
@@ -187,27 +168,22 @@ def text_log_likelihood(
 
 
 def precision(model: Any, bf16: bool) -> torch.autocast:
-    """A context in which the model computes in bfloat16 where that is safe, or just as it is."""
+    """A context in which the model computes in bfloat16 where that is safe, or as it is."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=bf16)
 
 
-SMALLEST_ROW = 64  # tokens
-T = TypeVar("T")
-
-
 def row_bytes(model: Any, tokens: int, training: bool = False) -> int:
-    """About how many bytes the activations of a row take: of one layer, or of all and the logits in training."""
+    """Estimated bytes of a row's activations: of one layer, or in training of all layers and the logits."""
     config = model.config.get_text_config()
     width = getattr(config, "hidden_size", 768)
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width
     layers = getattr(config, "num_hidden_layers", 12) if training else 1
     logits = 12 * config.vocab_size if training else 0  # three copies in fp32: made, for the loss, and its gradient
-    mask = 2 * tokens  # of bytes
-    return int(tokens * (layers * (14 * width + 4 * inner) * model.dtype.itemsize + logits + mask))
+    return int(tokens * (layers * (14 * width + 4 * inner) * model.dtype.itemsize + logits + 2 * tokens))
 
 
 def fitting(model: Any, max_tokens: int, training: bool = False) -> int:
-    """`max_tokens`, halved until a row of so many should take no more than half of the memory that is free."""
+    """`max_tokens`, halved until such a row should take at most half of the free memory."""
     on_gpu = model.device.type == "cuda"
     free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
     while max_tokens // 2 >= SMALLEST_ROW and row_bytes(model, max_tokens, training) > free / 2:
@@ -216,16 +192,18 @@ def fitting(model: Any, max_tokens: int, training: bool = False) -> int:
 
 
 def halving(work: Callable[[int], T], max_tokens: int) -> T:
-    """work(max_tokens), and again with half as many tokens a row as often as memory runs out.
+    """work(max_tokens), repeated with half as many tokens per row while memory runs out.
 
-    Raises the error of the device when rows of 64 tokens are too long for it.
+    Raises the device's error when rows of 64 tokens do not fit.
     """
     while True:
         try:
             return work(max_tokens)
         except RuntimeError as error:
+            from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
             if not should_reduce_batch_size(error) or max_tokens // 2 < SMALLEST_ROW:
                 raise
         max_tokens //= 2
-        print(f"memory ran out: going on with rows of {max_tokens} tokens")
+        print(f"out of memory: continuing with rows of {max_tokens} tokens")
         clear_device_cache(garbage_collection=True)

@@ -1,62 +1,57 @@
-"""The prompts of a chain as pieces of token ids: its words, the words around them, what is cut where room is short.
+"""The prompts of a chain as pieces of token ids: its own words, the words around them, and what is cut to fit.
 
-Pieces are tokenised one by one and their ids concatenated, so that prompts of one chain nest exactly.
+Pieces are tokenised one by one and their ids concatenated, so that the prompts of a chain nest exactly.
 """
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from mqg_utils.records import Chain, Question
 
 
 class Wording(NamedTuple):
-    """The words around a chain's own words. `true` and `false` are the label words read at a leaf's end."""
+    """The words around a chain's own words; see prompts.yaml."""
 
     case: str
     stem: str
     answer: str  # follows a stem in the history
     nothing: str  # the answer when no proposition was ticked
-    before: str  # before the proposition's own words
-    option: str  # the same, where one proposition is to be picked; begins otherwise than `answer`, or both share tokens
+    before: str
+    option: str
     after: str
     true: str
     false: str
-    reference: str  # before a stem, where the student may look something up
+    reference: str  # in an open-book exam, before the stem
 
 
-WORDINGS = {
-    "en": Wording(
-        "Case: {}\n", "Question: {}\n", "Correct: {}\n", "none of them",
-        "Proposition:", "Answer:", "\nTrue or false:", " True", " False", "Textbook: {}\n",
-    ),
-    "fr": Wording(
-        "Cas clinique : {}\n", "Question : {}\n", "Réponse : {}\n", "aucune",
-        "Proposition :", "Bonne réponse :", "\nVrai ou faux :", " Vrai", " Faux", "Manuel : {}\n",
-    ),
-}  # fmt: skip
+_FILE = Path(__file__).with_name("prompts.yaml")
+WORDINGS = {code: Wording(**words) for code, words in yaml.safe_load(_FILE.read_text(encoding="utf-8")).items()}
 
 
 def wording_for(language: str) -> Wording:
-    """The wording of a language; English where there is none of its own."""
+    """The wording of a language; English for languages without one."""
     return WORDINGS.get(language.split("-")[0], WORDINGS["en"])
 
 
 class TreeError(ValueError):
-    """A prompt that cannot be laid out: label words that are not one token, a context too short for a leaf."""
+    """A prompt without a layout: label words of several tokens, a context too short for a leaf."""
 
 
 class Cuts(NamedTuple):
-    """What did not fit the context: nothing else is ever left out."""
+    """What did not fit the context; nothing else is ever left out."""
 
-    history_dropped: int  # earlier questions left out of a later one's history
-    case_truncated: int  # questions whose case lost its end
-    failed: int  # propositions too long for the context even alone
+    history_dropped: int = 0  # earlier questions left out of a later one's history
+    case_truncated: int = 0  # questions whose case lost its end
+    failed: int = 0  # propositions too long for the context even alone
     reference_truncated: int = 0  # questions whose reference lost its end
 
 
 class Pieces:
-    """Token ids of the pieces of prompts, each tokenised once; `root` is the tokenizer's start token, if it has one."""
+    """Token ids of prompt pieces, each tokenised once; `root` is the tokenizer's start token, if it has one."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -74,21 +69,18 @@ class Pieces:
         """The id of a label word. Raises TreeError unless it is one token."""
         ids = self(word)
         if len(ids) != 1:
-            raise TreeError(
-                f"label word {word!r} is {len(ids)} tokens for this tokenizer, and one is read at a leaf; "
-                f"choose another word in pieces.WORDINGS"
-            )
+            raise TreeError(f"label word {word!r} is {len(ids)} tokens for this tokenizer; choose one in {_FILE.name}")
         return ids[0]
 
 
 def answer_text(question: Question, ticks: Sequence[bool], wording: Wording) -> str:
-    """The history line of an answered question: the propositions ticked, in order. `ticks`: one a proposition."""
+    """The history line of an answered question: its ticked propositions, in order."""
     ticked = [p.text.strip() for p, tick in zip(question.propositions, ticks, strict=True) if tick]
     return wording.answer.format("; ".join(ticked) or wording.nothing)
 
 
 class Parts(NamedTuple):
-    """One question of a chain as pieces of ids: trunk pieces, then one (before, text, after) a proposition."""
+    """One question of a chain as pieces of ids: trunk pieces, then one (before, text, after) per proposition."""
 
     case: list[int]
     past: list[list[int]]  # a stem and its answer, one piece each, for each earlier question
@@ -98,7 +90,7 @@ class Parts(NamedTuple):
 
     @property
     def trunk(self) -> list[int]:
-        """All that stands before the propositions, as one run of ids."""
+        """Everything before the propositions."""
         return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
 
 
@@ -110,9 +102,8 @@ def parts_of(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> l
     prompts = []
     for position, question in enumerate(chain.questions):
         stem = pieces(wording.stem.format(question.stem.strip()))
-        texts = [pieces(" " + p.text.strip()) for p in question.propositions]
-        before = wording.option if question.kind == "single" else wording.before
-        leaves = [(pieces(before), text, pieces(wording.after)) for text in texts]
+        before = pieces(wording.option if question.kind == "single" else wording.before)
+        leaves = [(before, pieces(" " + p.text.strip()), pieces(wording.after)) for p in question.propositions]
         reference = pieces(wording.reference.format(question.reference)) if question.reference else []
         prompts.append(Parts(case, list(past), reference, stem, leaves))
         if position < len(ticks):
@@ -126,8 +117,7 @@ def gold_ticks(chain: Chain) -> list[list[bool]]:
 
 
 def fitted(prompt: Parts, room: int) -> tuple[Parts, Cuts]:
-    """Shorten a trunk to `room` tokens: the end of the reference first, then the oldest history, then the end of the
-    case."""
+    """A trunk cut to `room` tokens: first the reference's end, then the oldest history, then the case's end."""
     room -= len(prompt.stem) + len(prompt.case)
     reference = prompt.reference[: max(0, room - sum(map(len, prompt.past)))]
     past, dropped = prompt.past, 0
