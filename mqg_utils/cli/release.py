@@ -78,10 +78,10 @@ def _model(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
     from huggingface_hub import ModelCard, ModelCardData
 
     from mqg_utils.evaluation.decision import Examinee
-    from mqg_utils.student.loading import load_student, save_student
+    from mqg_utils.student.loading import load, save
 
     examinee = Examinee.read(stage / "decision.json")
-    save_student(load_student(examinee.student, examinee.revision, device="cpu"), folder)
+    save(load(examinee.student, examinee.revision, device="cpu"), folder)
     examinee._replace(student=str(folder.resolve()), revision="").write(folder.resolve() / "decision.json")
     base = facts["training"]["parameters"]["model"]
     header = ModelCardData(

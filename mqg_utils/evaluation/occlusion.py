@@ -12,8 +12,9 @@ from mqg_utils.evaluation.decision import Decision, Examinee, Readout, ticks
 from mqg_utils.evaluation.scoring import Scored, predictions, read_row
 from mqg_utils.evaluation.unpacked import Scorer
 from mqg_utils.records import Chain, History, Passage, Prediction, read_jsonl
+from mqg_utils.student import loading
 from mqg_utils.student.forward import context_of, fitting, supports_trees
-from mqg_utils.student.loading import Student, load_student
+from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts, Pieces, gold_ticks
 from mqg_utils.student.token_tree import Tree, grow_trees, pack, question_tree
 from mqg_utils.text.search import open_book
@@ -78,7 +79,7 @@ def load(folder: Path, name: str) -> Probe:
         )
     examinee = Examinee.read(found[name])
     where = str(folder / "01_corpus" / "student") if examinee.student == TINY else examinee.student
-    student = load_student(where, examinee.revision)
+    student = loading.load(where, examinee.revision)
     passages = folder / "01_corpus" / "passages.jsonl"
     reads = name.split("@")[0] == OPEN_BOOK and passages.exists()
     book = read_jsonl(passages, Passage) if reads else []

@@ -34,9 +34,9 @@ class ModelAsker:
 
     def __init__(self, run: str | Path, student: str = "", chain: str = "", threads: int = 0) -> None:
         from mqg_utils.evaluation import occlusion
-        from mqg_utils.student.loading import use_threads
+        from mqg_utils.student.loading import set_up
 
-        use_threads(threads)
+        set_up(0, threads)
         self.occlusion, self.run = occlusion, locate(str(run))
         self._probe: Probe | None = None
         self.chains: dict[str, Chain] = {}

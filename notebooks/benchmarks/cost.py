@@ -22,6 +22,7 @@ from mqg_utils.student import loading as models
 from mqg_utils.student.forward import backbone, context_of
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
+from mqg_utils.student.tiny import train_tokenizer
 from mqg_utils.student.token_tree import Tree, grow_trees
 from mqg_utils.training.objectives import leaf_loss, leaf_targets
 from mqg_utils.workflow.paths import PACKAGE
@@ -53,12 +54,12 @@ def load(model: str, seed: int) -> Student:
     from the bundled handbook, whose ids are among the first of the 49,152 rows.
     """
     if model != SMOLLM2:
-        return models.load_student(model, device="cpu")
+        return models.load(model, device="cpu")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     book = [file.read_text(encoding="utf-8") for file in sorted((PACKAGE / "demo" / "handbook").glob("*.md"))]
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = models.build_tiny(book, Path(folder), seed, width=64, layers=1).tokenizer
+        tokenizer = train_tokenizer(book, Path(folder))
     config = LlamaConfig(
         vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
         num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, tie_word_embeddings=True,

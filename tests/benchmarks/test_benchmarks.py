@@ -145,13 +145,13 @@ def test_both_training_steps_have_one_loss_and_leave_no_gradient():
 
 def test_the_headline_model_has_the_shape_of_smollm2():
     student = benchmarks.load(benchmarks.SMOLLM2, seed=0)
-    assert models.count_parameters(student.model) == 134_515_008  # as SmolLM2-135M's card says
+    assert student.n_parameters == 134_515_008  # as SmolLM2-135M's card says
     assert len(student.tokenizer) < student.model.config.vocab_size
     assert student.model.dtype == torch.float32 and not student.model.training
 
 
 def test_the_notebook_runs_and_writes_its_summary(tmp_path):
-    models.save_student(tiny_student(), tmp_path / "model")
+    models.save(tiny_student(), tmp_path / "model")
     given = {"run_dir": str(tmp_path / "run"), "model": str(tmp_path / "model"), "repetitions": 1, "sweep": False}
     given |= {"questions": 2, "propositions": 3, "case_tokens": 60, "threads": 1, "control_chains": 2}
     given |= {"plain_batches": [2], "lm_eval_batches": [2], "train_batches": [3]}

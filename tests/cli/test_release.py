@@ -11,7 +11,7 @@ import yaml
 from mqg_utils.cli.release import ReleaseError, release
 from mqg_utils.evaluation.decision import Examinee
 from mqg_utils.records import Chain, read_jsonl
-from mqg_utils.student.loading import load_student
+from mqg_utils.student.loading import load
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_a_release_is_the_student_that_was_examined(quick_project, tmp_path):
     assert released.student == str(model.resolve())
     ids = torch.tensor([[5, 9, 2, 7]])
     with torch.no_grad():
-        a, b = (load_student(one.student).model(ids).logits for one in (examined, released))
+        a, b = (load(one.student).model(ids).logits for one in (examined, released))
     assert torch.equal(a, b)
     assert not [f for f in model.rglob("*") if f.suffix in (".bin", ".pkl", ".pt")]
     kept = run / "03_generate" / "questions.jsonl"

@@ -10,7 +10,7 @@ from mqg_utils.evaluation.linear_head import PENALTIES, _fit, fit_head, leaf_sta
 from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import score
 from mqg_utils.evaluation.unpacked import score_plain
-from mqg_utils.student.loading import load_student, save_student
+from mqg_utils.student.loading import load, save
 
 CHAINS = random_chains(12, seed=5, questions=2)
 
@@ -56,8 +56,8 @@ def loss_of(head):
 
 def test_a_head_is_saved_with_its_student_and_read_in_every_history(tmp_path):
     head = fit_head(tiny_student(), CHAINS[:8], CHAINS[8:])
-    save_student(tiny_student()._replace(head=head), tmp_path)
-    student = load_student(str(tmp_path))
+    save(tiny_student()._replace(head=head), tmp_path)
+    student = load(str(tmp_path))
     scored = score(student, CHAINS[8:], ("gold", "none"), 128, readouts=("truth", "head"))
     states, _ = leaf_states(student, CHAINS[8:], 4096)
     wanted = sorted((states @ head[:-1].numpy() + head[-1].item()).tolist())

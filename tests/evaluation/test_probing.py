@@ -10,7 +10,7 @@ from mqg_utils.evaluation import unpacked as plain
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.evaluation.occlusion import Probe, ask, ask_question, effects, findings, read_question, said_before
 from mqg_utils.records import HISTORIES, write_jsonl
-from mqg_utils.student.loading import save_student
+from mqg_utils.student.loading import save
 from mqg_utils.workflow.parameters import ParameterError
 
 CASE = chain(
@@ -113,7 +113,7 @@ def test_an_open_book_student_reads_its_passage():
 
 def test_students_of_a_run_are_loaded_from_where_it_lies(tmp_path):
     run = tmp_path / "run"
-    save_student(tiny_student(), run / "04_finetune" / "base" / "model")
+    save(tiny_student(), run / "04_finetune" / "base" / "model")
     for name, where in (("base", run / "04_finetune/base/model"), ("zero-shot", "tiny"), ("open-book", "tiny")):
         Examinee(str(where), "", Decision("pmi", 0.5, 0.1)).write(run / "04_finetune" / name / "decision.json")
     shutil.copytree(run / "04_finetune/base/model", run / "01_corpus/student")

@@ -456,7 +456,7 @@ def test_short_memory_shortens_rows_and_splits_chains_and_changes_no_score(monke
     assert short.cuts == whole.cuts
     assert sum(lengths) == short.tokens > whole.tokens
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"memory ran out: going on with rows of {n} tokens" for n in (512, 256)]
+    assert said == [f"out of memory: continuing with rows of {n} tokens" for n in (512, 256)]
 
 
 def test_short_memory_lets_fewer_chains_walk_together(monkeypatch, capsys):

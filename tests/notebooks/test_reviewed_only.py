@@ -9,9 +9,9 @@ import simulated
 from conftest import ROOT
 from papermill.exceptions import PapermillExecutionError
 from persons import EXAM, TEXTS, make_run
+from small import build_tiny
 
 from mqg_utils.records import write_jsonl
-from mqg_utils.student.loading import build_tiny
 from mqg_utils.verification.review import Reviewer, ReviewSet
 
 pytestmark = pytest.mark.slow

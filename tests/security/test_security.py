@@ -28,10 +28,11 @@ from conftest import MQG, ROOT, make_project, mqg
 from fault_server import FaultServer, Response, completion, error
 from files import epub
 from playwright.sync_api import sync_playwright
+from small import build_tiny
 from test_lab import free_port
 
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
-from mqg_utils.student.loading import ModelError, build_tiny, load_student
+from mqg_utils.student.loading import ModelError, load
 from mqg_utils.teacher.cache import ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher, TeacherError
 from mqg_utils.teacher.responses import judge
@@ -111,7 +112,7 @@ def test_a_model_of_pickles_is_refused_and_its_adapters_too(tmp_path: Path) -> N
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
     for name in ("base", "adapter"):
         with pytest.raises(ModelError, match=r"its weights are pickled \(\w+\.bin\).* only safetensors are read"):
-            load_student(str(tmp_path / name))
+            load(str(tmp_path / name))
     assert not marker.exists() and student
 
 
@@ -122,15 +123,18 @@ def test_the_commit_of_a_hub_model_is_recorded_and_a_name_alone_is_told(tmp_path
     build_tiny(["bone"], hub / "snapshots" / commit, vocab_size=300, width=64, layers=1)
     (hub / "refs").mkdir()
     (hub / "refs" / "main").write_text(commit)
-    asked = "from mqg_utils.student import loading\nfor revision in ('', {!r}):\n"
-    asked += "    loading.load_student('some/model', revision)\n"
-    asked = asked.format(commit) + "    print(loading.COMMITS)"
+    asked = f"""
+from mqg_utils.student import loading
+for revision in ('', {commit!r}):
+    loading.load('some/model', revision)
+    print(loading.COMMITS)
+"""
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     told, *rest = done.stdout.strip().split("\n")
-    assert told == f"some/model is not pinned to a commit; loaded was {commit}. To keep to it: -p revision={commit}", (
+    assert told == f"some/model is not pinned to a commit; loaded {commit}. To pin it: -p revision={commit}", (
         done.stderr[-2000:]
     )
     assert rest == [f"{{'some/model': '{commit}'}}"] * 2

@@ -181,7 +181,7 @@ def test_work_is_done_again_with_half_of_the_tokens(message, capsys):
     assert halving(work, 1024) == "done with 256"
     assert tried == [1024, 512, 256]
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"memory ran out: going on with rows of {n} tokens" for n in (512, 256)]
+    assert said == [f"out of memory: continuing with rows of {n} tokens" for n in (512, 256)]
 
 
 @pytest.mark.parametrize("message", OUT_OF_MEMORY, ids=["gpu", "cpu"])

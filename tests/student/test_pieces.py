@@ -29,7 +29,7 @@ def test_a_label_that_is_not_one_token_is_an_error():
         def __call__(self, text, add_special_tokens=True):
             return {"input_ids": [ord(letter) for letter in text]}
 
-    with pytest.raises(TreeError, match=r"label word ' True' is 5 tokens.*choose another word in pieces.WORDINGS"):
+    with pytest.raises(TreeError, match=r"label word ' True' is 5 tokens.*choose one in prompts.yaml"):
         Pieces(Letters()).label(" True")
 
 

@@ -14,10 +14,8 @@ from mqg_utils.student.token_tree import (
     Tree,
     ancestor_mask,
     apart,
-    below,
     chain_trees,
     depths,
-    explained,
     grow_trees,
     join,
     own_words,
@@ -448,23 +446,3 @@ def test_any_chain_in_any_room_has_every_proposition_once_or_counted(one, max_to
         read_at = [(x.question, x.proposition) for t in trees for x in t.leaves if history in x.histories]
         assert len(set(read_at)) == len(read_at) == len(places(one)) - cuts.failed
     assert all(depths(tree.parents).max() < context for tree in trees)
-
-
-def test_an_explanation_stands_below_its_leaf_and_moves_no_other():
-    student = tiny_student()
-    said = question("Which?", "alpha", "beta", "gamma")
-    texts = ("Because of A.", "", "C it is.")
-    for proposition, text in zip(said["propositions"], texts, strict=True):
-        proposition["explanation"] = text
-    chains = [chain(said, case="A case.")]
-    (bare,), _ = grow_trees(chains, student.tokenizer, ("gold",))
-    tree = explained(bare, chains, student.tokenizer)
-    assert (tree.ids[: len(bare.ids)], tree.parents[: len(bare.ids)], tree.leaves) == bare
-    words = below(join([tree, tree]))
-    assert set(words) == {0, 2, 3, 5}
-    assert [student.tokenizer.decode([tree.ids[i] for i in words[n]]) for n in (0, 2)] == [
-        " True. Because of A.<|endoftext|>",
-        " False. C it is.<|endoftext|>",
-    ]
-    for n in (0, 2):
-        assert [tree.parents[i] for i in words[n]] == [tree.leaves[n].token, *words[n][:-1]]

@@ -3,6 +3,7 @@
 import random
 import re
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 
 from mqg_utils.records import Chain, Passage
-from mqg_utils.student.loading import Student, build_tiny
+from mqg_utils.student.loading import Student, load, save
 from mqg_utils.student.prompts import WORDINGS
+from mqg_utils.student.tiny import UNTRAINED, train_tokenizer
 
 HANDBOOK = Path(__file__).parents[2] / "mqg_utils" / "demo" / "handbook"
 
@@ -58,6 +60,15 @@ def passage(text: str, name: str = "p", section: tuple[str, ...] = ()) -> Passag
 @cache
 def handbook() -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in sorted(HANDBOOK.glob("*.md"))[:2])
+
+
+def build_tiny(texts: Iterable[str], folder: Path, seed: int = 0, **shape: int) -> Student:
+    """A small untrained student, saved with its weights."""
+    train_tokenizer(texts, folder, seed, **shape)
+    student = load(str(folder), device="cpu")
+    save(student, folder)
+    (folder / UNTRAINED).unlink()
+    return student
 
 
 @cache

@@ -16,7 +16,7 @@ from conftest import ROOT
 from small import random_chains, tiny_student
 from test_training import fresh
 
-from mqg_utils.student.loading import Student, add_lora, save_student
+from mqg_utils.student.loading import Student, add_lora, save
 from mqg_utils.training import launch as jobs
 from mqg_utils.training import trainer
 from mqg_utils.training.launch import JobFailed, Team, collect, launch, prepare
@@ -117,7 +117,7 @@ if __name__ == "__main__":
 def test_adapters_are_trained_from_a_notebook_launcher(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     origin = tmp_path / "origin"
-    save_student(tiny_student(), origin)
+    save(tiny_student(), origin)
 
     def adapted() -> Student:
         torch.manual_seed(0)

@@ -645,7 +645,7 @@ def test_the_longest_row_is_tried_before_a_weight_is_changed(monkeypatch, capsys
     assert rows == make(256)
     assert tried == [max(len(row.ids) for row in make(n)) for n in (1024, 512, 256)]
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"memory ran out: going on with rows of {n} tokens" for n in (512, 256)]
+    assert said == [f"out of memory: continuing with rows of {n} tokens" for n in (512, 256)]
     assert gradients(student.model) == {}
     assert all(torch.equal(weights, before[name]) for name, weights in weights_of(student).items())
 

@@ -8,7 +8,7 @@ from small import tiny_student
 
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.records import Chain, read_jsonl, write_jsonl
-from mqg_utils.student.loading import save_student
+from mqg_utils.student.loading import save
 from mqg_utils.widgets import ask_model, keys
 from mqg_utils.widgets.case_explorer import CaseExplorer
 
@@ -26,7 +26,7 @@ def outputs(tmp_path_factory):
             simulated.seal(folder / name, "05_evaluate", condition, condition=condition, seed=0)
         simulated.seal(folder / name, "01_corpus")
     for name in ("one", "other"):
-        save_student(tiny_student(), folder / name / "04_finetune" / "base" / "model")
+        save(tiny_student(), folder / name / "04_finetune" / "base" / "model")
         examinee = Examinee(str(folder / name / "04_finetune" / "base" / "model"), "", Decision())
         examinee.write(folder / name / "04_finetune" / "base" / "decision.json")
     (folder / "begun").mkdir()

@@ -1,0 +1,50 @@
+"""The choice of a readout, its temperature and its threshold on the validation split."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mqg_utils.evaluation.decision import READOUTS, Choice, Readout, choose_decision, groups_of, probabilities
+from mqg_utils.evaluation.linear_head import fit_head
+from mqg_utils.evaluation.unpacked import scorer_for
+from mqg_utils.records import Chain
+from mqg_utils.student.forward import precision, supports_trees
+from mqg_utils.student.loading import Student
+
+
+class Chosen(NamedTuple):
+    """The student with its head, the choices (best first), and the validation split under the best one."""
+
+    student: Student
+    choices: list[Choice]
+    p_true: list[float]
+    gold: list[bool]
+    scored_by: str  # packed trees, or prompt by prompt
+
+
+def choose_readout(
+    student: Student,
+    trained_on: Sequence[Chain],
+    validation: Sequence[Chain],
+    readout: str = "auto",
+    row_tokens: int = 1024,
+    bf16: bool = False,
+) -> Chosen:
+    """Fit every readout to the validation chains, or only the one named; `auto` takes the best.
+
+    A linear head is fitted to `trained_on`. Raises ValueError where the student gives nan.
+    """
+    readouts: tuple[Readout, ...] = READOUTS if readout == "auto" else (readout,)  # type: ignore[assignment]
+    scorer = scorer_for(student.model)
+    with precision(student.model, bf16):
+        if readout in ("auto", "head") and trained_on and supports_trees(student.model):
+            student = student._replace(head=fit_head(student, trained_on, validation, row_tokens))
+            readouts = (*READOUTS, "head") if readout == "auto" else ("head",)
+        scored = scorer.score(student, validation, ("gold",), row_tokens, readouts=readouts)
+    read = {name: scored.places(name, "gold") for name in readouts}
+    if any(value != value for values in read.values() for value in values.values()):
+        raise ValueError("training diverged: the student's scores are nan; lower learning_rate")
+    choices = list(choose_decision(read, validation).values())
+    values = read[choices[0].decision.readout]
+    p_true = probabilities(choices[0].decision, list(values.values()), groups_of(values, validation))
+    gold = [validation[c].questions[q].propositions[p].is_true for c, q, p in values]
+    return Chosen(student, choices, p_true, gold, scorer.name)

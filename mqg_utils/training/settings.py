@@ -1,0 +1,50 @@
+"""How a stage trains, what a training did, and where it resumes."""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from mqg_utils.evaluation.decision import Readout
+
+TOGETHER = "together"  # the folder, among the checkpoints, of what several processes learned
+
+
+class Settings(NamedTuple):
+    """How a stage trains. Rates are peaks of a linear warm-up and cosine decay (AdamW)."""
+
+    epochs: float
+    learning_rate: float
+    max_tokens: int = 1024  # tokens of a packed row
+    rows_per_step: int = 1  # gradient accumulation, over all processes together
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    bf16: bool = False
+    activation_checkpointing: bool = False
+    seed: int = 0
+    readout: Readout = "truth"  # which readout the loss of fine-tuning is on
+
+
+class Trained(NamedTuple):
+    """What a training did: its curve (one dict per logged step), steps, distinct tokens and seconds."""
+
+    curve: list[dict[str, float]]
+    steps: int
+    tokens: int
+    seconds: float
+
+
+def processes() -> int:
+    """How many processes train together; a launcher sets it for each."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint. Trainer writes `trainer_state.json` last; without it a checkpoint is partial."""
+    complete = []
+    for state in folder.glob("checkpoint-*/trainer_state.json"):
+        try:
+            complete.append((json.loads(state.read_text())["global_step"], str(state.parent)))
+        except (ValueError, KeyError):
+            continue  # cut off while it was written
+    return max(complete)[1] if complete else None
