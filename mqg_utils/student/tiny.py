@@ -52,10 +52,11 @@ def first_weights(folder: Path, tokenizer: Any) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     shape = json.loads((folder / UNTRAINED).read_text(encoding="utf-8"))
-    ids = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # it would rule out the fast kernels
-    sizes = {"n_embd": shape["width"], "n_layer": shape["layers"], "n_head": shape["width"] // 64}
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=1024, **sizes, **no_dropout, **ids)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id,
+        n_positions=1024, n_embd=shape["width"], n_layer=shape["layers"], n_head=shape["width"] // 64,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,  # dropout in attention would also rule out the fast kernels
+    )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(shape["seed"])
         return GPT2LMHeadModel(config)

@@ -97,7 +97,7 @@ def _sum(cuts: Iterable[Cuts]) -> Cuts:
 
 class _Layout(NamedTuple):
     chain: Chain
-    index: int
+    number: int  # of the chain in the list of chains
     labels: tuple[int, int]
     prompts: dict[tuple[int, Before], Parts]
     cuts: Cuts
@@ -128,7 +128,7 @@ class _Layout(NamedTuple):
         proposition = question.propositions[p]
         sizes = len(text), len(after), len(proposition.text.strip())
         is_option = question.kind == "single"
-        return Leaf(self.index, q, p, histories, token, *sizes, self.labels, proposition.is_true, is_option)
+        return Leaf(self.number, q, p, histories, token, *sizes, self.labels, proposition.is_true, is_option)
 
 
 def _lay_out(

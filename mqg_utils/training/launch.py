@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mqg_utils.records import Chain, Passage, read_jsonl, write_json, write_jsonl
 from mqg_utils.student.loading import ADAPTER, Student, load, save
@@ -24,7 +25,8 @@ class JobFailed(RuntimeError):
     """A process did not finish its training. The message gives its error and the next step."""
 
 
-class Launcher(NamedTuple):
+@dataclass(frozen=True)
+class Launcher:
     """Trains a student with `processes`; `pretrain` and `finetune` take the arguments of the functions in `train`.
 
     The student came from `origin` (a folder or hub name) before any LoRA. `config` is a YAML file of accelerate.
@@ -47,7 +49,8 @@ class Launcher(NamedTuple):
         self._run(folder)
         return _collect(student, folder)
 
-    pretrain, finetune = partialmethod(_train, "pretrain"), partialmethod(_train, "finetune")
+    pretrain = partialmethod(_train, "pretrain")
+    finetune = partialmethod(_train, "finetune")
 
     def _run(self, folder: Path) -> None:
         """Start the processes, show their progress, and wait for them. Raises JobFailed."""

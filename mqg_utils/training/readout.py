@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mqg_utils.evaluation.decision import READOUTS, Choice, Readout, choose_decision, groups_of, probabilities
+from mqg_utils.evaluation.decision import READOUTS, Chosen, Readout, choose_decision, groups_of, probabilities
 from mqg_utils.evaluation.linear_head import fit_head
 from mqg_utils.evaluation.unpacked import scorer_for
 from mqg_utils.records import Chain
@@ -11,11 +11,11 @@ from mqg_utils.student.forward import precision, supports_trees
 from mqg_utils.student.loading import Student
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """The student with its head, the choices (best first), and the validation split under the best one."""
 
     student: Student
-    choices: list[Choice]
+    choices: list[Chosen]
     p_true: list[float]
     gold: list[bool]
     scored_by: str  # packed trees, or prompt by prompt
@@ -28,7 +28,7 @@ def choose_readout(
     readout: str = "auto",
     row_tokens: int = 1024,
     bf16: bool = False,
-) -> Chosen:
+) -> Selection:
     """Fit every readout to the validation chains, or only the one named; `auto` takes the best.
 
     A linear head is fitted to `trained_on`. Raises ValueError where the student gives nan.
@@ -47,4 +47,4 @@ def choose_readout(
     values = read[choices[0].decision.readout]
     p_true = probabilities(choices[0].decision, list(values.values()), groups_of(values, validation))
     gold = [validation[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return Chosen(student, choices, p_true, gold, scorer.name)
+    return Selection(student, choices, p_true, gold, scorer.name)

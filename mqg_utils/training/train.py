@@ -26,6 +26,8 @@ from mqg_utils.training.objectives import (
 )
 from mqg_utils.training.settings import Settings, Trained, processes
 
+UNTRIED = "cpu"  # the device on which the longest row is not tried before training
+
 
 def pretrain(
     student: Student,
@@ -103,7 +105,7 @@ def rows_that_fit(
 
     def attempt(row_tokens: int) -> list[Tree]:
         rows = rows_of(row_tokens)
-        if rows and device.type != "cpu":
+        if rows and device.type != UNTRIED:
             longest = objective.collate(max(rows, key=lambda row: len(row.ids)))
             inputs = {name: x.to(device) if hasattr(x, "to") else x for name, x in longest.items()}
             objective.loss(student.model, inputs, 1.0).backward()

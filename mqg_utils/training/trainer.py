@@ -160,7 +160,8 @@ def train_rows(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
-    trainer.per_row = tuple(sum(map(objective.count, part)) / len(part) if part else 1.0 for part in (rows, held_out))
+    means = [sum(map(objective.count, part)) / len(part) if part else 1.0 for part in (rows, held_out)]
+    trainer.per_row = means[0], means[1]
     start = time.monotonic()
     with _loss_as_forward(student.model):
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))

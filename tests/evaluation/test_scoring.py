@@ -10,7 +10,7 @@ import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from small import chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
-from test_trees import CHAIN
+from test_token_tree import CHAIN
 
 from mqg_utils.evaluation import scoring
 from mqg_utils.evaluation.decision import READOUTS, Decision, ticks

@@ -75,15 +75,6 @@ def test_another_kernel_stays_as_it_is():
     assert student.model.config._attn_implementation == "eager"
 
 
-def test_a_switched_model_generates_as_before():
-    student = random_student(*FAMILIES["llama"])
-    ids = long_ids(student, BLOCK + 10)
-    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 5, "do_sample": False}
-    before = student.model.generate(ids, **options)
-    hidden_states(student.model, row_inputs(long_row()))
-    assert torch.equal(student.model.generate(ids, **options), before)
-
-
 def test_a_saved_model_knows_nothing_of_it(tmp_path):
     student = random_student(*FAMILIES["llama"])
     row = long_row()

@@ -9,7 +9,7 @@ import torch
 from accelerate import state
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from mqg_utils.training import launch as jobs
+from mqg_utils.training import launch
 
 own = state.AcceleratorState.__init__
 
@@ -24,4 +24,4 @@ def sharded(self, *args, fsdp_plugin=None, **options):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     state.AcceleratorState.__init__ = sharded
-    jobs.work(sys.argv[1])
+    launch.work(sys.argv[1])

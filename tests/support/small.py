@@ -1,5 +1,6 @@
 """Small chains, a small student, and prompts put together by hand to compare with."""
 
+import copy
 import random
 import re
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from mqg_utils.records import Chain, Passage
-from mqg_utils.student.loading import Student, load, save
+from mqg_utils.student.loading import Student, add_lora, load, save
 from mqg_utils.student.prompts import WORDINGS
 from mqg_utils.student.tiny import UNTRAINED, train_tokenizer
 
@@ -86,6 +87,19 @@ def tiny_student() -> Student:
                 weights *= 4
     student.model.eval()
     return student
+
+
+def fresh(lora: bool = False) -> Student:
+    """A copy of the tiny student to train."""
+    model = copy.deepcopy(tiny_student().model)
+    if lora:
+        torch.manual_seed(0)
+        model = add_lora(model, 4, 8)
+        with torch.no_grad():
+            for name, weights in model.named_parameters():
+                if "lora_B" in name:  # zero at first, and lora_A would have no gradient
+                    weights.normal_(0, 0.1)
+    return Student(model, tiny_student().tokenizer)
 
 
 def gold(chain: Chain) -> list[list[bool]]:

@@ -22,7 +22,6 @@ from mqg_utils.student.loading import (
     from_wheel,
     load,
     load_tokenizer,
-    merge_back,
     save,
 )
 
@@ -57,28 +56,6 @@ def offline(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-# --- the small student ---
-
-
-def test_the_same_texts_and_seed_build_the_same_student(tmp_path):
-    a, b, c = (build(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
-    assert a.tokenizer.get_vocab() == b.tokenizer.get_vocab()
-    assert same_weights(a, b)
-    assert not same_weights(a, c)
-
-
-@pytest.mark.parametrize("texts", [[""], ["اختبار " * 50], [handbook()]])
-def test_label_words_are_one_token_whatever_the_book(texts, tmp_path):
-    tokenizer = build_tiny(texts, tmp_path, width=64, layers=1).tokenizer
-    assert [len(tokenizer(word)["input_ids"]) for word in (" True", " False", " Vrai", " Faux")] == [1] * 4
-
-
-def test_no_text_is_unknown_to_it():
-    tokenizer = tiny_student().tokenizer
-    text = "e\u0301 \u202eمريض 👩🏽‍⚕️ \x00 5 µg"
-    assert tokenizer.decode(tokenizer(text)["input_ids"], clean_up_tokenization_spaces=False) == text
-
-
 # --- saving and loading ---
 
 
@@ -97,12 +74,6 @@ def test_a_saved_student_does_not_say_how_it_was_loaded(tmp_path):
     student.tokenizer.init_kwargs["local_files_only"] = True  # as it is where no hub is asked
     save(student, tmp_path / "b")
     assert "local_files_only" not in (tmp_path / "b" / "tokenizer_config.json").read_text()
-
-
-def test_weights_are_written_as_safetensors_only(tmp_path):
-    build(tmp_path)
-    assert (tmp_path / "model.safetensors").exists()
-    assert [f.name for f in tmp_path.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".pkl")] == []
 
 
 def test_pickled_weights_are_refused(tmp_path):
@@ -140,16 +111,6 @@ def test_a_student_with_adapters_is_saved_whole(tmp_path):
     assert not torch.allclose(got, logits(load(str(tmp_path / "base"))), atol=1e-2)
 
 
-def test_a_folder_of_adapters_is_merged_into_its_base(tmp_path):
-    build(tmp_path / "base")
-    student = adapted(tmp_path / "base")
-    student.model.save_pretrained(str(tmp_path / "adapter"))
-    loaded = load(str(tmp_path / "adapter"))
-    assert torch.allclose(logits(loaded), logits(student), atol=1e-5)
-    assert not hasattr(loaded.model, "merge_and_unload")
-    assert loaded.tokenizer.get_vocab() == student.tokenizer.get_vocab()
-
-
 def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
     run = tmp_path / "run"
     build(run / "base")
@@ -167,24 +128,7 @@ def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
     assert not torch.allclose(wanted, logits(load(f"{moved}/books")), atol=1e-2)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
-def test_trained_weights_go_back_towards_the_base(alpha, tmp_path):
-    build(tmp_path / "base")
-    base = load(str(tmp_path / "base"))
-    whole, adapters = load(str(tmp_path / "base")), adapted(tmp_path / "base")
-    with torch.no_grad():
-        for weights in whole.model.parameters():
-            weights.add_(1.0)
-    merge_back(whole.model, base.model, alpha)
-    for weights, before in zip(whole.model.parameters(), base.model.parameters(), strict=True):
-        assert torch.allclose(weights, before + alpha, atol=1e-6)
-    merged = copy.deepcopy(adapters.model).merge_and_unload()
-    merge_back(adapters.model, base.model, alpha)
-    got = adapters.model.merge_and_unload()
-    for weights, full, before in zip(got.parameters(), merged.parameters(), base.model.parameters(), strict=True):
-        assert torch.allclose(weights, before + alpha * (full - before), atol=1e-5)
-
-
+@pytest.mark.slow
 def test_a_wheel_stands_in_for_the_hub():
     name = "HuggingFaceTB/SmolLM2-135M-Instruct"
     folder = from_wheel(name)
@@ -240,6 +184,7 @@ def test_a_hub_that_cannot_be_reached(load, offline):
         load("nobody/nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(40)
 def test_a_hub_that_is_down_is_said_at_once_and_what_is_cached_is_used(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -268,22 +213,9 @@ except models.ModelError as error:
     assert "Retrying" not in done.stderr, "its client tries six times, with growing pauses"
 
 
-def test_an_empty_folder(tmp_path, offline):
-    with pytest.raises(ModelError, match="could not be loaded"):
-        load(str(tmp_path))
-
-
 def test_a_weights_file_cut_short(tmp_path):
     build(tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ModelError, match="could not be loaded"):
         load(str(tmp_path))
-
-
-def test_adapters_whose_base_is_gone(tmp_path):
-    build(tmp_path / "base")
-    adapted(tmp_path / "base").model.save_pretrained(str(tmp_path / "adapter"))
-    (tmp_path / "base").rename(tmp_path / "moved")
-    with pytest.raises(ModelError, match="base does not exist"):
-        load(str(tmp_path / "adapter"))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from small import Words, chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
 
 from mqg_utils.student.prompts import Cuts, Pieces
@@ -24,7 +23,7 @@ from mqg_utils.student.token_tree import (
     question_tree,
 )
 
-NONE = Cuts(0, 0, 0)
+NONE = Cuts()
 FORK = Tree(ids=[5, 6, 7, 8, 9], parents=[-1, 0, 1, 1, 0], leaves=[])  # 5 → 6 → 7 and 8; 5 → 9
 TWO = chain(
     question("Which drug?", "aspirin daily", "aspirin weekly", true=(1,)),
@@ -92,20 +91,6 @@ def test_the_words_of_an_english_prompt():
     assert leaf.is_true
 
 
-def test_french_has_its_own_words():
-    tokenizer = Words()
-    one = chain(question("Quoi ?", "a", "b", true=()), question("Et ?", "c"), case="Une femme.", language="fr")
-    tree, leaf = leaf_of(grow(one, tokenizer=tokenizer)[0], 1, 0)
-    words = {token: word for word, token in tokenizer.words.items()}
-    assert "".join(words[token] for token in prompt_ids(tree, leaf)) == (
-        "Cas clinique : Une femme.\n"
-        "Question : Quoi ?\nRéponse : aucune\n"
-        "Question : Et ?\n"
-        "Proposition : c\nVrai ou faux :"
-    )
-    assert [words[label] for label in leaf.labels] == [" Vrai", " Faux"]
-
-
 @pytest.mark.parametrize(
     ("language", "answer", "proposition", "end"),
     [
@@ -123,14 +108,6 @@ def test_the_options_of_which_one_is_right_are_answers(language, answer, proposi
         assert "".join(words[token] for token in prompt_ids(tree, leaf)).endswith("\n" + said + end)
         assert "".join(words[token] for token in prompt_ids(alone, bare)) == said
         assert leaf.is_option == bare.is_option == (q == 0)
-
-
-def test_text_and_its_ends_are_told_apart():
-    tokenizer = Words()
-    tree, leaf = leaf_of(grow(TWO, tokenizer=tokenizer)[0], 0, 1)
-    path = prompt_ids(tree, leaf)
-    assert path[-leaf.n_after - leaf.n_text : -leaf.n_after] == tokens(" aspirin weekly", tokenizer)
-    assert path[-leaf.n_after :] == tokens("\nTrue or false:", tokenizer)
 
 
 @pytest.mark.parametrize("history", ["gold", "none", "alone"])
@@ -158,24 +135,6 @@ def test_alone_a_proposition_has_no_case_no_question_and_no_end():
     assert len(tree.leaves) == 2 * len(places(TWO)) and tree.ids.count(1) == 1
 
 
-def test_alone_the_propositions_of_all_questions_share_what_they_begin_with():
-    one = chain(question("Q", "rest", "rest well"), question("R", "rest"))
-    (tree,) = grow(one, ("alone",))[0]
-    assert len(tree.ids) == 2 + 2  # Proposition : and then ␣rest ␣well
-    assert [(leaf.question, leaf.proposition, leaf.token) for leaf in tree.leaves] == [(0, 0, 2), (0, 1, 3), (1, 0, 2)]
-
-
-def test_spaces_around_a_text_are_no_characters_of_it():
-    ((tree,), _) = grow(chain(question("Q", "  rest well\n")))
-    assert [leaf.n_characters for leaf in tree.leaves] == [9]
-
-
-def test_the_start_token_comes_once_and_first():
-    tree, leaf = leaf_of(grow(TWO, tokenizer=Words(bos=1))[0], 1, 0)
-    assert prompt_ids(tree, leaf)[0] == 1
-    assert tree.ids.count(1) == 1
-
-
 # --- sharing ---
 
 
@@ -194,20 +153,6 @@ def test_gold_and_none_share_the_case_and_the_first_question():
     gold_only, none_only = (len(grow(TWO, (history,))[0][0].ids) for history in ("gold", "none"))
     # what both hold is the first question's tree
     assert len(tree.ids) == gold_only + none_only - len(first.ids)
-
-
-def test_identical_propositions_are_computed_once_and_read_twice():
-    one = chain(question("Q", "rest", "rest", true=(1,)))
-    tree = grow(one)[0][0]
-    assert [(leaf.proposition, leaf.is_true) for leaf in tree.leaves] == [(0, False), (1, True)]
-    assert tree.leaves[0].token == tree.leaves[1].token == len(tree.ids) - 1
-
-
-def test_without_a_case_a_prompt_begins_with_its_question():
-    tokenizer = Words()
-    one = chain(question("Q", "a"), case="  ")
-    tree, leaf = leaf_of(grow(one, tokenizer=tokenizer)[0], 0, 0)
-    assert prompt_ids(tree, leaf)[:2] == tokens("Question:", tokenizer)
 
 
 # --- rows ---
@@ -285,13 +230,6 @@ def test_apart_each_leaf_has_its_own_path():
     assert paths.parents.count(-1) == len(tree.leaves)
 
 
-def test_one_proposition_longer_than_a_row_is_kept_whole():
-    one = chain(question("Q", "w " * 50, "a"))
-    trees, cuts = grow(one, max_tokens=20)
-    assert cuts == NONE
-    assert read(trees, one, Words()).keys() == {(0, 0), (0, 1)}
-
-
 def history_of(ids, tokenizer):
     return sum(token == tokenizer.words["Correct"] for token in ids)
 
@@ -335,11 +273,6 @@ def test_a_chain_that_fits_nowhere_has_no_tree():
     assert cuts.failed == 5
 
 
-def test_cuts_of_several_chains_add_up():
-    long = chain(question("Q", "long " * 50))
-    assert grow_trees([long, TWO, long], Words(), context=40)[1].failed == 2
-
-
 # --- the tree of one question, for a student's own history ---
 
 
@@ -356,13 +289,6 @@ def test_a_question_tree_follows_the_answers_given():
 
 
 # --- inputs that are wrong or rare ---
-
-
-def test_an_empty_stem_or_proposition_is_an_error_where_it_is_read():
-    with pytest.raises(ValidationError, match="is empty"):
-        chain(question(" ", "a"))
-    with pytest.raises(ValidationError, match="is empty"):
-        chain(question("Q", "a", ""))
 
 
 RARE = [
