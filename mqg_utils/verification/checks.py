@@ -213,12 +213,12 @@ def round_trip(
     chains = {q.question_id: (chain, i) for chain in verified.kept for i, q in enumerate(chain.questions)}
     keys = {name: [p.is_true for p in chain.questions[i].propositions] for name, (chain, i) in chains.items()}
 
-    def read(names: Iterable[str], vote: int) -> dict[str, Answers]:
+    def read(names: Iterable[str], number: int) -> dict[str, Answers]:
         requests = {}
         for name in names:
             chain, i = chains[name]
             passage = texts[chain.questions[i].propositions[0].passage_id]
-            requests[name] = reading_request(passage, chain, i, round=vote)
+            requests[name] = reading_request(passage, chain, i, round=number)
         ask_all(reader, list(requests.values()), cache, progress)
         return {name: _answers(cache.get(reader.key(r)), len(keys[name])) for name, r in requests.items()}
 
