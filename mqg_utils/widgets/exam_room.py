@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from mqg_utils.evaluation.chat import KINDS
 from mqg_utils.records import Question
 from mqg_utils.report.figures import table
+from mqg_utils.teacher.prompts import prompts_for
 from mqg_utils.widgets.exam_session import (
     STAGE,
     ExamQuestion,
@@ -65,7 +65,7 @@ class ExamRoom:
             self._end()
             return
         question = self.asked.question
-        kind = KINDS["fr" if self.asked.chain.language.startswith("fr") else "en"][question.kind]
+        kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind]
         before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
         self.view.value = fragment(
             "exam_question.html.j2", asked=self.asked, before=before, kind=kind.format(n=question.n_true)

@@ -1,51 +1,55 @@
-"""The notebooks that look through a corpus and trainings: under papermill, and in a real JupyterLab by hand."""
+"""The explore notebooks as a person uses them: in one JupyterLab in Chromium, and without a kernel as pages."""
 
-import shutil
+import json
 
-import nbformat
 import papermill
 import pytest
+import simulated
+from axe_playwright_python.sync_playwright import Axe
 from browser import open_page
-from conftest import make_project
-from test_curves import finished
-from test_jupyterlab import write
-from test_shelf import EXAM, HOSTILE, PAIRS, PASSAGES, written
+from conftest import ROOT, make_project
+from persons import EXAM, HOSTILE, QUESTIONS, begin, make_run, press
+from small import tiny_student
 
 from mqg_utils.analysis.curves import append_log, begin_log
-from mqg_utils.records import write_json, write_jsonl
+from mqg_utils.evaluation.decision import Decision, Examinee
+from mqg_utils.exams.contamination import Overlap
+from mqg_utils.records import Prediction, read_jsonl, write_json, write_jsonl
+from mqg_utils.student.loading import save_student
+from mqg_utils.verification.review import FILE
 from mqg_utils.workflow.pages import render_notebook
 
-CORPUS, TRAINING = "explore_corpus.ipynb", "explore_training.ipynb"
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks" / "explore").glob("*.ipynb") if path.stem != "transfer")
+CASE, STRIP, BOX = ".mqg-case h3", ".mqg-map [role=option]", ".mqg-keybox"
+SHARED = "Stones block the sutrix"
+LATER = EXAM[0].questions[1].stem
 
 
-def small_run(project):
-    """A run whose corpus has four passages and whose one condition was trained for two steps."""
-    run = project / "outputs" / "quick"
-    for stage in ("01_corpus", "03_generate"):
-        (run / stage).mkdir(parents=True)
-        write_json(run / stage / "manifest.json", {})
-    write_json(run / "01_corpus" / "summary.json", {"merged": 0})
-    write_jsonl(run / "01_corpus" / "passages.jsonl", PASSAGES)
-    write_jsonl(run / "01_corpus" / "exam.jsonl", EXAM)
-    write_jsonl(run / "01_corpus" / "overlap.jsonl", PAIRS)
-    write_jsonl(run / "03_generate" / "questions.jsonl", [written("p3")])
-    finished(run, "base", 0, [2.0, 1.0], [1.5])
-    finished(run, f"<b>{HOSTILE[:9]}", 0, [2.5, 1.5])
-    return run
+def make_explorable(run):
+    """A small run with all that the explore notebooks read."""
+    write_json(run / "01_corpus" / "summary.json", {"merged": 2})
+    pair = Overlap(kind="run", a="case-2", a_part="stem", b="stone", words=4, similarity=1.0, a_text="", b_text="")
+    overlap = pair.model_copy(update={"a_text": "they block the sutrix", "b_text": "they block the sutrix"})
+    write_jsonl(run / "01_corpus" / "overlap.jsonl", [overlap])
+    base = run / "04_finetune" / "base"
+    save_student(tiny_student(), base / "model")
+    Examinee(str(base / "model"), "", Decision()).write(base / "decision.json")
+    write_json(base / "curve.json", {"exam": [{"step": i, "epoch": i / 2, "loss": 2.0 / i} for i in (1, 2)]})
+    simulated.seal(run, "04_finetune", "base", condition="base", seed=0)
+    exam = [*EXAM, *(c.model_copy(update={"split": "test"}) for c in simulated.exam(5, 2))]
+    return make_run(run, exam=exam)
 
 
 @pytest.fixture(scope="module")
 def project(jupyterlab):
-    folder = jupyterlab.root / "explore"
-    make_project(folder)
-    small_run(folder)
+    folder = make_project(jupyterlab.root / "explore")
+    make_explorable(folder / "outputs" / "quick")
     return folder
 
 
-def shown_by(page, selector):
-    """The text of what is shown, once something is."""
-    page.locator(selector).last.wait_for()
-    return page.locator(selector).last.inner_text()
+def notebook_of(project, name):
+    return project / "notebooks" / "explore" / f"{name}.ipynb"
 
 
 def control(page, label):
@@ -53,137 +57,186 @@ def control(page, label):
     return page.locator(".jp-Notebook").get_by_label(label, exact=True)
 
 
-# --- without a browser ---
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_without_a_kernel_a_notebook_is_an_accessible_page(name, project, chromium):
+    done, page = project / f"{name}.ipynb", project / f"{name}.html"
+    papermill.execute_notebook(notebook_of(project, name), done, cwd=project / "notebooks", progress_bar=False)
+    render_notebook(done, page)
+    expected = {
+        "ask_model": "base answered 2 questions",
+        "chains": "6 of 6 cases; base",
+        "corpus": "3 passages; 2 more",
+        "review_questions": "3 of 3 generated questions",
+        "take_exam": "An exam of 6 chains is ready",
+        "training": "1 trainings · 0 running",
+    }
+    with open_page(chromium, page) as opened:
+        text = opened.page.inner_text("main")
+        assert expected[name] in text
+        assert "VBox" not in text and "Javascript" not in text and "Traceback" not in text
+        assert opened.page.title() != "ran", "texts of an exam never run"
+        if name == "training":
+            opened.page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        if name == "take_exam":
+            assert EXAM[0].vignette not in page.read_text() and LATER not in page.read_text()
+        problems = Axe().run(opened.page).response["violations"]
+        assert [problem["id"] for problem in problems] == []
+        assert (opened.requests, opened.failed, opened.console_errors) == ([], [], [])
 
 
-def executed(folder, name, **parameters):
+@pytest.mark.parametrize("name", ["ask_model", "corpus", "review_questions", "take_exam", "training"])
+def test_an_empty_run_is_reported_and_no_cell_fails(name, tmp_path):
+    parameters = {"outputs": str(tmp_path)} if name == "training" else {"run_dir": str(tmp_path / "none")}
+    done = tmp_path / "done.ipynb"
     papermill.execute_notebook(
-        folder / "notebooks" / name, folder / name, parameters, cwd=folder / "notebooks", progress_bar=False
+        ROOT / "notebooks" / "explore" / f"{name}.ipynb", done, parameters=parameters, progress_bar=False
     )
-    render_notebook(folder / name, folder / f"{name}.html")
-    return folder / f"{name}.html"
+    assert "ipynb" in json.dumps(json.loads(done.read_text())["cells"][-3:]) or "run 01_corpus" in done.read_text()
 
 
-def test_both_run_under_papermill_and_leave_a_page_to_read(tmp_path, chromium):
-    make_project(tmp_path)
-    small_run(tmp_path)
-    with open_page(chromium, executed(tmp_path, CORPUS)) as opened:
-        text = opened.page.inner_text("main")
-        assert "4 passages in quick" in text and "In JupyterLab passages are chosen here. The first one:" in text
-        assert "Give zolarin 5 mg by mouth" in text and "VBox" not in text and "Javascript" not in text
-        assert opened.page.locator("mark", has_text="by mouth every morning").count() == 1
-        assert opened.page.locator(".js-plotly-plot").count() == 2
-        assert (opened.requests, opened.console_errors) == ([], [])
-    with open_page(chromium, executed(tmp_path, TRAINING)) as opened:
-        text = opened.page.inner_text("main")
-        assert "2 trainings shown · 0 under way" in text and "1.5 at step 1" in text and "VBox" not in text
-        opened.page.locator(".js-plotly-plot .main-svg").first.wait_for()
-        assert (opened.requests, opened.console_errors) == ([], [])
-
-
-def test_a_run_without_what_is_needed_says_so(tmp_path):
-    make_project(tmp_path)
-    shutil.rmtree(tmp_path / "outputs", ignore_errors=True)
-    page = executed(tmp_path, CORPUS, run_dir="outputs/none").read_text()
-    assert "has no finished 01_corpus: run 01_corpus.ipynb" in page and "There are no passages to look through" in page
-    page = executed(tmp_path, TRAINING).read_text()
-    assert "0 runs: none; start one with mqg run quick" in page and "Nothing to draw (there is no run)" in page
-
-
-# --- as a person would ---
-
-
-def test_passages_open_by_keyboard_and_are_found(jupyterlab, chromium, project):
-    with jupyterlab.open(chromium, project / "notebooks" / CORPUS) as notebook:
+def test_a_person_explores_the_cases(project, jupyterlab, chromium):
+    with jupyterlab.open(chromium, notebook_of(project, "chains")) as notebook:
         notebook.run_all()
-        page = notebook.page
+        page, strips = notebook.page, notebook.page.locator(STRIP)
+        strips.first.wait_for()
+        assert strips.count() == 6
         cells = page.locator(".jp-Notebook .jp-Cell").count()
-        assert "About p0" in shown_by(page, ".mqg-page h3")
-        listed = page.locator(".jupyter-widgets select[size]")
-        listed.focus()
-        for _ in range(3):
-            page.keyboard.press("ArrowDown")
-        page.locator(".mqg-page h3", has_text="About p3").wait_for()
-        assert page.locator(".mqg-page mark").inner_text() == "The heel hurts"
-        assert HOSTILE in page.locator(".mqg-page .text").first.inner_text()
-        page.keyboard.press("b")  # in JupyterLab's command mode: a new cell; here it belongs to the list
+        names = [title.split(":")[0] for title in strips.evaluate_all("all => all.map(strip => strip.title)")]
+
+        strips.nth(2).click()
+        page.locator(CASE, has_text=names[2]).wait_for()
+        page.keyboard.press("ArrowRight")  # without a mouse; JupyterLab must not take the key
+        page.locator(CASE, has_text=names[3]).wait_for()
+        page.keyboard.press("b")  # JupyterLab's command mode would insert a cell
         assert page.locator(".jp-Notebook .jp-Cell").count() == cells
-        control(page, "Search").fill("zolarin 50")
-        page.locator(".mqg-page h3", has_text="About p2").wait_for()
-        assert [text.split() for text in listed.locator("option").all_inner_texts()] == [
-            ["About", "p2", "·", "40", "tokens"]
-        ]
-        control(page, "Search").fill("")
-        control(page, "Show").select_option("sharing words with the exam's test split")
-        page.locator(".mqg-page h3", has_text="About p0").wait_for()
-        assert "1 of 4 passages" in page.locator(".widget-html", has_text="of 4 passages").inner_text()
-        control(page, "Chapter").select_option("Nails")
-        page.get_by_text("No passage fits. Take a filter away.").wait_for()
+
+        control(page, "who saw").select_option(label="right answers")
+        page.get_by_text("shown right answers of earlier questions").wait_for()
+        text = page.get_by_placeholder("in the case, a stem or a proposition")
+        text.fill(names[1])
+        text.press("Enter")
+        page.wait_for_function("n => document.querySelectorAll('.mqg-map [role=option]').length < n", arg=6)
+        page.locator("table.dataTable tbody tr").first.click()
+        page.get_by_text("1 cases ticked.").wait_for()
+        page.get_by_role("button", name="Export the ticked cases").click()
+        page.get_by_text("1 cases are in").wait_for()
+        exported = project / "outputs" / "quick" / "explored" / "selected.jsonl"
+        assert json.loads(exported.read_text())["chain_id"] == names[1]
+
         notebook.set_dark()
         notebook.set_zoom(150)
-        control(page, "Chapter").select_option("all chapters")
-        page.locator(".mqg-page h3").wait_for()
-        pane = page.locator(".jp-Notebook").bounding_box()
-        for part in page.locator(".mqg-page, .jupyter-widgets select").all():
-            box = part.bounding_box()
-            assert box["x"] + box["width"] <= pane["x"] + pane["width"], "nothing is cut off at 150 %"
+        case = page.locator(".mqg-case").bounding_box()
+        cell = page.locator(".jp-OutputArea-output", has=page.locator(".mqg-case")).last.bounding_box()
+        assert case["x"] + case["width"] <= cell["x"] + cell["width"] + 1, "nothing is cut off at 150 %"
+        colours = page.locator(".mqg-case").evaluate("e => getComputedStyle(e).color.match(/\\d+/g).slice(0, 3)")
+        assert min(map(int, colours)) > 180, "light text on JupyterLab's dark ground"
         assert notebook.problems() == []
 
 
-POINTS = """name => [...document.querySelectorAll('.js-plotly-plot')].flatMap(chart => (chart.data || [])
-    .filter(line => line.name.includes(name) && line.mode.includes('lines')).map(line => line.x.length))"""
-
-
-def wait_for_points(page, name, numbers):
-    """Wait until the lines of the chart whose name holds `name` have so many points."""
-    wanted = f"JSON.stringify(({POINTS})({name!r})) === {str(numbers).replace(' ', '')!r}"
-    page.wait_for_function(wanted)
-
-
-def test_curves_are_chosen_and_followed(jupyterlab, chromium, project):
-    under_way = project / "outputs" / "live" / "02_pretrain" / "checkpoints" / "0123"
-    begin_log(under_way, 9, [{"step": 1, "epoch": 0.1, "loss": 3.0}])
-    with jupyterlab.open(chromium, project / "notebooks" / TRAINING) as notebook:
+def test_a_person_browses_passages_and_asks_the_model(project, jupyterlab, chromium):
+    with jupyterlab.open(chromium, notebook_of(project, "corpus")) as notebook:
+        notebook.run_all()
+        page, rows = notebook.page, notebook.page.locator("table.dataTable tbody tr")
+        page.locator(".mqg-passage h3", has_text="quellor").wait_for()
+        rows.filter(has_text="stone").click()
+        page.locator(".mqg-passage h3", has_text="stone").wait_for()
+        assert page.locator(".mqg-passage mark").inner_text() == "They block the sutrix"
+        page.locator(".dt-search input").fill("brastin day")
+        page.wait_for_function("document.querySelectorAll('table.dataTable tbody tr').length === 1")
+        rows.first.click()
+        page.locator(".mqg-passage h3", has_text="fever").wait_for()
+        assert notebook.problems() == []
+    with jupyterlab.open(chromium, notebook_of(project, "ask_model")) as notebook:
         notebook.run_all()
         page = notebook.page
-        wait_for_points(page, "live", [1])
-        wait_for_points(page, "base", [2])
-        append_log(under_way, {"step": 2, "epoch": 0.2, "loss": 2.0})
-        wait_for_points(page, "live", [2])
+        page.locator(CASE).wait_for()
+        box = page.locator("textarea:not([readonly])").filter(visible=True).last
+        box.fill("A man has a fever. His heel hurts.\n\n? Which are right?\n+ He is ill.\n- He is <b>well</b>.\n")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator(".mqg-case", has_text="He is <b>well</b>.").wait_for()
+        page.get_by_role("button", name="Remove each finding").click()
+        page.get_by_text("Removed 2 findings").wait_for()
+        assert notebook.problems() == []
+
+
+POINTS = """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(chart => (chart.data || [])
+    .filter(line => line.mode.includes('lines')).map(line => line.x.length)).join()"""
+
+
+def test_the_chart_follows_a_running_training(project, jupyterlab, chromium):
+    running = project / "outputs" / "live" / "02_pretrain" / "checkpoints" / "0123"
+    begin_log(running, 9, [{"step": 1, "epoch": 0.1, "loss": 3.0}])
+    with jupyterlab.open(chromium, notebook_of(project, "training")) as notebook:
+        notebook.run_all()
+        page = notebook.page
+        page.wait_for_function(f"({POINTS})() === '1,2'")
+        append_log(running, {"step": 2, "epoch": 0.2, "loss": 2.0})
+        page.wait_for_function(f"({POINTS})() === '2,2'")
         page.locator(".jp-OutputArea-output td", has_text="2 of 9").wait_for()
         control(page, "Runs").select_option(["quick"])
-        wait_for_points(page, "live", [])
-        control(page, "Conditions").select_option([])
-        page.get_by_text("or choose more above").wait_for()
-        control(page, "Conditions").select_option(["base"])
-        wait_for_points(page, "", [2])
+        page.wait_for_function(f"({POINTS})() === '2'")
         assert notebook.problems() == []
-    shutil.rmtree(project / "outputs" / "live")
 
 
-LIVE = """import time
-from pathlib import Path
-from mqg_utils.widgets.training_curves import LiveCurves
-chart = LiveCurves()
-tell, entries = chart.of("exam"), []
-for step in range(1, 4):
-    entries.append({"step": step, "loss": 1 / step})
-    tell(entries, step == 3)
-    while not Path(f"seen{step}").exists():
-        time.sleep(0.05)
-    time.sleep(0.5)  # a chart is drawn twice a second at most"""
+def test_a_reviewer_decides_by_keyboard_over_a_restart(project, jupyterlab, chromium):
+    run = project / "outputs" / "quick"
+
+    def saved():
+        return [json.loads(line) for line in (run / FILE).read_text().splitlines()]
+
+    with jupyterlab.open(chromium, notebook_of(project, "review_questions")) as notebook:
+        page = begin(notebook)
+        marks = page.locator(f"{BOX} mark").all_inner_texts()
+        assert marks[:3] == ["The quellor A", "stores fluid below the diaphragmAD", "A healthy quellor weighs 40 gB"]
+        press(page, "4", "your rating: 4 of 5")
+        press(page, "a", "Question 2 of 3")
+        assert HOSTILE in page.locator(f"{BOX} .stem").inner_text(), "shown as text"
+        assert page.title() != "ran"
+        press(page, "r", "Why do you reject it?")
+        press(page, "3", "Question 3 of 3")
+        notebook.restart_kernel()
+        page = begin(notebook)
+        page.locator(BOX, has_text="Question 3 of 3").filter(has_text="2 decided by anna").wait_for()
+        press(page, "e", "Save the edit")
+        text = page.locator(f"{BOX} textarea")
+        before = text.input_value()
+        text.fill(before.replace(QUESTIONS[2].questions[0].propositions[0].text, "Stones are rare before 90."))
+        press(page, "Control+Enter", "Not saved. number", renews=False)
+        text.fill(before.replace("Stones are rare before 50.", "Stones are seldom seen before 50."))
+        press(page, "Control+Enter", "You have decided on every question")
+        cells = page.locator(".jp-Notebook .jp-CodeCell").count()
+        for key in ("x", "d", "d", "b", "Escape"):  # in JupyterLab's command mode these cut, delete and insert cells
+            page.keyboard.press(key)
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
+        assert notebook.problems() == []
+    decisions = [(review["decision"], review["rating"], review["reason"]) for review in saved()]
+    assert decisions == [("", 4, ""), ("accepted", 0, ""), ("rejected", 0, "unclear or ambiguous"), ("edited", 0, "")]
+    assert saved()[-1]["edited"]["propositions"][0]["text"] == "Stones are seldom seen before 50."
+    assert (saved()[-1]["reviewer"], saved()[-1]["question_id"]) == ("anna", "stone|1-1")
 
 
-def test_a_training_draws_its_curve_as_it_goes(jupyterlab, chromium):
-    file = write(jupyterlab.root / "live", "import mqg_utils.report.figures", LIVE)
+def test_a_person_takes_the_exam_by_keyboard(project, jupyterlab, chromium):
+    run = make_run(project / "outputs" / "exam")
+    file = project / "notebooks" / "explore" / "take_exam.ipynb"
+    file.write_text(file.read_text().replace("outputs/quick", "outputs/exam"))
     with jupyterlab.open(chromium, file) as notebook:
-        notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-        for step in range(1, 4):
-            wait_for_points(notebook.page, "exam", [step])
-            (file.parent / f"seen{step}").touch()
-        notebook.wait_idle()
-        assert notebook.page.locator(".js-plotly-plot").count() == 1
+        page = begin(notebook)
+        assert EXAM[0].vignette in page.content()
+        assert LATER not in page.content() and "Brastin" not in page.content(), "later findings are not in the page"
+        assert page.locator(f"{BOX} .option").nth(1).inner_text() == f"☐ B\u2002The heart {HOSTILE}"
+        page.locator(f"{BOX} .clock", has_text="on this question").wait_for()
+        press(page, "b", "☑ B", renews=False)
+        press(page, "a", "☑ A", renews=False)
+        press(page, "Control+Enter", LATER)
+        press(page, "c", "☑ C", renews=False)
+        for _ in range(10):  # with Tab and Enter too
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent").startswith("Answer"):
+                break
+        page.keyboard.press("Enter")
+        page.locator(BOX, has_text="stored as human:anna").wait_for()
+        assert "human:anna" in page.locator(f"{BOX} table").inner_text()
+        assert page.title() != "ran"
         assert notebook.problems() == []
-        notebook.command("docmanager:save")
-    (chart,) = nbformat.read(file, as_version=4).cells[1].outputs
-    assert chart.data["application/vnd.plotly.v1+json"]["data"][0]["y"] == [1, 1 / 2, 1 / 3]
+    predictions = read_jsonl(run / "05_evaluate" / "human-anna" / "predictions.jsonl", Prediction)
+    assert [p.predicted for p in predictions] == [True, False, False, False, True]
