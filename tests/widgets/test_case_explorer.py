@@ -110,7 +110,7 @@ def test_runs_on_one_exam_are_compared_and_others_refused(cases):
     assert cases.condition.options[0] == ("one: base", "one: base")
     assert len(cases.condition.options) == 4
     cases.runs.value = ("one", "other")
-    assert "other was not examined on the same exam as one" in cases.message.value
+    assert "other was not evaluated on the same exam as one" in cases.message.value
     assert (cases.map.rows, cases.case.value) == ([], "")
     for control in (cases.text, cases.name):  # nothing breaks while there is nothing to show
         control.value = "x"

@@ -53,7 +53,7 @@ def test_curves_of_chosen_runs_and_conditions(tmp_path, shown):
     curve = [{"step": 1, "epoch": 0.5, "loss": 2.0}, {"step": 2, "epoch": 1.0, "loss": 1.0}]
     for run, condition in (("one", "base"), ("one", "books"), ("two", "base")):
         folder = tmp_path / run / "04_finetune" / condition
-        write_json(folder / "manifest.json", {})
+        write_json(folder / "manifest.json", {"parameters": {"seed": 0}})
         (folder / "curve.json").write_text(json.dumps({"exam": curve}))
     curves = TrainingCurves(tmp_path)
     assert curves.run.value == ("one", "two") and curves.condition.value == ("base", "books")
