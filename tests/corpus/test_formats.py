@@ -69,3 +69,18 @@ def test_a_word_file_keeps_headings_lists_and_tables(tmp_path: Path) -> None:
         (("Bone",), ("A bone is hard.",)),
         (("Bone", "Doses"), ("- zol\n- vex", "Table: Table 1: Doses", "Drug | Dose\nzol | 5 mg")),
     ]
+
+
+def test_a_word_file_keeps_superscripts_and_repeats_merged_cells(tmp_path: Path) -> None:
+    from docx import Document
+
+    document = Document()
+    paragraph = document.add_paragraph("Platelets are 150 × 10")
+    paragraph.add_run("9").font.superscript = True
+    paragraph.add_run("/L.")
+    table = document.add_table(2, 2)
+    for cell, text in zip(table._cells, ["Bright", "amber", "", "gold"], strict=True):
+        cell.text = text
+    table.cell(0, 0).merge(table.cell(1, 0))
+    document.save(str(tmp_path / "a.docx"))
+    assert read(tmp_path / "a.docx") == [(("a",), ("Platelets are 150 × 10^9/L.", "Bright | amber\nBright | gold"))]

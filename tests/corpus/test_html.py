@@ -73,3 +73,12 @@ def test_a_declared_encoding_is_obeyed_and_a_wrong_one_refused(tmp_path: Path) -
 )
 def test_which_sections_are_no_running_text(title: str, left_out: bool) -> None:
     assert is_left_out(title) is left_out
+
+
+def test_a_cell_that_spans_rows_is_repeated_and_what_a_figure_contains_is_read_once(tmp_path: Path) -> None:
+    table = "<table><tr><td rowspan=2>zol</td><td>5 mg</td></tr><tr><td>6 mg</td></tr>"
+    table += "<tr><td colspan=2>end</td></tr></table>"
+    figure = "<figure><p>Inside.</p><figcaption>The femur.</figcaption></figure>"
+    assert read(written(tmp_path / "a.html", f"<h1>A</h1>{table}{figure}")) == [
+        (("A",), ("zol | 5 mg\nzol | 6 mg\nend", "Inside.", "Figure: The femur."))
+    ]
