@@ -20,14 +20,6 @@ class Bin(NamedTuple):
     share_true: Estimate
 
 
-class Confidence(NamedTuple):
-    """Verdicts whose confidence max(p, 1 - p) lies in [low, high), and the share of them that is wrong."""
-
-    low: float
-    high: float
-    wrong: Estimate
-
-
 class _Answers(NamedTuple):
     """The predictions that have a probability; the others are errors, but nothing to calibrate."""
 
@@ -81,17 +73,6 @@ def ece(predictions: Iterable[Prediction], repeats: int = REPEATS, seed: int = 0
         low, high = interval(error(totals(values, repeats, seed)), len(values))
     n = round(len(items) / values.shape[1])
     return Estimate(float(error(values.sum(axis=(0, 1)))), low, high, n, len(values))
-
-
-def by_confidence(predictions: Iterable[Prediction], repeats: int = REPEATS, seed: int = 0) -> list[Confidence]:
-    """Share of wrong verdicts by confidence, in five bins from 0.5 to 1; empty ones are left out."""
-    items, p, _, _ = _answers(predictions)
-    bins = np.minimum(((np.maximum(p, 1 - p) - 0.5) * 10).astype(int), 4)
-    bad = np.array([q.predicted != q.gold for q in items])
-    return [
-        Confidence((5 + b) / 10, (6 + b) / 10, ratio(items, bad & (bins == b), bins == b, repeats, seed))
-        for b in np.unique(bins)
-    ]
 
 
 def confident_mistakes(predictions: Iterable[Prediction], most: int = 25) -> list[Prediction]:

@@ -59,10 +59,10 @@ def check_complete(
         expected = {key for key in exam_keys if key[0] in chains} if group in people and chains else exam_keys
         if set(answered) != expected or len(answered) != len(expected):
             missing, extra = len(expected - set(answered)), len(set(answered) - expected)
+            notebook = "take_exam" if group in people else "05_evaluate"
             raise RunError(
                 f"{group[0]}, seed {group[1]}, history {group[2]}: {missing} propositions of the exam have no "
-                f"prediction and {extra} are not in the exam; "
-                f"run {'take_exam' if group in people else '05_evaluate'}.ipynb again"
+                f"prediction and {extra} are not in the exam; run {notebook}.ipynb again"
             )
 
 
@@ -98,7 +98,6 @@ class Comparison(NamedTuple):
         against: dict[tuple[str, str], Difference] = {}
         asked: dict[str, History] = {c: "predicted" if is_human(c) else history for c in conditions}
         rows = {c: [s for s in scores if s.condition == c and s.history == asked[c]] for c in conditions}
-        _check_seeds(rows, {c: other for c, other in pairs.items() if not (is_human(c) or is_human(other))})
         for name, items in {**{f"guess: {strategy}": guess(exam, strategy) for strategy in GUESSES}, **rows}.items():
             for measure in MEASURES:
                 cells[name, measure] = estimate(items, measure, repeats, seed)
@@ -116,6 +115,11 @@ class Comparison(NamedTuple):
                 if not items:
                     del pairs[name]
                     continue
+            elif (ours := sorted({s.seed for s in items})) != (theirs := sorted({s.seed for s in other})):
+                raise RunError(
+                    f"{name} was trained with seeds {ours} and its reference {pairs[name]} with {theirs}; "
+                    f'train both with the same seeds (-p "run.seeds=[…]")'
+                )
             for measure in MEASURES:
                 against[name, measure] = compare(items, other, measure, repeats, seed)
         return cls(tuple(conditions), pairs, cells, against)
@@ -142,30 +146,26 @@ class Comparison(NamedTuple):
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
         best = max(models, key=lambda name: self.cells[name, "accuracy"].value)
         top = self.cells[best, "accuracy"]
+        guess = 100 * max(self.guesses("accuracy").values())
         text = [
             f"On {top.n} propositions of {top.chains} unseen chains, the best condition, **{best}**, gets "
-            f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; guessing gets at most "
-            f"{100 * max(self.guesses('accuracy').values()):.1f} %."
+            f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; guessing gets at most {guess:.1f} %."
         ]
         last = models[-1]
         if (last, "accuracy") in self.against:
-            gain = self.against[last, "accuracy"].estimate
+            gain, reference = self.against[last, "accuracy"].estimate, self.references[last]
             zero = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
             zero = "too few chains for an interval" if isnan(gain.low) else zero
-            text.append(
-                f"**{last}** differs from {self.references[last]} by {100 * gain.value:+.1f} points"
-                f"{_interval(gain)}: {zero}."
-            )
+            gained = f"{100 * gain.value:+.1f} points{_interval(gain)}"
+            text.append(f"**{last}** differs from {reference} by {gained}: {zero}.")
         for name in (c for c in self.conditions if c not in models):
-            cell, gap = self.cells[name, "accuracy"], self.against.get((name, "accuracy"))
-            text.append(
-                f"**{name}** gets {100 * cell.value:.1f} % of {cell.n} propositions in {cell.chains} chains right"
-            )
+            e, gap = self.cells[name, "accuracy"], self.against.get((name, "accuracy"))
+            share = f"{100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains"
+            compared = ""
             if gap:
-                e, other = gap.estimate, self.references[name]
-                text[-1] += f", {100 * e.value:+.1f} points against {other} on the same {e.chains} chains, "
-                text[-1] += f"both after their own answers{_interval(e)}"
-            text[-1] += "."
+                compared = f", {100 * gap.estimate.value:+.1f} points{_interval(gap.estimate)} against "
+                compared += f"{self.references[name]} on the same {gap.estimate.chains} chains, after their own answers"
+            text.append(f"**{name}** gets {share} right{compared}.")
         return " ".join(filter(None, [*text, few_chains(top.chains)]))
 
     def summary(self) -> dict[str, float | int | str]:
@@ -177,16 +177,6 @@ class Comparison(NamedTuple):
             flat |= _flat(f"delta_{measure}.{name}", d.estimate, interval=True)
             flat[f"delta_{measure}.{name}.p"] = number(d.p_value)
         return flat
-
-
-def _check_seeds(rows: Mapping[str, Sequence[QuestionScore]], pairs: Mapping[str, str]) -> None:
-    seeds = {name: sorted({s.seed for s in items}) for name, items in rows.items()}
-    for name, other in pairs.items():
-        if seeds[name] != seeds[other]:
-            raise RunError(
-                f"{name} was trained with seeds {seeds[name]} and its reference {other} with {seeds[other]}; "
-                f'train both with the same seeds (-p "run.seeds=[…]")'
-            )
 
 
 def _answered_by_both(scores: Sequence[QuestionScore], *names: str) -> list[list[QuestionScore]]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +27,11 @@ class Curve(NamedTuple):
     state: str  # "finished", "under way" or "stopped"
     entries: tuple[dict[str, float], ...]
     steps: int  # planned; 0 is unknown
-    seconds_ago: float  # since the last entry of a training under way; else 0
 
     @property
     def label(self) -> str:
         """Run and condition, and the seed where it is not 0."""
-        parts = [self.run, self.condition, f"seed {self.seed}" if self.seed else ""]
-        return " · ".join(filter(None, parts))
+        return " · ".join(filter(None, [self.run, self.condition, f"seed {self.seed}" if self.seed else ""]))
 
 
 # --- written by a training ---
@@ -77,27 +74,22 @@ def read_curves(run_dir: Path) -> list[Curve]:
     return curves
 
 
-_Found = tuple[str, str, tuple[dict[str, float], ...], int, float]  # the fields of a Curve from `trained_on` on
-
-
-def _finished(folder: Path) -> Iterator[_Found]:
+def _finished(folder: Path) -> Iterator[tuple[str, str, tuple[dict[str, float], ...], int]]:
     written = _json(folder / "curve.json") or {}
     for name, entries in (written if isinstance(written, dict) else {PASSAGES: written}).items():
         if entries:
-            yield name, "finished", tuple(entries), max(int(entry["step"]) for entry in entries), 0.0
+            yield name, "finished", tuple(entries), max(int(entry["step"]) for entry in entries)
 
 
-def _logged(folder: Path) -> Iterator[_Found]:
+def _logged(folder: Path) -> Iterator[tuple[str, str, tuple[dict[str, float], ...], int]]:
     logs = sorted(folder.glob(f"checkpoints/*/{LOG}"), key=lambda log: log.stat().st_mtime)
     newest = {log.parent.name.rpartition("-")[0] or PASSAGES: log for log in logs}  # other settings, other folders
     for name in sorted(newest, key=[*TRAINED_ON, *newest].index):
-        head, *entries = read_log(newest[name]) or [{}]
-        if not head:
-            continue
-        done = bool(entries) and max(entry["step"] for entry in entries) >= head["steps"]
-        state = "finished" if done else "under way" if psutil.pid_exists(int(head["pid"])) else "stopped"
-        ago = max(0.0, time.time() - newest[name].stat().st_mtime) if state == "under way" else 0.0
-        yield name, state, tuple(entries), int(head["steps"]), ago
+        if lines := read_log(newest[name]):
+            head, *entries = lines
+            done = max((entry["step"] for entry in entries), default=-1) >= head["steps"]
+            state = "finished" if done else "under way" if psutil.pid_exists(int(head["pid"])) else "stopped"
+            yield name, state, tuple(entries), int(head["steps"])
 
 
 def read_log(log: Path) -> list[dict[str, float]]:
@@ -117,13 +109,11 @@ def _json(path: Path) -> Any:
 
 
 def run_folders(outputs: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The folders of the named runs, by default of all. Raises FileNotFoundError with the known names."""
-    folders = sorted({path.parent for stage in ("02_pretrain", "04_finetune") for path in outputs.glob(f"*/{stage}")})
-    known = {folder.name: folder for folder in folders}
-    if unknown := [name for name in names if name not in known]:
-        raise FileNotFoundError(
-            f"no training in {outputs} for {', '.join(unknown)}; known runs: {', '.join(known) or 'none'}"
-        )
+    """The folders of the named runs with a training, by default of all. Raises FileNotFoundError."""
+    folders = {path.parent for stage in ("02_pretrain", "04_finetune") for path in outputs.glob(f"*/{stage}")}
+    known = {folder.name: folder for folder in sorted(folders)}
+    if unknown := ", ".join(name for name in names if name not in known):
+        raise FileNotFoundError(f"no training in {outputs} for {unknown}; known runs: {', '.join(known) or 'none'}")
     return [known[name] for name in names or known]
 
 
@@ -134,10 +124,9 @@ def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
         losses = [entry["loss"] for entry in curve.entries if "loss" in entry]
         best = min(((e["eval_loss"], e["step"]) for e in curve.entries if "eval_loss" in e), default=None)
         step = int(max((entry["step"] for entry in curve.entries), default=0))
-        ago = f", last point {curve.seconds_ago:.0f} s ago" if curve.state == "under way" else ""
         rows.append({
             "run": curve.run, "condition": curve.condition or SHARED, "seed": curve.seed,
-            "trained on": TRAINED_ON.get(curve.trained_on, curve.trained_on), "state": curve.state + ago,
+            "trained on": TRAINED_ON.get(curve.trained_on, curve.trained_on), "state": curve.state,
             "step": f"{step} of {curve.steps}" if curve.steps else str(step),
             "first loss": losses[0] if losses else "", "last loss": losses[-1] if losses else "",
             "lowest held-out loss": f"{best[0]:.4g} at step {best[1]:.0f}" if best else "not measured",

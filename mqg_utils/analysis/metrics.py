@@ -7,7 +7,7 @@ describes them). "Jaccard" is what FrenchMedMCQA calls Hamming.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,15 +57,6 @@ Numbers = Sequence[float] | np.ndarray
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
 
 
-class Unit(Protocol):
-    """An answer, of whatever size, in its chain and by one training."""
-
-    @property
-    def chain_id(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-
-
 # --- one question ---
 
 
@@ -93,19 +84,21 @@ def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
-    for key, group in groupby(sorted(predictions, key=lambda p: (*_question(p), p.proposition)), key=_question):
+    for key, group in groupby(sorted(predictions, key=_place), key=_question):
         items = list(group)
         gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
-        condition, seed, history, chain_id, position, question_id = key
-        ids = (condition, seed, history, chain_id, question_id, position)
-        scores.append(QuestionScore(*ids, n, right, float(right == n), jaccard(gold, ticks), points))
+        scores.append(QuestionScore(*key, n, right, float(right == n), jaccard(gold, ticks), points))
     return scores
 
 
-def _question(p: Prediction) -> tuple[str, int, History, str, int, str]:
-    return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id
+def _place(p: Prediction) -> tuple[Any, ...]:
+    return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id, p.proposition
+
+
+def _question(p: Prediction) -> tuple[str, int, History, str, str, int]:
+    return p.condition, p.seed, p.history, p.chain_id, p.question_id, p.position
 
 
 # --- estimates over chains ---
@@ -138,7 +131,7 @@ def totals(values: np.ndarray, repeats: int, seed: int, trainings: int = 0) -> n
     return np.asarray((drawn * resampled(n_seeds, repeats, seed + 1000 + trainings)[..., None]).sum(axis=1))
 
 
-def crossed(items: Sequence[Unit], values: np.ndarray) -> np.ndarray:
+def crossed(items: Sequence[Any], values: np.ndarray) -> np.ndarray:
     """Rows of `values` (N, K), one an item, added up by chain and seed, (C, S, K); chains by name."""
     _, chain = np.unique(np.array([item.chain_id for item in items], dtype=object), return_inverse=True)
     _, trained = np.unique([item.seed for item in items], return_inverse=True)
@@ -158,11 +151,12 @@ def interval(draws: np.ndarray, n_chains: int) -> tuple[float, float]:
 
 
 def ratio(
-    items: Sequence[Unit], top: Numbers, bottom: Numbers | None = None, repeats: int = REPEATS, seed: int = 0
+    items: Sequence[Any], top: Numbers, bottom: Numbers | None = None, repeats: int = REPEATS, seed: int = 0
 ) -> Estimate:
     """Sum of `top` over sum of `bottom` (1 an item if not given), its interval from resampled chains and seeds.
 
-    `n` is the sum of `bottom` in one seed, `chains` counts the chains that add to it. nan without items.
+    items: anything with a chain_id and a seed, such as predictions, in the order of `top`. `n` is the sum of `bottom`
+    in one seed, `chains` counts the chains that add to it. nan without items.
     """
     if not items:
         return NOTHING

@@ -5,7 +5,6 @@ A question is *right* when all of its propositions are; give the scores of one c
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, estimate, ratio
@@ -23,21 +22,6 @@ class PositionRow(NamedTuple):
     ecn: Estimate
     survival: Estimate  # share of the chains that reach it with every question up to it right
     hazard: Estimate  # share of the chains perfect before it whose first error is here
-
-
-class Recovery(NamedTuple):
-    """How often a question is right, by how many questions after the chain's first error it comes."""
-
-    after: int
-    right: Estimate
-
-
-class Loss(NamedTuple):
-    """ECN points lost per question at one position to one kind of error; the kinds add up to 1 - its points."""
-
-    position: int
-    kind: str
-    points: Estimate
 
 
 def progressive(scores: Iterable[QuestionScore], chains: Iterable[Chain]) -> list[QuestionScore]:
@@ -88,15 +72,15 @@ def first_errors(scores: Iterable[QuestionScore]) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def recovery(scores: Iterable[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> list[Recovery]:
-    """Share of questions right 1, 2, ... questions after their chain's first error."""
+def recovery(scores: Iterable[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> dict[int, Estimate]:
+    """Distance in questions -> share of questions right so far after their chain's first error."""
     later: dict[int, list[QuestionScore]] = defaultdict(list)
     for items in in_order(scores):
         first = next((s.position for s in items if s.emr < 1), len(items))
         for s in items:
             if s.position > first:
                 later[s.position - first].append(s)
-    return [Recovery(after, estimate(questions, "emr", repeats, seed)) for after, questions in sorted(later.items())]
+    return {after: estimate(questions, "emr", repeats, seed) for after, questions in sorted(later.items())}
 
 
 def error_kinds(predictions: Iterable[Prediction]) -> dict[tuple[int, str, str], str]:
@@ -104,36 +88,28 @@ def error_kinds(predictions: Iterable[Prediction]) -> dict[tuple[int, str, str],
 
     A question with an unanswered proposition is `no answer`, whatever else is wrong with it.
     """
-    kinds = {}
-    for key, group in groupby(sorted(predictions, key=_question), key=_question):
-        wrong = {_error_kind(p) for p in group} - {""}
-        kinds[key] = "no answer" if "no answer" in wrong else "both" if len(wrong) == 2 else "".join(wrong)
-    return kinds
-
-
-def _question(p: Prediction) -> tuple[int, str, str]:
-    return p.seed, p.chain_id, p.question_id
-
-
-def _error_kind(p: Prediction) -> str:
-    if p.predicted is None:
-        return "no answer"
-    if p.predicted == p.gold:
-        return ""
-    return "missed truth" if p.gold else "accepted falsehood"
+    kinds: dict[tuple[int, str, str], set[str]] = {}
+    for p in predictions:
+        kind = "no answer" if p.predicted is None else "missed truth" if p.gold else "accepted falsehood"
+        wrong = kinds.setdefault((p.seed, p.chain_id, p.question_id), set())
+        wrong |= {kind} if p.predicted != p.gold else set()
+    return {
+        key: "no answer" if "no answer" in wrong else "both" if len(wrong) == 2 else "".join(wrong)
+        for key, wrong in kinds.items()
+    }
 
 
 def losses(
     scores: Sequence[QuestionScore], predictions: Iterable[Prediction], repeats: int = REPEATS, seed: int = 0
-) -> list[Loss]:
-    """ECN points lost per question, by position and kind of error; kinds that lose nothing are included."""
+) -> dict[tuple[int, str], Estimate]:
+    """(position, kind of error) -> ECN points lost per question; all kinds of a position add up to 1 - its points."""
     kinds = error_kinds(predictions)
-    rows = []
+    lost = {}
     for position, here in _by_position(scores):
         for kind in ERROR_KINDS:
-            lost = [(1 - s.ecn) * (kinds[s.seed, s.chain_id, s.question_id] == kind) for s in here]
-            rows.append(Loss(position, kind, ratio(here, lost, None, repeats, seed)))
-    return rows
+            points = [(1 - s.ecn) * (kinds[s.seed, s.chain_id, s.question_id] == kind) for s in here]
+            lost[position, kind] = ratio(here, points, None, repeats, seed)
+    return lost
 
 
 def worst_first(scores: Iterable[QuestionScore]) -> dict[str, list[QuestionScore]]:

@@ -10,10 +10,8 @@ Give the scores of one condition, of progressive chains. A question is wrong unl
 """
 
 from collections.abc import Sequence
-from math import exp, isfinite, log, sqrt
+from math import exp, isfinite, log, nan, sqrt
 from typing import NamedTuple
-
-import numpy as np
 
 from mqg_utils.analysis.metrics import MIN_CHAINS, REPEATS, Estimate, QuestionScore, ratio
 
@@ -29,29 +27,37 @@ class Transitions(NamedTuple):
 
 
 class Odds(NamedTuple):
-    """An odds ratio with its 95 % interval and the numbers behind it, or why it is missing."""
+    """The odds ratio of an error with the question as its own control, and the pairs of answers behind it."""
 
-    value: float
-    low: float
-    high: float
-    n: int  # questions, or pairs that differ
-    chains: int
-    why_not: str = ""
+    propagated: int  # questions wrong under predicted history, right under gold
+    rescued: int  # questions right under predicted history, wrong under gold
+    chains: int  # with such a pair
+    value: float = nan
+    low: float = nan  # 95 % interval
+    high: float = nan
+    why_not: str = ""  # why there is no ratio, or no interval
 
-    def shown(self) -> str:
+    @property
+    def n(self) -> int:
+        """Pairs that differ."""
+        return self.propagated + self.rescued
+
+    def reading(self) -> str:
+        """One sentence: what the pairs show, or why they show nothing."""
         if not isfinite(self.value):
-            return "—"
-        return f"{self.value:.2f}" + (f" [{self.low:.2f}, {self.high:.2f}]" if isfinite(self.low) else "")
-
-
-class Matched(NamedTuple):
-    """Questions that follow an error, by their answer under predicted and under gold history."""
-
-    odds: Odds
-    propagated: int  # wrong under predicted history, right under gold
-    rescued: int  # right under predicted history, wrong under gold
-    both_wrong: int
-    both_right: int
+            return f"No odds ratio with the question as its own control: {self.why_not}."
+        text = (
+            f"After an error, {self.propagated} questions were wrong only with the model's own answers in the history "
+            f"and {self.rescued} only with the right ones: odds ratio {self.value:.2f}"
+        )
+        if not isfinite(self.low):
+            return f"{text}; no interval, {self.why_not}."
+        text += f" [{self.low:.2f}, {self.high:.2f}]"
+        if self.low > 1:
+            return f"{text}; the interval excludes 1: errors propagate."
+        if self.high < 1:
+            return f"{text}; the interval is below 1: showing the right answers did more harm than the wrong ones."
+        return f"{text}; the interval includes 1, so propagation is not shown."
 
 
 def _under(scores: Sequence[QuestionScore], history: str) -> dict[Key, QuestionScore]:
@@ -67,21 +73,16 @@ def _steps(scores: Sequence[QuestionScore]) -> list[tuple[QuestionScore, bool]]:
 
 def transitions(scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> Transitions:
     """P(wrong at k | right at k-1) and P(wrong at k | wrong at k-1) under predicted history, and the counts."""
-    steps = _steps(scores)
     shares, counts = [], []
     for error in (False, True):
-        now = [s for s, before in steps if before is error]
+        now = [s for s, before in _steps(scores) if before is error]
         wrong = [s.emr < 1 for s in now]
         counts.append((len(wrong) - sum(wrong), sum(wrong)))
         shares.append(ratio(now, wrong, None, repeats, seed))
     return Transitions((counts[0], counts[1]), *shares)
 
 
-def _no_odds(n: int, chains: int, why: str) -> Odds:
-    return Odds(float("nan"), float("nan"), float("nan"), n, chains, why)
-
-
-def matched_odds(scores: Sequence[QuestionScore]) -> Matched:
+def matched_odds(scores: Sequence[QuestionScore]) -> Odds:
     """Odds ratio of a wrong answer with the last answer shown as the model gave it (wrong) against shown right.
 
     The conditional maximum likelihood of a logistic model with one stratum a question: pairs that differ, one way
@@ -96,54 +97,23 @@ def matched_odds(scores: Sequence[QuestionScore]) -> Matched:
         for s, after_error in _steps(scores)
         if after_error and (key := (s.seed, s.chain_id, s.position)) in gold
     ]
-    outcomes = [(predicted, right) for _, predicted, right in pairs]
-    propagated, rescued = outcomes.count((True, False)), outcomes.count((False, True))
-    counts = (propagated, rescued, outcomes.count((True, True)), outcomes.count((False, False)))
-    n = propagated + rescued
     by_chain: dict[str, list[bool]] = {}
     for chain, predicted, right in pairs:
         if predicted != right:
             by_chain.setdefault(chain, []).append(predicted)
-    m = len(by_chain)
+    propagated = sum(map(sum, by_chain.values()))
+    n, m = sum(map(len, by_chain.values())), len(by_chain)
+    odds = Odds(propagated, n - propagated, m)
     if not pairs:
         why = "no question follows an error under both histories" if gold else "there are no answers under gold history"
-        return Matched(_no_odds(0, 0, why), *counts)
-    if not propagated or not rescued:
+        return odds._replace(why_not=why)
+    if propagated in (0, n):
         why = f"all {n} pairs that differ go one way" if n else "no answer changes with the history"
-        return Matched(_no_odds(n, m, why), *counts)
-    value, share = log(propagated / rescued), propagated / n
+        return odds._replace(why_not=why)
+    value, share = log(propagated / (n - propagated)), propagated / n
     if m < MIN_CHAINS:
-        why = f"fewer than {MIN_CHAINS} chains have a pair that differs"
-        return Matched(_no_odds(n, m, why)._replace(value=exp(value)), *counts)
-    residuals = np.array([sum(wrong) - share * len(wrong) for wrong in by_chain.values()])
-    error = sqrt((residuals**2).sum() * m / (m - 1)) / (n * share * (1 - share))
+        return odds._replace(value=exp(value), why_not=f"fewer than {MIN_CHAINS} chains have a pair that differs")
+    squares = sum((sum(wrong) - share * len(wrong)) ** 2 for wrong in by_chain.values())
+    error = sqrt(squares * m / (m - 1)) / (n * share * (1 - share))
     reach = float(student.ppf(0.975, m - 1)) * error
-    return Matched(Odds(exp(value), exp(value - reach), exp(value + reach), n, m), *counts)
-
-
-class Propagation(NamedTuple):
-    """Everything about propagation in one condition."""
-
-    transitions: Transitions
-    matched: Matched
-
-    @classmethod
-    def of(cls, scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> "Propagation":
-        return cls(transitions(scores, repeats, seed), matched_odds(scores))
-
-    def reading(self) -> str:
-        """One sentence: what the matched pairs show, or why they show nothing."""
-        odds, m = self.matched.odds, self.matched
-        if not isfinite(odds.value):
-            return f"No odds ratio with the question as its own control: {odds.why_not}."
-        text = (
-            f"After an error, {m.propagated} questions were wrong only with the model's own answers in the history and "
-            f"{m.rescued} only with the right ones: odds ratio {odds.shown()}"
-        )
-        if not isfinite(odds.low):
-            return f"{text}; no interval, {odds.why_not}."
-        if odds.low > 1:
-            return f"{text}; the interval excludes 1: errors propagate."
-        if odds.high < 1:
-            return f"{text}; the interval is below 1: showing the right answers did more harm than the wrong ones."
-        return f"{text}; the interval includes 1, so propagation is not shown."
+    return odds._replace(value=exp(value), low=exp(value - reach), high=exp(value + reach))

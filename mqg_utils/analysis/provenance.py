@@ -16,7 +16,10 @@ from mqg_utils.workflow.manifest import (
     recorded,
 )
 
-READ = ("exam.jsonl", "passages.jsonl", "rejected.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl")
+READ = (
+    "exam.jsonl", "passages.jsonl", "rejected.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl",
+    "summary.json",
+)  # fmt: skip
 
 
 class RunError(ValueError):

@@ -64,8 +64,8 @@ def read_run(
     """What the stages of a run wrote. Stages other than 01 and 05 may be missing; the report then says so.
 
     conditions, seeds: in the order of the report; by default all that were evaluated. baseline: what conditions are
-    compared with; the first one if it was not evaluated. Raises ParameterError if nothing was evaluated, RunError if
-    an answer is missing or the stages do not fit together, RecordError if a file is not readable.
+    compared with (`base`); the first one if it was not evaluated. Raises ParameterError if nothing was evaluated,
+    RunError if an answer is missing or the stages do not fit together, RecordError if a file is not readable.
     """
     exam_file = folder / "01_corpus" / "exam.jsonl"
     patterns = variants(conditions, seeds) or ["*"]
@@ -91,18 +91,19 @@ def read_run(
     exam = by_split(read_jsonl(exam_file, Chain), split)
     asked = {p.history for p in predictions if not is_human(p.condition)}
     check_complete(predictions, exam, chosen, trained, [h for h in HISTORIES if h in asked])
-    reported = (m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report")
-    disclaimer = disclaimer or next(reported, DISCLAIMER)
+    reported = [m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"]
+    disclaimer = disclaimer or [*reported, DISCLAIMER][0]
     stages = [provenance.folder_of(m) for m in used]
+    generated = [folder / stage / "training_questions.jsonl" for stage in stages]
     return Run(
         name=folder.name,
         exam=exam,
         predictions=predictions,
         conditions=chosen,
         seeds=trained,
-        references=against(chosen, baseline),
+        references=against(chosen, baseline or "base"),
         passages=_records(folder / "01_corpus" / "passages.jsonl", Passage),
-        training_questions=_training_questions(folder, used),
+        training_questions=list({c.chain_id: c for file in generated for c in _records(file, Chain)}.values()),
         rejected=_rows(folder / "03_generate" / "rejected.jsonl") if "03_generate" in stages else [],
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
@@ -127,12 +128,6 @@ def _records(path: Path, model: type[Any]) -> list[Any]:
 
 def _rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.exists() else []
-
-
-def _training_questions(folder: Path, manifests: Sequence[Row]) -> list[Chain]:
-    """The generated questions that conditions were trained on, each once."""
-    files = [folder / provenance.folder_of(m) / "training_questions.jsonl" for m in manifests]
-    return list({chain.chain_id: chain for file in files for chain in _records(file, Chain)}.values())
 
 
 def _in_order(conditions: set[str], manifests: Sequence[Row]) -> tuple[str, ...]:
@@ -192,16 +187,9 @@ def joined(runs: Sequence[Run]) -> Run:
 
 
 def _difference(a: Run, b: Run) -> str:
-    """What differs between two exams in their text and key; "" if nothing does."""
-    ours, theirs = ({chain.chain_id: _text_and_key(chain) for chain in run.exam} for run in (a, b))
+    """What differs between two exams; "" if nothing does."""
+    ours, theirs = ({chain.chain_id: chain for chain in run.exam} for run in (a, b))
     if odd := sorted(ours.keys() ^ theirs.keys()):
         return f"{len(odd)} chains are in one of them only, such as {odd[0]!r}"
     odd = sorted(name for name in ours if ours[name] != theirs[name])
     return f"{len(odd)} chains have another text or key, such as {odd[0]!r}" if odd else ""
-
-
-def _text_and_key(chain: Chain) -> Any:
-    return chain.vignette, [
-        (q.question_id, q.stem, q.kind, [(p.text, p.is_true, p.weight) for p in q.propositions])
-        for q in chain.questions
-    ]

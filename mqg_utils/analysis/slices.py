@@ -94,12 +94,12 @@ def slices(
     for p in predictions:
         for factor, level in levels(p, by_question[p.chain_id, p.question_id]).items():
             groups[factor][level].append(p)
-    rows = []
-    for factor, by_level in groups.items():
-        for level, items in _largest(by_level).items() if len(by_level) > 1 else ():
-            wrong = [p.predicted != p.gold for p in items]
-            rows.append(Slice(factor, level, ratio(items, wrong, None, repeats, seed)))
-    return rows
+    return [
+        Slice(factor, level, ratio(items, [p.predicted != p.gold for p in items], None, repeats, seed))
+        for factor, by_level in groups.items()
+        if len(by_level) > 1
+        for level, items in _largest(by_level).items()
+    ]
 
 
 def _largest(levels: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:

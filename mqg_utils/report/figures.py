@@ -12,7 +12,7 @@ import plotly.io as pio
 from IPython.display import HTML
 from plotly.subplots import make_subplots
 
-from mqg_utils.analysis.calibration import Bin, Confidence
+from mqg_utils.analysis.calibration import Bin
 from mqg_utils.analysis.curves import SHARED, TRAINED_ON, Curve
 from mqg_utils.analysis.metrics import Estimate
 
@@ -22,6 +22,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 PATTERNS = ("", "/", ".", "x")
 QUIET = "#8a94a6"
 LABEL_WIDTH = 34  # characters of a row's label on one line
+DIAGONAL = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
 
 pio.renderers.default = "plotly_mimetype"  # notebooks store JSON only; JupyterLab and our pages draw it
 
@@ -140,39 +141,33 @@ def intervals(
     return _rows(_styled(figure, height=110 + tall * len(rows)), rows)
 
 
-def lines(panels: Mapping[str, Series], x: Sequence[str], whole: bool = True, diagonal: bool = False) -> go.Figure:
-    """Shares with their intervals along x, panels side by side.
-
-    panels: y label -> series. x: a label a panel. whole: x counts. diagonal: y = x is drawn in the first panel.
-    """
+def lines(panels: Mapping[str, Series], x: str) -> go.Figure:
+    """Shares with their intervals along x, panels side by side. panels: y label -> series."""
     names = list(next(iter(panels.values())))
     figure = make_subplots(1, len(panels), horizontal_spacing=0.11)
-    if diagonal:
-        dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
-        figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=dotted), 1, 1)
     for column, (label, series) in enumerate(panels.items(), 1):
         for i, (name, points) in enumerate(series.items()):
-            shift = (i - (len(names) - 1) / 2) * 0.05 if whole else 0.0  # so that intervals do not hide each other
-            values = [e for _, e in points]
-            trace = go.Scatter(
-                x=[at + shift for at, _ in points], y=[e.value for e in values], error_y=_arms(values), **_style(i),
-                mode="lines+markers", name=escape(name), legendgroup=name, showlegend=column == 1 and len(names) > 1,
-                text=[f"{at:.3g}: {e.shown()}, n = {e.n}" for at, e in points],
-                hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
-            )  # fmt: skip
+            shift = (i - (len(names) - 1) / 2) * 0.05  # so that intervals do not hide each other
+            trace = _points(points, name, i, shift).update(showlegend=column == 1 and len(names) > 1)
             figure.add_trace(trace, 1, column)
-        figure.update_xaxes(title=x[column - 1], col=column, **({"dtick": 1} if whole else {}))
         figure.update_yaxes(title=label, col=column, range=[0, 1.02])
-    return _styled(figure, height=330)
+    return _styled(figure, height=330).update_xaxes(title=x, dtick=1)
 
 
-def calibration(bins: Mapping[str, Sequence[Bin]], confidence: Mapping[str, Sequence[Confidence]]) -> go.Figure:
-    """Left: share true by P(true), against the diagonal. Right: share wrong by confidence of the verdict."""
-    panels = {
-        "share true": {k: [(b.mean_p, b.share_true) for b in found] for k, found in bins.items()},
-        "verdicts wrong": {k: [((c.low + c.high) / 2, c.wrong) for c in found] for k, found in confidence.items()},
-    }
-    return lines(panels, ("P(true), mean of the bin", "confidence of the verdict"), whole=False, diagonal=True)
+def _points(points: Sequence[tuple[float, Estimate]], name: str, number: int, shift: float = 0.0) -> go.Scatter:
+    return go.Scatter(
+        x=[at + shift for at, _ in points], y=[e.value for _, e in points], error_y=_arms([e for _, e in points]),
+        mode="lines+markers", name=escape(name), legendgroup=name, **_style(number),
+        text=[f"{at:.3g}: {e.shown()}, n = {e.n}" for at, e in points],
+        hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
+    )  # fmt: skip
+
+
+def calibration(bins: Mapping[str, Sequence[Bin]]) -> go.Figure:
+    """Share of true propositions by P(true), with intervals, against the diagonal."""
+    series = {name: [(b.mean_p, b.share_true) for b in found] for name, found in bins.items()}
+    traces = [_points(points, name, i) for i, (name, points) in enumerate(series.items())]
+    return _figure([DIAGONAL, *traces], "P(true), mean of the bin", "share true", height=380)
 
 
 def bars(parts: Mapping[str, Mapping[str, float]], x: str) -> go.Figure:
@@ -206,8 +201,7 @@ def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -
         marker={"size": [6 + 20 * n / len(frame) for n in sizes]},
         hovertemplate="P(true) %{x:.2f}, true %{y:.2f}, %{text}<extra></extra>",
     )  # fmt: skip
-    diagonal = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
-    return _figure([points, diagonal], "predicted P(true)", "share true", height=380)
+    return _figure([points, DIAGONAL], "predicted P(true)", "share true", height=380)
 
 
 # --- training curves ---

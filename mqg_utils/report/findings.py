@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 from mqg_utils.analysis import attribution, coverage, positions
 from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, by_condition, score_questions
-from mqg_utils.analysis.propagation import Propagation
+from mqg_utils.analysis.propagation import Odds, Transitions, matched_odds, transitions
 from mqg_utils.analysis.results import Row, Run
 from mqg_utils.records import HISTORIES, History, Prediction, Question
 from mqg_utils.workflow.conditions import is_human
@@ -89,8 +89,8 @@ class Findings:
         return {name: found[name] for name in self.run.conditions if name in found}
 
     @cached_property
-    def propagation(self) -> dict[str, Propagation]:
-        return {name: Propagation.of(items, **self.draws) for name, items in self.progressive.items()}
+    def propagation(self) -> dict[str, tuple[Transitions, Odds]]:
+        return {c: (transitions(items, **self.draws), matched_odds(items)) for c, items in self.progressive.items()}
 
     @cached_property
     def outcomes(self) -> dict[str, list[attribution.Outcome]]:
@@ -118,8 +118,7 @@ class Findings:
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: the comparison's, propagation's and attribution's."""
         flat = self.comparison.summary()
-        for name, found in self.propagation.items() if self.shown == "predicted" else ():
-            odds = found.matched.odds
+        for name, (_, odds) in self.propagation.items() if self.shown == "predicted" else ():
             for end, value in (("", odds.value), (".low", odds.low), (".high", odds.high)):
                 flat[f"propagation_odds.{name}{end}"] = number(value)
             flat[f"propagation_odds.{name}.n"] = odds.n

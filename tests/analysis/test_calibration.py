@@ -5,7 +5,7 @@ from math import isnan
 import numpy as np
 import pytest
 
-from mqg_utils.analysis.calibration import auc, brier, by_confidence, confident_mistakes, ece, reliability
+from mqg_utils.analysis.calibration import auc, brier, confident_mistakes, ece, reliability
 from mqg_utils.analysis.metrics import resampled
 from mqg_utils.records import Prediction
 
@@ -52,11 +52,6 @@ def test_a_calibrated_model_has_a_small_ece_and_its_interval_is_above_zero() -> 
     assert e.value == 0 and e.high > 0
 
 
-def test_errors_by_confidence_by_hand() -> None:
-    rows = by_confidence(answers((0.55, False), (0.45, False), (0.95, True), (0.02, True)))
-    assert [(r.low, r.high, r.wrong.value, r.wrong.n) for r in rows] == [(0.5, 0.6, 0.5, 2), (0.9, 1.0, 0.5, 2)]
-
-
 def test_confident_mistakes_are_the_farthest_first() -> None:
     found = confident_mistakes(answers((0.6, False), (0.99, False), (0.1, True), (0.9, True), (None, True)))
     assert [p.p_true for p in found] == [0.99, 0.1, 0.6]
@@ -65,7 +60,7 @@ def test_confident_mistakes_are_the_farthest_first() -> None:
 
 def test_without_probabilities_there_is_nothing() -> None:
     silent = answers((None, True), (None, False))
-    assert reliability(silent) == [] and by_confidence(silent) == [] and confident_mistakes(silent) == []
+    assert reliability(silent) == [] and confident_mistakes(silent) == []
     assert isnan(ece(silent).value) and isnan(brier(silent).value)
 
 

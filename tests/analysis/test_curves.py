@@ -46,12 +46,11 @@ def test_the_state_of_a_training(tmp_path):
     begin_log(reading, 4, [FIRST])
     (curve,) = read_curves(run)
     assert (curve.state, curve.trained_on, curve.condition, curve.steps) == ("under way", "passages", "", 4)
-    assert 0 <= curve.seconds_ago < 600
 
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     log = reading / "log.jsonl"
     log.write_text(log.read_text().replace(f'"pid": {os.getpid()}', f'"pid": {int(ended.stdout)}'))
-    assert [(c.state, c.seconds_ago) for c in read_curves(run)] == [("stopped", 0.0)]
+    assert [c.state for c in read_curves(run)] == ["stopped"]
 
     append_log(reading, {"step": 4, "epoch": 2.0, "loss": 0.5})
     assert [c.state for c in read_curves(run)] == ["finished"]

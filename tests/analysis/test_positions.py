@@ -84,7 +84,7 @@ def test_hazard_is_of_the_chains_perfect_so_far() -> None:
 
 def test_recovery_by_hand() -> None:
     found = recovery(scores(a="-+-", b="+-+", c="+++", d="-"))
-    assert [(r.after, r.right.value, r.right.n) for r in found] == [(1, 1.0, 2), (2, 0.0, 1)]
+    assert {after: (e.value, e.n) for after, e in found.items()} == {1: (1.0, 2), 2: (0.0, 1)}
 
 
 # --- points lost ---
@@ -116,7 +116,7 @@ def test_error_kinds_by_hand() -> None:
 def test_losses_add_up_to_what_a_place_loses() -> None:
     made = [*answered("a", 1, MISSED, RIGHT), *answered("b", 1, MISSED, ACCEPTED), *answered("c", 1, RIGHT, RIGHT),
             *answered("a", 2, SILENT, RIGHT)]  # fmt: skip
-    rows = {(r.position, r.kind): r.points.value for r in losses(score_questions(made), made)}
+    rows = {key: e.value for key, e in losses(score_questions(made), made).items()}
     # one wrong loses 0.5, two 0.8; three questions at place 1
     assert rows[1, "missed truth"] == pytest.approx(0.5 / 3) and rows[1, "both"] == pytest.approx(0.8 / 3)
     assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0

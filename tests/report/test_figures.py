@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from mqg_utils.analysis.calibration import Bin, Confidence
+from mqg_utils.analysis.calibration import Bin
 from mqg_utils.analysis.curves import Curve
 from mqg_utils.analysis.metrics import Estimate
 from mqg_utils.report import figures
@@ -33,11 +33,10 @@ def test_panels_share_rows_and_name_each_series_once() -> None:
 
 
 def test_lines_and_calibration() -> None:
-    figure = figures.lines({"right": {"one": [(1, HALF), (2, BARE)]}}, ("question",))
+    figure = figures.lines({"right": {"one": [(1, HALF), (2, BARE)]}}, "question")
     assert figure.data[0].x == (1, 2) and figure.layout.xaxis.dtick == 1
-    figure = figures.calibration({"one": [Bin(0, 0.1, 0.05, HALF)]}, {"one": [Confidence(0.5, 0.6, BARE)]})
-    diagonal, left, right = figure.data
-    assert (diagonal.x, left.x, right.x) == ((0, 1), (0.05,), (0.55,))
+    diagonal, points = figures.calibration({"one": [Bin(0, 0.1, 0.05, HALF)]}).data
+    assert (diagonal.x, points.x, points.y) == ((0, 1), (0.05,), (0.5,))
 
 
 def test_bars_add_up_by_row() -> None:
@@ -55,7 +54,7 @@ def test_reliability_is_the_share_true_of_each_bin() -> None:
 def test_curves_leave_out_what_is_not_finite_and_mark_held_out_losses() -> None:
     loss, held_out = figures.curves({"one": ENTRIES}).data
     assert (loss.x, held_out.y, held_out.marker.symbol) == ((1,), (1.0,), "diamond")
-    trainings = [Curve("r", c, s, "exam", "finished", (ENTRIES[0],), 1, 0.0) for c, s in (("a", 0), ("a", 1), ("b", 0))]
+    trainings = [Curve("r", c, s, "exam", "finished", (ENTRIES[0],), 1) for c, s in (("a", 0), ("a", 1), ("b", 0))]
     shown = [(trace.name, trace.showlegend, trace.line.color) for trace in figures.overlay(trainings).data if trace.x]
     first, second = figures.SERIES[:2]
     assert shown == [("r · a", True, first), ("r · a", False, first), ("r · b", True, second)]

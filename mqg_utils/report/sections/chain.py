@@ -1,7 +1,6 @@
 """The sections of the report that follow a case question by question: positions, and whether errors propagate."""
 
 from collections import Counter
-from math import isnan
 
 from mqg_utils.analysis import positions
 from mqg_utils.analysis.comparison import few_chains
@@ -42,7 +41,7 @@ def along(f: Findings) -> Section:
         f"Progressive chains only, {history}. A case is still perfect while every proposition so far was right; cases "
         "differ in length."
     )
-    figure = figures.lines(charts, ("question of the case",) * len(charts))
+    figure = figures.lines(charts, "question of the case")
     panels = [Panel("positions", "Scores and survival by question", reading, table, figure, note)]
     firsts = {c: positions.first_errors(items) for c, items in scores.items()}
     columns = sorted({k for counts in firsts.values() for k in counts})
@@ -54,11 +53,11 @@ def along(f: Findings) -> Section:
     panels.append(Panel("first-errors", "Position of the first error", reading, table))
     after = {c: positions.recovery(items, **f.draws) for c, items in scores.items()}
     if after[f.focus]:
-        soon = after[f.focus][0].right
+        soon = after[f.focus][1]
         reading = f"One question after its first error, {f.focus} is all right in {percent(soon)} (n = {soon.n})."
         table = [
-            {"condition": c, "questions after the first error": r.after, "all right": r.right, "n": r.right.n}
-            for c, found in after.items() for r in found
+            {"condition": c, "questions after the first error": distance, "all right": e, "n": e.n}
+            for c, found in after.items() for distance, e in found.items()
         ]  # fmt: skip
         panels.append(Panel("recovery", "Recovery after the first error", reading, table))
     return Section("along", title, panels + _losses(f, scores[f.focus]))
@@ -68,12 +67,12 @@ def _losses(f: Findings, scores: list[QuestionScore]) -> list[Panel]:
     cases = {chain.chain_id for chain in f.run.exam if chain.is_progressive}
     answers = [p for p in f.predictions_of(f.focus, f.shown) if p.chain_id in cases]
     lost = positions.losses(scores, answers, **f.draws)
-    totals = Counter({kind: sum(r.points.value for r in lost if r.kind == kind) for kind in positions.ERROR_KINDS})
+    totals = Counter({kind: sum(e.value for (_, k), e in lost.items() if k == kind) for kind in positions.ERROR_KINDS})
     kinds = [kind for kind in positions.ERROR_KINDS if totals[kind]]
     if not kinds:
         return []
-    parts = {kind: {f"question {r.position}": r.points.value for r in lost if r.kind == kind} for kind in kinds}
-    table = [{"question": r.position, "kind of error": r.kind, "points lost per question": r.points} for r in lost]
+    parts = {kind: {f"question {at}": e.value for (at, k), e in lost.items() if k == kind} for kind in kinds}
+    table = [{"question": at, "kind of error": k, "points lost per question": e} for (at, k), e in lost.items()]
     reading = f"Most points of {f.focus} are lost to errors of the kind “{totals.most_common(1)[0][0]}”."
     note = "Missed truth: a true proposition not ticked. Accepted falsehood: a false one ticked."
     figure = figures.bars(parts, "ECN points lost per question")
@@ -84,19 +83,18 @@ def propagation(f: Findings) -> Section:
     title, found = "Do errors propagate?", f.propagation
     if not f.progressive or f.shown != "predicted":
         return Section("propagation", title, [], NO_PREDICTED if f.progressive else NO_CHAINS)
-    if not any(sum(map(sum, p.transitions.counts)) for p in found.values()):
+    if not any(sum(map(sum, t.counts)) for t, _ in found.values()):
         return Section("propagation", title, [], "No chain has two questions, so no question follows another.")
-    after = ("a right question", "an error")
     chart = {
-        "after a right question": {c: p.transitions.after_right for c, p in found.items()},
-        "after an error": {c: p.transitions.after_error for c, p in found.items()},
+        "after a right question": {c: t.after_right for c, (t, _) in found.items()},
+        "after an error": {c: t.after_error for c, (t, _) in found.items()},
     }
     table = [
         {"condition": c, "after": name, "now right": right, "now wrong": wrong, "share wrong": share}
-        for c, p in found.items()
-        for name, (right, wrong), share in zip(after, p.transitions.counts, p.transitions[1:], strict=True)
+        for c, (t, _) in found.items()
+        for name, (right, wrong), share in zip(("a right question", "an error"), t.counts, t[1:], strict=True)
     ]
-    t = found[f.focus].transitions
+    t, odds = found[f.focus]
     reading = (
         f"{f.focus} is wrong in {percent(t.after_error)} of questions after an error (n = {t.after_error.n}) and in "
         f"{percent(t.after_right)} after a right one (n = {t.after_right.n}). Hard cases alone can cause such a gap."
@@ -105,17 +103,15 @@ def propagation(f: Findings) -> Section:
     )
     figure = figures.intervals({"share of questions with an error": chart}).update_xaxes(range=[-0.02, 1.02])
     panels = [Panel("transitions", "Errors after errors", reading, table, figure)]
-    odds = [
-        {"condition": c, "odds ratio": "—" if isnan(m.odds.value) else Estimate(*m.odds[:5]),
-         "pairs that differ": m.odds.n, "wrong only after its own answers": m.propagated,
-         "wrong only after the right answers": m.rescued, "why not": m.odds.why_not}
-        for c, m in ((c, p.matched) for c, p in found.items())
+    table = [
+        {"condition": c, "odds ratio": Estimate(o.value, o.low, o.high, o.n, o.chains), "pairs that differ": o.n,
+         "wrong only after its own answers": o.propagated, "wrong only after the right answers": o.rescued,
+         "why not": o.why_not or "—"}
+        for c, (_, o) in found.items()
     ]  # fmt: skip
-    if not any(row["why not"] for row in odds):
-        odds = [{name: value for name, value in row.items() if name != "why not"} for row in odds]
     note = (
         "Each question is its own control: asked after the model's own wrong answer and after the right one, so that "
         "case, position and difficulty cancel. Interval over chains."
     )
-    panels.append(Panel("odds", "Odds ratio", f"{f.focus}: {found[f.focus].reading()}", odds, None, note))
+    panels.append(Panel("odds", "Odds ratio", f"{f.focus}: {odds.reading()}", table, None, note))
     return Section("propagation", title, panels)

@@ -103,7 +103,6 @@ def calibrated(f: Findings) -> Section:
     bins = {c: found for c in answers if (found := calibration.reliability(answers[c], **f.draws))}
     if not bins:
         return Section("calibration", title, [], "No answer has a probability.")
-    sure = {c: calibration.by_confidence(answers[c], **f.draws) for c in bins}
     scores: list[Row] = [
         {"condition": c, "Brier score": calibration.brier(answers[c], **f.draws),
          "ECE": calibration.ece(answers[c], **f.draws),
@@ -125,8 +124,8 @@ def calibrated(f: Findings) -> Section:
     focus = bins.get(f.focus, [])
     off = sum(b.share_true.low > b.mean_p or b.share_true.high < b.mean_p for b in focus)
     reading = f"{f.focus}: the interval misses the diagonal in {off} of {len(focus)} bins."
-    note = "Left: calibrated probabilities lie on the dotted line. Right: wrong verdicts by confidence, max(P, 1 − P)."
-    panels.append(Panel("reliability", "Reliability", reading, table, figures.calibration(bins, sure), note))
+    note = "Calibrated probabilities lie on the dotted line."
+    panels.append(Panel("reliability", "Reliability", reading, table, figures.calibration(bins), note))
     if mistakes := calibration.confident_mistakes(answers[f.focus]):
         asked = places(f.run.exam)
         rows: list[Row] = [
