@@ -83,9 +83,9 @@ class BatchTeacher:
             size += 4 * most["prompt_tokens"] + 2000
             if len(sent) == MAX_REQUESTS or size > MAX_BYTES:
                 break
-            usd = budget.reserve(key, **most) if budget else 0.0
+            usd = budget.reserve(key, **most)
             if usd is None:
-                self.notes += [budget.stop_message()] if budget and not sent else []
+                self.notes += [] if sent else [budget.stop_message()]
                 break
             # all that reading the answer needs, also after a restart with fewer requests
             sent[key] = {"passage_id": request.passage.passage_id, "wants": request.wants, "most": most, "usd": usd}
@@ -93,9 +93,9 @@ class BatchTeacher:
 
     async def _start(self, job: dict[str, Any], requests: dict[str, Request], cache: ReplyCache, client: Any) -> None:
         """Upload and begin the job, or find the one that a killed process began without writing it down."""
-        keys = list(job["requests"])
+        keys = sorted(job["requests"])
         # the same for the same job, but different once its requests have outcomes and are asked again
-        digest = hashlib.sha256("\n".join(f"{key} {cache.attempts[key]}" for key in sorted(keys)).encode())
+        digest = hashlib.sha256("\n".join(f"{key} {cache.attempts[key]}" for key in keys).encode())
         name = digest.hexdigest()[:32]
         async for batch in client.batches.list(limit=100):
             if (batch.metadata or {}).get("mqg") == name and batch.status not in ("failed", "cancelled", "expired"):
@@ -128,8 +128,7 @@ class BatchTeacher:
         return answers
 
     def _settle(self, key: str, job: dict[str, Any], prompt_tokens: int, completion_tokens: int) -> None:
-        if self.server.budget:
-            self.server.budget.settle(key, job["requests"][key]["usd"], prompt_tokens, completion_tokens)
+        self.server.budget.settle(key, job["requests"][key]["usd"], prompt_tokens, completion_tokens)
 
     def _reply(self, key: str, sent: dict[str, Any], line: dict[str, Any]) -> Reply:
         response = line.get("response")

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -110,10 +111,12 @@ class Budget:
     """The whole run's money, in a ledger beside the replies: reserved before a request is sent, settled afterwards.
 
     The ledger's sum is never below the bill, also when a process is killed: its reservations stay. `others` are the
-    ledgers of shards, which count too. Raises BudgetError for a cap without a price.
+    ledgers of shards, which count too. Nothing is counted without a price, which a cap needs (else BudgetError).
     """
 
-    def __init__(self, path: Path, cap_usd: float = 0, price: Price | None = None, others: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, path: Path = Path(os.devnull), cap_usd: float = 0, price: Price | None = None, others: Iterable[Path] = ()
+    ) -> None:
         if cap_usd > 0 and price is None:
             raise BudgetError(
                 "budget_usd needs the model's price: give price_prompt_usd and price_completion_usd, per million tokens"

@@ -42,7 +42,7 @@ class ServerTeacher:
         if reply_format not in REPLY_FORMATS:
             raise TeacherError(f"reply_format is {reply_format!r}; choose one of {', '.join(REPLY_FORMATS)}")
         self.name, self.base_url, self.concurrency, self.max_tokens = model, base_url, concurrency, max_tokens
-        self.budget, self.notes = budget, list[str]()
+        self.budget, self.notes = budget or Budget(), list[str]()
         self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self._names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
         self._format, self._timeout_s, self._max_retries = reply_format, timeout_s, max_retries
@@ -50,7 +50,7 @@ class ServerTeacher:
     @property
     def spent_usd(self) -> float:
         """Spent by the whole run, unsettled requests at their most; 0 if the price is unknown."""
-        return self.budget.spent_usd if self.budget else 0.0
+        return self.budget.spent_usd
 
     def key(self, request: Request) -> str:
         """The key of a request's outcome: its text, the address, and every setting that decides the answer."""
@@ -156,8 +156,7 @@ class _Session:
             reply, final = await self.attempt(request, key)
             await asyncio.to_thread(self.cache.add, reply)
             self.under_way -= 1
-            if budget:
-                budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
+            budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
             if final or attempt == ATTEMPTS or self.stopped:
                 break
         self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
@@ -167,15 +166,14 @@ class _Session:
 
     async def reserve(self, key: str, request: Request) -> float | None:
         """Reserve the request's highest cost, once those under way leave room for it; None if they never do."""
-        budget = self.teacher.budget
         while not self.stopped:
-            reserved_usd = budget.reserve(key, **self.teacher.most(request)) if budget else 0.0
+            reserved_usd = self.teacher.budget.reserve(key, **self.teacher.most(request))
             if reserved_usd is not None:
                 self.under_way += 1
                 return reserved_usd
-            if budget and not self.under_way:
+            if not self.under_way:
                 self.stopped = True
-                self.teacher.notes.append(budget.stop_message())
+                self.teacher.notes.append(self.teacher.budget.stop_message())
             await asyncio.sleep(POLL_S)
         return None
 

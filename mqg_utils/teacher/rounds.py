@@ -32,9 +32,8 @@ def expected_cost(
     server = teacher.server if isinstance(teacher, BatchTeacher) else teacher
     if not isinstance(server, ServerTeacher):
         return {"cost": "none: no server is used"}
-    price = server.budget.price if server.budget else None
     missing = missing_requests(teacher, requests_for, rounds, cache)
-    cost = estimate(missing, price, server.max_tokens, server.concurrency, book, readings)
+    cost = estimate(missing, server.budget.price, server.max_tokens, server.concurrency, book, readings)
     tokens: dict[str, int | str] = {"prompt tokens": cost.prompt_tokens, "completion tokens": cost.completion_tokens}
     usd = "unknown; give price_prompt_usd and price_completion_usd"
     if cost.usd is not None:

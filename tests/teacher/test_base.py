@@ -78,7 +78,7 @@ def test_a_server_has_its_share_of_the_budget_and_its_price(tmp_path: Path, sour
         (tmp_path / folder / "costs.jsonl").write_text(f'{{"key": "k", "usd": {usd}}}\n')
     made: Teacher = from_settings({**SERVER, "source": source}, tmp_path, [])
     server = getattr(made, "server", made)
-    assert isinstance(server, ServerTeacher) and server.budget and server.budget.price
+    assert isinstance(server, ServerTeacher) and server.budget.price
     assert (made.spent_usd, server.budget.cap_usd, server.budget.price.completion) == (7.0, 4.0, completion_usd)
     cache = ReplyCache(tmp_path / "r.jsonl")
     table = expected_cost(made, lambda asked, number: [request()], 1, cache, [])
