@@ -13,7 +13,7 @@ MAX_HEADING = 500  # characters; a heading is repeated in every passage below it
 _TITLES = Path(__file__).with_name("left_out.txt").read_text(encoding="utf-8").split("\n")
 LEFT_OUT = re.compile(rf"(?:{'|'.join(t for t in _TITLES if t and t[0] != '#')})[\s:.]*", re.IGNORECASE)
 NUMBER = re.compile(
-    r"(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
+    r"^(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
 )
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
 # what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
@@ -37,7 +37,7 @@ class Section(NamedTuple):
 
 def is_left_out(title: str) -> bool:
     """Whether a heading opens exercises, answers, references, contents or an index."""
-    return bool(LEFT_OUT.fullmatch(NUMBER.sub("", title.strip(), count=1)) or LEFT_OUT.fullmatch(title.strip()))
+    return bool(LEFT_OUT.fullmatch(NUMBER.sub("", title.strip())))
 
 
 class Outline:

@@ -69,6 +69,7 @@ def test_a_declared_encoding_is_obeyed_and_a_wrong_one_refused(tmp_path: Path) -
         ("Solutions", False),  # in chemistry
         ("Reference ranges", False),
         ("Chapter Review", False),
+        ("The references", False),
     ],
 )
 def test_which_sections_are_no_running_text(title: str, left_out: bool) -> None:
