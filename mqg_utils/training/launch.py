@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -62,8 +63,10 @@ class Launcher:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.processes))
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
         with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": threads}, **pipe) as launcher:
+            killed = False
             try:
                 for line in launcher.stdout or ():
+                    killed |= bool(re.search(r"exitcode\s*:\s*-9\b", line))  # the others then report a lost connection
                     if " · step " in line:
                         print(f"\r{line.strip()} ", end="", flush=True)
             except BaseException:  # interrupting the notebook ends the processes
@@ -72,7 +75,9 @@ class Launcher:
         print(flush=True)
         if launcher.returncode or not (folder / OUTCOME).exists():
             error, checkpoint = folder / ERROR, last_checkpoint(folder)
-            why = error.read_text("utf-8") if error.exists() else "one was killed, most likely because memory ran out"
+            why = "one was killed, most likely because memory ran out"
+            if error.exists() and not killed:
+                why = error.read_text("utf-8")
             start = f"resumes from {Path(checkpoint).name}" if checkpoint else "starts over: there is no checkpoint yet"
             raise JobFailed(
                 f"training with {self.processes} processes failed: {why}\n"

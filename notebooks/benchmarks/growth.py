@@ -1,4 +1,4 @@
-"""How time and memory grow with the size of what is worked on."""
+"""How time and memory grow with the size of the work."""
 
 import itertools
 import random
@@ -49,18 +49,18 @@ def exponent(rows: Sequence[Mapping[str, Any]], unit: str) -> float:
 def grown_book(sections: Sequence[Section], words: int) -> list[Section]:
     """A book of at least so many words out of a smaller one: each further copy renames its longer words.
 
-    So copies are no duplicates, and sentences stay sentences.
+    So copies are not duplicates, and sentences stay sentences.
     """
-    found: list[Section] = []
+    book: list[Section] = []
     for copy in itertools.count():
         ending = "".join("aeiou"[int(digit) % 5] + "bcdfghklmn"[int(digit)] for digit in str(copy)) if copy else ""
         for section in sections:
             if words <= 0:
-                return found
+                return book
             blocks = tuple(re.sub(r"\b[^\W\d_]{6,}\b", rf"\g<0>{ending}", block) for block in section.blocks)
-            found.append(section._replace(book=f"{section.book}{copy or ''}", blocks=blocks))
+            book.append(section._replace(book=f"{section.book}{copy or ''}", blocks=blocks))
             words -= sum(len(block.split()) for block in blocks)
-    return found
+    return book
 
 
 def guesses(chains: Sequence[Chain], condition: str, seed: int = 0) -> list[Prediction]:

@@ -21,7 +21,7 @@ from mqg_utils.records import Passage
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
 from mqg_utils.training.objectives import passage_rows
-from mqg_utils.training.trainer import Settings
+from mqg_utils.training.settings import Settings
 
 WORDING = WORDINGS["en"]
 
@@ -51,9 +51,9 @@ class Harness:
         self._task = ConfigurableTask(config=config)
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             self._task.build_all_requests()
-        found = [self._model(1).tok_encode(text) for text in texts]
+        encoded = [self._model(1).tok_encode(text) for text in texts]
         # prompts whose text the tokenizer cuts into other ids than the tree's
-        self.n_differing = sum(ids != prompt.ids for ids, prompt in zip(found, prompts, strict=True))
+        self.n_differing = sum(ids != prompt.ids for ids, prompt in zip(encoded, prompts, strict=True))
 
     def _model(self, batch: int) -> Any:
         make = importlib.import_module("lm_eval.models.huggingface").HFLM
@@ -64,11 +64,11 @@ class Harness:
 
     def score(self, batch: int) -> Scores:
         """Log-odds with gold history, from the log-likelihoods of the two labels after each prompt."""
-        said = [value for value, _ in self._model(batch).loglikelihood(self._task.instances, disable_tqdm=True)]
-        found: Scores = {}
-        for (_, leaf), true, false in zip(self._prompts, said[::2], said[1::2], strict=True):
-            found["gold", leaf.chain, leaf.question, leaf.proposition] = true - false
-        return found
+        values = [value for value, _ in self._model(batch).loglikelihood(self._task.instances, disable_tqdm=True)]
+        scores: Scores = {}
+        for (_, leaf), true, false in zip(self._prompts, values[::2], values[1::2], strict=True):
+            scores["gold", leaf.chain, leaf.question, leaf.proposition] = true - false
+        return scores
 
 
 def packed_sft(student: Student, passages: Sequence[Passage], settings: Settings, folder: Path) -> float:
