@@ -45,7 +45,7 @@ class ServerTeacher:
         self.budget, self.notes = budget or Budget(), list[str]()
         self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self._names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
-        self._format, self._timeout_s, self._max_retries = reply_format, timeout_s, max_retries
+        self.reply_format, self._timeout_s, self._max_retries = reply_format, timeout_s, max_retries
 
     @property
     def spent_usd(self) -> float:
@@ -60,7 +60,7 @@ class ServerTeacher:
         """The JSON body of the HTTP request, its settings under the names that the server knows."""
         named = {self._names.get(name, name): value for name, value in self._settings.items()}
         named.pop("", None)
-        return {"messages": list(request.messages), **named, **response_format(self._format, request.wants)}
+        return {"messages": list(request.messages), **named, **response_format(self.reply_format, request.wants)}
 
     def most(self, request: Request) -> dict[str, int]:
         """The most tokens that a request can be billed."""
@@ -161,7 +161,8 @@ class _Session:
                 break
         self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
         if self.failed_in_row > max(8, self.teacher.concurrency):
-            self.stop(f"{self.failed_in_row} requests failed in a row; the last: {reply.error}")
+            advice = "" if self.teacher.reply_format == "plain" else "; some servers need reply_format=plain"
+            self.stop(f"{self.failed_in_row} requests failed in a row; the last: {reply.error}{advice}")
         self.arrived(reply)
 
     async def reserve(self, key: str, request: Request) -> float | None:

@@ -211,8 +211,8 @@ def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_p
 
 def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path) -> None:
     server.answer = lambda _: error(400, "this model is gone")
-    with pytest.raises(TeacherError, match=r"9 requests failed in a row; the last: .*this model is gone"):
-        outcomes(teacher(server, concurrency=1), requests(50), tmp_path)
+    with pytest.raises(TeacherError, match=r"9 requests failed in a row; .*this model is gone; .*reply_format=plain"):
+        outcomes(teacher(server, concurrency=1, reply_format="json_object"), requests(50), tmp_path)
     assert server.count == 9
 
 
