@@ -53,5 +53,5 @@ def test_without_reviews_the_stage_says_so(run: Path) -> None:
 def test_where_no_question_was_kept_the_stage_says_so(run: Path) -> None:
     write_jsonl(run / "03_generate" / "questions.jsonl", [])
     simulated.seal(run, "03_generate")
-    with pytest.raises(PapermillExecutionError, match=r"nothing to learn for questions: 03_generate kept none"):
+    with pytest.raises(PapermillExecutionError, match=r"nothing to learn for questions: no chain in questions"):
         finetune(run, reviewed_only=False)
