@@ -85,8 +85,7 @@ def load(
             _note_commit(name, revision)
     if (folder / HEAD).exists():
         student = student._replace(head=load_file(folder / HEAD)["head"])
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = student.model.to(target).eval()
+    model = student.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return student._replace(model=add_lora(model, lora_rank, lora_alpha) if lora_rank else model)
 
 

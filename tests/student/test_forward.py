@@ -69,12 +69,6 @@ def test_a_model_whose_trees_were_read_forwards_plain_prompts_as_before(family):
     assert before.std() > 0.3
 
 
-def test_another_kernel_stays_as_it_is():
-    student = random_student(*FAMILIES["llama"], attn_implementation="eager")
-    hidden_states(student.model, row_inputs(long_row()))
-    assert student.model.config._attn_implementation == "eager"
-
-
 def test_a_saved_model_knows_nothing_of_it(tmp_path):
     student = random_student(*FAMILIES["llama"])
     row = long_row()

@@ -125,34 +125,7 @@ def test_the_own_words_of_a_proposition_are_those_of_its_text(history):
             assert leaf.n_characters == len(text)
 
 
-def test_alone_a_proposition_has_no_case_no_question_and_no_end():
-    tokenizer = Words(bos=1)
-    trees, cuts = grow(TWO, ("none", "alone"), tokenizer=tokenizer)
-    assert cuts == NONE
-    tree, leaf = leaf_of(trees, 1, 2, "alone")
-    assert prompt_ids(tree, leaf) == [1, *tokens("Proposition:", tokenizer), *tokens(" aspirin", tokenizer)]
-    assert (leaf.histories, leaf.n_text, leaf.n_after, leaf.n_characters) == (("alone",), 1, 0, 7)
-    assert len(tree.leaves) == 2 * len(places(TWO)) and tree.ids.count(1) == 1
-
-
 # --- sharing ---
-
-
-def test_propositions_share_the_words_they_begin_with():
-    one = chain(question("Q", "aspirin daily", "aspirin weekly"))
-    tree = grow(one)[0][0]
-    # Question : ␣Q \n, Proposition : ␣aspirin, then ␣daily or ␣weekly with \n True ␣or ␣false : each
-    assert len(tree.ids) == 4 + 3 + 2 * (1 + 5)
-
-
-def test_gold_and_none_share_the_case_and_the_first_question():
-    tree = grow(TWO)[0][0]
-    assert leaf_of([tree], 0, 0)[1].histories == ("gold", "none")
-    assert [leaf_of([tree], 1, 0, history)[1].histories for history in ("gold", "none")] == [("gold",), ("none",)]
-    first = grow(chain(TWO.questions[0].model_dump(), case=TWO.vignette))[0][0]
-    gold_only, none_only = (len(grow(TWO, (history,))[0][0].ids) for history in ("gold", "none"))
-    # what both hold is the first question's tree
-    assert len(tree.ids) == gold_only + none_only - len(first.ids)
 
 
 # --- rows ---
@@ -173,16 +146,6 @@ def test_rows_hold_every_tree_once_in_order_and_the_long_one_alone():
     held = [[i for i, _ in itertools.groupby(row.ids)] for row in rows]
     assert sorted(held) == [[0, 2, 3], [1], [4]]
     assert all(len(row.ids) <= 10 for row in rows if 4 not in row.ids)
-
-
-def test_a_packed_leaf_keeps_its_prompt():
-    chains = random_chains(8, seed=5)
-    trees, _ = grow_trees(chains, Words())
-    alone = {(x.chain, x.question, x.proposition, x.histories): prompt_ids(t, x) for t in trees for x in t.leaves}
-    rows = pack(trees, 200)
-    packed = {(x.chain, x.question, x.proposition, x.histories): prompt_ids(t, x) for t in rows for x in t.leaves}
-    assert 1 < len(rows) < len(trees)
-    assert packed == alone
 
 
 # --- too long for a row, too long for the model ---

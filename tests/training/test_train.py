@@ -232,15 +232,6 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path):
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
 
 
-@pytest.mark.slow
-def test_a_run_begins_afresh_beside_a_torn_checkpoint(tmp_path):
-    checkpoint(tmp_path, 1, None)
-    student = fresh()
-    runs = steps_run(student)
-    trained = finetune(student, CHAINS[:2], [], FAST, tmp_path)
-    assert len(runs) == trained.steps > 0
-
-
 FEW = CHAINS[:3]
 
 
@@ -261,14 +252,6 @@ def test_without_trees_fine_tuning_learns_its_chains(lora, tmp_path):
     losses = [entry["eval_loss"] for entry in trained.curve if "eval_loss" in entry]
     assert len(losses) == 4
     assert trained.steps == 4 * len(chain_rows(FEW, student, 256))
-
-
-@pytest.mark.slow
-def test_without_trees_pretraining_lowers_the_perplexity(tmp_path):
-    student, passages = without_trees("bloom"), paragraphs(3)
-    before = perplexity(student, passages)
-    pretrain(student, passages, passages[:1], Settings(2, 1e-3, 128), tmp_path)
-    assert perplexity(student, passages) < 0.8 * before
 
 
 @pytest.mark.slow
