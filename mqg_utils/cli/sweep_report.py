@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mqg_utils.analysis.results import Run, against, joined, read_run
+from mqg_utils.cli.sweep import Sweep
 from mqg_utils.report.findings import Findings
 from mqg_utils.report.write import write_report
-from mqg_utils.workflow.sweep import Sweep
 
 
 def compare(sweep: Sweep, outputs: Path) -> Path:
