@@ -56,9 +56,9 @@ def _reachable(age: int, ages: Sequence[int], text: str) -> bool:
 def _another_sex(stem: str, before: str) -> str:
     man, woman = pattern("men").search(before), pattern("women").search(before)
     known, other = (man, "this_woman") if man else (woman, "this_man")
-    if not known or (man and woman) or not (found := pattern(other).search(stem)):
+    if not known or (man and woman) or not (stated := pattern(other).search(stem)):
         return ""
-    return f"the stem says {found[0]!r}, and before it was {known[0]!r}"
+    return f"the stem says {stated[0]!r}, and before it was {known[0]!r}"
 
 
 def _another_key(question: Question, earlier: Sequence[Question]) -> str:

@@ -100,7 +100,7 @@ def features(p: Proposition, stated: str) -> dict[str, float]:
     text, quote, explanation = map(in_digits, (p.text, p.quote, p.explanation))
     a, b = set(words(text)), set(words(explanation))
     sets = {"text": a, "explanation": b, "only the text": a - b, "only the explanation": b - a}
-    values: dict[str, float] = {f"{name} {word}": 1 for name, found in sets.items() for word in found}
+    values: dict[str, float] = {f"{name} {word}": 1 for name, members in sets.items() for word in members}
     truth = judge(p.text, p.quote, p.explanation, stated).truth
     values |= {"rules: true": truth is True, "rules: false": truth is False, "text negated": negations(text) > 0}
     for name, source in (("quote", quote), ("explanation", explanation)):
