@@ -124,8 +124,9 @@ class Comparison(NamedTuple):
                 against[name, measure] = compare(items, other, measure, repeats, seed)
         return cls(tuple(conditions), pairs, cells, against)
 
-    def guesses(self, measure: str) -> dict[str, float]:
-        return {name: e.value for (name, label), e in self.cells.items() if label == measure and _is_guess(name)}
+    def best_guess(self) -> str:
+        """The guess with the most propositions right."""
+        return max((f"guess: {strategy}" for strategy in GUESSES), key=lambda name: self.cells[name, "accuracy"].value)
 
     def adjusted(self) -> dict[tuple[str, str], float]:
         """(condition, measure) -> p-value after Holm's correction for all of them."""
@@ -146,7 +147,7 @@ class Comparison(NamedTuple):
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
         best = max(models, key=lambda name: self.cells[name, "accuracy"].value)
         top = self.cells[best, "accuracy"]
-        guess = 100 * max(self.guesses("accuracy").values())
+        guess = 100 * self.cells[self.best_guess(), "accuracy"].value
         text = [
             f"On {top.n} propositions of {top.chains} unseen chains, the best condition, **{best}**, gets "
             f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; guessing gets at most {guess:.1f} %."
@@ -192,8 +193,6 @@ class Changes(NamedTuple):
     A chain is fixed if it had an error and has none now, broken in the reverse case; of the (seed, chain) in common.
     """
 
-    condition: str
-    reference: str
     fixed: tuple[tuple[int, str], ...]
     broken: tuple[tuple[int, str], ...]
     corrected: int  # propositions that became right
@@ -220,8 +219,7 @@ def changes(condition: Sequence[Prediction], reference: Sequence[Prediction]) ->
     p_value = float(binomtest(up, up + down).pvalue) if enough else nan
     corrected = sum(p.predicted == p.gold and b.predicted != b.gold for p, b in both)
     spoiled = sum(p.predicted != p.gold and b.predicted == b.gold for p, b in both)
-    names = [next((p.condition for p in side), "") for side in (condition, reference)]
-    return Changes(names[0], names[1], tuple(fixed), tuple(broken), corrected, spoiled, p_value)
+    return Changes(tuple(fixed), tuple(broken), corrected, spoiled, p_value)
 
 
 def _key(p: Prediction) -> tuple[int, str, str, str, int]:

@@ -52,17 +52,16 @@ def links(
     """
     books = Index(" ".join([*p.section, p.text]) for p in passages)
     training = Index(map(question_text, generated), books.rarity if passages else None)
-    queries = {(c.chain_id, q.question_id): terms(question_text(q)) for c in exam for q in c.questions}
+    questions = {(c.chain_id, q.question_id): q for c in exam for q in c.questions}
+    queries = {key: terms(question_text(q)) for key, q in questions.items()}
     bars = [index.chance(list(queries.values()), seed) for index in (books, training)]
     ids = {p.passage_id for p in passages}
+    named = {key: any(p.passage_id in ids for p in q.propositions) for key, q in questions.items()}
     by_question = {}
-    for chain in exam:
-        for question in chain.questions:
-            key = chain.chain_id, question.question_id
-            near = books.nearest(queries[key]), training.nearest(queries[key])
-            named = any(p.passage_id in ids for p in question.propositions)
-            covers = [any(link.covered > bar for link in found) for found, bar in zip(near, bars, strict=True)]
-            by_question[key] = Links(*near, named or covers[0], covers[1])
+    for key, query in queries.items():
+        near = books.nearest(query), training.nearest(query)
+        covers = [any(link.covered > bar for link in found) for found, bar in zip(near, bars, strict=True)]
+        by_question[key] = Links(*near, named[key] or covers[0], covers[1])
     return by_question
 
 

@@ -84,21 +84,18 @@ def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
-    for key, group in groupby(sorted(predictions, key=_place), key=_question):
+    for key, group in groupby(sorted(predictions, key=lambda p: (*_question(p), p.proposition)), key=_question):
         items = list(group)
         gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
-        scores.append(QuestionScore(*key, n, right, float(right == n), jaccard(gold, ticks), points))
+        place = (*key[:4], key[5], key[4])
+        scores.append(QuestionScore(*place, n, right, float(right == n), jaccard(gold, ticks), points))
     return scores
 
 
-def _place(p: Prediction) -> tuple[Any, ...]:
-    return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id, p.proposition
-
-
-def _question(p: Prediction) -> tuple[str, int, History, str, str, int]:
-    return p.condition, p.seed, p.history, p.chain_id, p.question_id, p.position
+def _question(p: Prediction) -> tuple[str, int, History, str, int, str]:
+    return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id
 
 
 # --- estimates over chains ---
@@ -176,9 +173,8 @@ def _quotient(sums: np.ndarray) -> np.ndarray:
 
 def _parts(scores: Sequence[QuestionScore], measure: str) -> np.ndarray:
     """Numerator and denominator of each question, (N, 2)."""
-    if measure == "accuracy":
-        return np.array([(s.right, s.n) for s in scores], dtype=float)
-    return np.array([(getattr(s, measure), 1) for s in scores], dtype=float)
+    parts = [(s.right, s.n) if measure == "accuracy" else (getattr(s, measure), 1) for s in scores]
+    return np.array(parts, dtype=float)
 
 
 def estimate(scores: Sequence[QuestionScore], measure: str, repeats: int = REPEATS, seed: int = 0) -> Estimate:
@@ -234,11 +230,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     known = [p for p in p_values if p == p]
     adjusted = iter(multipletests(known, method="holm")[1].tolist() if known else ())
     return [next(adjusted) if p == p else p for p in p_values]
-
-
-def by_condition(scores: Iterable[QuestionScore]) -> dict[str, list[QuestionScore]]:
-    """Scores by condition, in order of first appearance."""
-    grouped: dict[str, list[QuestionScore]] = {}
-    for score in scores:
-        grouped.setdefault(score.condition, []).append(score)
-    return grouped

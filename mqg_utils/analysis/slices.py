@@ -17,7 +17,7 @@ MOST_LEVELS = 12  # of a property; the others are one row
 
 
 class Slice(NamedTuple):
-    """Propositions with one value of one property: the share that is wrong."""
+    """The share that is wrong of the propositions with one value of one property."""
 
     factor: str
     level: str
@@ -46,17 +46,12 @@ def places(exam: Iterable[Chain]) -> dict[tuple[str, str], Place]:
     }
 
 
-def _length(exam: Sequence[Chain]) -> Callable[[Chain], str]:
-    """Names a chain's case by its length in characters, in thirds of the exam's cases."""
+def _length(exam: Sequence[Chain]) -> Callable[[str], str]:
+    """Names a case by its length in characters, in thirds of the exam's cases."""
     lengths = [len(chain.vignette) for chain in exam if chain.vignette]
     low, high = np.quantile(lengths, [1 / 3, 2 / 3]).tolist() if lengths else (0.0, 0.0)
     names = (f"short, up to {low:.0f} characters", f"medium, up to {high:.0f}", f"long, over {high:.0f}")
-
-    def name(chain: Chain) -> str:
-        n = len(chain.vignette)
-        return names[(n > low) + (n > high)] if n else "no case"
-
-    return name
+    return lambda case: names[(len(case) > low) + (len(case) > high)] if case else "no case"
 
 
 def slices(
@@ -83,7 +78,7 @@ def slices(
             "true propositions": f"{place.question.n_true} of {len(place.question.propositions)}",
             "question": p.kind,
             "weight": p.weight,
-            "case": length(place.chain),
+            "case": length(place.chain.vignette),
             "chain": "progressive" if place.chain.is_progressive else "independent",
             "language": language or "unknown",
             "chapter": passage.section[0] if passage and passage.section else "not linked to a passage",
@@ -103,12 +98,11 @@ def slices(
 
 
 def _largest(levels: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
-    """Levels by name, the smallest as one where there are more than MOST_LEVELS."""
-    if len(levels) <= MOST_LEVELS:
-        return dict(sorted(levels.items()))
+    """Levels by name, the smallest as one if there are more than MOST_LEVELS."""
+    kept = MOST_LEVELS - (len(levels) > MOST_LEVELS)
     by_size = sorted(levels, key=lambda name: -len(levels[name]))
-    others = [p for name in by_size[MOST_LEVELS - 1 :] for p in levels[name]]
-    return {name: levels[name] for name in sorted(by_size[: MOST_LEVELS - 1])} | {"others": others}
+    others = [p for name in by_size[kept:] for p in levels[name]]
+    return {name: levels[name] for name in sorted(by_size[:kept])} | ({"others": others} if others else {})
 
 
 def reading(rows: Sequence[Slice]) -> str:

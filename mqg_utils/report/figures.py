@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from math import isfinite
+from math import isfinite, nan
 from textwrap import wrap
 from typing import Any
 
@@ -89,12 +89,10 @@ def _rows(figure: go.Figure, names: Sequence[str]) -> go.Figure:
     )
 
 
-def _arms(estimates: Sequence[Estimate], **style: Any) -> dict[str, Any]:
+def _arms(estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Error bars; none where there is no interval."""
-    above, below = ([abs(end - e.value) for e, end in pairs] for pairs in (
-        [(e, e.high) for e in estimates], [(e, e.low) for e in estimates]
-    ))  # fmt: skip
-    return {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1.2, "width": 3, **style}
+    above, below = [e.high - e.value for e in estimates], [e.value - e.low for e in estimates]
+    return {"array": above, "arrayminus": below, "symmetric": False, "thickness": 1.2, "width": 3}
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -194,14 +192,8 @@ def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -
     """Share of true propositions by predicted probability, in `bins` bins of equal width, against the diagonal."""
     frame = pd.DataFrame({"p": list(p_true), "gold": [float(truth) for truth in gold]})
     groups = frame.groupby((frame["p"] * bins).astype(int).clip(upper=bins - 1))
-    found, sizes = groups.mean(), groups.size()
-    points = go.Scatter(
-        x=found["p"].tolist(), y=found["gold"].tolist(), mode="lines+markers", name="propositions",
-        text=[f"n = {n}" for n in sizes],
-        marker={"size": [6 + 20 * n / len(frame) for n in sizes]},
-        hovertemplate="P(true) %{x:.2f}, true %{y:.2f}, %{text}<extra></extra>",
-    )  # fmt: skip
-    return _figure([points, DIAGONAL], "predicted P(true)", "share true", height=380)
+    shares = [(part["p"].mean(), Estimate(part["gold"].mean(), nan, nan, len(part), 0)) for _, part in groups]
+    return calibration({"propositions": [Bin(0, 0, float(p), share) for p, share in shares]})
 
 
 # --- training curves ---

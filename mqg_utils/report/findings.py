@@ -10,7 +10,7 @@ from plotly.graph_objects import Figure
 
 from mqg_utils.analysis import attribution, coverage, positions
 from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
-from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, by_condition, score_questions
+from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, score_questions
 from mqg_utils.analysis.propagation import Odds, Transitions, matched_odds, transitions
 from mqg_utils.analysis.results import Row, Run
 from mqg_utils.records import HISTORIES, History, Prediction, Question
@@ -85,8 +85,9 @@ class Findings:
     @cached_property
     def progressive(self) -> dict[str, list[QuestionScore]]:
         """condition -> scores of progressive chains, all histories; empty without such chains."""
-        found = by_condition(positions.progressive(self.scores, self.run.exam))
-        return {name: found[name] for name in self.run.conditions if name in found}
+        scores = positions.progressive(self.scores, self.run.exam)
+        found = {c: [s for s in scores if s.condition == c] for c in self.run.conditions}
+        return {c: items for c, items in found.items() if items}
 
     @cached_property
     def propagation(self) -> dict[str, tuple[Transitions, Odds]]:
@@ -111,9 +112,9 @@ class Findings:
         return coverage.links(self.run.exam, self.run.passages, self.training_questions, self.draws["seed"])
 
     @cached_property
-    def changes(self) -> list[Changes]:
+    def changes(self) -> dict[tuple[str, str], Changes]:
         pairs = self.comparison.references.items()
-        return [changes(*(self.predictions_of(c, self.shown) for c in pair)) for pair in pairs]
+        return {pair: changes(*(self.predictions_of(c, self.shown) for c in pair)) for pair in pairs}
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: the comparison's, propagation's and attribution's."""

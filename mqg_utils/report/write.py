@@ -5,16 +5,15 @@ can run.
 """
 
 from collections.abc import Callable, Sequence
-from math import isnan, nan
+from math import nan
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from markupsafe import Markup, escape
 
 from mqg_utils.analysis.comparison import shown_p
-from mqg_utils.analysis.metrics import REPEATS, Estimate
-from mqg_utils.analysis.results import read_runs
+from mqg_utils.analysis.metrics import REPEATS
+from mqg_utils.analysis.results import Row, read_runs
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Section, plain_rows, shown
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
@@ -98,39 +97,19 @@ def _bold(text: str) -> Markup:
     return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
-class AnswerRow(NamedTuple):
-    """A row of the first table: scores, and the places of its mark and interval in the drawing, in percent."""
-
-    name: str
-    accuracy: Estimate
-    ecn: Estimate
-    difference: str
-    p: str
-    at: float
-    low: float
-    high: float
-
-
-def answer_rows(f: Findings) -> list[AnswerRow]:
-    """The best guess and every condition; the drawing spans all values and intervals."""
+def answer_rows(f: Findings) -> list[Row]:
+    """The first table: the best guess and every condition."""
     cells, against, adjusted = f.comparison.cells, f.comparison.against, f.comparison.adjusted()
-    guesses = f.comparison.guesses("accuracy")
-    best = max(guesses, key=lambda name: guesses[name])
-    shown_cells = {name: cells[name, "accuracy"] for name in (best, *f.run.conditions)}
-    shown_cells[best] = shown_cells[best]._replace(low=nan, high=nan)
-    ends = [x for e in shown_cells.values() for x in e[:3] if not isnan(x)]
-    span = max(max(ends) - min(ends), 0.01)
-    rows = []
-    for name, e in shown_cells.items():
-        gap = against.get((name, "accuracy"))
-        at, low, high = (
-            4 + 92 * (x - min(ends)) / span
-            for x in (e.value, *((e.value, e.value) if isnan(e.low) else (e.low, e.high)))
-        )
-        difference = f"{gap.estimate.value:+.3f}" if gap else "—"
-        p = shown_p(adjusted.get((name, "accuracy"), nan))
-        label = name.replace("guess: ", "best guess: ")
-        rows.append(AnswerRow(label, e, cells[name, "ecn"], difference, p, at, low, high))
+    best, rows = f.comparison.best_guess(), []
+    for name in (best, *f.run.conditions):
+        accuracy, ecn, gap = cells[name, "accuracy"], cells[name, "ecn"], against.get((name, "accuracy"))
+        if name == best:  # computed exactly
+            accuracy, ecn = (e._replace(low=nan, high=nan) for e in (accuracy, ecn))
+        rows.append({
+            "condition": name.replace("guess: ", "best guess: "), "propositions right": accuracy, "ECN points": ecn,
+            "difference": f"{gap.estimate.value:+.3f}" if gap else "—",
+            "p (Holm)": shown_p(adjusted.get((name, "accuracy"), nan)),
+        })  # fmt: skip
     return rows
 
 

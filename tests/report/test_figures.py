@@ -47,8 +47,9 @@ def test_bars_add_up_by_row() -> None:
 
 
 def test_reliability_is_the_share_true_of_each_bin() -> None:
-    points, _ = figures.reliability([0.12, 0.18, 0.9, 1.0], [False, True, True, True]).data
-    assert points.x == pytest.approx((0.15, 0.95)) and points.y == (0.5, 1.0) and points.text == ("n = 2", "n = 2")
+    _, points = figures.reliability([0.12, 0.18, 0.9, 1.0], [False, True, True, True]).data
+    assert points.x == pytest.approx((0.15, 0.95)) and points.y == (0.5, 1.0)
+    assert points.text == ("0.15: 0.500, n = 2", "0.95: 1.000, n = 2")
 
 
 def test_curves_leave_out_what_is_not_finite_and_mark_held_out_losses() -> None:

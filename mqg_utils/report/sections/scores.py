@@ -35,7 +35,8 @@ def compare(f: Findings) -> Section:
 def _scores(f: Findings) -> Panel:
     conditions, cells = f.run.conditions, f.comparison.cells
     charts = {MEASURES[m]: {"": {c: cells[c, m] for c in conditions}} for m in ("accuracy", "ecn", "emr")}
-    guess, best = max(f.comparison.guesses("accuracy").items(), key=lambda item: item[1])
+    guess = f.comparison.best_guess()
+    best = cells[guess, "accuracy"].value
     figure = figures.intervals(charts, {f"best guess ({guess.removeprefix('guess: ')})": best})
     table: list[Row] = []
     for name in dict.fromkeys(name for name, _ in cells):
@@ -82,15 +83,15 @@ def changed(f: Findings) -> Section:
     if not f.changes:
         return Section("changes", title, [], "There is only one condition, so there is nothing to compare it with.")
     rows = [
-        {"condition": c.condition, "against": c.reference, "chains fixed": len(c.fixed),
+        {"condition": name, "against": reference, "chains fixed": len(c.fixed),
          "chains broken": len(c.broken), "p": shown_p(c.p_value), "propositions corrected": c.corrected,
          "spoiled": c.spoiled, "fixed, for example": [Ref(chain, chain) for _, chain in c.fixed[:4]],
          "broken, for example": [Ref(chain, chain) for _, chain in c.broken[:4]]}
-        for c in f.changes
+        for (name, reference), c in f.changes.items()
     ]  # fmt: skip
-    last = f.changes[-1]
+    (name, reference), last = list(f.changes.items())[-1]
     reading = (
-        f"{last.condition} corrects {last.corrected} propositions that {last.reference} gets wrong and spoils "
+        f"{name} corrects {last.corrected} propositions that {reference} gets wrong and spoils "
         f"{last.spoiled}; {len(last.fixed)} chains become perfect and {len(last.broken)} no longer are."
     )
     note = "Fixed: an error under the reference and none now. p: exact sign test over the chains that changed."
