@@ -108,15 +108,6 @@ def _json(path: Path) -> Any:
         return None
 
 
-def run_folders(outputs: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The folders of the named runs with a training, by default of all. Raises FileNotFoundError."""
-    folders = {path.parent for stage in ("02_pretrain", "04_finetune") for path in outputs.glob(f"*/{stage}")}
-    known = {folder.name: folder for folder in sorted(folders)}
-    if unknown := ", ".join(name for name in names if name not in known):
-        raise FileNotFoundError(f"no training in {outputs} for {unknown}; known runs: {', '.join(known) or 'none'}")
-    return [known[name] for name in names or known]
-
-
 def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     """One row a curve: its state, its losses, and its best epoch on held-out data."""
     rows = []

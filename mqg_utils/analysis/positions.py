@@ -64,14 +64,6 @@ def by_position(scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: i
     return rows
 
 
-def first_errors(scores: Iterable[QuestionScore]) -> dict[int, int]:
-    """position -> chains whose first error is there; 0 counts the chains without one. Each seed counts."""
-    counts: dict[int, int] = defaultdict(int)
-    for items in in_order(scores):
-        counts[next((s.position for s in items if s.emr < 1), 0)] += 1
-    return dict(sorted(counts.items()))
-
-
 def recovery(scores: Iterable[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> dict[int, Estimate]:
     """Distance in questions -> share of questions right so far after their chain's first error."""
     later: dict[int, list[QuestionScore]] = defaultdict(list)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mqg_utils.records import Prediction
 from mqg_utils.workflow.manifest import (
     MANIFEST,
     UNSEALED,
@@ -73,16 +72,12 @@ def check_files(folder: Path, manifests: Sequence[Manifest]) -> None:
             owner = next((o for o in by_folder if label.startswith(f"{o}/")), "") if is_of_run(label) else ""
             if owner and recorded(owner, label, by_folder[owner]) != known:
                 raise RunError(f"{name} read another {label} than {owner} holds now; {again}")
+        seeds = [
+            m["parameters"].get("seed") for m in (by_folder.get(f"04_finetune/{manifest['variant']}"), manifest) if m
+        ]
+        if manifest["stage"] == "05_evaluate" and len(set(seeds)) > 1:
+            raise RunError(f"{name} was trained with seed {seeds[0]} and evaluated with seed {seeds[1]}; use one seed")
         summary = folder / name / "summary.json"
         leaked = json.loads(summary.read_text("utf-8")).get("test_questions_leaked", 0) if summary.exists() else 0
         if leaked:
             raise RunError(f"{name} was trained on the text of {leaked} test questions; {again}")
-
-
-def check_seeds(manifests: Sequence[Manifest], variant: str, predictions: Sequence[Prediction]) -> None:
-    """Raise RunError unless the predictions of a variant have the seed of their training and evaluation."""
-    seeds = {folder_of(m): m["parameters"].get("seed") for m in manifests if m["variant"] == variant}
-    seeds |= {f"predictions.jsonl of {variant}": p.seed for p in predictions}
-    if len({*seeds.values(), *(p.seed for p in predictions)}) > 1:
-        listed = ", ".join(f"{name} has seed {seed}" for name, seed in seeds.items())
-        raise RunError(f"{listed}; train and evaluate {variant} with one seed, so that conditions can be paired")

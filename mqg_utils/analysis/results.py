@@ -16,6 +16,7 @@ from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import DISCLAIMER, variant_of
 
 Row = dict[str, Any]
+EVALUATED = ("01_corpus/exam.jsonl", "05_evaluate/*/predictions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ def read_run(
     for file in files:
         read = read_jsonl(file, Prediction)
         if not any(is_human(p.condition) for p in read):
-            provenance.check_seeds(used, file.parent.name, read)
             read = [p for p in read if not seeds or p.seed in seeds]
         predictions += [p for p in read if not conditions or p.condition in conditions]
     chosen = tuple(conditions) or _in_order({p.condition for p in predictions}, manifests)
@@ -140,9 +140,8 @@ def _in_order(conditions: set[str], manifests: Sequence[Row]) -> tuple[str, ...]
 # --- several runs ---
 
 
-def runs_in(folder: Path) -> list[Path]:
-    """The runs of an outputs folder that have an exam and predictions, by name."""
-    needed = ("01_corpus/exam.jsonl", "05_evaluate/*/predictions.jsonl")
+def runs_in(folder: Path, needed: Sequence[str] = EVALUATED) -> list[Path]:
+    """The runs of an outputs folder that have a file of each of these patterns, by name."""
     return sorted(path for path in folder.glob("*") if all(any(path.glob(pattern)) for pattern in needed))
 
 

@@ -5,15 +5,13 @@ can run.
 """
 
 from collections.abc import Callable, Sequence
-from math import nan
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup, escape
 
-from mqg_utils.analysis.comparison import shown_p
 from mqg_utils.analysis.metrics import REPEATS
-from mqg_utils.analysis.results import Row, read_runs
+from mqg_utils.analysis.results import read_runs
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Section, plain_rows, shown
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
@@ -72,7 +70,6 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         title=title or "Did the book and the questions help?",
         run=run,
         answer=_bold(findings.answer()),
-        answers=answer_rows(findings),
         sections=sections,
         appendix=last,
         data=packed(chain_data(findings)),
@@ -95,22 +92,6 @@ def _bold(text: str) -> Markup:
     """A text with **bold** parts as HTML; everything else in it is escaped."""
     parts = text.split("**")
     return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
-
-
-def answer_rows(f: Findings) -> list[Row]:
-    """The first table: the best guess and every condition."""
-    cells, against, adjusted = f.comparison.cells, f.comparison.against, f.comparison.adjusted()
-    best, rows = f.comparison.best_guess(), []
-    for name in (best, *f.run.conditions):
-        accuracy, ecn, gap = cells[name, "accuracy"], cells[name, "ecn"], against.get((name, "accuracy"))
-        if name == best:  # computed exactly
-            accuracy, ecn = (e._replace(low=nan, high=nan) for e in (accuracy, ecn))
-        rows.append({
-            "condition": name.replace("guess: ", "best guess: "), "propositions right": accuracy, "ECN points": ecn,
-            "difference": f"{gap.estimate.value:+.3f}" if gap else "—",
-            "p (Holm)": shown_p(adjusted.get((name, "accuracy"), nan)),
-        })  # fmt: skip
-    return rows
 
 
 def report_runs(folders: Sequence[Path], outputs: Path, repeats: int = REPEATS) -> Path:

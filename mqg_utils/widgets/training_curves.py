@@ -10,7 +10,8 @@ from typing import Any
 import ipywidgets as ipw
 from IPython.display import HTML, display
 
-from mqg_utils.analysis.curves import Curve, Entry, Watch, read_curves, rows_of, run_folders
+from mqg_utils.analysis.curves import Curve, Entry, Watch, read_curves, rows_of
+from mqg_utils.analysis.results import runs_in
 from mqg_utils.report import figures
 from mqg_utils.widgets.keys import message_html, show, style
 from mqg_utils.workflow.paths import locate
@@ -86,7 +87,7 @@ class TrainingCurves:
 
     def __init__(self, outputs: str | Path = "outputs", runs: Sequence[str] = ()) -> None:
         """All runs of the folder `outputs` that were trained, or those named. Raises FileNotFoundError."""
-        self.runs = run_folders(locate(str(outputs)), runs)
+        self.runs = [run for run in runs_in(locate(str(outputs)), ["0[24]_*"]) if not runs or run.name in runs]
         self.curves: list[Curve] = []
         self._chart = Chart()
         self._following: asyncio.Task[None] | None = None

@@ -1,20 +1,11 @@
 """Curves on disk: written by a training, read by another process, in any state of the run."""
 
-import copy
-import json
 import os
 import subprocess
 import sys
 
-import pytest
-from small import chain, question, tiny_student
-
-from mqg_utils.analysis import curves
-from mqg_utils.analysis.curves import append_log, begin_log, read_curves, read_log, rows_of, run_folders
+from mqg_utils.analysis.curves import append_log, begin_log, read_curves, read_log, rows_of
 from mqg_utils.records import write_json
-from mqg_utils.training import trainer
-from mqg_utils.training.train import finetune
-from mqg_utils.training.trainer import Settings
 
 FIRST, SECOND = {"step": 1, "epoch": 0.5, "loss": 2.0}, {"step": 2, "epoch": 1.0, "loss": 1.0}
 HELD_OUT = {"step": 2, "epoch": 1.0, "eval_loss": 1.5}
@@ -83,54 +74,3 @@ def test_rows(tmp_path):
     assert (row["step"], row["first loss"], row["last loss"]) == ("2 of 2", 3.0, 1.0)
     assert (row["state"], row["lowest held-out loss"]) == ("finished", "2 at step 1")
     assert rows_of(found)[2]["lowest held-out loss"] == "not measured"
-
-
-def test_which_runs(tmp_path):
-    for name in ("b", "a"):
-        finished(tmp_path / name, "base", 0, [1.0])
-    (tmp_path / "corpus only" / "01_corpus").mkdir(parents=True)
-    assert [folder.name for folder in run_folders(tmp_path)] == ["a", "b"]
-    assert [folder.name for folder in run_folders(tmp_path, ["b"])] == ["b"]
-    with pytest.raises(FileNotFoundError, match="for c; known runs: a, b"):
-        run_folders(tmp_path, ["a", "c"])
-    assert run_folders(tmp_path / "none") == []
-
-
-# --- a real training ---
-
-CHAINS = [chain(question(f"Is {i} even?", f"{i} is", f"{i} is not", true=(i % 2,)), name=str(i)) for i in range(6)]
-
-
-def fresh():
-    return tiny_student()._replace(model=copy.deepcopy(tiny_student().model))
-
-
-class PowerCut(Exception):
-    pass
-
-
-class CutAtFirstCheckpoint(trainer._Progress):
-    def on_save(self, args, state, control, **_):
-        raise PowerCut
-
-
-@pytest.mark.slow
-def test_a_training_logs_its_curve_and_continues_the_log_when_resumed(tmp_path, monkeypatch):
-    settings, folder = Settings(2, 1e-3, 64), tmp_path / "checkpoints"
-    with monkeypatch.context() as power:
-        power.setattr(trainer, "_Progress", CutAtFirstCheckpoint)
-        with pytest.raises(PowerCut):
-            finetune(fresh(), CHAINS[:4], CHAINS[4:], settings, folder)
-    _, *before = read_log(folder / curves.LOG)
-    assert before and max(entry["epoch"] for entry in before) == 1
-
-    calls = []
-    trained = finetune(
-        fresh(), CHAINS[:4], CHAINS[4:], settings, folder, lambda entries, ended: calls.append((entries, ended))
-    )
-    head, *entries = read_log(folder / curves.LOG)
-    assert head["steps"] == trained.steps
-    assert entries == json.loads(json.dumps(trained.curve)), "the log is the curve, from the first epoch on"
-    assert entries[: len(before)] == before
-    assert [len(entries) for entries, _ in calls] == [*range(len(before) + 1, len(entries) + 1), len(entries)]
-    assert [ended for _, ended in calls] == [False] * (len(calls) - 1) + [True]

@@ -8,7 +8,6 @@ from mqg_utils.analysis.metrics import QuestionScore, score_questions
 from mqg_utils.analysis.positions import (
     by_position,
     error_kinds,
-    first_errors,
     losses,
     progressive,
     recovery,
@@ -65,14 +64,7 @@ def test_seeds_are_survivals_of_their_own() -> None:
 
 
 def test_nothing_has_no_positions() -> None:
-    assert by_position([]) == [] and first_errors([]) == {} and worst_first([]) == {}
-
-
-def test_first_errors_by_hand() -> None:
-    made = scores(a="+++", b="+--", c="-+-", d="++", e="--")
-    assert first_errors(made) == {0: 2, 1: 2, 2: 1}
-    assert first_errors(made[::-1]) == {0: 2, 1: 2, 2: 1}
-    assert first_errors([*made, *scores(seed=1, a="++-")]) == {0: 2, 1: 2, 2: 1, 3: 1}
+    assert by_position([]) == [] and worst_first([]) == {}
 
 
 def test_hazard_is_of_the_chains_perfect_so_far() -> None:

@@ -98,7 +98,7 @@ def test_no_report_where_a_chain_has_no_predictions(tmp_path: Path) -> None:
 def test_no_report_where_training_and_predictions_bear_other_seeds(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one")
     seal(folder, "04_finetune", "books", seed=3)
-    refused(folder, "04_finetune/books has seed 3, 05_evaluate/books has seed 0", "train and evaluate books with one")
+    refused(folder, "05_evaluate/books was trained with seed 3 and evaluated with seed 0")
 
 
 def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:

@@ -43,14 +43,6 @@ def along(f: Findings) -> Section:
     )
     figure = figures.lines(charts, "question of the case")
     panels = [Panel("positions", "Scores and survival by question", reading, table, figure, note)]
-    firsts = {c: positions.first_errors(items) for c, items in scores.items()}
-    columns = sorted({k for counts in firsts.values() for k in counts})
-    names = {k: f"question {k}" if k else "no error" for k in columns}
-    table = [{"condition": c, **{names[k]: n.get(k, 0) for k in columns}} for c, n in firsts.items()]
-    count, where = max((n, -k) for k, n in firsts[f.focus].items())
-    outcome = f"The first error of {f.focus} is most often in question {-where}" if where else f"{f.focus} has no error"
-    reading = f"{outcome}: {count} of {sum(firsts[f.focus].values())} cases."
-    panels.append(Panel("first-errors", "Position of the first error", reading, table))
     after = {c: positions.recovery(items, **f.draws) for c, items in scores.items()}
     if after[f.focus]:
         soon = after[f.focus][1]
