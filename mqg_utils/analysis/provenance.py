@@ -72,11 +72,10 @@ def check_files(folder: Path, manifests: Sequence[Manifest]) -> None:
             owner = next((o for o in by_folder if label.startswith(f"{o}/")), "") if is_of_run(label) else ""
             if owner and recorded(owner, label, by_folder[owner]) != known:
                 raise RunError(f"{name} read another {label} than {owner} holds now; {again}")
-        seeds = [
-            m["parameters"].get("seed") for m in (by_folder.get(f"04_finetune/{manifest['variant']}"), manifest) if m
-        ]
-        if manifest["stage"] == "05_evaluate" and len(set(seeds)) > 1:
-            raise RunError(f"{name} was trained with seed {seeds[0]} and evaluated with seed {seeds[1]}; use one seed")
+        training = by_folder.get(name.replace("05_evaluate", "04_finetune"), manifest)
+        trained, seed = (m["parameters"].get("seed") for m in (training, manifest))
+        if trained != seed:
+            raise RunError(f"{name} was trained with seed {trained} and evaluated with seed {seed}; use one seed")
         summary = folder / name / "summary.json"
         leaked = json.loads(summary.read_text("utf-8")).get("test_questions_leaked", 0) if summary.exists() else 0
         if leaked:
