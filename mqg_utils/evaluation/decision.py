@@ -1,22 +1,24 @@
-"""How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to the exam."""
+"""How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to stage 05."""
 
 import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mqg_utils.records import Chain, Kind, Question, write_json
+from mqg_utils.records import Chain, Kind, Prediction, Question, Status, write_json
 
-# what is read off a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
+# what is read at a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
 # words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
-# a linear head that was fitted to the leaf's hidden state
+# a linear head fitted to the leaf's hidden state
 Readout = Literal["truth", "likelihood", "pmi", "head"]
-READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # what can be read off any student
-Place = tuple[int, int, int]  # indices of chain, question, proposition
+READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # of any student
+Key = tuple[int, int, int]  # indices of chain, question, proposition
+ALONE = -1  # the group of a proposition that is judged by itself
+SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard deviations of the readout
 
 
 def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
@@ -30,6 +32,24 @@ def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
     n = 1 if kind == "single" else n_true
     first = sorted(range(len(p_true)), key=lambda i: (-p_true[i], i))[:n]
     return [i in first for i in range(len(p_true))]
+
+
+def recorded(
+    chain: Chain, q: int, p_true: Sequence[float | None], ticked: Sequence[bool], status: Status, **examinee: Any
+) -> list[Prediction]:
+    """The predictions for question `q` (from 0) of a chain; `status` is that of a proposition without a p_true.
+
+    `examinee`: the fields condition, seed and history.
+    """
+    question = chain.questions[q]
+    return [
+        Prediction(
+            chain_id=chain.chain_id, question_id=question.question_id, position=q + 1, proposition=i,
+            kind=question.kind, weight=proposition.weight, gold=proposition.is_true, p_true=p,
+            predicted=None if p is None else tick, status=status if p is None else "scored", **examinee,
+        )
+        for i, (proposition, p, tick) in enumerate(zip(question.propositions, p_true, ticked, strict=True))
+    ]  # fmt: skip
 
 
 class Decision(NamedTuple):
@@ -59,14 +79,14 @@ class Decision(NamedTuple):
         return [None if weight is None else weight / total for weight in weights]
 
     def ticks(self, values: Sequence[float | None], question: Question) -> list[bool]:
-        """What is ticked of a question; a proposition without a readout is not."""
+        """What is ticked in a question; never a proposition without a readout."""
         p_true = self.p_trues(values, question.kind)
-        answers = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
-        return [tick and value is not None for tick, value in zip(answers, values, strict=True)]
+        ticked = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+        return [tick and value is not None for tick, value in zip(ticked, values, strict=True)]
 
 
 class DecisionError(ValueError):
-    """A decision.json that does not say how a student decides. The message says what to do."""
+    """An invalid decision.json. The message says what to do."""
 
 
 class Examinee(NamedTuple):
@@ -83,33 +103,29 @@ class Examinee(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> "Examinee":
-        """What `write` wrote. Raises DecisionError for a file that holds something else."""
+        """Read decision.json. Raises DecisionError for an invalid file."""
         try:
-            said = json.loads(file.read_text(encoding="utf-8"))
-            student, revision, readout = str(said["student"]), str(said["revision"]), said["readout"]
-            temperature, threshold = float(said["temperature"]), float(said["threshold"])
+            values = json.loads(file.read_text(encoding="utf-8"))
+            student, revision, readout = str(values["student"]), str(values["revision"]), values["readout"]
+            temperature, threshold = float(values["temperature"]), float(values["threshold"])
             folder = (file.parent / student).resolve()
             student = str(folder) if folder.is_dir() else student
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
-            raise DecisionError(f"{file}: is no decision.json: {error!r}; run 04_finetune.ipynb again") from error
+            raise DecisionError(f"{file} is not a valid decision.json: {error!r}; run 04_finetune.ipynb again") from error
         if readout not in (*READOUTS, "head") or not temperature > 0 or not math.isfinite(temperature + threshold):
             raise DecisionError(
-                f"{file}: readout {readout!r} with temperature {temperature} and threshold {threshold} decides "
-                "nothing; run 04_finetune.ipynb again"
+                f"{file}: invalid decision (readout {readout!r}, temperature {temperature}, threshold {threshold}); "
+                "run 04_finetune.ipynb again"
             )
         return cls(student, revision, Decision(readout, temperature, threshold))
 
 
 class Chosen(NamedTuple):
-    """A decision and how it does on the propositions it was chosen on: share right when ticked, log-loss."""
+    """A decision and how it does on the propositions it was chosen on: share ticked rightly, log-loss."""
 
     decision: Decision
     accuracy: float
     log_loss: float
-
-
-ALONE = -1  # the group of a proposition that is judged by itself
-SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures that are tried, in standard deviations of the readout
 
 
 def fit_decision(
@@ -117,10 +133,10 @@ def fit_decision(
 ) -> Decision:
     """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
 
-    Propositions of one group, a number from 0, are the options of one question with one true: they count by the
-    log-loss of the softmax over the group, and have a part in the temperature only. `groups` None: all are ALONE.
-    A readout that tells nothing, or points the wrong way, gets so high a temperature that every p_true is near the
-    share of true propositions. With fewer than two values or one class there is nothing to fit.
+    Propositions of one group, a number from 0, are the options of one question with one true: their loss is that of
+    the softmax over the group, and only the temperature depends on it. `groups` None: all are ALONE. An uninformative
+    or inverted readout gets so high a temperature that every p_true is near the share of true propositions. With
+    fewer than two values or one class there is nothing to fit.
     """
     read, truth = np.asarray(values, dtype=float), np.asarray(gold, dtype=bool)
     group = np.full(len(read), ALONE) if groups is None else np.asarray(groups, dtype=int)
@@ -132,15 +148,15 @@ def fit_decision(
     losses = _choice_losses(scaled[:, ~alone], truth[~alone], group[~alone])
     intercepts = np.zeros(len(SLOPES))
     if truth[alone].any() and not truth[alone].all():
-        lost, intercepts = _platt(scaled[:, alone], truth[alone])
-        losses = losses + lost
+        platt_losses, intercepts = _platt(scaled[:, alone], truth[alone])
+        losses = losses + platt_losses
     best = int(losses.argmin())
     temperature = spread / float(SLOPES[best])
     return Decision(readout, temperature, mean - float(intercepts[best]) * temperature)
 
 
 def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Summed log-loss and best intercept of every slope, a row of `scaled` each (S, N): two of (S,)."""
+    """Summed log-loss and best intercept for every slope, a row of `scaled` each (S, N): two of (S,)."""
     n_true, n_false = truth.sum(), (~truth).sum()
     targets = np.where(truth, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
     intercepts = np.zeros((len(scaled), 1))
@@ -158,62 +174,63 @@ def _choice_losses(scaled: np.ndarray, truth: np.ndarray, group: np.ndarray) -> 
     As in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest.
     """
     losses, groups = np.zeros(len(scaled)), np.unique(group)
-    for one in groups:
-        options, right = scaled[:, group == one], truth[group == one]
-        rest = 1 / (len(groups) + 2) / max(1, len(right) - 1)
-        targets = np.where(right, (len(groups) + 1) / (len(groups) + 2), rest)
+    for number in groups:
+        options, right = scaled[:, group == number], truth[group == number]
+        remainder = 1 / (len(groups) + 2) / max(1, len(right) - 1)
+        targets = np.where(right, (len(groups) + 1) / (len(groups) + 2), remainder)
         losses += np.logaddexp.reduce(options, axis=1) * targets.sum() - options @ targets
     return losses
-
-
-def log_loss(
-    decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
-) -> float:
-    """Mean -log of the probability that a decision gives to what is the case, nats a proposition."""
-    p_true = np.clip(probabilities(decision, values, groups), 1e-12, 1 - 1e-12)
-    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
 
 
 def probabilities(decision: Decision, values: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
     """P(true) of every proposition (N,), those of one group as the options of one question."""
     p_true = np.array([decision.p_true(value) for value in values])
     group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
-    for one in set(group.tolist()) - {ALONE}:
-        options = np.flatnonzero(group == one)
+    for number in set(group.tolist()) - {ALONE}:
+        options = np.flatnonzero(group == number)
         p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
     return p_true.tolist()
 
 
-def groups_of(places: Collection[Place], chains: Sequence[Chain]) -> list[int]:
-    """For each place the number of its question where one option is to be picked, else ALONE.
+def log_loss(
+    decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
+) -> float:
+    """Mean negative log of the probability given to the truth, nats per proposition; nan without propositions."""
+    if not len(values):
+        return float("nan")
+    p_true = np.clip(probabilities(decision, values, groups), 1e-12, 1 - 1e-12)
+    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
 
-    An option is ALONE, too, where the true one is not among the places, or nothing else is.
+
+def groups_of(keys: Collection[Key], chains: Sequence[Chain]) -> list[int]:
+    """For each key the number of its question if exactly one option is right, else ALONE.
+
+    An option is also ALONE if the keys contain only false options of its question, or only the true one.
     """
-    read: dict[tuple[int, int], set[bool]] = {}
-    for c, q, p in places:
+    truths: dict[tuple[int, int], set[bool]] = {}
+    for c, q, p in keys:
         question = chains[c].questions[q]
         if question.kind == "single":
-            read.setdefault((c, q), set()).add(question.propositions[p].is_true)
-    numbers = {place: number for number, place in enumerate(place for place, both in read.items() if len(both) == 2)}
-    return [numbers.get((c, q), ALONE) for c, q, _ in places]
+            truths.setdefault((c, q), set()).add(question.propositions[p].is_true)
+    numbers = {key: number for number, key in enumerate(key for key, both in truths.items() if len(both) == 2)}
+    return [numbers.get((c, q), ALONE) for c, q, _ in keys]
 
 
-def choose_decision(read: Mapping[Readout, Mapping[Place, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
-    """The fitted decision of every readout of `chains`, the one with the most propositions right first.
+def choose_decision(read: Mapping[Readout, Mapping[Key, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
+    """The fitted decision for every readout of `chains`, validation chains only: most propositions right first.
 
-    To be called with validation chains only. Of equally good readouts the one with the lower log-loss comes first.
+    Of equally good readouts, the one with the lower log-loss comes first.
     """
-    found: dict[Readout, Chosen] = {}
-    for readout, values in read.items():
-        gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
-        groups = groups_of(values, chains)
-        decision = fit_decision(readout, list(values.values()), gold, groups)
-        lost = log_loss(decision, list(values.values()), gold, groups) if gold else float("nan")
-        right = total = 0
+    chosen: dict[Readout, Chosen] = {}
+    for readout, by_key in read.items():
+        values, groups = list(by_key.values()), groups_of(by_key, chains)
+        gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in by_key]
+        decision = fit_decision(readout, values, gold, groups)
+        marks: list[bool] = []
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
-                answers = decision.ticks([values.get((c, q, p)) for p in range(len(question.propositions))], question)
-                right += sum(tick == p.is_true for tick, p in zip(answers, question.propositions, strict=True))
-                total += len(answers)
-        found[readout] = Chosen(decision, right / total if total else float("nan"), lost)
-    return dict(sorted(found.items(), key=lambda item: (-item[1].accuracy, item[1].log_loss)))
+                ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
+                marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
+        accuracy = sum(marks) / len(marks) if marks else float("nan")
+        chosen[readout] = Chosen(decision, accuracy, log_loss(decision, values, gold, groups))
+    return dict(sorted(chosen.items(), key=lambda item: (-item[1].accuracy, item[1].log_loss)))
