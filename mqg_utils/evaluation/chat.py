@@ -1,8 +1,8 @@
-"""A chat model behind an OpenAI-compatible server sits the exam as a candidate does, after its own answers."""
+"""A chat model behind an OpenAI-compatible server as an examinee."""
 
-import json
 from collections.abc import Callable, Sequence
 
+from mqg_utils.evaluation.decision import recorded
 from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, Status
 from mqg_utils.student.prompts import answer_text, gold_ticks, wording_for
 from mqg_utils.teacher.base import Teacher, ask_all
@@ -10,84 +10,72 @@ from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import prompts_for
 from mqg_utils.teacher.responses import read_list
 
-# what an outcome of asking means for the exam; an answer that is no list of truth values is unparsed too
+# the outcome of a request as a prediction's status; a reply that is not a list of truth values is unparsed
 STATUSES: dict[str, Status] = {"refused": "refused", "lost": "failed", "failed": "failed"}
-Said = list[bool] | Status  # ticks, or why there are none
-Told = Callable[[int, int], None]
+Answer = tuple[list[bool], Status]  # nothing is ticked unless the status is scored
 
 
-def exam_request(chain: Chain, position: int, ticks: Sequence[Sequence[bool]]) -> Request:
-    """One question of a chain to a chat model, after the earlier questions answered with `ticks` (empty: without)."""
-    wording, question = wording_for(chain.language), chain.questions[position]
-    prompts = prompts_for(chain.language[:2])
+def exam_request(chain: Chain, q: int, ticks: Sequence[Sequence[bool]]) -> Request:
+    """Question `q` (from 0) of a chain for a chat model, after the earlier questions answered with `ticks`, if any."""
+    wording, prompts, question = wording_for(chain.language), prompts_for(chain.language[:2]), chain.questions[q]
     parts = [wording.case.format(chain.vignette.strip())] if chain.vignette.strip() else []
     for earlier, ticked in zip(chain.questions, ticks, strict=False):
-        parts += [wording.stem.format(earlier.stem.strip()) + answer_text(earlier, ticked, wording)]
-    reference = [wording.reference.format(question.reference)] if question.reference else []
-    listed = [f"{i}. {p.text.strip()}" for i, p in enumerate(question.propositions, 1)]
-    parts += [*reference, wording.stem.format(question.stem.strip()) + "\n".join(listed)]
+        parts.append(wording.stem.format(earlier.stem.strip()) + answer_text(earlier, ticked, wording))
+    if question.reference:
+        parts.append(wording.reference.format(question.reference))
+    propositions = [f"{i}. {p.text.strip()}" for i, p in enumerate(question.propositions, 1)]
+    parts.append(wording.stem.format(question.stem.strip()) + "\n".join(propositions))
     rule = prompts["examinee"].format(kind=prompts["kinds"][question.kind].format(n=question.n_true))
-    user = "\n".join(parts)
-    # a request is about a passage; here it is the question, by which the server's words name it
+    messages = ({"role": "system", "content": rule}, {"role": "user", "content": "\n".join(parts)})
+    # requests are about passages: here the question, named in the server's messages
     about = Passage(passage_id=f"{chain.chain_id}/{question.question_id}", book="exam", section=(), text=question.stem)
-    messages = ({"role": "system", "content": rule}, {"role": "user", "content": user})
     return Request(passage=about, messages=messages, wants="answers")
 
 
-def understood(reply: Reply | None, question: Question) -> Said:
-    """The ticks a reply gives, or the status of a question without an answer."""
-    if reply is None:
-        return "failed"
-    if reply.status != "ok":
-        return STATUSES.get(reply.status, "unparsed")
+def parse_answer(reply: Reply | None, question: Question) -> Answer:
+    """The ticks in a reply, or the status of a question without a usable answer."""
+    nothing = [False] * len(question.propositions)
+    if reply is None or reply.status != "ok":
+        return nothing, STATUSES.get(reply.status, "unparsed") if reply else "failed"
     try:
         answers = read_list(reply.content, "answers")
-    except (ValueError, json.JSONDecodeError):
-        return "unparsed"
-    if len(answers) != len(question.propositions) or not all(isinstance(answer, bool) for answer in answers):
-        return "unparsed"
-    return answers
+    except ValueError:
+        return nothing, "unparsed"
+    complete = len(answers) == len(nothing) and all(isinstance(answer, bool) for answer in answers)
+    return (answers, "scored") if complete else (nothing, "unparsed")
 
 
-def sit_exam(
-    server: Teacher, chains: Sequence[Chain], cache: ReplyCache, condition: str, seed: int, progress: Told | None = None
+def examine_chat(
+    server: Teacher,
+    exam: Sequence[Chain],
+    cache: ReplyCache,
+    condition: str,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
-    """The predictions of a chat model in every history; each distinct prompt is asked once, and kept in the cache.
+    """The predictions of a chat model under every history; each distinct prompt is sent once, and kept in the cache.
 
-    `p_true` is 1 or 0, for a chat model gives no probability. A question without a usable answer has the status
-    `refused`, `unparsed` or `failed`, and in the model's own history it counts as nothing ticked.
+    `p_true` is 1 or 0, since a chat model gives no probability. A question without a usable answer has status
+    `refused`, `unparsed` or `failed`, and counts as nothing ticked in the model's own history.
     """
-    said: dict[tuple[History, int, int], Said] = {}
-    own: list[list[list[bool]]] = [[] for _ in chains]
-    key = [gold_ticks(chain) for chain in chains]
-    for position in range(max((len(chain.questions) for chain in chains), default=0)):
-        active = [i for i, chain in enumerate(chains) if position < len(chain.questions)]
+    answers: dict[tuple[History, int, int], Answer] = {}
+    own: list[list[list[bool]]] = [[] for _ in exam]
+    for q in range(max((len(chain.questions) for chain in exam), default=0)):
+        active = [i for i, chain in enumerate(exam) if q < len(chain.questions)]
         requests: dict[tuple[History, int, int], Request] = {}
         for i in active:
-            before: dict[History, list[list[bool]]] = {"gold": key[i][:position], "predicted": own[i], "none": []}
-            for history, ticks in before.items():
-                requests[history, i, position] = exam_request(chains[i], position, ticks)
+            before: dict[History, list[list[bool]]] = {"gold": gold_ticks(exam[i])[:q], "predicted": own[i], "none": []}
+            requests |= {(history, i, q): exam_request(exam[i], q, ticks) for history, ticks in before.items()}
         ask_all(server, list(requests.values()), cache, progress)
         outcomes = {reply.key: reply for reply in cache.outcomes}
-        for place, request in requests.items():
-            asked = server.key(request)
-            said[place] = understood(cache.get(asked) or outcomes.get(asked), chains[place[1]].questions[position])
+        for key, request in requests.items():
+            sent = server.key(request)
+            answers[key] = parse_answer(cache.get(sent) or outcomes.get(sent), exam[key[1]].questions[q])
         for i in active:
-            answers = said["predicted", i, position]
-            own[i].append(
-                answers if isinstance(answers, list) else [False] * len(chains[i].questions[position].propositions)
-            )
-    return [
-        Prediction(
-            condition=condition, seed=seed, history=history, chain_id=chain.chain_id, question_id=question.question_id,
-            position=q + 1, proposition=p, kind=question.kind, weight=proposition.weight, gold=proposition.is_true,
-            p_true=float(answers[p]) if isinstance(answers, list) else None,
-            predicted=answers[p] if isinstance(answers, list) else None,
-            status="scored" if isinstance(answers, list) else answers,
-        )
-        for history in HISTORIES
-        for c, chain in enumerate(chains)
-        for q, question in enumerate(chain.questions)
-        for answers in [said[history, c, q]]
-        for p, proposition in enumerate(question.propositions)
-    ]  # fmt: skip
+            own[i].append(answers["predicted", i, q][0])
+    predictions: list[Prediction] = []
+    for history, c, q in sorted(answers, key=lambda key: (HISTORIES.index(key[0]), *key[1:])):
+        ticked, status = answers[history, c, q]
+        p_true = [float(tick) if status == "scored" else None for tick in ticked]
+        predictions += recorded(exam[c], q, p_true, ticked, status, condition=condition, seed=seed, history=history)
+    return predictions

@@ -1,15 +1,15 @@
 """How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to stage 05."""
 
-import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
-from mqg_utils.records import Chain, Kind, Prediction, Question, Status, write_json
+from mqg_utils.records import Chain, Kind, Prediction, Question, Record, Status, write_json
 
 # what is read at a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
 # words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
@@ -89,6 +89,14 @@ class DecisionError(ValueError):
     """An invalid decision.json. The message says what to do."""
 
 
+class _DecisionFile(Record):
+    student: str
+    revision: str
+    readout: Readout
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Examinee(NamedTuple):
     """What stage 04 hands to stage 05: where the student is, and how it decides."""
 
@@ -103,21 +111,14 @@ class Examinee(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> "Examinee":
-        """Read decision.json. Raises DecisionError for an invalid file."""
+        """Read decision.json. Raises DecisionError."""
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            student, revision, readout = str(values["student"]), str(values["revision"]), values["readout"]
-            temperature, threshold = float(values["temperature"]), float(values["threshold"])
-            folder = (file.parent / student).resolve()
-            student = str(folder) if folder.is_dir() else student
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
-            raise DecisionError(f"{file} is not a valid decision.json: {error!r}; run 04_finetune.ipynb again") from error
-        if readout not in (*READOUTS, "head") or not temperature > 0 or not math.isfinite(temperature + threshold):
-            raise DecisionError(
-                f"{file}: invalid decision (readout {readout!r}, temperature {temperature}, threshold {threshold}); "
-                "run 04_finetune.ipynb again"
-            )
-        return cls(student, revision, Decision(readout, temperature, threshold))
+            content = _DecisionFile.model_validate_json(file.read_bytes())
+            folder = (file.parent / content.student).resolve()
+            student = str(folder) if folder.is_dir() else content.student
+        except (ValueError, OSError) as error:
+            raise DecisionError(f"{file} is not a valid decision.json; run 04_finetune.ipynb again: {error}") from error
+        return cls(student, content.revision, Decision(content.readout, content.temperature, content.threshold))
 
 
 class Chosen(NamedTuple):

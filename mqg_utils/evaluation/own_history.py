@@ -1,125 +1,80 @@
 """Scores chains after the student's own answers, reusing cached keys and values."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from mqg_utils.evaluation.decision import Decision
-from mqg_utils.evaluation.scoring import Reader, Scored, Scores, read_row, read_trees, sources, total
+from mqg_utils.evaluation.decision import Decision, Readout
+from mqg_utils.evaluation.scoring import Scored, Scores, pmi, read_row, read_trees, sources, total
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import context_of, fitting, halving, row_inputs, supports_trees
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts, Pieces
 from mqg_utils.student.token_tree import Tree, chain_trees, grow_trees, join, question_tree
 
-
-class Step(NamedTuple):
-    """The next question of a chain, as `question_tree` makes it."""
-
-    tree: Tree
-    n_trunk: int  # its first tokens, which the next question may share
-    cuts: Cuts
+Step = tuple[Tree, int, Cuts]  # the next question of a chain, as `question_tree` makes it
 
 
-class TrunkCache:
-    """Keys and values of the trunks of a group of chains, P tokens, by chain and then by position."""
+class _Walk:
+    """A chain on its way through its own history: the answers, and keys and values of the trunk so far."""
 
-    def __init__(self) -> None:
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values, each (1, heads, P, D)
-        self.chain = self.position = torch.zeros(0, dtype=torch.long)  # (P,): number in the group, position id
-        self.trunks: dict[int, list[int]] = {}  # token ids
+    def __init__(self, index: int, chain: Chain) -> None:
+        self.index, self.chain = index, chain
+        self.ticks: list[list[bool]] = []
+        self.trunk: list[int] = []
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values, each (1, heads, len(trunk), D)
 
-    def read(
-        self, student: Student, steps: dict[int, Step], readout: Readout
-    ) -> tuple[dict[tuple[Before, int, int, int], float], int]:
-        """A readout of the questions of `steps` (by number), and how many tokens were new; other chains are dropped."""
-        shared = {number: self._shared(number, step) for number, step in steps.items()}
-        pairs = zip(self.chain.tolist(), self.position.tolist(), strict=True)
-        self._keep(torch.tensor([position < shared.get(number, 0) for number, position in pairs]))
-        fresh = [_without(step.tree, shared[number]) for number, step in steps.items()]
-        row, sizes = join(fresh), torch.tensor([len(tree.ids) for tree in fresh])
-        if not row.ids:
-            return {}, 0
-        chain, before = (torch.tensor(list(n)).repeat_interleave(sizes) for n in (shared.keys(), shared.values()))
-        inputs, n_past = row_inputs(row), len(self.chain)
-        self.chain, self.position = torch.cat([self.chain, chain]), torch.cat([self.position, inputs["position_ids"][0] + before])
-        visible = chain[:, None] == self.chain[:n_past]  # (T, P): a token sees its own chain's trunk
-        inputs["position_ids"], inputs["key_positions"] = self.position[None, n_past:], self.position[None]
-        inputs["attention_mask"] = torch.cat([visible[None, None], inputs["attention_mask"]], dim=-1)
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(self.layers):
-            cache.update(keys, values, layer)
-        read = read_row(student, row, [readout], inputs, past_key_values=cache, use_cache=True)[readout]
-        self.layers = [(layer.keys, layer.values) for layer in cache.layers]
-        in_trunk = [t < step.n_trunk - shared[number] for tree, (number, step) in zip(fresh, steps.items(), strict=True) for t in range(len(tree.ids))]
-        self._keep(torch.tensor([True] * n_past + in_trunk))
-        self.trunks |= {number: step.tree.ids[: step.n_trunk] for number, step in steps.items() if step.tree.ids}
-        return {("predicted", *leaf[:3]): value for leaf, value in zip(row.leaves, read, strict=True)}, len(row.ids)
+    def shorten(self, ids: list[int]) -> int:
+        """Keep the part of the trunk that a new one begins with; return its length."""
+        pairs = enumerate(zip(ids, self.trunk, strict=False))
+        n = next((n for n, (new, old) in pairs if new != old), min(len(ids), len(self.trunk)))
+        self.trunk, self.layers = self.trunk[:n], [(k[:, :, :n], v[:, :, :n]) for k, v in self.layers]
+        return n
 
-    def _shared(self, number: int, step: Step) -> int:
-        """How many tokens of a new prompt are in the cache."""
-        trunk = self.trunks.get(number, [])
-        if not step.tree.ids:  # no proposition of this question fits, but the next question can share the trunk
-            return len(trunk)
-        pairs = zip(step.tree.ids[: step.n_trunk], trunk, strict=False)
-        return next((n for n, (new, old) in enumerate(pairs) if new != old), min(step.n_trunk, len(trunk)))
-
-    def _keep(self, kept: torch.Tensor) -> None:
-        order = (self.chain * (self.position.max(initial=0) + 1) + self.position).argsort()
-        index = order[kept[order]]
-        self.chain, self.position = self.chain[index], self.position[index]
-        self.layers = [(k[:, :, index.to(k.device)], v[:, :, index.to(v.device)]) for k, v in self.layers]
-
-
-def _without(tree: Tree, n: int) -> Tree:
-    """A tree without its first `n` tokens, which are the start of its trunk."""
-    leaves = [leaf._replace(token=leaf.token - n) for leaf in tree.leaves]
-    return Tree(tree.ids[n:], [max(parent - n, -1) for parent in tree.parents[n:]], leaves)
+    def extend(self, trunk: list[int], layers: Sequence[Any], start: int) -> None:
+        """Add the new keys and values of a longer trunk, which begin at `start` in the cache's layers."""
+        new = slice(start, start + len(trunk) - len(self.trunk))
+        added = [(layer.keys[:, :, new], layer.values[:, :, new]) for layer in layers]
+        pairs = zip(self.layers, added, strict=True)
+        self.layers = (
+            [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in pairs] if self.trunk else added
+        )
+        self.trunk = trunk
 
 
 @torch.inference_mode()
-def score_own(
-    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int = 1024, reader: Reader | None = None
-) -> Scored:
+def score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int = 1024) -> Scored:
     """The readout of `decision` under `predicted` history, question by question.
 
     Chains of similar length advance together, about `max_tokens` at a time, and a later question forwards only its
-    new tokens. With a `reader`, or where trees are not tested, whole prompts are forwarded.
+    new tokens. Where trees are not tested, whole prompts are forwarded.
     """
-    return halving(lambda n: _score_own(student, chains, decision, n, reader), fitting(student.model, max_tokens))
+    return halving(lambda n: _score_own(student, chains, decision, n), fitting(student.model, max_tokens))
 
 
-def _score_own(
-    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int, reader: Reader | None
-) -> Scored:
+def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int) -> Scored:
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
     (source,) = sources([decision.readout])
-    scores: Scores = {}
-    alone: Scores = {}
-    tokens, cuts = 0, []
+    scores, alone, tokens, cuts = Scores(), Scores(), 0, Cuts(0, 0, 0)
     if decision.readout == "pmi":
         trees, _ = grow_trees(chains, student.tokenizer, ("alone",), context)
-        read, tokens = read_trees(student, trees, [source], max_tokens, reader)
+        read, tokens = read_trees(student, trees, [source], max_tokens)
         alone = read[source]
     for group in _groups(chains, pieces, context, max_tokens):
-        cache, ticks = TrunkCache(), {i: [] for i in group}
-        for q in range(len(chains[group[-1]].questions)):  # the last chain of a group is the longest
-            active = {number: i for number, i in enumerate(group) if q < len(chains[i].questions)}
-            steps = {number: Step(*question_tree(chains[i], i, q, pieces, context, ticks[i])) for number, i in active.items()}
-            if reader or not supports_trees(student.model):
-                trees = [step.tree for step in steps.values()]
-                new, n = read_trees(student, trees, [source], max_tokens, reader)
-            else:
-                new, n = cache.read(student, steps, source)
+        walks = [_Walk(index, chains[index]) for index in group]
+        for q in range(len(walks[-1].chain.questions)):  # the last chain of a group is the longest
+            active = [walk for walk in walks if q < len(walk.chain.questions)]
+            steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks) for walk in active]
+            new, forwarded = _read(student, active, steps, source, max_tokens)
             scores |= pmi(new, alone) if alone else new
-            tokens, cuts = tokens + n, [*cuts, *(step.cuts for step in steps.values())]
-            for i in active.values():
-                question = chains[i].questions[q]
-                values = [scores.get(("predicted", i, q, p)) for p in range(len(question.propositions))]
-                ticks[i].append(decision.ticks(values, question))
-    return Scored({decision.readout: scores}, tokens, total(cuts))
+            tokens, cuts = tokens + forwarded, total([cuts, *(cut for _, _, cut in steps)])
+            for walk in active:
+                question = walk.chain.questions[q]
+                values = [scores.get(("predicted", walk.index, q, p)) for p in range(len(question.propositions))]
+                walk.ticks.append(decision.ticks(values, question))
+    return Scored({decision.readout: scores}, tokens, cuts)
 
 
 def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: int) -> list[list[int]]:
@@ -135,3 +90,38 @@ def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: i
         groups[-1].append(index)
         room -= size
     return groups
+
+
+def _read(
+    student: Student, walks: Sequence[_Walk], steps: Sequence[Step], readout: Readout, max_tokens: int
+) -> tuple[Scores, int]:
+    """Read each walk's next question, forwarding only tokens that its cached trunk does not have; count these."""
+    if not supports_trees(student.model):
+        read, n = read_trees(student, [tree for tree, _, _ in steps], [readout], max_tokens)
+        return read[readout], n
+    # a question none of whose propositions fits has an empty tree, and leaves the cache as it is
+    pairs = [(walk, step) for walk, step in zip(walks, steps, strict=True) if step[0].ids]
+    known = [walk.shorten(tree.ids[:n_trunk]) for walk, (tree, n_trunk, _) in pairs]
+    fresh = [_without(tree, n) for n, (_, (tree, _, _)) in zip(known, pairs, strict=True)]
+    row, sizes, n_past = join(fresh), [len(tree.ids) for tree in fresh], sum(known)
+    if not row.ids:
+        return {}, 0
+    inputs, cache = row_inputs(row), DynamicCache()
+    visible = torch.block_diag(*(torch.ones(size, n) for size, n in zip(sizes, known, strict=True))).bool()  # (T, P)
+    inputs["attention_mask"] = torch.cat([visible[None, None], inputs["attention_mask"]], dim=-1)
+    inputs["position_ids"] += torch.tensor(known).repeat_interleave(torch.tensor(sizes))
+    inputs["key_positions"] = torch.cat([*map(torch.arange, known), inputs["position_ids"][0]])[None]
+    for number, layers in enumerate(zip(*(walk.layers for walk, _ in pairs if walk.layers), strict=True)):
+        keys, values = (torch.cat(parts, 2) for parts in zip(*layers, strict=True))
+        cache.update(keys, values, number)
+    read = read_row(student, row, [readout], inputs, past_key_values=cache, use_cache=True)[readout]
+    for (walk, (tree, n_trunk, _)), size in zip(pairs, sizes, strict=True):
+        walk.extend(tree.ids[:n_trunk], cache.layers, n_past)
+        n_past += size
+    return {("predicted", *leaf[:3]): value for leaf, value in zip(row.leaves, read, strict=True)}, len(row.ids)
+
+
+def _without(tree: Tree, n: int) -> Tree:
+    """A tree without its first `n` tokens, which are the start of its trunk."""
+    leaves = [leaf._replace(token=leaf.token - n) for leaf in tree.leaves]
+    return Tree(tree.ids[n:], [max(parent - n, -1) for parent in tree.parents[n:]], leaves)

@@ -51,11 +51,11 @@ class Scored(NamedTuple):
 
 def total(cuts: Iterable[Cuts]) -> Cuts:
     """The sum of cuts."""
-    return Cuts(*map(sum, zip((0,) * len(Cuts._fields), *cuts, strict=True)))
+    return Cuts(*map(sum, zip(*cuts, Cuts(0, 0, 0), strict=True)))
 
 
-def method(model: Any) -> str:
-    """How a model is scored: on token trees, or prompt by prompt where they are not tested for its type."""
+def scored_by(model: Any) -> str:
+    """How a model is scored: on token trees, or prompt by prompt if they are not tested for its type."""
     return "token trees" if supports_trees(model) else "plain prompts"
 
 
@@ -130,12 +130,11 @@ def score(
     histories: Sequence[History] = ("gold", "none"),
     max_tokens: int = 1024,
     readouts: Sequence[Readout] = ("truth",),
-    reader: Reader | None = None,
 ) -> Scored:
     """Readouts of every proposition under `gold` and `none` history, in forward passes of about `max_tokens`.
 
-    Fewer tokens, and trees split, where memory runs out. `reader` is that of `read_trees`. Raises ValueError for the
-    history `predicted`: see `own_history.score_own`.
+    Fewer tokens, and trees split, where memory runs out. Raises ValueError for the history `predicted`, for which see
+    `own_history.score_own`.
     """
     if "predicted" in histories:
         raise ValueError("the history 'predicted' depends on the student's own answers; use own_history.score_own")
@@ -144,7 +143,7 @@ def score(
     def attempt(n: int) -> Scored:
         split = SPLIT_TOKENS if n >= max_tokens else n
         trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
-        read, tokens = read_trees(student, trees, readouts, n, reader)
+        read, tokens = read_trees(student, trees, readouts, n)
         given = {name: {k: v for k, v in scores.items() if k[0] != "alone"} for name, scores in read.items()}
         if "pmi" in readouts:
             given["pmi"] = pmi(given["likelihood"], read["likelihood"])

@@ -1,0 +1,48 @@
+"""A student sits an exam: a prediction for every proposition under every history."""
+
+from collections.abc import Sequence
+
+from mqg_utils.evaluation.decision import Decision, recorded, ticks
+from mqg_utils.evaluation.own_history import score_own
+from mqg_utils.evaluation.scoring import Scored, score
+from mqg_utils.records import HISTORIES, Chain, History, Prediction
+from mqg_utils.student.loading import Student
+
+
+def examine(
+    student: Student,
+    exam: Sequence[Chain],
+    decision: Decision,
+    condition: str,
+    seed: int = 0,
+    row_tokens: int = 1024,
+    histories: Sequence[History] = HISTORIES,
+) -> tuple[list[Prediction], Scored]:
+    """The predictions of a student, and the scores behind them."""
+    given: tuple[History, ...] = tuple(history for history in histories if history != "predicted")
+    parts = [score(student, exam, given, row_tokens, [decision.readout])] if given else []
+    if "predicted" in histories:
+        parts.append(score_own(student, exam, decision, row_tokens))
+    scored = parts[0] if len(parts) == 1 else parts[0].merged(parts[1])
+    return predictions(exam, scored, histories, condition, seed, decision), scored
+
+
+def predictions(
+    exam: Sequence[Chain],
+    scored: Scored,
+    histories: Sequence[History],
+    condition: str,
+    seed: int,
+    decision: Decision,
+) -> list[Prediction]:
+    """One Prediction for every proposition of every chain and history; one without a score has status failed."""
+    values = scored.readouts[decision.readout]
+    made: list[Prediction] = []
+    for history in histories:
+        for c, chain in enumerate(exam):
+            for q, question in enumerate(chain.questions):
+                read = [values.get((history, c, q, p)) for p in range(len(question.propositions))]
+                p_true = decision.p_trues(read, question.kind)
+                ticked = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+                made += recorded(chain, q, p_true, ticked, "failed", condition=condition, seed=seed, history=history)
+    return made
