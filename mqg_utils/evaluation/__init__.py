@@ -1,4 +1,4 @@
-"""Evaluation: students and chat models sit the exam, in every history, and answer again where one looks closer."""
+"""Evaluation: students and chat models sit the exam, and a student's knowledge is traced beyond it."""
 
 import lazy_loader
 
@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "decision": ["Examinee"],
-        "scoring": ["scored_by"],
         "examination": ["examine"],
         "chat": ["examine_chat"],
         "transfer": ["answer_sets", "question_sets"],

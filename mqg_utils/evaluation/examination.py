@@ -1,11 +1,13 @@
 """A student sits an exam: a prediction for every proposition under every history."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 from mqg_utils.evaluation.decision import Decision, recorded, ticks
 from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import Scored, score
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
+from mqg_utils.student.forward import precision
 from mqg_utils.student.loading import Student
 
 
@@ -16,24 +18,20 @@ def examine(
     condition: str,
     seed: int = 0,
     row_tokens: int = 1024,
+    bf16: bool = False,
     histories: Sequence[History] = HISTORIES,
 ) -> tuple[list[Prediction], Scored]:
     """The predictions of a student, and the scores behind them."""
-    given: tuple[History, ...] = tuple(history for history in histories if history != "predicted")
-    parts = [score(student, exam, given, row_tokens, [decision.readout])] if given else []
-    if "predicted" in histories:
-        parts.append(score_own(student, exam, decision, row_tokens))
-    scored = parts[0] if len(parts) == 1 else parts[0].merged(parts[1])
-    return predictions(exam, scored, histories, condition, seed, decision), scored
+    with precision(student.model, bf16):
+        parts = [score_own(student, exam, decision, row_tokens)] if "predicted" in histories else []
+        if given := [history for history in histories if history != "predicted"]:
+            parts.append(score(student, exam, given, row_tokens, [decision.readout]))
+    scored = reduce(Scored.merged, parts)
+    return predictions(exam, scored, decision, histories, condition, seed), scored
 
 
 def predictions(
-    exam: Sequence[Chain],
-    scored: Scored,
-    histories: Sequence[History],
-    condition: str,
-    seed: int,
-    decision: Decision,
+    exam: Sequence[Chain], scored: Scored, decision: Decision, histories: Sequence[History], condition: str, seed: int
 ) -> list[Prediction]:
     """One Prediction for every proposition of every chain and history; one without a score has status failed."""
     values = scored.readouts[decision.readout]

@@ -89,7 +89,7 @@ def examined(run: Path, name: str) -> list[Prediction]:
 def ask(probe: Probe, chains: Sequence[Chain], history: History = "gold") -> list[Prediction]:
     """The student's answers to whole chains, as stage 05 would record them; the condition is the student's name."""
     chains = open_book(chains, probe.book) if probe.book else chains
-    return examine(probe.student, chains, probe.decision, probe.name, 0, ROW_TOKENS, (history,))[0]
+    return examine(probe.student, chains, probe.decision, probe.name, row_tokens=ROW_TOKENS, histories=(history,))[0]
 
 
 def findings(chain: Chain) -> list[Finding]:

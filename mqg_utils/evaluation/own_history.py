@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 
 from mqg_utils.evaluation.decision import Decision, Readout
-from mqg_utils.evaluation.scoring import Scored, Scores, pmi, read_row, read_trees, sources, total
+from mqg_utils.evaluation.scoring import PROMPTS, TREES, Scored, Scores, pmi, read_row, read_trees, sources, total
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import context_of, fitting, halving, row_inputs, supports_trees
 from mqg_utils.student.loading import Student
@@ -74,7 +74,7 @@ def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, ma
                 question = walk.chain.questions[q]
                 values = [scores.get(("predicted", walk.index, q, p)) for p in range(len(question.propositions))]
                 walk.ticks.append(decision.ticks(values, question))
-    return Scored({decision.readout: scores}, tokens, cuts)
+    return Scored({decision.readout: scores}, tokens, cuts, TREES if supports_trees(student.model) else PROMPTS)
 
 
 def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: int) -> list[list[int]]:
@@ -97,8 +97,8 @@ def _read(
 ) -> tuple[Scores, int]:
     """Read each walk's next question, forwarding only tokens that its cached trunk does not have; count these."""
     if not supports_trees(student.model):
-        read, n = read_trees(student, [tree for tree, _, _ in steps], [readout], max_tokens)
-        return read[readout], n
+        scores, n_tokens = read_trees(student, [tree for tree, _, _ in steps], [readout], max_tokens)
+        return scores[readout], n_tokens
     # a question none of whose propositions fits has an empty tree, and leaves the cache as it is
     pairs = [(walk, step) for walk, step in zip(walks, steps, strict=True) if step[0].ids]
     known = [walk.shorten(tree.ids[:n_trunk]) for walk, (tree, n_trunk, _) in pairs]

@@ -25,6 +25,7 @@ from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts
 from mqg_utils.student.token_tree import SPLIT_TOKENS, Before, Tree, grow_trees, pack
 
+TREES, PROMPTS = "token trees", "plain prompts"  # how a model is scored
 Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
 # (student, trees, readouts, max_tokens) -> a reading per forward pass
 Reader = Callable[[Student, Sequence[Tree], Sequence[Readout], int], Iterator[Reading]]
@@ -36,6 +37,7 @@ class Scored(NamedTuple):
     readouts: dict[Readout, Scores]
     tokens: int
     cuts: Cuts
+    method: str = TREES
 
     def of(self, readout: Readout, history: History) -> dict[Key, float]:
         """One readout under one history."""
@@ -46,17 +48,12 @@ class Scored(NamedTuple):
         both = {
             name: {**self.readouts[name], **other.readouts[name]} for name in self.readouts if name in other.readouts
         }
-        return Scored(both, self.tokens + other.tokens, total([self.cuts, other.cuts]))
+        return Scored(both, self.tokens + other.tokens, total([self.cuts, other.cuts]), self.method)
 
 
 def total(cuts: Iterable[Cuts]) -> Cuts:
     """The sum of cuts."""
     return Cuts(*map(sum, zip(*cuts, Cuts(0, 0, 0), strict=True)))
-
-
-def scored_by(model: Any) -> str:
-    """How a model is scored: on token trees, or prompt by prompt if they are not tested for its type."""
-    return "token trees" if supports_trees(model) else "plain prompts"
 
 
 def read_row(
@@ -147,6 +144,7 @@ def score(
         given = {name: {k: v for k, v in scores.items() if k[0] != "alone"} for name, scores in read.items()}
         if "pmi" in readouts:
             given["pmi"] = pmi(given["likelihood"], read["likelihood"])
-        return Scored({name: given[name] for name in readouts}, tokens, cuts)
+        method = TREES if supports_trees(student.model) else PROMPTS
+        return Scored({name: given[name] for name in readouts}, tokens, cuts, method)
 
     return halving(attempt, fitting(student.model, max_tokens))
