@@ -34,16 +34,15 @@ def fit_head(
     The penalty on the weights is the one with the lowest log-loss on `validation`.
     """
     from sklearn.linear_model import LogisticRegressionCV
-    from sklearn.metrics import log_loss, make_scorer
 
     (states, gold), (others, others_gold) = (
         leaf_states(student, c, max_tokens) for c in (training_questions, validation)
     )
     n, mean, spread = len(gold), states.mean(0), states.std(0) + 1e-6
+    split = (np.arange(n), np.arange(n, n + len(others_gold)))
     fit = LogisticRegressionCV(
-        Cs=[1 / (n * penalty) for penalty in PENALTIES], cv=[(np.arange(n), np.arange(n, n + len(others_gold)))],
-        scoring=make_scorer(log_loss, response_method="predict_proba", greater_is_better=False, labels=[False, True]),
-        refit=False, tol=1e-6, max_iter=1000,
+        Cs=[1 / (n * penalty) for penalty in PENALTIES], cv=[split], scoring="neg_log_loss", refit=False, tol=1e-6,
+        max_iter=1000, l1_ratios=(0,), use_legacy_attributes=False,
     ).fit((np.concatenate([states, others]) - mean) / spread, np.concatenate([gold, others_gold]))  # fmt: skip
     weights = fit.coef_[0] / spread
     return torch.tensor([*weights, fit.intercept_[0] - weights @ mean], dtype=torch.float32)

@@ -45,11 +45,11 @@ class Effect(NamedTuple):
     """What removing a finding changes: for each proposition of the question, P(true) without it minus with it."""
 
     finding: Finding
-    moved: list[float | None]
+    changes: list[float | None]
 
     @property
     def most(self) -> float:
-        return max((abs(x) for x in self.moved if x is not None), default=0.0)
+        return max((abs(x) for x in self.changes if x is not None), default=0.0)
 
 
 class Effects(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from mqg_utils.evaluation.decision import ALONE, Decision, Readout
-from mqg_utils.evaluation.scoring import read_from_tree
+from mqg_utils.evaluation.scoring import sources
 from mqg_utils.evaluation.unpacked import prompts_of, read_prompts
 from mqg_utils.records import Chain, Passage
 from mqg_utils.student.forward import (
@@ -153,7 +153,7 @@ def leaf_values(model: Any, inputs: dict[str, Any], row: Tree, readout: Readout 
     """A readout of the propositions of a row (N,), those in `judged`."""
     at = judged(row)
     if not supports_trees(model):
-        (name,) = read_from_tree([readout])
+        (name,) = sources([readout])
         values = read_prompts(model, prompts_of([row]), [name])[name]
     else:
         hidden = hidden_states(model, inputs)

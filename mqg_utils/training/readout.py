@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mqg_utils.evaluation.decision import READOUTS, Chosen, Readout, choose_decision, groups_of, probabilities
 from mqg_utils.evaluation.linear_head import fit_head
-from mqg_utils.evaluation.unpacked import scorer_for
+from mqg_utils.evaluation.scoring import score
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import precision, supports_trees
 from mqg_utils.student.loading import Student
@@ -34,17 +34,16 @@ def choose_readout(
     A linear head is fitted to `trained_on`. Raises ValueError where the student gives nan.
     """
     readouts: tuple[Readout, ...] = READOUTS if readout == "auto" else (readout,)  # type: ignore[assignment]
-    scorer = scorer_for(student.model)
     with precision(student.model, bf16):
         if readout in ("auto", "head") and trained_on and supports_trees(student.model):
             student = student._replace(head=fit_head(student, trained_on, validation, row_tokens))
             readouts = (*READOUTS, "head") if readout == "auto" else ("head",)
-        scored = scorer.score(student, validation, ("gold",), row_tokens, readouts=readouts)
-    read = {name: scored.places(name, "gold") for name in readouts}
+        scored = score(student, validation, ("gold",), row_tokens, readouts=readouts)
+    read = {name: scored.of(name, "gold") for name in readouts}
     if any(value != value for values in read.values() for value in values.values()):
         raise ValueError("training diverged: the student's scores are nan; lower learning_rate")
     choices = list(choose_decision(read, validation).values())
     values = read[choices[0].decision.readout]
     p_true = probabilities(choices[0].decision, list(values.values()), groups_of(values, validation))
     gold = [validation[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return Selection(student, choices, p_true, gold, scorer.name)
+    return Selection(student, choices, p_true, gold, scored.method)

@@ -10,7 +10,7 @@ import torch
 
 from mqg_utils.analysis.curves import Watch
 from mqg_utils.evaluation.decision import Decision
-from mqg_utils.evaluation.unpacked import scorer_for
+from mqg_utils.evaluation.scoring import score
 from mqg_utils.records import Chain, Passage
 from mqg_utils.student.forward import fitting, halving, precision
 from mqg_utils.student.loading import Student, load
@@ -83,7 +83,7 @@ def standardised(student: Student, chains: Sequence[Chain], settings: Settings) 
     if readout == "truth":
         return Decision()
     with precision(student.model, settings.bf16):
-        scored = scorer_for(student.model).score(student, chains, ("gold",), settings.max_tokens, readouts=(readout,))
+        scored = score(student, chains, ("gold",), settings.max_tokens, readouts=(readout,))
     values = list(scored.readouts[readout].values())
     return Decision(readout, max(statistics.pstdev(values), 1e-6), statistics.fmean(values))
 

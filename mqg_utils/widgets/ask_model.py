@@ -134,7 +134,7 @@ class ModelAsker:
     def _leave_out(self) -> None:
         """Score the chosen question again without each finding before it."""
         chain, probe, question = self.chain(), self.probe(), self.question.value
-        result = self.occlusion.effects(probe, chain, question, self.history.value)
+        result = self.occlusion.leave_one_out(probe, chain, question, self.history.value)
         self.effects.value = case_view.occlusion_html(chain, question, result)
         self.message.value = message_html(f"Removed {len(result.effects)} findings in {result.seconds:.2f} s.")
 

@@ -8,15 +8,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import torch
 from peers import Harness
+from torch.nn import functional
 
-from mqg_utils.evaluation.scoring import score
-from mqg_utils.evaluation.unpacked import Prompt, prompts_of, score_plain
+from mqg_utils.evaluation.scoring import Scores, read_trees, score
+from mqg_utils.evaluation.unpacked import Prompt, batches, prompts_of, read_prompts, read_unpacked
 from mqg_utils.records import Chain
 from mqg_utils.student import loading as models
 from mqg_utils.student.forward import backbone, context_of
@@ -243,13 +245,20 @@ def contenders(
 ) -> dict[str, Work]:
     """Scoring with gold history: on trees, in plain batches, and with lm-eval unless its batch is 0."""
     works: dict[str, Work] = {
-        "tree": lambda: score(student, chains, ("gold",), row_tokens).log_odds,
-        "plain": lambda: score_plain(student, chains, ("gold",), PLAIN_TOKENS, plain_batch).log_odds,
+        "tree": lambda: score(student, chains, ("gold",), row_tokens).readouts["truth"],
+        "plain": lambda: score_plain(student, chains, plain_batch),
     }
     if lm_eval_batch:
         harness = Harness(student, gold_prompts(student, chains))
         works["lm-eval"] = lambda: harness.score(lm_eval_batch)
     return works
+
+
+@torch.inference_mode()
+def score_plain(student: Student, chains: Sequence[Chain], batch: int) -> Scores:
+    """What `score` gives for the gold history, from whole prompts in padded batches."""
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
+    return read_trees(student, trees, ("truth",), PLAIN_TOKENS, partial(read_unpacked, batch=batch))[0]["truth"]
 
 
 def gold_prompts(student: Student, chains: Sequence[Chain]) -> list[Prompt]:
@@ -270,11 +279,25 @@ def floor(student: Student, tokens: Iterable[int]) -> Work:
 
 
 def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
-    """One fine-tuning step on packed trees, as `plain.train_step` makes it; return the mean cross-entropy."""
+    """One fine-tuning step on packed trees; return the mean cross-entropy."""
     leaves, total = sum(len(row.leaves) for row in rows), 0.0
     for row in rows:
         inputs = {k: v.to(student.model.device) if hasattr(v, "to") else v for k, v in leaf_targets(row).items()}
         loss = leaf_loss(student.model, inputs, leaves)
+        loss.backward()
+        total += loss.item()
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def plain_step(student: Student, prompts: Sequence[Prompt], optimizer: Any, batch: int) -> float:
+    """The step of `tree_step` on whole prompts in padded batches, every proposition judged by itself."""
+    total = 0.0
+    for group in batches(prompts, PLAIN_TOKENS, batch):
+        odds = read_prompts(student.model, group)["truth"]
+        targets = torch.tensor([float(prompt.leaf.is_true) for prompt in group], device=odds.device)
+        loss = functional.binary_cross_entropy_with_logits(odds, targets, reduction="sum") / len(prompts)
         loss.backward()
         total += loss.item()
     optimizer.step()

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from families import FAMILIES, random_student
 from small import handbook, random_chains, tiny_student
-from test_scoring import FAMILIES, random_student
 from transformers import AutoModelForCausalLM
 
 from mqg_utils.student import forward

@@ -61,10 +61,11 @@ def test_a_long_reference_loses_its_end_before_anything_else():
 
 def test_the_own_history_reads_the_book_too():
     student, opened = tiny_student(), open_book(EXAM, BOOK)
-    given, own = score(student, opened, ("none",)).log_odds, score_own(student, opened, Decision()).log_odds
+    given = score(student, opened, ("none",)).readouts["truth"]
+    own = score_own(student, opened, Decision()).readouts["truth"]
     assert {key[1:] for key in own} == {(0, *place) for place in places(EXAM[0])}
     # a first question has no history, so both read the same prompt
     assert abs(own["predicted", 0, 0, 0] - given["none", 0, 0, 0]) < 1e-4
-    closed = score(student, EXAM, ("none",)).log_odds
+    closed = score(student, EXAM, ("none",)).readouts["truth"]
     assert abs(closed["none", 0, 0, 0] - given["none", 0, 0, 0]) > 1e-3
     assert context_of(student.model) == 1024

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
+from families import WITHOUT_TREES, causal_student
 from small import chain, fresh, gold, handbook, opening, passage, plain_ids, question, random_chains, tiny_student
-from test_plain import WITHOUT_TREES, causal_student
 from torch.nn import functional
 
 from mqg_utils.evaluation.decision import Decision

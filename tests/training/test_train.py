@@ -7,15 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from families import WITHOUT_TREES, causal_student
 from small import build_tiny, chain, fresh, handbook, passage, question, random_chains, tiny_student
 from test_objectives import gradients, paragraphs, pieces
-from test_plain import WITHOUT_TREES, causal_student
 from transformers import EvalPrediction, TrainerCallback
 
 from mqg_utils.evaluation import unpacked
 from mqg_utils.evaluation.decision import Decision, fit_decision, log_loss
 from mqg_utils.evaluation.scoring import score
-from mqg_utils.evaluation.unpacked import scorer_for
 from mqg_utils.student.forward import hidden_states
 from mqg_utils.student.loading import Student, add_lora
 from mqg_utils.student.token_tree import SPLIT_TOKENS, prompt_ids
@@ -83,7 +82,7 @@ def test_held_out_rows_count_their_questions_apart():
 @pytest.mark.parametrize("make", [fresh, lambda: causal_student(*WITHOUT_TREES["bloom"])], ids=["trees", "plain"])
 def test_training_begins_at_the_readout_in_standard_deviations_and_lowers_its_loss(make, readout, tmp_path):
     student = make()
-    scored = scorer_for(student.model).score(student, CHAINS, ("gold",), readouts=(readout,))
+    scored = score(student, CHAINS, ("gold",), readouts=(readout,))
     values = torch.tensor(list(scored.readouts[readout].values()))
     decision = standardised(student, CHAINS, FAST._replace(readout=readout))
     assert decision.temperature == pytest.approx(values.std(correction=0).item(), rel=1e-3)
@@ -208,7 +207,7 @@ def test_the_epoch_that_tells_most_about_the_validation_chains_is_kept(kind, tmp
 
 
 def fitted_log_loss(student, chains):
-    values = score(student, chains, ("gold",)).places("truth", "gold")
+    values = score(student, chains, ("gold",)).of("truth", "gold")
     key = [chains[c].questions[q].propositions[p].is_true for c, q, p in values]
     groups = [100 * c + q if chains[c].questions[q].kind == "single" else -1 for c, q, _ in values]
     return log_loss(fit_decision("truth", list(values.values()), key, groups), list(values.values()), key, groups)

@@ -1,4 +1,4 @@
-"""A chat model sits the exam over real HTTP: what it sees in each history, and what becomes of its answers."""
+"""A chat model sits the exam over real HTTP: what it sees in each history, and the status of its answers."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from fault_server import FaultServer, Response, completion, error
 from small import chain, question
 
-from mqg_utils.evaluation.chat import exam_request, sit_exam, understood
+from mqg_utils.evaluation.chat import exam_request, examine_chat, parse_answer
 from mqg_utils.teacher.cache import ReplyCache
 from mqg_utils.teacher.client import ServerTeacher
 
@@ -29,7 +29,7 @@ def server():
 
 def sit(server, tmp_path, exam=EXAM, **options):
     teacher = ServerTeacher("m", server.url, concurrency=4, reply_format="plain", max_retries=0, **options)
-    return sit_exam(teacher, exam, ReplyCache(tmp_path / "replies.jsonl"), "server", 7)
+    return examine_chat(teacher, exam, ReplyCache(tmp_path / "replies.jsonl"), "server", 7)
 
 
 def user(body):
@@ -56,7 +56,7 @@ def test_its_own_answers_are_its_history(server, tmp_path):
     }
 
 
-def test_what_it_is_told_of_a_question():
+def test_the_instructions_fit_the_kind_of_question():
     single, multiple, fixed = exam_request(EXAM[0], 0, []), exam_request(EXAM[0], 1, []), exam_request(EXAM[1], 0, [])
     assert "Exactly one is true." in single.messages[0]["content"]
     assert "Any number" in multiple.messages[0]["content"]
@@ -66,7 +66,7 @@ def test_what_it_is_told_of_a_question():
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("response", "status"),
     [
         (Response(body=completion("I would rather not say.")), "unparsed"),
         (answers(True), "unparsed"),  # two propositions
@@ -76,15 +76,15 @@ def test_what_it_is_told_of_a_question():
         (error(500, "down"), "failed"),
     ],
 )
-def test_an_unusable_answer_has_a_status_and_stays_in_the_denominator(server, tmp_path, said, status):
-    server.answer = lambda body: said
+def test_an_unusable_answer_has_a_status_and_stays_in_the_denominator(server, tmp_path, response, status):
+    server.answer = lambda body: response
     made = sit(server, tmp_path, EXAM[:1])
     assert len(made) == 15
     assert {p.status for p in made} <= {status, "refused"}
     assert all(p.predicted is None and p.p_true is None for p in made)
 
 
-def test_a_refusal_is_one(server, tmp_path):
+def test_a_refusal(server, tmp_path):
     message = {"role": "assistant", "content": None, "refusal": "I cannot."}
     body = completion(None)
     body["choices"][0]["message"] = message
@@ -92,13 +92,13 @@ def test_a_refusal_is_one(server, tmp_path):
     assert {p.status for p in sit(server, tmp_path, EXAM[1:])} == {"refused"}
 
 
-def test_a_second_sitting_asks_nothing(server, tmp_path):
+def test_a_second_sitting_sends_no_request(server, tmp_path):
     server.answer = lambda body: answers(*[False] * user(body).rsplit("Question", 1)[1].count(". "))
     first = sit(server, tmp_path)
-    asked = server.count
+    sent = server.count
     assert sit(server, tmp_path) == first
-    assert server.count == asked
+    assert server.count == sent
 
 
 def test_no_reply_at_all_is_a_failure():
-    assert understood(None, EXAM[0].questions[0]) == "failed"
+    assert parse_answer(None, EXAM[0].questions[0]) == ([False, False], "failed")

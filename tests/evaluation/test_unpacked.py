@@ -1,0 +1,136 @@
+"""Whole prompts read as trees do, batch by batch, and stand in where no tree mask fits."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+import transformers
+from families import FAMILIES, LIKE_LLAMA, LONG_ROPE, WITHOUT_TREES, causal_student, random_student
+from one_by_one import GIVEN, TOLERANCE, OneByOne, alone_ids, difference
+from small import chain, gold, places, plain_ids, question, random_chains, tiny_student
+
+from mqg_utils.evaluation.decision import READOUTS, Decision
+from mqg_utils.evaluation.own_history import score_own
+from mqg_utils.evaluation.scoring import read_trees, score
+from mqg_utils.evaluation.unpacked import batches, prompts_of, read_prompts, read_unpacked
+from mqg_utils.student.forward import TREE_TYPES, context_of, supports_trees
+from mqg_utils.student.loading import Student, add_lora
+from mqg_utils.student.token_tree import grow_trees
+
+CHAINS = random_chains(8, seed=21)
+
+
+def read(student, chains, max_tokens=1024, batch=16, histories=GIVEN, readouts=("truth", "likelihood")):
+    """Scores and tokens, whole prompts at a time."""
+    trees, _ = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
+    with torch.inference_mode():
+        return read_trees(student, trees, readouts, max_tokens, partial(read_unpacked, batch=batch))
+
+
+def test_whole_prompts_give_the_scores_of_the_tree():
+    scores, tokens = read(tiny_student(), CHAINS)
+    trees = score(tiny_student(), CHAINS, readouts=("truth", "likelihood"))
+    assert max(difference(scores[name], trees.readouts[name]) for name in scores) < TOLERANCE
+    assert tokens > trees.tokens
+
+
+def test_tokens_are_those_of_the_prompts_and_of_the_propositions_alone():
+    tokenizer, one = tiny_student().tokenizer, CHAINS[0]
+    prompts = [plain_ids(tokenizer, one, q, p, "gold", gold(one)) for q, p in places(one)]
+    alone = [alone_ids(tokenizer, one, q, p) for q, p in places(one)]
+    _, tokens = read(tiny_student(), [one], histories=("gold", "alone"), readouts=("pmi",))
+    assert tokens == sum(map(len, prompts + alone))
+
+
+def test_words_are_found_in_a_padded_batch():
+    student = tiny_student()
+    one = chain(question("Q", "a", "rest and water and more rest", "a rest", true=(1,)), case="A case.")
+    prompts = prompts_of(grow_trees([one], student.tokenizer, ("none", "alone"))[0])
+    assert len(prompts) == 6 and len({len(prompt.ids) for prompt in prompts}) > 3
+    with torch.no_grad():
+        both = read_prompts(student.model, prompts, ("truth", "likelihood"))
+        likelihood = read_prompts(student.model, prompts, ("likelihood",))
+    assert list(likelihood) == ["likelihood"] and torch.allclose(likelihood["likelihood"], both["likelihood"])
+    reference = OneByOne(student)
+    for (ids, leaf), value in zip(prompts, both["likelihood"].tolist(), strict=True):
+        text = one.questions[0].propositions[leaf.proposition].text
+        assert value == pytest.approx(reference.likelihood(ids, text, leaf.n_after), abs=1e-5)
+
+
+@pytest.mark.parametrize(("max_tokens", "batch"), [(1, 16), (300, 16), (10**9, 3), (10**9, 10**9)])
+def test_batches_hold_every_prompt_once_within_their_bounds(max_tokens, batch):
+    prompts = prompts_of(grow_trees(CHAINS, tiny_student().tokenizer)[0])
+    groups = list(batches(prompts, max_tokens, batch))
+    assert sorted(p.ids for group in groups for p in group) == sorted(p.ids for p in prompts)
+    for group in groups:
+        width = max(len(p.ids) for p in group)
+        assert len(group) <= batch and (len(group) == 1 or width * len(group) <= max_tokens)
+
+
+def test_trees_are_for_the_families_that_are_tested():
+    assert set(TREE_TYPES) == {random_student(*FAMILIES[name]).model.config.model_type for name in FAMILIES}
+    assert all(supports_trees(random_student(*FAMILIES[name]).model) for name in FAMILIES)
+    assert not any(supports_trees(random_student(*shape).model) for shape in WITHOUT_TREES.values())
+    # with longrope, the angles of all tokens change once one of the row is further than the original context
+    long = {**LIKE_LLAMA, "original_max_position_embeddings": 64, "rope_parameters": LONG_ROPE}
+    assert not supports_trees(random_student("Phi3Config", long).model)
+    assert supports_trees(add_lora(copy.deepcopy(tiny_student().model), 2, 4))
+
+
+@pytest.mark.parametrize("family", WITHOUT_TREES)
+def test_a_family_without_trees_scores_as_one_by_one(family):
+    student, chains = causal_student(*WITHOUT_TREES[family]), CHAINS[:3]
+    scored, reference = score(student, chains, readouts=READOUTS), OneByOne(student)
+    expected = reference.all(chains, GIVEN)
+    for readout in READOUTS:
+        assert torch.tensor(list(expected[readout].values())).std() > 0.05
+        assert difference(scored.readouts[readout], expected[readout]) < TOLERANCE
+    decision = Decision("pmi", threshold=sum(expected["pmi"].values()) / len(expected["pmi"]))
+    own = score_own(student, chains, decision)
+    assert difference(own.readouts["pmi"], reference.all(chains, ("predicted",), decision)["pmi"]) < TOLERANCE
+    assert scored.method == own.method == "plain prompts"
+
+
+class ShortOfMemory(torch.nn.Module):
+    """A model that finds no memory for batches of more than `most` tokens, padding included."""
+
+    def __init__(self, model, most):
+        super().__init__()
+        self.model, self.config, self.device, self.dtype = model, model.config, model.device, model.dtype
+        self.most, self.sizes = most, []
+
+    def forward(self, input_ids, **options):
+        if input_ids.numel() > self.most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.sizes.append(input_ids.numel())
+        return self.model(input_ids=input_ids, **options)
+
+
+def test_short_memory_makes_batches_smaller_and_changes_no_score(capsys):
+    student, chains = random_student(*WITHOUT_TREES["bloom"]), CHAINS[:4]
+    short = Student(ShortOfMemory(student.model, 600), student.tokenizer)
+    for work in (score, partial(score_own, decision=Decision("pmi"))):
+        scored, expected = work(short, chains), work(student, chains)
+        assert all(difference(scored.readouts[name], expected.readouts[name]) < TOLERANCE for name in scored.readouts)
+        assert scored.tokens == expected.tokens and scored.cuts == expected.cuts
+    assert max(short.model.sizes) > 300
+    assert "rows of 512 tokens" in capsys.readouterr().out
+
+
+def test_an_encoder_decoder_reads_the_label_as_its_first_word():
+    tokenizer = tiny_student().tokenizer
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+    torch.manual_seed(0)
+    config = transformers.T5Config(vocab_size=len(tokenizer), **shape)
+    student = Student(transformers.T5ForConditionalGeneration(config).eval(), tokenizer)
+    scores = score(student, CHAINS[:3], ("gold",)).readouts["truth"]
+    trees, _ = grow_trees(CHAINS[:3], tokenizer, ("gold",), context_of(student.model))
+    with torch.inference_mode():
+        for ids, leaf in prompts_of(trees):
+            logits = student.model(torch.tensor([ids]), decoder_input_ids=torch.tensor([[0]])).logits[0, 0]
+            expected = float(logits[leaf.labels[0]] - logits[leaf.labels[1]])
+            assert scores["gold", *leaf[:3]] == pytest.approx(expected, abs=1e-4)
+    for readouts in (("likelihood",), ("truth", "pmi")):
+        with pytest.raises(ValueError, match="only predicts label words; use the readout 'truth'"):
+            score(student, CHAINS[:1], readouts=readouts)
