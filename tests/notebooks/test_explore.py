@@ -15,7 +15,7 @@ from mqg_utils.analysis.curves import append_log, begin_log
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import Prediction, read_jsonl, write_json, write_jsonl
-from mqg_utils.student.loading import save_student
+from mqg_utils.student.loading import save
 from mqg_utils.verification.review import FILE
 from mqg_utils.workflow.pages import render_notebook
 
@@ -33,7 +33,7 @@ def make_explorable(run):
     overlap = pair.model_copy(update={"a_text": "they block the sutrix", "b_text": "they block the sutrix"})
     write_jsonl(run / "01_corpus" / "overlap.jsonl", [overlap])
     base = run / "04_finetune" / "base"
-    save_student(tiny_student(), base / "model")
+    save(tiny_student(), base / "model")
     Examinee(str(base / "model"), "", Decision()).write(base / "decision.json")
     write_json(base / "curve.json", {"exam": [{"step": i, "epoch": i / 2, "loss": 2.0 / i} for i in (1, 2)]})
     simulated.seal(run, "04_finetune", "base", condition="base", seed=0)
