@@ -9,13 +9,12 @@ import anywidget
 import ipywidgets as ipw
 import pandas as pd
 import traitlets
-from itables.widget import ITable
 
 from mqg_utils.analysis.results import read_runs, runs_in
-from mqg_utils.records import write_jsonl, write_text
+from mqg_utils.records import write_jsonl
 from mqg_utils.widgets import case_view
 from mqg_utils.widgets.case_index import ERRORS, HISTORY_NAMES, CaseIndex, Filter, View
-from mqg_utils.widgets.keys import TEMPLATES, button, message_html, show, style
+from mqg_utils.widgets.keys import TEMPLATES, button, data_table, message_html, show, style
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.paths import locate
 
@@ -79,15 +78,12 @@ class CaseExplorer:
         self.history.tooltip = "what the model saw of the earlier questions"
         self.compare, self.chapter = dropdown("Compare with"), dropdown("Chapter")
         self.error, self.position = dropdown("Error", labelled(ERRORS, "any or none")), dropdown("Question")
-        self.confidence = ipw.FloatSlider(0.5, min=0.5, max=0.95, step=0.05, description="Confidence from", **TRAITS)
         self.text = ipw.Text(description="Text", placeholder="in the case, a stem or a proposition", **TRAITS)
-        self.confidence.continuous_update = self.text.continuous_update = False
-        self.filters = [self.error, self.position, self.chapter, self.confidence, self.text]
+        self.text.continuous_update = False
+        self.filters = [self.error, self.position, self.chapter, self.text]
         self.message, self.exported = ipw.HTML(), ipw.HTML()
         self.map, self.case = ChainMap(), ipw.HTML(layout={"width": "100%", "margin": "0", "overflow": "auto"})
-        empty = pd.DataFrame({"case": []})
-        self.table = ITable(empty, select=True, showIndex=False, maxBytes=0, classes="display compact", paging=True)
-        self.table.layout = {"width": "100%", "overflow": "auto"}
+        self.table = data_table(pd.DataFrame({"case": []}), select=True)
         self.name = ipw.Text("selected", description="File name", **TRAITS)
         self.export = button("Export the ticked cases", self._export)
         choice = ipw.HBox([self.runs, self.condition, self.history, self.compare], layout=ROW)
@@ -164,12 +160,15 @@ class CaseExplorer:
             self.map.chosen = new[-1]
 
     def _export(self) -> None:
+        """Write the ticked chains to explored/NAME.jsonl of the run."""
         if self.index is None:
             return
-        views = [w for v in self._chosen()[:2] if v for w in self.index.views_of(v)]
         try:
-            files = export(self.index, list(self.ticked), self.folder / "explored", self.name.value, views)
-            self.exported.value = message_html(f"{len(self.ticked)} cases are in {files[0]} and {files[1].name}.")
+            if not self.ticked or not re.fullmatch(r"[\w][\w .+-]{0,80}", self.name.value):
+                raise ParameterError("Tick a case, and name the file with letters, digits, spaces, and . + - _")
+            file = self.folder / "explored" / f"{self.name.value}.jsonl"
+            write_jsonl(file, [self.index.chains[name] for name in self.ticked])
+            self.exported.value = message_html(f"{len(self.ticked)} cases are in {file}.")
         except FAULTS as error:
             self.exported.value = message_html(f"Not written. {error}", bad=True)
 
@@ -181,28 +180,3 @@ class CaseExplorer:
 
     def show(self) -> None:
         show(self.widget, self.static())
-
-
-def export(index: CaseIndex, ids: Sequence[str], folder: Path, name: str, views: Sequence[View]) -> list[Path]:
-    """Write NAME.jsonl, the chains, and NAME.csv: one proposition per line with P(true) and verdict by view.
-
-    Raises ParameterError for an invalid file name, or without a case.
-    """
-    if not re.fullmatch(r"[\w][\w .+-]{0,80}", name):
-        raise ParameterError(f"invalid file name {name!r}: use letters, digits, spaces, and . + - _")
-    if not ids:
-        raise ParameterError("no case is ticked, so there is nothing to write")
-    lines = []
-    for chain in (index.chains[i] for i in ids):
-        for position, q in enumerate(chain.questions, 1):
-            for i, p in enumerate(q.propositions):
-                line: dict[str, Any] = {"chain": chain.chain_id, "question": position, "stem": q.stem}
-                line |= {"proposition": p.text, "key": p.is_true}
-                for view in views:
-                    label = f"{view.condition}, seed {view.seed}, {view.history}"
-                    if answer := index.answers(view, chain.chain_id, q.question_id).get(i):
-                        line |= {f"{label}: p_true": answer.p_true, f"{label}: ticked": answer.predicted}
-                lines.append(line)
-    write_jsonl(folder / f"{name}.jsonl", (index.chains[i] for i in ids))
-    write_text(folder / f"{name}.csv", pd.DataFrame(lines).to_csv(index=False))
-    return [folder / f"{name}.jsonl", folder / f"{name}.csv"]

@@ -19,7 +19,7 @@ HISTORY_NAMES: dict[History, str] = {"predicted": "own answers", "gold": "right 
 KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ERROR_KINDS}  # as they are shown
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
 UNLINKED = "not linked to a passage"
-COLUMNS = ["points", "right", "errors", "confidence", "wrong_confidence", "position", "chapters", "text"]
+COLUMNS = ["points", "right", "errors", "wrong_confidence", "position", "chapters", "text"]
 Key = tuple[str, str]  # chain, question
 
 
@@ -37,7 +37,6 @@ class Filter(NamedTuple):
     error: str = ""  # one of ERRORS
     position: int = 0
     chapter: str = ""
-    confidence: float = 0.5  # least confidence of a verdict: of a wrong one where an error is chosen
     text: str = ""  # in the case, the stem or a proposition
 
 
@@ -134,13 +133,10 @@ class CaseIndex:
                     key = c.chain_id, q.question_id
                     if key in scores:
                         right, text = scores[key].emr == 1, f"{c.vignette}\n{question_text(q)}\n{c.chain_id}".casefold()
-                        names = {
-                            KINDS.get(kinds[view.seed, *key], ""),
-                            *outcomes.get(key, ()),
-                            "" if right else AN_ERROR,
-                        }
-                        confidences = _confidences(answers[key].values())
-                        rows[key] = (scores[key].ecn, right, names - {""}, *confidences, k, self.chapters[key], text)
+                        names = {KINDS.get(kinds[view.seed, *key], ""), *outcomes.get(key, ())} | {AN_ERROR}
+                        errors = names - ({"", AN_ERROR} if right else {""})
+                        confidence = _wrong_confidence(answers[key].values())
+                        rows[key] = (scores[key].ecn, right, errors, confidence, k, self.chapters[key], text)
             table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
             table.index = pd.MultiIndex.from_tuples(rows, names=["chain", "question"])
             self._questions[view] = table
@@ -152,7 +148,6 @@ class CaseIndex:
         if here.empty:
             return []
         passes = here.text.str.contains(" ".join(chosen.text.casefold().split()), regex=False)
-        confidence = here.confidence
         if chosen.error in (FIXED, BROKEN):
             there = self.questions(other).right.reindex(here.index) if other else here.right
             passes &= there.notna() & (here.right == (chosen.error == BROKEN)) & (there != here.right)
@@ -160,9 +155,6 @@ class CaseIndex:
             passes &= here.right.groupby("chain").transform("all")
         elif chosen.error:
             passes &= here.errors.map(lambda names: chosen.error in names)
-        if chosen.error not in ("", NO_ERROR):
-            confidence = confidence.where(here.right, here.wrong_confidence)
-        passes &= (confidence >= chosen.confidence) | (chosen.confidence <= 0.5)
         passes &= (here.position == chosen.position) | (not chosen.position)
         passes &= here.chapters.map(lambda names: not chosen.chapter or chosen.chapter in names)
         chain_ids = here.index[passes].unique("chain")
@@ -185,14 +177,12 @@ class CaseIndex:
             kinds = Counter(e for names in asked.errors for e in names if e in KINDS.values())
             chapters = sorted(set().union(*asked.chapters))
             row = {
-                "case": name,
-                "questions": len(asked),
-                "points": round(asked.points.mean(), 2),
+                "case": name, "questions": len(asked), "points": round(asked.points.mean(), 2),
                 "first error": "none" if asked.right.all() else f"question {asked.position[~asked.right].min()}",
                 "errors": ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none",
                 "most confident error": round(asked.wrong_confidence.max(), 2),
                 "chapter": chapters[0] + (f" and {len(chapters) - 1} more" if len(chapters) > 1 else ""),
-            }
+            }  # fmt: skip
             points = self.questions(other).points if other else pd.Series()
             rows.append(row | ({"points, comparison": round(points[name].mean(), 2)} if name in points else {}))
         return rows
@@ -213,8 +203,7 @@ def sign(points: float) -> str:
     return "1" if points == 1 else "5" if points >= 0.5 else "2" if points > 0 else "0"
 
 
-def _confidences(answers: Iterable[Prediction]) -> tuple[float, float]:
-    """The highest confidence max(p, 1 - p) of any verdict, and of a wrong one; 0 without one."""
-    verdicts = [(max(p.p_true, 1 - p.p_true), p.predicted != p.gold) for p in answers if p.p_true is not None]
-    wrong = [confidence for confidence, is_wrong in verdicts if is_wrong]
-    return max((confidence for confidence, _ in verdicts), default=0.0), max(wrong, default=0.0)
+def _wrong_confidence(answers: Iterable[Prediction]) -> float:
+    """The highest confidence max(p, 1 - p) of a wrong verdict, or 0."""
+    wrong = [p.p_true for p in answers if p.p_true is not None and p.predicted != p.gold]
+    return max((max(p, 1 - p) for p in wrong), default=0.0)

@@ -1,6 +1,7 @@
 """The room in which a person takes the exam: one question at a time, with a clock."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,9 @@ import ipywidgets as ipw
 from mqg_utils.records import Question
 from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
-from mqg_utils.widgets.exam_session import (
-    STAGE,
-    ExamQuestion,
-    ExamSession,
-    SessionError,
-    exam_chains,
-    ranking_rows,
-    wrong_count,
-)
-from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, message_html, notice, show, style
+from mqg_utils.widgets import exam_session
+from mqg_utils.widgets.exam_session import ExamQuestion, ExamSession, SessionError
+from mqg_utils.widgets.keys import LETTERS, KeyBox, button, message_html, notice, show, style
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 from mqg_utils.workflow.stage import Stage, StageError
@@ -37,16 +31,15 @@ class ExamRoom:
         self, namespace: Mapping[str, Any], run_dir: str | Path, person: str = "", split: str = "test",
         max_chains: int = 0, seed: int = 0,
     ) -> None:  # fmt: skip
-        self.run_dir, self._begin_stage = locate(str(run_dir)), lambda name: Stage.begin(STAGE, namespace, name)
+        self.run_dir = locate(str(run_dir))
+        self._begin_stage = lambda variant: Stage.begin(exam_session.STAGE, namespace, variant)
         self._draw = (split, max_chains, seed)
-        self.chains = exam_chains(self.run_dir, split)
-        self.session: ExamSession | None = None
+        self.chains = exam_session.exam_chains(self.run_dir, split)
+        self.session: ExamSession  # set by `_begin`
         self.asked: ExamQuestion | None = None
         self.keybox = KeyBox(self.press)
         self.view, self.options = ipw.HTML(), ipw.VBox()
-        self.name = ipw.Text(person, description="Your name", style={"description_width": "auto"})
-        begin = ipw.HBox([self.name, button("Begin", self._begin, "primary")], layout=ROW)
-        self.keybox.fill([begin, ipw.HTML(message_html(INTRODUCTION))])
+        self.name = self.keybox.ask_name(person, INTRODUCTION, self._begin)
 
     def _begin(self) -> None:
         split, max_chains, seed = self._draw
@@ -59,7 +52,6 @@ class ExamRoom:
         self._next()
 
     def _next(self) -> None:
-        assert self.session is not None
         self.asked = self.session.show()
         if self.asked is None:
             self._end()
@@ -71,17 +63,17 @@ class ExamRoom:
             "exam_question.html.j2", asked=self.asked, before=before, kind=kind.format(n=question.n_true)
         )
         self.ticks = [False] * len(question.propositions)
-        self.options.children = [self._option(i, p.text) for i, p in enumerate(question.propositions)]
+        self.options.children = [
+            button(f"☐ {LETTERS[i].upper()}\u2002{p.text}", partial(self._tick, i))
+            for i, p in enumerate(question.propositions)
+        ]
+        for option in self.options.children:
+            option.add_class("option")
         answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; cannot be changed")
         keys = ipw.HTML(f'<span class="where">{KEYS}</span>')
         self.keybox.fill([self.view, self.options, ipw.HBox([answer]), keys])
         self.keybox.keys.seconds_before = sum(answer.seconds for answer in self.session.answers.values())
         self.keybox.new_screen()
-
-    def _option(self, index: int, text: str) -> ipw.Button:
-        option = button(f"☐ {LETTERS[index].upper()}\u2002{text}", lambda: self._tick(index))
-        option.add_class("option")
-        return option
 
     def _tick(self, index: int) -> None:
         assert self.asked is not None
@@ -104,8 +96,8 @@ class ExamRoom:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
-        assert self.session is not None and self.asked is not None
-        if problem := wrong_count(self.asked.question, self.ticks):
+        assert self.asked is not None
+        if problem := exam_session.wrong_count(self.asked.question, self.ticks):
             self.keybox.say(f"Not yet: {problem}.", bad=True)
             return
         try:
@@ -119,7 +111,6 @@ class ExamRoom:
 
     def _end(self) -> None:
         """Store the answers and show how they compare."""
-        assert self.session is not None
         self.keybox.keys.seconds_before = -1.0
         self.keybox.new_screen()
         try:
@@ -131,7 +122,7 @@ class ExamRoom:
             f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
             "The table lists everyone who answered the same chains, each after their own answers."
         )
-        self.view.value = message_html(text) + table(ranking_rows(self.run_dir, self.session.chains)).data
+        self.view.value = message_html(text) + table(exam_session.ranking_rows(self.run_dir, self.session.chains)).data
         self.keybox.fill([self.view])
 
     def show(self) -> None:
@@ -150,7 +141,7 @@ class ExamRoom:
 
     def ranking(self) -> list[dict[str, Any]]:
         """One row per person and model that answered the whole split, the best first."""
-        return ranking_rows(self.run_dir, self.chains)
+        return exam_session.ranking_rows(self.run_dir, self.chains)
 
 
 def _answer_text(question: Question, ticks: Sequence[bool]) -> str:

@@ -7,11 +7,10 @@ of the condition `human:<name>`.
 import hashlib
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from time import monotonic
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
@@ -56,14 +55,9 @@ class ExamSession:
     """One person's exam, kept in `folder`. `show` gives the question to answer; later ones stay hidden."""
 
     def __init__(
-        self,
-        run_dir: Path,
-        person: str,
-        split: str = "test",
-        max_chains: int = 0,
-        seed: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+        self, run_dir: Path, person: str, split: str = "test", max_chains: int = 0, seed: int = 0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
         """Begin or resume an exam of `max_chains` chains drawn by `seed` (0: all chains).
 
         Answers to questions that have changed since do not count. Raises SessionError: invalid name, no exam.
@@ -105,16 +99,12 @@ class ExamSession:
         """Save the answer to the question shown. Raises SessionError: a wrong number of ticks, or answered before."""
         if problem := wrong_count(asked.question, ticks):
             raise SessionError(problem)
-        answer = Answer(
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            text_hash=text_hash(asked.chain, asked.question),
-            question_id=asked.question.question_id,
-            ticks=tuple(ticks),
-            seconds=round(self._clock() - self._shown_at, 2),
-        )
+        time, seconds = datetime.now(UTC).isoformat(timespec="milliseconds"), round(self._clock() - self._shown_at, 2)
+        key, question_id = text_hash(asked.chain, asked.question), asked.question.question_id
+        answer = Answer(time=time, text_hash=key, question_id=question_id, ticks=tuple(ticks), seconds=seconds)
 
         def check(answers: Sequence[Answer]) -> None:
-            if any(earlier.text_hash == answer.text_hash for earlier in answers):
+            if any(earlier.text_hash == key for earlier in answers):
                 raise SessionError("this question was answered in another window; the first answer counts")
 
         try:
@@ -149,14 +139,10 @@ class ExamSession:
         stage.needs("01_corpus", "exam.jsonl")
         write_jsonl(file, predictions)
         accuracy = estimate(score_questions(predictions), "accuracy")
-        seconds = [answer.seconds for answer in self.answers.values()]
-        stage.finish(
-            {
-                "accuracy": accuracy.value, "accuracy.n": accuracy.n, "failed": 0, "failed.n": accuracy.n,
-                "chains": len(self.chains), "scored_by": "a person", "seconds": round(sum(seconds), 1),
-                "seconds.n": len(seconds), "median_seconds": median(seconds), "median_seconds.n": len(seconds),
-            }
-        )  # fmt: skip
+        seconds = sum(answer.seconds for answer in self.answers.values())
+        summary = {"accuracy": accuracy.value, "accuracy.n": accuracy.n, "failed": 0, "failed.n": accuracy.n}
+        summary |= {"seconds": round(seconds, 1), "seconds.n": len(self.answers)}
+        stage.finish({**summary, "chains": len(self.chains), "scored_by": "a person"})
 
 
 def exam_chains(run_dir: Path, split: str) -> list[Chain]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import anywidget
 import ipywidgets as ipw
+import pandas as pd
 import traitlets
 from IPython.display import HTML, display
+from itables.widget import ITable
 
 from mqg_utils.workflow.pages import fragment
 
@@ -38,6 +40,13 @@ class KeyBox:
     def fill(self, parts: Sequence[ipw.Widget]) -> None:
         self._content.children = parts
 
+    def ask_name(self, name: str, text: str, begin: Callable[[], None]) -> ipw.Text:
+        """Fill the box with a text field for a name."""
+        field = ipw.Text(name, description="Your name", style={"description_width": "auto"})
+        row = ipw.HBox([field, button("Begin", begin, "primary")], layout=ROW)
+        self.fill([row, ipw.HTML(message_html(text))])
+        return field
+
     def new_screen(self, aim: str = ".head") -> None:
         """Ignore keys meant for the previous screen; scroll the CSS selector `aim` into view if the box has focus."""
         self._screen += 1
@@ -55,6 +64,16 @@ class KeyBox:
 def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = "") -> ipw.Button:
     made = ipw.Button(description=label, button_style=style, tooltip=tooltip, layout={"width": "auto"})
     made.on_click(lambda _: act())
+    return made
+
+
+def data_table(frame: pd.DataFrame, **options: Any) -> ITable:
+    """A table to search, sort and select rows in."""
+    layout = {"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"}
+    looks = {"classes": "display compact", "style": "table-layout:auto;width:100%;margin:0", "showIndex": False}
+    options |= {"maxBytes": 0, "paging": True, "layout": layout, **looks}
+    made = ITable(frame, **options)
+    made.layout = {"width": "100%", "overflow": "auto"}
     return made
 
 

@@ -3,15 +3,11 @@
 import ipywidgets as ipw
 import pandas as pd
 from IPython.display import HTML, display
-from itables.widget import ITable
 
-from mqg_utils.widgets.keys import message_html, show, style
+from mqg_utils.widgets.keys import data_table, message_html, show, style
 from mqg_utils.widgets.passage_index import PassageIndex
 
-COLUMN_CONTROL = [
-    {"target": 0, "content": ["order"]},
-    {"target": 1, "content": ["search"]},
-]
+COLUMN_CONTROL = [{"target": 0, "content": ["order"]}, {"target": 1, "content": ["search"]}]
 
 
 class PassageBrowser:
@@ -21,12 +17,11 @@ class PassageBrowser:
         self.index = index
         frame = pd.DataFrame(index.rows()).assign(text=[entry.passage.text for entry in index.entries])
         self.open = ipw.HTML(index.page(0) if index.entries else "")
-        self.table = ITable(
-            frame, select="single", selected_rows=[0] if index.entries else [], showIndex=False, maxBytes=0,
-            classes="display compact", paging=True, keys=True, columnControl=COLUMN_CONTROL,
-            columnDefs=[{"targets": [frame.columns.get_loc("text")], "visible": False}],
-        )  # fmt: skip
-        self.table.layout = {"width": "100%", "overflow": "auto"}
+        hidden = [{"targets": [frame.columns.get_loc("text")], "visible": False}]
+        chosen = [0] if index.entries else []
+        self.table = data_table(
+            frame, select="single", selected_rows=chosen, keys=True, columnControl=COLUMN_CONTROL, columnDefs=hidden
+        )
         self.table.observe(lambda _: self._open(), "selected_rows")
         page = ipw.Box([self.open], layout={"max_height": "36em", "overflow": "auto"})
         self.widget = ipw.VBox([ipw.HTML(style()), self.table, page])

@@ -42,14 +42,9 @@ class PassageIndex:
     """The passages of a run in the order of their books. `missing` says what the run has not written yet."""
 
     def __init__(
-        self,
-        passages: Sequence[Passage],
-        exam: Iterable[Chain] = (),
-        overlaps: Iterable[Overlap] = (),
-        chains: Iterable[Chain] = (),
-        missing: Sequence[str] = (),
-        merged: int = 0,
-    ) -> None:
+        self, passages: Sequence[Passage], exam: Iterable[Chain] = (), overlaps: Iterable[Overlap] = (),
+        chains: Iterable[Chain] = (), missing: Sequence[str] = (), merged: int = 0,
+    ) -> None:  # fmt: skip
         self.missing = tuple(missing)
         self.merged = merged  # passages that stage 01 left out as near-duplicates of another book's
         self._splits: dict[str, str] = {}  # of an exam's chain or question
@@ -92,17 +87,13 @@ class PassageIndex:
         """One row per passage."""
         return [
             {
-                "passage": e.title,
-                "chapter": e.chapter,
-                "book": e.passage.book,
-                "tokens": e.passage.n_tokens,
+                "passage": e.title, "chapter": e.chapter, "book": e.passage.book, "tokens": e.passage.n_tokens,
                 "exam words": max((o.words for o in e.overlaps), default=0),
                 "test words": max((o.words for o in e.overlaps if self.in_test(o)), default=0),
-                "near-duplicates": len(e.near_duplicates),
-                "questions": len(e.questions),
+                "near-duplicates": len(e.near_duplicates), "questions": len(e.questions),
             }
             for e in self.entries
-        ]
+        ]  # fmt: skip
 
     def chapters(self) -> list[dict[str, Any]]:
         """One row per chapter of each book, in their order."""
@@ -111,9 +102,7 @@ class PassageIndex:
             chapters.setdefault((entry.passage.book, entry.chapter), []).append(entry)
         return [
             {
-                "book": book,
-                "chapter": chapter,
-                "passages": len(entries),
+                "book": book, "chapter": chapter, "passages": len(entries),
                 "tokens": sum(e.passage.n_tokens for e in entries),
                 "median length": round(median(e.passage.n_tokens for e in entries)),
                 "near-duplicates": sum(bool(e.near_duplicates) for e in entries),
@@ -122,7 +111,7 @@ class PassageIndex:
                 "generated questions": sum(len(e.questions) for e in entries),
             }
             for (book, chapter), entries in chapters.items()
-        ]
+        ]  # fmt: skip
 
     def duplicates(self, most: int = 20) -> list[dict[str, Any]]:
         """Pairs of near-duplicates, most similar first."""
@@ -140,11 +129,9 @@ class PassageIndex:
     def _overlap_row(self, overlap: Overlap) -> dict[str, Any]:
         similar = "" if overlap.kind == "run" else f" (a sentence, similarity {overlap.similarity:.0%})"
         return {
-            "exam": f"{overlap.a}, {overlap.a_part}",
-            "split": self._splits.get(overlap.a, "") or "none",
-            "words shared": f"{overlap.words}{similar}",
-            "words of the exam": overlap.a_text,
-        }
+            "exam": f"{overlap.a}, {overlap.a_part}", "split": self._splits.get(overlap.a, "") or "none",
+            "words shared": f"{overlap.words}{similar}", "words of the exam": overlap.a_text,
+        }  # fmt: skip
 
     def page(self, index: int) -> str:
         """A passage as HTML: its text with what the exam shares marked, its near-duplicates and its questions."""

@@ -8,28 +8,16 @@ import ipywidgets as ipw
 
 from mqg_utils.records import Chain, Question
 from mqg_utils.report.figures import table
+from mqg_utils.verification import review
 from mqg_utils.verification.quotes import split_at_quotes
-from mqg_utils.verification.review import (
-    MAX_RATING,
-    REASONS,
-    Decision,
-    Item,
-    Reviewer,
-    ReviewError,
-    ReviewSet,
-    agreement,
-    approved,
-    disagreements,
-    opinions,
-    reviews_file,
-)
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, message_html, notice, show, style
+from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, notice, show, style
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 
 EDIT = "A line begins with ? (stem), + (true proposition), - (false proposition) or > (the quote of the one above)."
 KEYS = "Keys: A accept · R reject · E edit · 1 to 5 rate · N next · P previous · O next open"
+BUTTONS = {"Accept (A)": "success", "Reject (R)": "danger", "Edit (E)": "", "‹ Previous (P)": "", "Next (N) ›": ""}
 STATIC_QUESTIONS = 20  # rows of the table shown without a kernel
 
 
@@ -37,22 +25,20 @@ class ReviewDesk:
     """One question beside its passage at a time. Every decision is saved before the next question is shown."""
 
     def __init__(self, run: str | Path, reviewer: str = "") -> None:
-        self.run, self.at, self.mode = ReviewSet(locate(str(run))), 0, "name"
+        self.run, self.at, self.mode = review.ReviewSet(locate(str(run))), 0, "name"
         self.keybox = KeyBox(self.press)
         self.view, self.panel = ipw.HTML(), ipw.VBox()
         self.panel.add_class("panel")
-        self.name = ipw.Text(reviewer, description="Your name", style={"description_width": "auto"})
-        self.reviewer: Reviewer | None = None
+        self.reviewer: review.Reviewer  # set by `_begin`
         text = "Every decision is saved under this name at once; enter the same name to resume."
-        begin = ipw.HBox([self.name, button("Begin", self._begin, "primary")], layout=ROW)
-        self.keybox.fill([begin, ipw.HTML(message_html(text))])
+        self.name = self.keybox.ask_name(reviewer, text, self._begin)
         if reviewer and not self.run.missing:
             self._begin()
 
     def _begin(self) -> None:
         try:
-            self.reviewer = Reviewer(self.run, self.name.value)
-        except ReviewError as error:
+            self.reviewer = review.Reviewer(self.run, self.name.value)
+        except review.ReviewError as error:
             self.keybox.say(str(error), bad=True)
             return
         self.at = self.reviewer.next_open() or 0
@@ -62,12 +48,11 @@ class ReviewDesk:
     # --- screens ---
 
     @property
-    def item(self) -> Item:
+    def item(self) -> review.Item:
         return self.run.items[self.at]
 
     def _draw(self) -> None:
         """Show the question as it is saved now."""
-        assert self.reviewer is not None
         self.reviewer.refresh()
         self.mode = "decide"
         opinion, item = self.reviewer.opinion(self.item), self.item
@@ -77,34 +62,31 @@ class ReviewDesk:
         quoted = {i for _, by in parts for i in by}
         self.view.value = fragment(
             "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.reviewer.decided,
-            reviewer=self.reviewer.name, opinion=opinion, most=MAX_RATING, chain=item.chain,
+            reviewer=self.reviewer.name, opinion=opinion, most=review.MAX_RATING, chain=item.chain,
             before=item.earlier, question=question, passage=passage, parts=parts,
             lost=set(range(len(question.propositions))) - quoted if passage else set(), letters=LETTERS,
         )  # fmt: skip
-        actions = {
-            "Accept (A)": "success",
-            "Reject (R)": "danger",
-            "Edit (E)": "",
-            "‹ Previous (P)": "",
-            "Next (N) ›": "",
-        }
-        buttons = [button(label, self._presses(label.split("(")[1][0]), colour) for label, colour in actions.items()]
-        ratings = [self._rating(value, opinion.rating) for value in range(1, MAX_RATING + 1)]
+        buttons = [button(label, self._presses(label.split("(")[1][0]), colour) for label, colour in BUTTONS.items()]
+        ratings = [self._rating(value, opinion.rating) for value in range(1, review.MAX_RATING + 1)]
         keys = ipw.HTML(f'<span class="where">{escape(KEYS)}</span>')
-        self.panel.children = [ipw.HBox(buttons, layout=ROW), ipw.HBox([ipw.HTML("Rate"), *ratings], layout=ROW), keys]
+        self.panel.children = [
+            ipw.HBox(buttons, layout=ROW),
+            ipw.HBox([ipw.HTML("<span>Rate</span>"), *ratings], layout=ROW),
+            keys,
+        ]
         self.keybox.new_screen()
 
     def _presses(self, key: str) -> Callable[[], None]:
         return lambda: self.press(key.lower())
 
     def _rating(self, value: int, chosen: int) -> ipw.Button:
-        tooltip = f"{value} of {MAX_RATING}: 1 is useless, {MAX_RATING} is fit for an exam"
+        tooltip = f"{value} of {review.MAX_RATING}: 1 is useless, {review.MAX_RATING} is fit for an exam"
         return button(str(value), self._presses(str(value)), "info" if chosen == value else "", tooltip)
 
     def _ask_reason(self) -> None:
         self.mode = "reject"
         own = ipw.Text(placeholder="another reason", layout={"width": "min(100%, 420px)"})
-        reasons = [button(f"{i}\u2002{reason}", self._presses(str(i))) for i, reason in enumerate(REASONS, 1)]
+        reasons = [button(f"{i}\u2002{reason}", self._presses(str(i))) for i, reason in enumerate(review.REASONS, 1)]
         other = button("Reject for this reason", lambda: self._decide("rejected", reason=own.value))
         self.panel.children = [
             ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back."),
@@ -115,7 +97,6 @@ class ReviewDesk:
         self.keybox.new_screen(".panel")
 
     def _ask_edit(self) -> None:
-        assert self.reviewer is not None
         self.mode = "edit"
         question = self.reviewer.opinion(self.item).edited or self.item.question
         self.before = write_case(_alone(self.item.chain, question), quotes=True)
@@ -123,7 +104,7 @@ class ReviewDesk:
         self.text = ipw.Textarea(self.before, rows=14, continuous_update=False, layout={"width": "100%"})
         save = button("Save the edit (Ctrl+Enter)", self._save_edit, "primary")
         self.panel.children = [
-            ipw.HTML(escape(EDIT)), self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)
+            ipw.HTML(f'<span class="where">{escape(EDIT)}</span>'), self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)
         ]  # fmt: skip
         self.keybox.new_screen(".panel textarea")
         self.text.focus()
@@ -133,7 +114,7 @@ class ReviewDesk:
     def press(self, key: str) -> None:
         """A key, or its button."""
         number = int(key) if key.isdecimal() else 0
-        if self.reviewer is None:
+        if self.mode == "name":
             return
         if self.mode != "decide":
             if key == "escape":
@@ -141,15 +122,15 @@ class ReviewDesk:
                 self._draw()
             elif self.mode == "edit" and key == "Save":
                 self._save_edit()
-            elif self.mode == "reject" and 0 < number <= len(REASONS):
-                self._decide("rejected", reason=REASONS[number - 1])
+            elif self.mode == "reject" and 0 < number <= len(review.REASONS):
+                self._decide("rejected", reason=review.REASONS[number - 1])
         elif key == "a":
             self._decide("accepted")
         elif key == "r":
             self._ask_reason()
         elif key == "e":
             self._ask_edit()
-        elif 0 < number <= MAX_RATING:
+        elif 0 < number <= review.MAX_RATING:
             self._decide(rating=number)
         elif key in ("n", "p"):
             self.at = (self.at + (1 if key == "n" else -1)) % len(self.run.items)
@@ -159,7 +140,6 @@ class ReviewDesk:
             self._go_to_open()
 
     def _go_to_open(self) -> None:
-        assert self.reviewer is not None
         following = self.reviewer.next_open(self.at + 1)
         self.at = self.at if following is None else following
         self._draw()
@@ -167,22 +147,20 @@ class ReviewDesk:
             self.keybox.say("You have decided on every question. N and P show them again.")
 
     def _decide(
-        self, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
+        self, decision: review.Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
     ) -> None:
-        assert self.reviewer is not None
-        stem = self.item.question.stem[:80]
+        saved = (
+            f"Saved: {decision or f'rated {rating}'}{', ' + reason if reason else ''} · {self.item.question.stem[:80]}"
+        )
         try:
             self.reviewer.decide(self.item, decision, reason, rating, edited)
-        except (ReviewError, OSError) as error:
+        except (review.ReviewError, OSError) as error:
             if self.mode != "edit":
                 self._draw()  # with the decision of another window; an edit in progress stays
             self.keybox.say(f"Not saved. {error}", bad=True)
             return
-        self.keybox.say(f"Saved: {decision or f'rated {rating}'}{', ' + reason if reason else ''} · {stem}")
-        if decision:
-            self._go_to_open()
-        else:
-            self._draw()
+        self.keybox.say(saved)
+        (self._go_to_open if decision else self._draw)()
 
     def _save_edit(self) -> None:
         question = self.item.question
@@ -213,7 +191,7 @@ class ReviewDesk:
         if self.run.missing:
             display(notice(self.run.missing))
             return
-        latest = opinions(self.run.reviews())
+        latest = review.opinions(self.run.reviews())
         rows = [(item.question, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
         show(self.keybox.box, style() + fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
 
@@ -221,22 +199,13 @@ class ReviewDesk:
         """Display each reviewer's decisions, Cohen's kappa of every two reviewers, and where they differ."""
         from IPython.display import display
 
-        latest = opinions(self.run.reviews())
+        latest = review.opinions(self.run.reviews())
         for rows, none in (
             (self.run.progress(), "Nobody has reviewed a question of this run yet."),
-            (agreement(latest), "No two reviewers have decided on the same question yet."),
-            (disagreements(self.run.items, latest), "Reviewers differ on no question."),
+            (review.agreement(latest), "No two reviewers have decided on the same question yet."),
+            (review.disagreements(self.run.items, latest), "Reviewers differ on no question."),
         ):
             display(table(rows) if rows else notice(none))
-
-    def approved(self) -> str:
-        """In words, how many questions a student would learn from with `reviewed_only = True`."""
-        try:
-            chains = approved(self.run.chains, reviews_file(self.run.folder))
-        except ReviewError as error:
-            return f"None yet: {error}"
-        kept = sum(len(chain.questions) for chain in chains)
-        return f"{kept} of {len(self.run.items)} questions, in {len(chains)} chains."
 
 
 def _alone(chain: Chain, question: Question) -> Chain:

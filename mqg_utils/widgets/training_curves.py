@@ -96,18 +96,17 @@ class TrainingCurves:
         self.condition = ipw.SelectMultiple(description="Conditions", **tall)
         measures = [("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm")]
         self.y = ipw.Dropdown(options=measures, description="Show")
-        self.x = ipw.Dropdown(options=[("optimiser step", "step"), ("epochs", "epoch")], description="Against")
         self.log = ipw.Checkbox(description="logarithmic scale", indent=False)
         self.follow = ipw.Checkbox(description="follow running trainings", value=True, indent=False)
         self.message, self.table = ipw.HTML(), ipw.HTML()
-        others = ipw.VBox([self.y, self.x, self.log, self.follow], layout={"flex": "1 1 260px"})
+        others = ipw.VBox([self.y, self.log, self.follow], layout={"flex": "1 1 260px"})
         choice = ipw.Box([self.run, self.condition, others], layout={"flex_flow": "row wrap", "width": "100%"})
         self.widget = ipw.VBox([ipw.HTML(style()), choice, self.message])
         self._read()
         self.run.options = [run.name for run in self.runs]
         self.run.value = self.run.options
         self._offer_conditions()
-        for control in (self.run, self.condition, self.x, self.y, self.log):
+        for control in (self.run, self.condition, self.y, self.log):
             control.observe(lambda _: self._draw(), "value")
         self.follow.observe(lambda _: self._start(), "value")
 
@@ -139,18 +138,15 @@ class TrainingCurves:
 
     def _report(self) -> None:
         running = sum(curve.state == RUNNING for curve in self.curves)
-        updated = f" · updated {time.strftime('%H:%M:%S')}" if self.follow.value and running else ""
-        self.message.value = message_html(f"{len(self.chosen())} trainings · {running} running{updated}")
+        self.message.value = message_html(f"{len(self.chosen())} trainings · {running} running")
         self.table.value = figures.table(rows_of(self.chosen())).data
 
     def _draw(self) -> None:
         self._report()
         if chosen := self.chosen():
-            self._chart.draw(figures.overlay(chosen, self.x.value, self.y.value, self.log.value))
-        elif self.runs:
-            self._chart.say("No training is chosen: choose runs and conditions above, or run 04_finetune.ipynb.")
+            self._chart.draw(figures.overlay(chosen, "step", self.y.value, self.log.value))
         else:
-            self._chart.say("There is no training yet: run 02_pretrain.ipynb or 04_finetune.ipynb, or mqg run quick.")
+            self._chart.say("No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first.")
 
     def _start(self) -> None:
         try:
@@ -166,5 +162,3 @@ class TrainingCurves:
             if await asyncio.to_thread(self._read):
                 self._offer_conditions()
                 self._draw()
-            elif any(curve.state == RUNNING for curve in self.curves):
-                self._report()
