@@ -103,9 +103,8 @@ class ReviewDesk:
         # the text is sent when the box loses the focus, so before a button can be pressed
         self.text = ipw.Textarea(self.before, rows=14, continuous_update=False, layout={"width": "100%"})
         save = button("Save the edit (Ctrl+Enter)", self._save_edit, "primary")
-        self.panel.children = [
-            ipw.HTML(f'<span class="where">{escape(EDIT)}</span>'), self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)
-        ]  # fmt: skip
+        hint = ipw.HTML(f'<span class="where">{escape(EDIT)}</span>')
+        self.panel.children = [hint, self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)]
         self.keybox.new_screen(".panel textarea")
         self.text.focus()
 
