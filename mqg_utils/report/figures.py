@@ -21,7 +21,7 @@ SYMBOLS = ("circle", "square", "triangle-up", "x", "cross", "triangle-down", "st
 DASHES = ("solid", "dash", "dot", "dashdot")
 PATTERNS = ("", "/", ".", "x")
 QUIET = "#8a94a6"
-LABEL_WIDTH = 34  # characters of a row's label on one line
+LABEL_WIDTH = 26  # characters of a row's label on one line
 DIAGONAL = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
 
 pio.renderers.default = "plotly_mimetype"  # notebooks store JSON only; JupyterLab and our pages draw it
