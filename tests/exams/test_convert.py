@@ -194,13 +194,26 @@ def test_a_table_of_one_s_own(tmp_path: Path, delimiter: str) -> None:
         ["", "", "", "Alone?", "x", "y", "", "a b"],
     ]
     path = table_of(tmp_path, rows, "exam.tsv" if delimiter == "\t" else "exam.csv", delimiter)
-    found = read_exam(path, "auto", {"chain": "chain"})
+    found = read_exam(path)
     assert [(c.chain_id, c.vignette, [q.stem for q in c.questions]) for c in found.chains] == [
         ("c1", "A man.", ["First?", "Then?"]), ("exam-3", "", ["Alone?"])
     ]  # fmt: skip
     assert [options for _, _, options in said(found)] == [
         [("x", True), ("y", False), ("z", True)], [("x", False), ("y, z", True)], [("x", True), ("y", True)]
     ]  # fmt: skip
+
+
+def test_the_table_of_the_readme(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = readme[readme.index("chain,case,position,stem") :].splitlines()[:4]
+    (tmp_path / "exam.csv").write_text("\n".join(line.strip() for line in lines), encoding="utf-8")
+    first, second = read_exam(tmp_path / "exam.csv").chains
+    assert (first.chain_id, first.is_progressive, first.vignette[:11]) == ("c1", True, "A man of 40")
+    assert [[p.is_true for p in q.propositions] for q in first.questions] == [
+        [True, True, False, False],
+        [True, False, False, False],
+    ]
+    assert (second.chain_id, second.is_progressive, len(second.questions)) == ("c2", False, 1)
 
 
 def test_options_may_be_columns_of_any_name(tmp_path: Path) -> None:
