@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from mqg_utils.records import Chain, History, by_split, read_jsonl
+from mqg_utils.records import HISTORIES, Chain, by_split, read_jsonl
 from mqg_utils.widgets import case_view
 from mqg_utils.widgets.case_explorer import FAULTS, ROW, dropdown, labelled, offer
 from mqg_utils.widgets.case_index import HISTORY_NAMES
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import button, message_html, show, style
+from mqg_utils.widgets.keys import TEMPLATES, button, message_html, show, style
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.paths import locate
 
@@ -21,12 +21,7 @@ if TYPE_CHECKING:  # it imports torch
     from mqg_utils.evaluation.occlusion import Probe
 
 NEW = "a new case"
-EXAMPLE = """A 40-year-old woman has had chest pain for two hours. The pain does not change with breathing.
-
-? Which statements are right?
-+ An ECG is needed at once.
-- She can be sent home without an examination.
-"""
+EXAMPLE = (TEMPLATES / "example_case.txt").read_text("utf-8")
 
 
 class ModelAsker:
@@ -60,7 +55,7 @@ class ModelAsker:
 
     def _make_controls(self) -> None:
         self.student, self.case = dropdown("Ask"), dropdown("Case")
-        histories: list[tuple[str, History]] = [(HISTORY_NAMES[h], h) for h in ("gold", "predicted", "none")]
+        histories = [(HISTORY_NAMES[h], h) for h in HISTORIES]
         self.history, self.question = dropdown("who sees", histories), dropdown("Findings of", [("question 1", 0)])
         self.text = ipw.Textarea(
             continuous_update=False, rows=18, layout={"width": "100%", "max_width": "1100px"},

@@ -55,7 +55,6 @@ class CaseExplorer:
 
     def __init__(self, runs: Sequence[str | Path], condition: str = "", compare: str = "") -> None:
         self.index: CaseIndex | None = None
-        self.ticked: dict[str, None] = {}  # cases in the order they were ticked, hidden ones too
         self._preferred = (condition, compare)
         self._quiet = False  # while several controls are set at once
         chosen = [locate(str(run)) for run in runs]
@@ -118,7 +117,6 @@ class CaseExplorer:
         condition, compare = self._preferred
         positions = range(1, max(len(chain.questions) for chain in index.run.exam) + 1)
         self._quiet = True
-        self.ticked.clear()
         offer(self.condition, [(name, name) for name in names], names[-1], condition)
         offer(self.history, [(HISTORY_NAMES[h], h) for h in index.histories], index.histories[0])
         offer(self.compare, labelled(names, "nothing"), "", compare)
@@ -136,8 +134,7 @@ class CaseExplorer:
         self._quiet = True
         self.map.rows = [[name, self.index.signs(view, name)] for name in self.ids]
         self.map.chosen = self.map.chosen if self.map.chosen in self.ids else self.ids[0] if self.ids else ""
-        frame = pd.DataFrame(self.index.rows(self.ids, view, other) or {"case": []})
-        self.table.update(frame, selected_rows=[i for i, name in enumerate(self.ids) if name in self.ticked])
+        self.table.update(pd.DataFrame(self.index.rows(self.ids, view, other) or {"case": []}), selected_rows=[])
         self._quiet = False
         self._unfold()
 
@@ -150,25 +147,22 @@ class CaseExplorer:
             self.case.value = message_html("No case matches this filter.")
 
     def _tick(self) -> None:
-        """Keep the cases ticked in the table, hidden ones too; unfold the last one."""
-        rows = [self.ids[i] for i in self.table.selected_rows if i < len(self.ids)]
-        new = [name for name in rows if name not in self.ticked]
-        kept = [name for name in self.ticked if name not in self.ids or name in rows]
-        self.ticked = dict.fromkeys([*kept, *new])
-        self.exported.value = message_html(f"{len(self.ticked)} cases ticked.")
-        if new:
-            self.map.chosen = new[-1]
+        """Unfold the case that was ticked last."""
+        self.exported.value = message_html(f"{len(self.table.selected_rows)} cases ticked.")
+        if self.table.selected_rows:
+            self.map.chosen = self.ids[self.table.selected_rows[-1]]
 
     def _export(self) -> None:
         """Write the ticked chains to explored/NAME.jsonl of the run."""
         if self.index is None:
             return
         try:
-            if not self.ticked or not re.fullmatch(r"[\w][\w .+-]{0,80}", self.name.value):
+            chains = [self.index.chains[self.ids[i]] for i in self.table.selected_rows]
+            if not chains or not re.fullmatch(r"[\w][\w .+-]{0,80}", self.name.value):
                 raise ParameterError("Tick a case, and name the file with letters, digits, spaces, and . + - _")
             file = self.folder / "explored" / f"{self.name.value}.jsonl"
-            write_jsonl(file, [self.index.chains[name] for name in self.ticked])
-            self.exported.value = message_html(f"{len(self.ticked)} cases are in {file}.")
+            write_jsonl(file, chains)
+            self.exported.value = message_html(f"{len(chains)} cases are in {file}.")
         except FAULTS as error:
             self.exported.value = message_html(f"Not written. {error}", bad=True)
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -21,6 +21,8 @@ ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BRO
 UNLINKED = "not linked to a passage"
 COLUMNS = ["points", "right", "errors", "wrong_confidence", "position", "chapters", "text"]
 Key = tuple[str, str]  # chain, question
+T = TypeVar("T")
+Near = tuple[T, Link]  # with the share of the question's words that it contains
 
 
 class View(NamedTuple):
@@ -38,13 +40,6 @@ class Filter(NamedTuple):
     position: int = 0
     chapter: str = ""
     text: str = ""  # in the case, the stem or a proposition
-
-
-class Nearest(NamedTuple):
-    """The passages and generated questions nearest to a question, with the share of its words they contain."""
-
-    passages: list[tuple[Passage, Link]]
-    questions: list[tuple[Question, Link]]
 
 
 class CaseIndex:
@@ -76,8 +71,8 @@ class CaseIndex:
 
     def views_of(self, view: View) -> list[View]:
         """The same examinee under every history: the one of `view`, then the others."""
-        others = (view._replace(history=h) for h in self.histories if h != view.history)
-        return [view, *(v for v in others if v in self.scores)]
+        views = [view._replace(history=h) for h in self.histories]
+        return [view, *(v for v in views if v != view and v in self.scores)]
 
     def answers(self, view: View, chain: str, question: str) -> Mapping[int, Prediction]:
         """proposition -> its prediction; empty where the question was not asked."""
@@ -96,14 +91,12 @@ class CaseIndex:
         rarity = books.rarity if self.run.passages else None
         return books, Index(map(question_text, self.training_questions), rarity)
 
-    def nearest(self, question: Question, most: int = 2) -> Nearest:
+    def nearest(self, question: Question, most: int = 2) -> tuple[list[Near[Passage]], list[Near[Question]]]:
         """At most `most` passages and generated questions, the best BM25 score first."""
         query = terms(question_text(question))
         passages, questions = (index.nearest(query, most) for index in self._indexes)
-        return Nearest(
-            [(self.run.passages[link.place], link) for link in passages],
-            [(self.training_questions[link.place], link) for link in questions],
-        )
+        near_passages = [(self.run.passages[link.place], link) for link in passages]
+        return near_passages, [(self.training_questions[link.place], link) for link in questions]
 
     @cached_property
     def chapters(self) -> dict[Key, frozenset[str]]:
@@ -113,7 +106,7 @@ class CaseIndex:
         for chain in self.run.exam:
             for q in chain.questions:
                 cited = [by_id[p.passage_id] for p in q.propositions if p.passage_id in by_id]
-                passages = cited or [passage for passage, _ in self.nearest(q, 1).passages]
+                passages = cited or [passage for passage, _ in self.nearest(q, 1)[0]]
                 names = frozenset(p.section[0] if p.section else p.book for p in passages)
                 chapters[chain.chain_id, q.question_id] = names or frozenset([UNLINKED])
         return chapters

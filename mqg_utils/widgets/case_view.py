@@ -3,14 +3,14 @@
 Templates escape every text: what an exam contains is shown, never run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mqg_utils.analysis.metrics import score_questions
 from mqg_utils.records import Chain, Prediction, Question
 from mqg_utils.report.figures import table
-from mqg_utils.widgets.case_index import AN_ERROR, HISTORY_NAMES, CaseIndex, Filter, Nearest, View, sign
+from mqg_utils.widgets.case_index import AN_ERROR, HISTORY_NAMES, CaseIndex, Filter, View, sign
 from mqg_utils.widgets.keys import message_html, style
 from mqg_utils.workflow.pages import fragment
 
@@ -28,26 +28,16 @@ class Column(NamedTuple):
     answers: Mapping[tuple[str, int], Prediction]
 
 
-def case_html(
-    chain: Chain,
-    columns: Sequence[Column],
-    points: Callable[[Question], Sequence[float | None]],
-    notes: Callable[[Question], Sequence[str]] = lambda _: (),
-    nearest: Callable[[Question], Nearest | None] = lambda _: None,
-) -> str:
-    """A chain with a column of answers for each of `columns`.
+def case_html(chain: Chain, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> str:
+    """A chain with a column of answers for each of `columns`; questions that lost points in the first one are open.
 
-    Questions that lost points under the first column are open. points: ECN points of a question for each group of
-    columns, in their order; None where there are none.
+    rows: for each question its ECN points in each group of columns (None: not asked), notes, and nearest texts.
     """
-    earned = [points(q) for q in chain.questions]
-    is_open = {k for k, e in enumerate(earned, 1) if e and e[0] is not None and e[0] < 1}
+    is_open = {k for k, row in enumerate(rows, 1) if row[0] and row[0][0] is not None and row[0][0] < 1}
+    groups = [(name, len(list(items))) for name, items in groupby(columns, lambda c: c.group)]
     return fragment(
-        "case.html.j2", chain=chain, columns=columns, sign=sign,
-        groups=[(name, len(list(items))) for name, items in groupby(columns, lambda c: c.group)],
-        questions=[(q, e, notes(q), nearest(q)) for q, e in zip(chain.questions, earned, strict=True)],
-        is_open=is_open or {1},
-    )  # fmt: skip
+        "case.html.j2", chain=chain, columns=columns, sign=sign, groups=groups, rows=rows, is_open=is_open or {1}
+    )
 
 
 def case_of_run(index: CaseIndex, name: str, view: View, other: View | None = None) -> str:
@@ -59,16 +49,13 @@ def case_of_run(index: CaseIndex, name: str, view: View, other: View | None = No
         by_key = {(q.question_id, i): p for q, predictions in answers for i, p in predictions.items()}
         return Column(_examinee(index, group), HISTORY_NAMES[v.history], by_key)
 
-    def points(q: Question) -> list[float | None]:
+    def row(q: Question) -> tuple[Any, ...]:
         scores = [index.scores.get(v, {}).get((name, q.question_id)) for v in groups]
-        return [s.ecn if s else None for s in scores]
-
-    def notes(q: Question) -> list[str]:
-        errors = index.questions(view).errors
-        return sorted(errors[name, q.question_id] - {AN_ERROR}) if (name, q.question_id) in errors.index else []
+        errors = index.questions(view).errors.get((name, q.question_id), frozenset())
+        return [s and s.ecn for s in scores], sorted(errors - {AN_ERROR}), index.nearest(q)
 
     columns = [column(group, v) for group in groups for v in index.views_of(group)]
-    return case_html(chain, columns, points, notes, index.nearest)
+    return case_html(chain, columns, [row(q) for q in chain.questions])
 
 
 def _examinee(index: CaseIndex, view: View) -> str:
@@ -80,7 +67,7 @@ def case_beside_exam(chain: Chain, now: Sequence[Prediction], exam: Sequence[Pre
     groups = {"as it stands here": now} | ({"in the exam": exam} if exam else {})
     columns = [Column(name, name, {(p.question_id, p.proposition): p for p in ps}) for name, ps in groups.items()]
     points = [{s.question_id: s.ecn for s in score_questions(ps)} for ps in groups.values()]
-    return case_html(chain, columns, lambda q: [scores.get(q.question_id) for scores in points])
+    return case_html(chain, columns, [([s.get(q.question_id) for s in points], (), None) for q in chain.questions])
 
 
 def occlusion_html(chain: Chain, question: int, result: "Effects") -> str:
@@ -103,8 +90,6 @@ def static_html(index: CaseIndex, view: View, other: View | None = None, chosen:
     parts = [style(), message_html(headline(index, ids, view, other))]
     if ids:
         parts += [case_of_run(index, ids[0], view, other), table(index.rows(ids[:STATIC_CASES], view, other)).data]
-    if len(ids) > STATIC_CASES:
-        parts.append(message_html(f"The table shows the {STATIC_CASES} worst of {len(ids)} cases."))
     return "\n".join(parts)
 
 

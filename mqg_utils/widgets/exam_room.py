@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
+from IPython.display import display
 
 from mqg_utils.records import Question
 from mqg_utils.report.figures import table
@@ -42,9 +43,8 @@ class ExamRoom:
         self.name = self.keybox.ask_name(person, INTRODUCTION, self._begin)
 
     def _begin(self) -> None:
-        split, max_chains, seed = self._draw
         try:
-            self.session = ExamSession(self.run_dir, self.name.value, split, max_chains, seed)
+            self.session = ExamSession(self.run_dir, self.name.value, *self._draw)
         except SessionError as error:
             self.keybox.say(str(error), bad=True)
             return
@@ -127,8 +127,6 @@ class ExamRoom:
 
     def show(self) -> None:
         """Display the room; without a kernel or an exam, what to do."""
-        from IPython.display import display
-
         split, max_chains, _ = self._draw
         if not self.chains:
             display(

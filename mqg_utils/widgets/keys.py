@@ -69,10 +69,9 @@ def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = 
 
 def data_table(frame: pd.DataFrame, **options: Any) -> ITable:
     """A table to search, sort and select rows in."""
-    layout = {"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"}
-    looks = {"classes": "display compact", "style": "table-layout:auto;width:100%;margin:0", "showIndex": False}
-    options |= {"maxBytes": 0, "paging": True, "layout": layout, **looks}
-    made = ITable(frame, **options)
+    options["layout"] = {"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"}
+    options |= {"classes": "display compact", "style": "table-layout:auto;width:100%;margin:0", "showIndex": False}
+    made = ITable(frame, maxBytes=0, paging=True, **options)
     made.layout = {"width": "100%", "overflow": "auto"}
     return made
 

@@ -67,8 +67,7 @@ class PassageIndex:
         run = locate(str(run_dir))
         corpus, generated = run / "01_corpus", run / "03_generate"
         if not (corpus / MANIFEST).exists():
-            why = f"{run} has no finished 01_corpus: run 01_corpus.ipynb, or name another run (`mqg runs` lists them)"
-            return cls([], missing=[why])
+            return cls([], missing=[f"{run} has no finished 01_corpus: run 01_corpus.ipynb, or name another run."])
         is_generated = (generated / MANIFEST).exists()
         return cls(
             read_jsonl(corpus / "passages.jsonl", Passage),

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 import ipywidgets as ipw
+from IPython.display import display
 
 from mqg_utils.records import Chain, Question
 from mqg_utils.report.figures import table
@@ -17,6 +18,7 @@ from mqg_utils.workflow.paths import locate
 
 EDIT = "A line begins with ? (stem), + (true proposition), - (false proposition) or > (the quote of the one above)."
 KEYS = "Keys: A accept · R reject · E edit · 1 to 5 rate · N next · P previous · O next open"
+RATE = f"1 is useless, {review.MAX_RATING} is fit for an exam"
 BUTTONS = {"Accept (A)": "success", "Reject (R)": "danger", "Edit (E)": "", "‹ Previous (P)": "", "Next (N) ›": ""}
 STATIC_QUESTIONS = 20  # rows of the table shown without a kernel
 
@@ -67,7 +69,10 @@ class ReviewDesk:
             lost=set(range(len(question.propositions))) - quoted if passage else set(), letters=LETTERS,
         )  # fmt: skip
         buttons = [button(label, self._presses(label.split("(")[1][0]), colour) for label, colour in BUTTONS.items()]
-        ratings = [self._rating(value, opinion.rating) for value in range(1, review.MAX_RATING + 1)]
+        ratings = [
+            button(str(i), self._presses(str(i)), "info" if opinion.rating == i else "", RATE)
+            for i in range(1, review.MAX_RATING + 1)
+        ]
         keys = ipw.HTML(f'<span class="where">{escape(KEYS)}</span>')
         self.panel.children = [
             ipw.HBox(buttons, layout=ROW),
@@ -78,10 +83,6 @@ class ReviewDesk:
 
     def _presses(self, key: str) -> Callable[[], None]:
         return lambda: self.press(key.lower())
-
-    def _rating(self, value: int, chosen: int) -> ipw.Button:
-        tooltip = f"{value} of {review.MAX_RATING}: 1 is useless, {review.MAX_RATING} is fit for an exam"
-        return button(str(value), self._presses(str(value)), "info" if chosen == value else "", tooltip)
 
     def _ask_reason(self) -> None:
         self.mode = "reject"
@@ -185,8 +186,6 @@ class ReviewDesk:
 
     def show(self) -> None:
         """Display the desk; without a kernel a table of the first questions, without questions what to do."""
-        from IPython.display import display
-
         if self.run.missing:
             display(notice(self.run.missing))
             return
@@ -196,8 +195,6 @@ class ReviewDesk:
 
     def show_agreement(self) -> None:
         """Display each reviewer's decisions, Cohen's kappa of every two reviewers, and where they differ."""
-        from IPython.display import display
-
         latest = review.opinions(self.run.reviews())
         for rows, none in (
             (self.run.progress(), "Nobody has reviewed a question of this run yet."),

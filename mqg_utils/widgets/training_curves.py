@@ -18,7 +18,6 @@ from mqg_utils.workflow.paths import locate
 
 REDRAW_S = 0.5  # least time between two drawings of a growing chart
 POLL_S = 2.0  # between two looks at the logs of running trainings
-DEFAULT_HEIGHT = 360  # pixels, in JupyterLab
 RUNNING = "under way"
 
 
@@ -47,7 +46,7 @@ class Chart:
         if self._shown is not None:
             # JupyterLab's plotly ignores an update of its own output, so a placeholder as high as the chart comes
             # between; without the height the page would jump
-            self._put({"text/html": f'<div style="height: {figure.layout.height or DEFAULT_HEIGHT}px"></div>'})
+            self._put({"text/html": f'<div style="height: {figure.layout.height or 360}px"></div>'})
         self._put(figures.bundle(figure))
 
     def say(self, text: str) -> None:
@@ -86,29 +85,25 @@ class TrainingCurves:
     """Curves of chosen runs and conditions in one chart that follows running trainings."""
 
     def __init__(self, outputs: str | Path = "outputs", runs: Sequence[str] = ()) -> None:
-        """All runs of the folder `outputs` that were trained, or those named. Raises FileNotFoundError."""
+        """All runs of the folder `outputs` that were trained, or those named."""
         self.runs = [run for run in runs_in(locate(str(outputs)), ["0[24]_*"]) if not runs or run.name in runs]
         self.curves: list[Curve] = []
         self._chart = Chart()
-        self._following: asyncio.Task[None] | None = None
         tall = {"layout": {"width": "auto", "flex": "1 1 220px", "height": "8.5em"}}
         self.run = ipw.SelectMultiple(description="Runs", **tall)
         self.condition = ipw.SelectMultiple(description="Conditions", **tall)
         measures = [("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm")]
         self.y = ipw.Dropdown(options=measures, description="Show")
         self.log = ipw.Checkbox(description="logarithmic scale", indent=False)
-        self.follow = ipw.Checkbox(description="follow running trainings", value=True, indent=False)
         self.message, self.table = ipw.HTML(), ipw.HTML()
-        others = ipw.VBox([self.y, self.log, self.follow], layout={"flex": "1 1 260px"})
+        others = ipw.VBox([self.y, self.log], layout={"flex": "1 1 260px"})
         choice = ipw.Box([self.run, self.condition, others], layout={"flex_flow": "row wrap", "width": "100%"})
         self.widget = ipw.VBox([ipw.HTML(style()), choice, self.message])
         self._read()
-        self.run.options = [run.name for run in self.runs]
-        self.run.value = self.run.options
+        self.run.options = self.run.value = [run.name for run in self.runs]
         self._offer_conditions()
         for control in (self.run, self.condition, self.y, self.log):
             control.observe(lambda _: self._draw(), "value")
-        self.follow.observe(lambda _: self._start(), "value")
 
     def show(self) -> None:
         """Display controls, chart and table; without a kernel, chart and table only."""
@@ -116,7 +111,7 @@ class TrainingCurves:
         show(self.widget, style() + self.message.value)
         self._draw()
         show(self.table, self.table.value)
-        self._start()
+        self._follow()
 
     def chosen(self) -> list[Curve]:
         """The curves in the chart; reading passages is shared by conditions, so it is always among them."""
@@ -131,10 +126,8 @@ class TrainingCurves:
 
     def _offer_conditions(self) -> None:
         names = list(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
-        chosen = [name for name in names if name in self.condition.value or name not in self.condition.options]
         if tuple(names) != self.condition.options:
-            self.condition.options = names
-            self.condition.value = chosen
+            self.condition.options = self.condition.value = names
 
     def _report(self) -> None:
         running = sum(curve.state == RUNNING for curve in self.curves)
@@ -148,16 +141,14 @@ class TrainingCurves:
         else:
             self._chart.say("No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first.")
 
-    def _start(self) -> None:
+    def _follow(self) -> None:
         try:
-            loop = asyncio.get_running_loop()
+            self._following = asyncio.get_running_loop().create_task(self._poll())
         except RuntimeError:
             return  # outside a notebook
-        if self.follow.value and (self._following is None or self._following.done()):
-            self._following = loop.create_task(self._poll())
 
     async def _poll(self) -> None:
-        while self.follow.value:
+        while any(curve.state == RUNNING for curve in self.curves):
             await asyncio.sleep(POLL_S)
             if await asyncio.to_thread(self._read):
                 self._offer_conditions()

@@ -102,5 +102,5 @@ def test_rows_show_where_and_how_a_case_fails(index):
 
 def test_the_nearest_passage_shares_words(index):
     nearest = index.nearest(EXAM[1].questions[0])
-    assert [p.passage_id for p, _ in nearest.passages] == ["p1"]
-    assert nearest.questions == []
+    assert [p.passage_id for p, _ in nearest[0]] == ["p1"]
+    assert nearest[1] == []

@@ -73,7 +73,7 @@ def test_a_new_kernel_resumes_and_keeps_the_time_of_each_answer(run):
     assert {a.question_id: a.seconds for a in again.answers.values()} == {"case-1": 12.5, "case-2": 3.0}
 
 
-@pytest.mark.parametrize("ticks", [(False, False), (True, True), (True,)])
+@pytest.mark.parametrize("ticks", [(False, False), (True, True)])
 def test_a_wrong_number_of_ticks_is_refused(run, ticks):
     session = ExamSession(run, "anna")
     with pytest.raises(SessionError):
@@ -140,8 +140,6 @@ def test_a_run_without_an_exam_is_reported(tmp_path):
 def test_answers_become_predictions_with_a_summary_and_a_manifest(run):
     session = ExamSession(run, "anna")
     answer(session, True, False)
-    with pytest.raises(SessionError, match="question 2 of 2 has no answer"):
-        session.store(begin(run))
     answer(session, True, True, False)
     session.store(begin(run))
     folder = run / "05_evaluate" / "human-anna"
