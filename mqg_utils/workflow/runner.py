@@ -176,7 +176,7 @@ class _LastLine:
 
 
 def _render(step: Step) -> None:
-    from mqg_utils.workflow.pages import render_notebook
+    from mqg_utils.workflow.notebook_page import render_notebook
 
     render_notebook(step.folder / "notebook.ipynb", step.folder / "notebook.html")
 

@@ -17,7 +17,7 @@ from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import Prediction, read_jsonl, write_json, write_jsonl
 from mqg_utils.student.loading import save
 from mqg_utils.verification.review import FILE
-from mqg_utils.workflow.pages import render_notebook
+from mqg_utils.workflow.notebook_page import render_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks" / "explore").glob("*.ipynb") if path.stem != "transfer")

@@ -15,7 +15,7 @@ from conftest import ROOT
 from fault_server import FaultServer, Response, completion, error
 
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
-from mqg_utils.workflow.pages import render_notebook
+from mqg_utils.workflow.notebook_page import render_notebook
 
 pytestmark = pytest.mark.slow
 CANARY = "sk-canary-5f2c9e"

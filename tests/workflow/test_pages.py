@@ -11,7 +11,8 @@ from browser import OpenPage, launch, open_page, require_chromium
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from mqg_utils.workflow.pages import render_index, render_notebook
+from mqg_utils.workflow.notebook_page import render_notebook
+from mqg_utils.workflow.pages import render_index
 
 HOSTILE = "</script><script>window.pwned=1</script>"
 TABLE = """<div><style scoped>.dataframe td{color:lime}</style><table border="1" class="dataframe">

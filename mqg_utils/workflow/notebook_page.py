@@ -1,0 +1,123 @@
+"""The page of an executed notebook, as one HTML file."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import plotly.offline
+from bs4 import BeautifulSoup
+from markupsafe import Markup
+from nbconvert.exporters.html import HTMLExporter
+from nbconvert.filters.markdown_mistune import InvalidNotebook
+from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+
+from mqg_utils.workflow.pages import TEMPLATES, chart_json, write_page
+
+PLOTLY = "application/vnd.plotly.v1+json"
+# best first; a widget is left out so that its text/html or text/plain is shown instead
+SHOWN = [PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
+EMBEDDERS = "link, base, meta, script[src], iframe, object, embed, img, source, video, audio, track"
+
+
+class CellExporter(HTMLExporter):
+    """nbconvert's walk over a notebook with our template; gives the cells, not a whole document."""
+
+    @property
+    def default_config(self) -> Any:
+        config = super().default_config
+        config.HTMLExporter.embed_images = True
+        config.HTMLExporter.exclude_anchor_links = True
+        config.NbConvertBase.display_data_priority = [*SHOWN, "text/plain"]
+        config.CoalesceStreamsPreprocessor.enabled = True  # also keeps the last state of a progress bar
+        config.TagRemovePreprocessor.remove_input_tags = {"hide-input"}
+        # papermill's own error notes go too: the page has its banner
+        config.TagRemovePreprocessor.remove_cell_tags = {"remove-cell", "papermill-error-cell-tag"}
+        return config
+
+
+def render_notebook(notebook: Path, page: Path) -> None:
+    """Write an executed notebook as one HTML file, whole or not at all.
+
+    Its title is the first level-1 heading, or the file's name.
+    Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
+    """
+    nb = _read(notebook)
+    failure = _number_cells(nb)
+    exporter = CellExporter(
+        template_name="base",
+        template_file="cells.html.j2",
+        extra_template_paths=[str(folder) for folder in TEMPLATES],
+        filters={"chart_json": chart_json},
+    )
+    try:
+        cells, _ = exporter.from_notebook_node(nb, {"metadata": {"path": str(notebook.parent)}})
+    except InvalidNotebook as error:  # an image names an attachment that the cell lacks
+        raise ValueError(f"{notebook}: {error}") from error
+    soup = BeautifulSoup(cells, "html.parser")
+    _settle(soup)
+    heading = soup.select_one(".markdown h1")
+    charts = soup.select_one(".chart") is not None
+    write_page(
+        page,
+        "notebook.html.j2",
+        title=heading.get_text() if heading else notebook.stem,
+        has_heading=heading is not None,
+        contents=[(h2["id"], h2.get_text()) for h2 in soup.select(".markdown h2")],
+        highlight_css=_highlight_css(),
+        failure=failure,
+        has_code=soup.select_one("details.code") is not None,
+        cells=Markup(soup),  # HTML by design: nbconvert escaped what is text
+        plotly_js=Markup(plotly.offline.get_plotlyjs()) if charts else "",
+    )
+
+
+def _read(notebook: Path) -> nbformat.NotebookNode:
+    try:
+        nb: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)
+        nbformat.validate(nb)
+        return nb
+    except OSError:
+        raise
+    except Exception as error:  # older versions are converted by code that trusts them
+        raise ValueError(f"{notebook} is not a Jupyter notebook: {str(error)[:200]}") from error
+
+
+def _number_cells(nb: nbformat.NotebookNode) -> dict[str, Any] | None:
+    """Number the code cells from 1 in their metadata; the first one that failed, if any."""
+    failures = []
+    for number, cell in enumerate((c for c in nb.cells if c.cell_type == "code"), start=1):
+        cell.metadata["number"] = number
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            failures += [{**output, "cell": number} for output in cell.outputs if output.output_type == "error"]
+    return failures[0] if failures else None
+
+
+def _settle(soup: BeautifulSoup) -> None:
+    """Give headings ids, tables a scroll wrapper, and drop what would load from elsewhere."""
+    seen: Counter[str] = Counter()
+    for heading in soup.select(".markdown :is(h1, h2, h3, h4)"):
+        slug = re.sub(r"\W+", "-", heading.get_text().lower()).strip("-") or "section"
+        seen[slug] += 1
+        heading["id"] = f"s-{slug}" if seen[slug] == 1 else f"s-{slug}-{seen[slug]}"
+    for style in soup.select("style[scoped]"):  # pandas; no browser honours `scoped`, so it would leak
+        style.decompose()
+    for table in soup.find_all("table"):
+        del table["border"]
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+    for element in soup.select(EMBEDDERS):
+        address = str(element.get("src") or element.get("href") or element.get("data") or "")
+        if element.name in {"img", "audio", "video", "source"} and address.startswith("data:"):
+            del element["srcset"]
+            continue
+        note = soup.new_tag("span", attrs={"class": "absent"})
+        note.string = f"[{element.name} not embedded: {address}]"
+        element.replace_with(note)
+
+
+def _highlight_css() -> Markup:
+    light = HtmlFormatter(style="tango").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    # paper is always light, whatever the screen is
+    return Markup(f"{light}\n@media screen and (prefers-color-scheme:dark){{{dark}}}")
