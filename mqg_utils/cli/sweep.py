@@ -70,11 +70,12 @@ def read_sweep(file: Path) -> Sweep:
         raise ParameterError(f"{file.name}: too many runs ({count}, limit {MAX_RUNS}); split the sweep")
     runs: dict[str, Run] = {}
     for points in product(*axes):
-        run_name = "-".join([name, *(label for _, label, _ in points)])
-        group = "-".join([name, *(label for axis, label, _ in points if axis not in WITHIN)])
+        labels = dict(zip(given["axes"], (label for label, _ in points), strict=True))
+        run_name = "-".join([name, *labels.values()])
+        group = "-".join([name, *(label for axis, label in labels.items() if axis not in WITHIN)])
         if run_name in runs:
             raise ParameterError(f"{file.name}: duplicate run name {run_name!r}; give the values names of their own")
-        settings = base | {key: value for _, _, chosen in points for key, value in chosen.items()}
+        settings = base | {key: value for _, chosen in points for key, value in chosen.items()}
         flags = [f"{key}={value}" for key, value in settings.items()]
         try:
             runs[run_name] = Run(plan(str(given["preset"]), flags, run_name), group)
@@ -83,20 +84,15 @@ def read_sweep(file: Path) -> Sweep:
     return Sweep(name, list(runs.values()))
 
 
-class _Point(NamedTuple):
-    axis: str
-    label: str
-    settings: dict[str, str]
-
-
-def _axis(file: Path, axis: str, values: Any) -> list[_Point]:
+def _axis(file: Path, axis: str, values: Any) -> list[tuple[str, dict[str, str]]]:
+    """The values of an axis, each a label and the settings that it stands for."""
     where = f"{file.name}: axes.{axis}"
     if axis in ("seed", "corpus.seed"):
         raise ParameterError(f"{where} would split the exam differently in every run; use run.seeds: [[0], [1]]")
     if isinstance(values, dict) and values and all(isinstance(chosen, dict) for chosen in values.values()):
-        return [_Point(axis, _label(label), _settings(chosen, f"{where}.{label}")) for label, chosen in values.items()]
+        return [(_label(label), _settings(chosen, f"{where}.{label}")) for label, chosen in values.items()]
     if isinstance(values, list) and values:
-        return [_Point(axis, _label(value), {axis: _flag(value)}) for value in values]
+        return [(_label(value), {axis: _flag(value)}) for value in values]
     raise ParameterError(f"{where} is {values!r}; expected a list of values, or names with parameters each")
 
 

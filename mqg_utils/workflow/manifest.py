@@ -140,22 +140,14 @@ def _is_injected(cell: str) -> bool:
     return bool(re.match(r"#\s*(Injected-)?Parameters\s*$", cell.strip().split("\n")[0]))
 
 
-def sources() -> dict[str, str]:
-    """Module -> hash of its file, for the modules of this package that this process has loaded."""
-    loaded = {name.partition(".")[2]: module for name, module in sys.modules.items() if name.startswith("mqg_utils.")}
-    return {name: digest(Path(str(loaded[name].__file__)))[:16] for name in sorted(loaded)}
+def source_digest() -> str:
+    """Hash of this package's Python files."""
+    return _of_folder({p.relative_to(PACKAGE): digest(p) for p in sorted(PACKAGE.rglob("*.py"))})[:16]
 
 
-def edited(known: Mapping[str, str]) -> list[str]:
-    """The modules whose files are no longer those of `sources()` then."""
-    paths = {name: PACKAGE / name.replace(".", "/") for name in known}
-    files = {name: path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for name, path in paths.items()}
-    return [f"{name}.py" for name, file in files.items() if digest(file)[:16] != known[name]]
-
-
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python, this package and the packages that matter to a result."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in ("mqg-workbench", *packages)}
+    return {"python": platform.python_version()} | {name: _version(name) for name in ("mqg-workbench", *PACKAGES)}
 
 
 def numerical() -> dict[str, str]:

@@ -115,9 +115,9 @@ class Stage:
         folder = self.folder / "checkpoints" / (f"{name}-{tag}" if name else tag)
         begun = folder / "sources.json"
         if not begun.exists() or not any(folder.glob("checkpoint-*")):
-            write_json(begun, manifests.sources())
-        elif changed := manifests.edited(json.loads(begun.read_text(encoding="utf-8"))):
-            self._notes.append(f"training {name} resumed from a checkpoint of other code: {', '.join(changed)}")
+            write_json(begun, manifests.source_digest())
+        elif json.loads(begun.read_text(encoding="utf-8")) != manifests.source_digest():
+            self._notes.append(f"training {name} resumed from a checkpoint that other code wrote")
             print(f"{self._notes[-1]}; remove {folder} to start it again")
         return folder
 
@@ -144,7 +144,7 @@ class Stage:
             "versions": manifests.versions(),
             "models": dict(getattr(sys.modules.get("mqg_utils.student.loading"), "COMMITS", {})),
             "numerical": manifests.numerical(),
-            "sources": manifests.sources(),
+            "sources": manifests.source_digest(),
             "notes": self._notes,
             "git_commit": manifests.git_commit(),
             "hardware": manifests.hardware(),

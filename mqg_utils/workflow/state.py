@@ -74,7 +74,6 @@ def _difference(step: Step, run_dir: Path, manifest: Manifest, keep_versions: bo
 
 def _note(step: Step, manifest: Manifest) -> str:
     notes = [f"made with {other}" for other in other_versions(manifest.get("numerical", {}))]
-    if changed := manifests.edited(manifest.get("sources", {})):
-        names = ", ".join(changed[:5]) + ", …" * (len(changed) > 5)
-        notes.append(f"made before mqg_utils changed ({names}); remove {step.folder} to make it again")
+    if manifest.get("sources", manifests.source_digest()) != manifests.source_digest():
+        notes.append(f"made before mqg_utils changed; remove {step.folder} to make it again")
     return "; ".join(notes)

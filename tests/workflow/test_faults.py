@@ -223,10 +223,9 @@ def test_checkpoints_of_edited_code_are_used_and_said_of_other_versions_not(
     folder = one.checkpoints("reading")
     (folder / "checkpoint-5").mkdir()
     assert one.checkpoints("reading") == folder and not capsys.readouterr().out
-    known = json.loads((folder / "sources.json").read_text())
-    (folder / "sources.json").write_text(json.dumps(known | {"workflow.manifest": "0" * 16}))
+    (folder / "sources.json").write_text(json.dumps("0" * 16))
     assert one.checkpoints("reading") == folder
-    assert "training reading resumed from a checkpoint of other code: workflow.manifest.py" in capsys.readouterr().out
+    assert "training reading resumed from a checkpoint that other code wrote" in capsys.readouterr().out
     monkeypatch.setattr(stage.manifests, "numerical", lambda: {"torch": "1.0.0"})
     assert one.checkpoints("reading") != folder
 

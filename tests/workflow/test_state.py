@@ -5,7 +5,6 @@ from importlib import metadata
 
 from mqg_utils.workflow.manifest import code_digest, digest
 from mqg_utils.workflow.parameters import code_cells, notebook_parameters
-from mqg_utils.workflow.paths import PACKAGE
 from mqg_utils.workflow.plan import plan
 from mqg_utils.workflow.state import state_of
 
@@ -48,8 +47,8 @@ def test_manifest_of_another_setting_input_or_output_is_stale(project):
     assert state(keep=True, numerical=old)[:1] == ("complete",) and "torch 1.0.0" in state(True, numerical=old).note
     patch = ".".join([*now.split(".")[:2], "99"])
     assert state(numerical={"torch": patch}) == state(), "a patch release changes no result"
-    edited = state(sources={"scoring": "0" * 16, "records": digest(PACKAGE / "records.py")[:16]})
-    assert edited.state == "complete" and "made before mqg_utils changed (scoring.py)" in edited.note
+    edited = state(sources="0" * 16)
+    assert edited.state == "complete" and "made before mqg_utils changed" in edited.note
     (step.folder / "manifest.json").write_text('{"format": 1, "para')
     assert state_of(step, plan_.folder) == ("missing", "its manifest.json cannot be read", "")
     book.write_text("# A\nother text")
