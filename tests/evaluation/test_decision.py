@@ -22,7 +22,6 @@ from mqg_utils.evaluation.decision import (
     fit_decision,
     groups_of,
     log_loss,
-    probabilities,
     ticks,
 )
 
@@ -51,15 +50,6 @@ def test_p_true_is_a_logistic_that_cannot_overflow():
 # --- the fit ---
 
 
-def test_a_temperature_is_the_one_that_fits():
-    # at ±2 three quarters are right: P = 3/4 where 2 / T = ln 3; so many that the targets are hardly smoothed
-    values, gold = [2.0] * 4000 + [-2.0] * 4000, ([True] * 3 + [False]) * 1000 + ([False] * 3 + [True]) * 1000
-    decision = fit_decision("truth", values, gold)
-    assert decision.readout == "truth"
-    assert decision.temperature == pytest.approx(2 / math.log(3), rel=0.05)
-    assert decision.threshold == pytest.approx(0.0, abs=0.01)
-
-
 def test_targets_are_smoothed():
     # two of each: targets 3/4 and 1/4 at ±1, which both are met where 1 / T = ln 3
     decision = fit_decision("pmi", [1.0, 1.0, -1.0, -1.0], [True, True, False, False])
@@ -77,28 +67,9 @@ def test_a_fit_moves_and_stretches_with_its_values(scale, shift):
     assert moved.threshold == pytest.approx(scale * plain.threshold + shift, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("values", [[5.0, 4.0, 3.0, 2.0], [1000.0, 999.9, -7.0, -7.1], [-0.90, -0.91, -0.95, -0.97]])
-def test_what_can_be_told_apart_gets_right_ticks(values):
-    gold = [True, True, False, False]
-    decision = fit_decision("truth", values, gold)
-    assert [decision.p_true(x) > 0.5 for x in values] == gold
-    assert values[1] > decision.threshold > values[2]
-
-
-def test_likelihoods_that_differ_by_little_are_fitted():
-    # nats per character: true ones around -1.00, false ones around -1.05, twice as many, each with a deviation of 0.05
-    draw = np.random.default_rng(0)
-    gold = [i % 3 == 0 for i in range(6000)]
-    values = [-1.0 - 0.05 * (not truth) + 0.05 * draw.standard_normal() for truth in gold]
-    decision = fit_decision("likelihood", values, gold)
-    # of two normals the log-odds are linear: slope 0.05 / 0.05², zero at the middle but for ln 2 of the prior
-    assert decision.temperature == pytest.approx(0.05, rel=0.1)
-    assert decision.threshold == pytest.approx(-1.025 + 0.05 * math.log(2), abs=0.005)
-
-
 @pytest.mark.parametrize("n_true", [30, 120, 170])
-@pytest.mark.parametrize("sign", [0, -1], ids=["tells nothing", "reversed"])
-def test_a_readout_of_no_use_gives_the_share_of_the_true(sign, n_true):
+@pytest.mark.parametrize("sign", [0, -1], ids=["uninformative", "inverted"])
+def test_a_useless_readout_gives_the_share_of_true_propositions(sign, n_true):
     gold = [i < n_true for i in range(200)]
     # the same spread of values in either class, or the true ones lower
     values = [(i % 10) + sign * 5 * truth for i, truth in enumerate(gold)]
@@ -119,7 +90,7 @@ def test_a_readout_of_no_use_gives_the_share_of_the_true(sign, n_true):
     ],
 )
 @pytest.mark.parametrize("readout", READOUTS)
-def test_where_there_is_nothing_to_fit_the_decision_is_left_alone(readout, values, gold):
+def test_nothing_to_fit_leaves_the_default(readout, values, gold):
     assert fit_decision(readout, values, gold) == Decision(readout)
 
 
@@ -129,9 +100,9 @@ JUDGED = st.lists(st.tuples(VALUE, st.booleans()), min_size=2, max_size=40).filt
 )
 
 
-@given(JUDGED, st.lists(st.tuples(st.floats(-2.5, 2.5), st.floats(-3, 3)), min_size=20, max_size=20))
+@given(JUDGED, st.lists(st.tuples(st.floats(-2.5, 2.5), st.floats(-3, 3)), min_size=10, max_size=10))
 @example([(50.0, True), (0.2, True), (0.1, False), (0.0, False), (-50.0, False)], [(-2.0, 0.0)])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_no_other_temperature_and_threshold_fit_better(judged, others):
     values, gold = [value for value, _ in judged], [truth for _, truth in judged]
     mean, spread = np.mean(values), np.std(values)
@@ -160,12 +131,12 @@ def at_places(one, values):
     return dict(zip(places, values, strict=True))
 
 
-def test_the_readout_with_the_most_right_comes_first():
+def test_the_most_accurate_readout_comes_first():
     one = exam("TTf", "ffT")
     read = {
-        "truth": at_places(one, [1.0, -1.0, 0.9, -1.1, 1.2, -0.8]),  # tells nothing much
-        "likelihood": at_places(one, [-0.9, -0.91, -1.2, -1.1, -1.3, -0.92]),  # tells all
-        "pmi": at_places(one, [0.5, 0.1, 0.0, 0.05, -0.1, -0.2]),  # all but the last
+        "truth": at_places(one, [1.0, -1.0, 0.9, -1.1, 1.2, -0.8]),  # nearly uninformative
+        "likelihood": at_places(one, [-0.9, -0.91, -1.2, -1.1, -1.3, -0.92]),  # perfect
+        "pmi": at_places(one, [0.5, 0.1, 0.0, 0.05, -0.1, -0.2]),  # all right but the last
     }
     chosen = choose_decision(read, [one])
     assert list(chosen) == ["likelihood", "pmi", "truth"]
@@ -178,7 +149,7 @@ def test_the_readout_with_the_most_right_comes_first():
         assert lost == pytest.approx(-np.mean(np.log(p_right)))
 
 
-def test_what_is_right_counts_more_than_what_is_sure():
+def test_accuracy_counts_more_than_confidence():
     one = exam("Tff", "Tff", kind="fixed")
     read = {
         "truth": at_places(one, [5.0, 5.1, 0.0, 5.0, 0.0, 0.0]),  # one question wrong
@@ -190,10 +161,10 @@ def test_what_is_right_counts_more_than_what_is_sure():
     assert chosen["pmi"].log_loss > chosen["truth"].log_loss
 
 
-def test_of_options_of_which_one_is_right_p_true_is_the_softmax():
-    said = Decision("pmi", 2.0, 7.0).p_trues([2.0, 0.0, None, 0.0], "single")
-    assert said[2] is None
-    assert [p for p in said if p is not None] == pytest.approx([math.e / (math.e + 2), *[1 / (math.e + 2)] * 2])
+def test_p_true_of_options_is_the_softmax():
+    p_true = Decision("pmi", 2.0, 7.0).p_trues([2.0, 0.0, None, 0.0], "single")
+    assert p_true[2] is None
+    assert [p for p in p_true if p is not None] == pytest.approx([math.e / (math.e + 2), *[1 / (math.e + 2)] * 2])
     assert Decision("pmi", 2.0, 7.0).p_trues([9.0, None], "multiple") == [pytest.approx(1 / (1 + math.exp(-1))), None]
     assert Decision().p_trues([-4e4, 4e4], "single") == [0.0, 1.0]  # no overflow
 
@@ -219,22 +190,14 @@ def test_the_targets_of_options_are_smoothed(options):
     assert fitted.temperature == pytest.approx(1 / math.log(5 * (options - 1)), rel=0.05)
 
 
-@pytest.mark.parametrize("shift", [-3.0, 0.4, 3.0])
-def test_where_the_options_of_a_question_stand_has_no_part_in_its_fit(shift):
-    values, gold, groups = [1.0, 0.0, 0.0, 1.0, 0.5, 1.5], [True, False, True, False, False, True], [0, 0, 1, 1, 2, 2]
-    moved = [x + shift * n for x, n in zip(values, groups, strict=True)]
-    fitted, again = (fit_decision("pmi", read, gold, groups).temperature for read in (values, moved))
-    assert again == pytest.approx(fitted, rel=0.1)  # the slopes tried are 8 % apart
-
-
-def test_of_several_that_may_be_right_each_is_judged_by_itself():
+def test_other_propositions_are_judged_by_themselves():
     decision, read = Decision("pmi", 0.5, 1.0), [2.0, None, 0.0]
     odds = [math.exp(2.0), None, math.exp(-2.0)]
     for kind in ("multiple", "fixed"):
         assert decision.p_trues(read, kind) == [None if x is None else pytest.approx(x / (1 + x)) for x in odds]
 
 
-def test_only_options_of_which_one_is_right_are_a_group():
+def test_only_options_with_one_right_are_a_group():
     kinds = ("multiple", "single", "fixed", "single")
     chains = [chain(*(question("Q", "a", "b", kind=kind) for kind in kinds)), chain(question("Q", "a", kind="single"))]
     places = [(0, q, p) for q in range(4) for p in range(2)] + [(1, 0, 0)]
@@ -246,23 +209,11 @@ def test_the_log_loss_of_options_and_of_others_by_hand():
     decision, ln3 = Decision("truth", 1.0, 5.0), math.log(3)
     values, gold = [ln3, 5 + ln3, 0.0, 0.0, 5 - ln3], [True, True, False, False, True]
     # P = 3/5, 1/5, 1/5 of the options, 3/4 and 1/4 of the others
-    wanted = -np.mean(np.log([3 / 5, 3 / 4, 4 / 5, 4 / 5, 1 / 4]))
-    assert log_loss(decision, values, gold, [7, -1, 7, 7, -1]) == pytest.approx(wanted)
+    expected = -np.mean(np.log([3 / 5, 3 / 4, 4 / 5, 4 / 5, 1 / 4]))
+    assert log_loss(decision, values, gold, [7, -1, 7, 7, -1]) == pytest.approx(expected)
     alone = [1 / (1 + math.exp(5 - x)) for x in values]
-    wanted = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(alone, gold, strict=True)])
-    assert log_loss(decision, values, gold) == log_loss(decision, values, gold, [-1] * 5) == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize("kind", ["multiple", "fixed"])
-def test_a_choice_without_questions_of_one_right_option_is_that_of_single_propositions(kind):
-    one = exam("Tff", "fTf", kind=kind)
-    values = [1.0, 0.2, -0.3, 0.1, 0.9, 1.1]
-    (chosen,) = choose_decision({"truth": at_places(one, values)}, [one]).values()
-    gold = [True, False, False, False, True, False]
-    assert chosen.decision == fit_decision("truth", values, gold)
-    p_right = [1 / (1 + math.exp((chosen.decision.threshold - x) / chosen.decision.temperature)) for x in values]
-    wanted = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(p_right, gold, strict=True)])
-    assert chosen.log_loss == pytest.approx(wanted)
+    expected = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(alone, gold, strict=True)])
+    assert log_loss(decision, values, gold) == log_loss(decision, values, gold, [-1] * 5) == pytest.approx(expected)
 
 
 def test_a_choice_on_options_counts_the_softmax():
@@ -284,7 +235,7 @@ def test_options_have_no_part_in_the_threshold():
     assert mixed.threshold == pytest.approx(alone.threshold, abs=0.3)
 
 
-def test_of_equally_good_readouts_the_surer_comes_first():
+def test_of_equally_accurate_readouts_the_lower_loss_comes_first():
     one = exam("TTff")
     read = {"truth": at_places(one, [1.0, 0.01, 0.0, -1.0]), "pmi": at_places(one, [1.0, 0.9, -0.9, -1.0])}
     for order in (["truth", "pmi"], ["pmi", "truth"]):
@@ -307,7 +258,7 @@ def test_accuracy_is_that_of_the_ticks_of_each_kind_of_question(kind, accuracy):
     assert choose_decision({"truth": values}, [one])["truth"].accuracy == accuracy
 
 
-def test_a_proposition_that_was_not_read_is_not_ticked_and_counts():
+def test_an_unread_proposition_is_not_ticked_and_counts():
     one = exam("TTfT")
     values = {(0, 0, 0): 2.0, (0, 0, 2): -2.0}
     chosen = choose_decision({"truth": values}, [one])["truth"]
@@ -315,13 +266,7 @@ def test_a_proposition_that_was_not_read_is_not_ticked_and_counts():
     assert chosen.accuracy == 2 / 4
 
 
-def test_places_are_those_of_their_chain():
-    chains = [exam("Tf"), exam("fT")]
-    values = {(1, 0, 1): 1.0, (1, 0, 0): -1.0, (0, 0, 1): -1.0, (0, 0, 0): 1.0}
-    assert choose_decision({"pmi": values}, chains)["pmi"].accuracy == 1.0
-
-
-def test_without_any_proposition_read_there_is_nothing_to_choose():
+def test_without_a_read_proposition_there_is_nothing_to_choose():
     assert choose_decision({}, [exam("Tf")]) == {}
     ((readout, chosen),) = choose_decision({"likelihood": {}}, [exam("Tf")]).items()
     assert readout == "likelihood"
@@ -340,19 +285,13 @@ def test_an_examinee_moves_with_its_run(tmp_path):
     examinee = Examinee(str(model), "", Decision("likelihood", 0.017, -1.04))
     examinee.write(file)
     assert Examinee.read(file) == examinee
-    said = json.loads(file.read_text())
-    assert said == {
+    content = json.loads(file.read_text())
+    assert content == {
         "student": "model", "revision": "", "readout": "likelihood", "temperature": 0.017, "threshold": -1.04,
     }  # fmt: skip
     moved = shutil.move(run, tmp_path / "elsewhere")
     again = Examinee.read(Path(moved) / "04_finetune" / "base" / "decision.json")
     assert again == examinee._replace(student=str(Path(moved) / "04_finetune" / "base" / "model"))
-
-
-def test_an_examinee_of_the_hub_keeps_its_name(tmp_path):
-    examinee = Examinee("stanford-crfm/BioMedLM", "abc", Decision("pmi", 2.0, 0.5))
-    examinee.write(tmp_path / "decision.json")
-    assert Examinee.read(tmp_path / "decision.json") == examinee
 
 
 @pytest.mark.parametrize(
@@ -364,27 +303,21 @@ def test_an_examinee_of_the_hub_keeps_its_name(tmp_path):
         '{"student":"m","revision":"","readout":"truth","temperature":1e999,"threshold":0}',
     ],
 )  # fmt: skip
-def test_a_file_that_decides_nothing_is_told(tmp_path, text):
+def test_an_invalid_file_is_refused(tmp_path, text):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(DecisionError, match=r"run 04_finetune\.ipynb again"):
         Examinee.read(tmp_path / "decision.json")
 
 
-def test_options_whose_true_one_was_not_read_are_no_group():
+def test_options_without_the_true_one_are_not_a_group():
     one = [exam("Tff", "Tff", kind="single")]
     assert groups_of([(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)], one) == [-1, -1, 0, 0]
 
 
-def test_of_options_that_were_not_read_none_is_ticked():
+def test_unread_options_are_not_ticked():
     (asked,) = exam("Tff", kind="single").questions
     assert Decision().ticks([None, None, None], asked) == [False, False, False]
     assert Decision().ticks([None, -3.0, -2.0], asked) == [False, False, True]
-
-
-def test_probabilities_are_those_the_questions_are_answered_by():
-    decision = Decision("pmi", 2.0, 7.0)
-    said = probabilities(decision, [2.0, 0.0, 9.0], [0, 0, -1])
-    assert said == pytest.approx([math.e / (math.e + 1), 1 / (math.e + 1), math.e / (math.e + 1)])
 
 
 # --- ticks ---
