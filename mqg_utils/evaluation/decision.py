@@ -1,5 +1,6 @@
 """How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to stage 05."""
 
+import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from mqg_utils.records import Chain, Kind, Prediction, Question, Record, Status, write_json
+from mqg_utils.records import Chain, Kind, Prediction, Question, Status, write_json
 
 # what is read at a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
 # words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
@@ -55,19 +56,17 @@ def recorded(
 class Decision(NamedTuple):
     """p_true is a logistic of (readout - threshold) / temperature, and above 0.5 a proposition is ticked.
 
-    Where exactly one proposition of a question is true (kind `single`), p_true is the softmax of readout / temperature
-    over them, and the threshold cancels out. `temperature` and `threshold` are in the readout's units: nats, or nats
-    per character.
+    For a question of kind `single` it is the softmax of readout / temperature, and the threshold cancels out. Both are
+    in the readout's units: nats, or nats per character.
     """
 
     readout: Readout = "truth"
-    temperature: float = 1.0
-    threshold: float = 0.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
     def p_true(self, value: float) -> float:
         """P(true) of a proposition that is judged by itself."""
-        # this form of the logistic cannot overflow
-        return 0.5 * (1 + math.tanh(0.5 * (value - self.threshold) / self.temperature))
+        return 0.5 * (1 + math.tanh(0.5 * (value - self.threshold) / self.temperature))  # a logistic without overflow
 
     def p_trues(self, values: Sequence[float | None], kind: Kind) -> list[float | None]:
         """P(true) of the propositions of one question; None where there is no readout."""
@@ -89,14 +88,6 @@ class DecisionError(ValueError):
     """An invalid decision.json. The message says what to do."""
 
 
-class _DecisionFile(Record):
-    student: str
-    revision: str
-    readout: Readout
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    threshold: Annotated[float, Field(allow_inf_nan=False)]
-
-
 class Examinee(NamedTuple):
     """What stage 04 hands to stage 05: where the student is, and how it decides."""
 
@@ -113,12 +104,13 @@ class Examinee(NamedTuple):
     def read(cls, file: Path) -> "Examinee":
         """Read decision.json. Raises DecisionError."""
         try:
-            content = _DecisionFile.model_validate_json(file.read_bytes())
-            folder = (file.parent / content.student).resolve()
-            student = str(folder) if folder.is_dir() else content.student
-        except (ValueError, OSError) as error:
+            content = json.loads(file.read_bytes())
+            student, revision = str(content.pop("student")), str(content.pop("revision"))
+            decision = TypeAdapter(Decision).validate_python(content)
+            folder = (file.parent / student).resolve()
+            return cls(str(folder) if folder.is_dir() else student, revision, decision)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise DecisionError(f"{file} is not a valid decision.json; run 04_finetune.ipynb again: {error}") from error
-        return cls(student, content.revision, Decision(content.readout, content.temperature, content.threshold))
 
 
 class Chosen(NamedTuple):
@@ -134,10 +126,9 @@ def fit_decision(
 ) -> Decision:
     """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
 
-    Propositions of one group, a number from 0, are the options of one question with one true: their loss is that of
-    the softmax over the group, and only the temperature depends on it. `groups` None: all are ALONE. An uninformative
-    or inverted readout gets so high a temperature that every p_true is near the share of true propositions. With
-    fewer than two values or one class there is nothing to fit.
+    Propositions of one group, a number from 0, are the options of a question with one true: their loss is that of the
+    softmax over the group. `groups` None: all are ALONE. An uninformative or inverted readout gets so high a
+    temperature that every p_true is near the share of true propositions. One class, or one value: nothing is fitted.
     """
     read, truth = np.asarray(values, dtype=float), np.asarray(gold, dtype=bool)
     group = np.full(len(read), ALONE) if groups is None else np.asarray(groups, dtype=int)
@@ -186,9 +177,8 @@ def _choice_losses(scaled: np.ndarray, truth: np.ndarray, group: np.ndarray) -> 
 def probabilities(decision: Decision, values: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
     """P(true) of every proposition (N,), those of one group as the options of one question."""
     p_true = np.array([decision.p_true(value) for value in values])
-    group = np.full(len(values), ALONE) if groups is None else np.asarray(groups, dtype=int)
-    for number in set(group.tolist()) - {ALONE}:
-        options = np.flatnonzero(group == number)
+    for number in set(groups or ()) - {ALONE}:
+        options = np.flatnonzero(np.asarray(groups) == number)
         p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
     return p_true.tolist()
 

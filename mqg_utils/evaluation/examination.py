@@ -1,11 +1,10 @@
 """A student sits an exam: a prediction for every proposition under every history."""
 
 from collections.abc import Sequence
-from functools import reduce
 
-from mqg_utils.evaluation.decision import Decision, recorded, ticks
+from mqg_utils.evaluation.decision import Decision, recorded
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import Scored, score
+from mqg_utils.evaluation.scoring import Scored, score, total
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
 from mqg_utils.student.forward import precision
 from mqg_utils.student.loading import Student
@@ -22,11 +21,13 @@ def examine(
     histories: Sequence[History] = HISTORIES,
 ) -> tuple[list[Prediction], Scored]:
     """The predictions of a student, and the scores behind them."""
+    given = [history for history in histories if history != "predicted"]
     with precision(student.model, bf16):
-        parts = [score_own(student, exam, decision, row_tokens)] if "predicted" in histories else []
-        if given := [history for history in histories if history != "predicted"]:
-            parts.append(score(student, exam, given, row_tokens, [decision.readout]))
-    scored = reduce(Scored.merged, parts)
+        parts = [score(student, exam, given, row_tokens, [decision.readout])] if given else []
+        parts += [score_own(student, exam, decision, row_tokens)] if "predicted" in histories else []
+    scores = {key: value for part in parts for key, value in part.readouts[decision.readout].items()}
+    tokens, cuts = sum(part.tokens for part in parts), total(part.cuts for part in parts)
+    scored = Scored({decision.readout: scores}, tokens, cuts, parts[0].method)
     return predictions(exam, scored, decision, histories, condition, seed), scored
 
 
@@ -40,7 +41,6 @@ def predictions(
         for c, chain in enumerate(exam):
             for q, question in enumerate(chain.questions):
                 read = [values.get((history, c, q, p)) for p in range(len(question.propositions))]
-                p_true = decision.p_trues(read, question.kind)
-                ticked = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+                p_true, ticked = decision.p_trues(read, question.kind), decision.ticks(read, question)
                 made += recorded(chain, q, p_true, ticked, "failed", condition=condition, seed=seed, history=history)
     return made

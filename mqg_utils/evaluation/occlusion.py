@@ -1,6 +1,7 @@
 """Occlusion: a student of a run asked about a case again, and with each finding of the case removed in turn."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Probe(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A sentence of the case, or one that a stem reports before its question; `question` is 0 for the case."""
+    """A sentence of the case (question 0), or one that a stem reports before its question."""
 
     question: int
     text: str
@@ -42,22 +43,22 @@ class Finding(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What removing a finding changes: for each proposition of the question, P(true) without it minus with it."""
+    """For each proposition of a question, P(true) without a finding minus P(true) with it."""
 
     finding: Finding
     changes: list[float | None]
 
     @property
     def most(self) -> float:
-        return max((abs(x) for x in self.changes if x is not None), default=0.0)
+        return max((abs(change) for change in self.changes if change is not None), default=0.0)
 
 
 class Effects(NamedTuple):
-    """P(true) of a question's propositions (None: too long to read), the effects; tokens forwarded, seconds taken."""
+    """P(true) of a question's propositions (None: too long to read), and what each finding changes."""
 
     base: list[float | None]
     effects: list[Effect]
-    tokens: int
+    tokens: int  # forwarded
     seconds: float
 
 
@@ -94,25 +95,22 @@ def ask(probe: Probe, chains: Sequence[Chain], history: History = "gold") -> lis
 
 def findings(chain: Chain) -> list[Finding]:
     """Every sentence of the case, and of each stem before its last, which asks."""
-    found = [
-        Finding(0, sentence, chain.model_copy(update={"vignette": shorter}))
-        for sentence, shorter in _removals(chain.vignette)
-    ]
+    removals = _removals(chain.vignette)
+    result = [Finding(0, text, chain.model_copy(update={"vignette": shorter})) for text, shorter in removals]
     for k, question in enumerate(chain.questions):
-        for sentence, shorter in _removals(question.stem)[:-1]:
+        for text, shorter in _removals(question.stem)[:-1]:
             changed = question.model_copy(update={"stem": shorter})
             questions = (*chain.questions[:k], changed, *chain.questions[k + 1 :])
-            found.append(Finding(k + 1, sentence, chain.model_copy(update={"questions": questions})))
-    return found
+            result.append(Finding(k + 1, text, chain.model_copy(update={"questions": questions})))
+    return result
 
 
 def _removals(text: str) -> list[tuple[str, str]]:
     """Each sentence of a text, and the text without it."""
     parts, end = [], 0
-    for line in text.splitlines():
-        for sentence in split_sentences(line):
-            start, end = end, text.index(sentence, end) + len(sentence)
-            parts.append(text[start:end])
+    for sentence in (sentence for line in text.splitlines() for sentence in split_sentences(line)):
+        start, end = end, text.index(sentence, end) + len(sentence)
+        parts.append(text[start:end])
     return [(part.strip(), "".join(parts[:i] + parts[i + 1 :]).strip()) for i, part in enumerate(parts)]
 
 
@@ -136,38 +134,31 @@ def leave_one_out(probe: Probe, chain: Chain, question: int, history: History = 
 
 def _earlier_ticks(probe: Probe, chain: Chain, question: int, history: History) -> list[list[bool]]:
     """The answers before a question (from 0): the key's, the student's own, or none."""
-    if history == "none" or question == 0:
-        return []
     if history == "gold":
         return gold_ticks(chain)[:question]
-    earlier = chain.model_copy(update={"questions": chain.questions[:question]})
-    own: dict[str, list[bool]] = {q.question_id: [] for q in earlier.questions}
-    for p in ask(probe, [earlier], "predicted"):
-        own[p.question_id].append(bool(p.predicted))
-    return list(own.values())
+    if history == "none" or question == 0:
+        return []
+    own = ask(probe, [chain.model_copy(update={"questions": chain.questions[:question]})], "predicted")
+    return [[bool(p.predicted) for p in answers] for _, answers in groupby(own, key=lambda p: p.position)]
 
 
 @torch.inference_mode()
 def _read(
     probe: Probe, chains: Sequence[Chain], question: int, ticks: Sequence[Sequence[bool]]
 ) -> tuple[list[list[float | None]], int]:
-    """P(true) of the propositions of one question (from 0) in each of the variants of a chain; tokens forwarded."""
+    """P(true) of the propositions of one question (from 0) in each variant of a chain; tokens forwarded."""
     chains = open_book(chains, probe.book) if probe.book else chains
-    student, kind = probe.student, chains[0].questions[question].kind
+    student, decision, n = probe.student, probe.decision, len(chains[0].questions[question].propositions)
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    trees = [question_tree(c, i, question, pieces, context, ticks)[0] for i, c in enumerate(chains)]
-    if probe.decision.readout == "pmi":  # the propositions alone are the same in all variants
+    trees = [question_tree(chain, i, question, pieces, context, ticks)[0] for i, chain in enumerate(chains)]
+    if decision.readout == "pmi":  # the propositions alone are the same in all variants
         trees += grow_trees(chains[:1], student.tokenizer, ("alone",), context)[0]
-    (source,) = sources([probe.decision.readout])
-    read, tokens = read_trees(
-        student, [tree for tree in trees if tree.ids], [source], fitting(student.model, ROW_TOKENS)
-    )
-    scores = read[source]
+    (source,) = sources([decision.readout])
+    read, tokens = read_trees(student, [t for t in trees if t.ids], [source], fitting(student.model, ROW_TOKENS))
+    alone = [read[source].get(("alone", 0, question, p), 0.0) for p in range(n)]
     p_true = []
     for i in range(len(chains)):
-        keys = [(question, p) for p in range(len(chains[i].questions[question].propositions))]
-        values = [scores.get(("predicted", i, *key)) for key in keys]
-        if probe.decision.readout == "pmi":
-            values = [None if v is None else v - scores["alone", 0, *key] for v, key in zip(values, keys, strict=True)]
-        p_true.append(probe.decision.p_trues(values, kind))
+        values = [read[source].get(("predicted", i, question, p)) for p in range(n)]
+        differences = [None if v is None else v - a for v, a in zip(values, alone, strict=True)]
+        p_true.append(decision.p_trues(differences, chains[0].questions[question].kind))
     return p_true, tokens

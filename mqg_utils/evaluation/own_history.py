@@ -1,7 +1,8 @@
 """Scores chains after the student's own answers, reusing cached keys and values."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from transformers import DynamicCache
@@ -15,33 +16,18 @@ from mqg_utils.student.prompts import Cuts, Pieces
 from mqg_utils.student.token_tree import Tree, chain_trees, grow_trees, join, question_tree
 
 Step = tuple[Tree, int, Cuts]  # the next question of a chain, as `question_tree` makes it
+Layers = list[tuple[torch.Tensor, torch.Tensor]]  # cached keys and values, each (1, heads, P, D)
 
 
+@dataclass
 class _Walk:
-    """A chain on its way through its own history: the answers, and keys and values of the trunk so far."""
+    """A chain on its way through its own history: its answers, its trunk so far and where that is cached."""
 
-    def __init__(self, index: int, chain: Chain) -> None:
-        self.index, self.chain = index, chain
-        self.ticks: list[list[bool]] = []
-        self.trunk: list[int] = []
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values, each (1, heads, len(trunk), D)
-
-    def shorten(self, ids: list[int]) -> int:
-        """Keep the part of the trunk that a new one begins with; return its length."""
-        pairs = enumerate(zip(ids, self.trunk, strict=False))
-        n = next((n for n, (new, old) in pairs if new != old), min(len(ids), len(self.trunk)))
-        self.trunk, self.layers = self.trunk[:n], [(k[:, :, :n], v[:, :, :n]) for k, v in self.layers]
-        return n
-
-    def extend(self, trunk: list[int], layers: Sequence[Any], start: int) -> None:
-        """Add the new keys and values of a longer trunk, which begin at `start` in the cache's layers."""
-        new = slice(start, start + len(trunk) - len(self.trunk))
-        added = [(layer.keys[:, :, new], layer.values[:, :, new]) for layer in layers]
-        pairs = zip(self.layers, added, strict=True)
-        self.layers = (
-            [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in pairs] if self.trunk else added
-        )
-        self.trunk = trunk
+    index: int
+    chain: Chain
+    ticks: list[list[bool]] = field(default_factory=list)
+    trunk: list[int] = field(default_factory=list)  # token ids
+    cached: list[int] = field(default_factory=list)  # the place of each in the P of the layers
 
 
 @torch.inference_mode()
@@ -63,11 +49,15 @@ def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, ma
         read, tokens = read_trees(student, trees, [source], max_tokens)
         alone = read[source]
     for group in _groups(chains, pieces, context, max_tokens):
-        walks = [_Walk(index, chains[index]) for index in group]
+        walks, layers = [_Walk(index, chains[index]) for index in group], Layers()
         for q in range(len(walks[-1].chain.questions)):  # the last chain of a group is the longest
             active = [walk for walk in walks if q < len(walk.chain.questions)]
             steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks) for walk in active]
-            new, forwarded = _read(student, active, steps, source, max_tokens)
+            if supports_trees(student.model):
+                new, forwarded = _read(student, active, steps, source, layers)
+            else:
+                read, forwarded = read_trees(student, [tree for tree, _, _ in steps], [source], max_tokens)
+                new = read[source]
             scores |= pmi(new, alone) if alone else new
             tokens, cuts = tokens + forwarded, total([cuts, *(cut for _, _, cut in steps)])
             for walk in active:
@@ -93,17 +83,17 @@ def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: i
 
 
 def _read(
-    student: Student, walks: Sequence[_Walk], steps: Sequence[Step], readout: Readout, max_tokens: int
+    student: Student, walks: Sequence[_Walk], steps: Sequence[Step], readout: Readout, layers: Layers
 ) -> tuple[Scores, int]:
-    """Read each walk's next question, forwarding only tokens that its cached trunk does not have; count these."""
-    if not supports_trees(student.model):
-        scores, n_tokens = read_trees(student, [tree for tree, _, _ in steps], [readout], max_tokens)
-        return scores[readout], n_tokens
-    # a question none of whose propositions fits has an empty tree, and leaves the cache as it is
-    pairs = [(walk, step) for walk, step in zip(walks, steps, strict=True) if step[0].ids]
-    known = [walk.shorten(tree.ids[:n_trunk]) for walk, (tree, n_trunk, _) in pairs]
-    fresh = [_without(tree, n) for n, (_, (tree, _, _)) in zip(known, pairs, strict=True)]
-    row, sizes, n_past = join(fresh), [len(tree.ids) for tree in fresh], sum(known)
+    """Read each walk's next question on top of the layers, which are replaced; count the tokens that were new."""
+    for walk, (tree, n_trunk, _) in zip(walks, steps, strict=True):
+        if tree.ids:  # else no proposition of the question fits, and the cache stays as it is
+            pairs = enumerate(zip(tree.ids[:n_trunk], walk.trunk, strict=False))
+            n = next((n for n, (new, old) in pairs if new != old), min(n_trunk, len(walk.trunk)))
+            walk.trunk, walk.cached = walk.trunk[:n], walk.cached[:n]
+    known = [len(walk.trunk) for walk in walks]
+    fresh = [_without(tree, n) for n, (tree, _, _) in zip(known, steps, strict=True)]
+    row, sizes = join(fresh), [len(tree.ids) for tree in fresh]
     if not row.ids:
         return {}, 0
     inputs, cache = row_inputs(row), DynamicCache()
@@ -111,13 +101,16 @@ def _read(
     inputs["attention_mask"] = torch.cat([visible[None, None], inputs["attention_mask"]], dim=-1)
     inputs["position_ids"] += torch.tensor(known).repeat_interleave(torch.tensor(sizes))
     inputs["key_positions"] = torch.cat([*map(torch.arange, known), inputs["position_ids"][0]])[None]
-    for number, layers in enumerate(zip(*(walk.layers for walk, _ in pairs if walk.layers), strict=True)):
-        keys, values = (torch.cat(parts, 2) for parts in zip(*layers, strict=True))
-        cache.update(keys, values, number)
+    for number, (keys, values) in enumerate(layers):
+        past = torch.tensor([place for walk in walks for place in walk.cached], device=keys.device)
+        cache.update(keys[:, :, past], values[:, :, past], number)
     read = read_row(student, row, [readout], inputs, past_key_values=cache, use_cache=True)[readout]
-    for (walk, (tree, n_trunk, _)), size in zip(pairs, sizes, strict=True):
-        walk.extend(tree.ids[:n_trunk], cache.layers, n_past)
-        n_past += size
+    layers[:] = [(layer.keys, layer.values) for layer in cast(list[Any], cache.layers)]
+    old, new = 0, sum(known)
+    for walk, n, size, (tree, n_trunk, _) in zip(walks, known, sizes, steps, strict=True):
+        walk.trunk += tree.ids[n:n_trunk]
+        walk.cached = [*range(old, old + n), *range(new, new + len(walk.trunk) - n)]
+        old, new = old + n, new + size
     return {("predicted", *leaf[:3]): value for leaf, value in zip(row.leaves, read, strict=True)}, len(row.ids)
 
 

@@ -1,6 +1,6 @@
 """Every proposition of an exam read under every history, each distinct token computed once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -8,27 +8,13 @@ import torch
 from mqg_utils.evaluation.decision import Key, Readout
 from mqg_utils.evaluation.unpacked import Reading, read_unpacked
 from mqg_utils.records import Chain, History
-from mqg_utils.student.forward import (
-    context_of,
-    fitting,
-    halving,
-    head_log_odds,
-    hidden_states,
-    leaf_inputs,
-    leaf_log_odds,
-    row_inputs,
-    supports_trees,
-    text_inputs,
-    text_log_likelihood,
-)
+from mqg_utils.student import forward
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts
 from mqg_utils.student.token_tree import SPLIT_TOKENS, Before, Tree, grow_trees, pack
 
 TREES, PROMPTS = "token trees", "plain prompts"  # how a model is scored
 Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
-# (student, trees, readouts, max_tokens) -> a reading per forward pass
-Reader = Callable[[Student, Sequence[Tree], Sequence[Readout], int], Iterator[Reading]]
 
 
 class Scored(NamedTuple):
@@ -42,13 +28,6 @@ class Scored(NamedTuple):
     def of(self, readout: Readout, history: History) -> dict[Key, float]:
         """One readout under one history."""
         return {key[1:]: value for key, value in self.readouts[readout].items() if key[0] == history}
-
-    def merged(self, other: "Scored") -> "Scored":
-        """The readouts that both have, of other histories of the same chains."""
-        both = {
-            name: {**self.readouts[name], **other.readouts[name]} for name in self.readouts if name in other.readouts
-        }
-        return Scored(both, self.tokens + other.tokens, total([self.cuts, other.cuts]), self.method)
 
 
 def total(cuts: Iterable[Cuts]) -> Cuts:
@@ -64,21 +43,22 @@ def read_row(
     **options: Any,
 ) -> dict[Readout, list[float]]:
     """`truth`, `likelihood` and `head` of a row's leaves, in order, as requested, from one forward pass."""
-    device = student.model.device
+    model = student.model
 
     def moved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
+        return {name: tensor.to(model.device) for name, tensor in tensors.items()}
 
-    hidden = hidden_states(student.model, moved(inputs or row_inputs(row)), **options)
+    leaves = moved(forward.leaf_inputs(row))
+    hidden = forward.hidden_states(model, moved(inputs or forward.row_inputs(row)), **options)
     values: dict[Readout, list[float]] = {}
     if "truth" in readouts:
-        values["truth"] = leaf_log_odds(student.model, hidden, **moved(leaf_inputs(row))).tolist()
+        values["truth"] = forward.leaf_log_odds(model, hidden, **leaves).tolist()
     if "likelihood" in readouts:
-        values["likelihood"] = text_log_likelihood(student.model, hidden, **moved(text_inputs(row))).tolist()
+        values["likelihood"] = forward.text_log_likelihood(model, hidden, **moved(forward.text_inputs(row))).tolist()
     if "head" in readouts:
         if student.head is None:
             raise ValueError("the readout 'head' needs a student with a fitted head (linear_head.fit_head)")
-        values["head"] = head_log_odds(student.head, hidden[moved(leaf_inputs(row))["leaf"]]).tolist()
+        values["head"] = forward.head_log_odds(student.head, hidden[leaves["leaf"]]).tolist()
     return values
 
 
@@ -89,7 +69,7 @@ def read_packed(
     for row in pack(trees, max_tokens):
         labelled = any(leaf.n_after for leaf in row.leaves)  # else its propositions stand alone, without a label
         values = read_row(student, row, [name for name in readouts if labelled or name == "likelihood"])
-        yield Reading(row.leaves, values, len(row.ids))
+        yield row.leaves, values, len(row.ids)
 
 
 def sources(readouts: Iterable[Readout]) -> tuple[Readout, ...]:
@@ -98,21 +78,21 @@ def sources(readouts: Iterable[Readout]) -> tuple[Readout, ...]:
 
 
 def read_trees(
-    student: Student, trees: Sequence[Tree], readouts: Sequence[Readout], max_tokens: int, reader: Reader | None = None
+    student: Student, trees: Sequence[Tree], readouts: Sequence[Readout], max_tokens: int
 ) -> tuple[dict[Readout, Scores], int]:
     """The `sources` of readouts at the leaves of trees, and the tokens forwarded.
 
-    `reader` None: packed rows, or prompt by prompt where trees are not tested for the type of model.
+    Packed in rows, or prompt by prompt where trees are not tested for the type of model.
     """
-    reader = reader or (read_packed if supports_trees(student.model) else read_unpacked)
-    read: dict[Readout, Scores] = {name: {} for name in sources(readouts)}
+    read = read_packed if forward.supports_trees(student.model) else read_unpacked
+    scores: dict[Readout, Scores] = {name: {} for name in sources(readouts)}
     tokens = 0
-    for reading in reader(student, trees, sources(readouts), max_tokens):
-        tokens += reading.tokens
-        for name, values in reading.values.items():
-            for leaf, value in zip(reading.leaves, values, strict=True):
-                read[name].update({(history, *leaf[:3]): value for history in leaf.histories})
-    return read, tokens
+    for leaves, by_readout, forwarded in read(student, trees, sources(readouts), max_tokens):
+        tokens += forwarded
+        for name, values in by_readout.items():
+            for leaf, value in zip(leaves, values, strict=True):
+                scores[name].update({(history, *leaf[:3]): value for history in leaf.histories})
+    return scores, tokens
 
 
 def pmi(likelihood: Scores, alone: Scores) -> Scores:
@@ -130,8 +110,7 @@ def score(
 ) -> Scored:
     """Readouts of every proposition under `gold` and `none` history, in forward passes of about `max_tokens`.
 
-    Fewer tokens, and trees split, where memory runs out. Raises ValueError for the history `predicted`, for which see
-    `own_history.score_own`.
+    Fewer tokens, and trees split, where memory runs out. Raises ValueError for the history `predicted`.
     """
     if "predicted" in histories:
         raise ValueError("the history 'predicted' depends on the student's own answers; use own_history.score_own")
@@ -139,12 +118,12 @@ def score(
 
     def attempt(n: int) -> Scored:
         split = SPLIT_TOKENS if n >= max_tokens else n
-        trees, cuts = grow_trees(chains, student.tokenizer, before, context_of(student.model), split)
+        trees, cuts = grow_trees(chains, student.tokenizer, before, forward.context_of(student.model), split)
         read, tokens = read_trees(student, trees, readouts, n)
         given = {name: {k: v for k, v in scores.items() if k[0] != "alone"} for name, scores in read.items()}
         if "pmi" in readouts:
             given["pmi"] = pmi(given["likelihood"], read["likelihood"])
-        method = TREES if supports_trees(student.model) else PROMPTS
+        method = TREES if forward.supports_trees(student.model) else PROMPTS
         return Scored({name: given[name] for name in readouts}, tokens, cuts, method)
 
-    return halving(attempt, fitting(student.model, max_tokens))
+    return forward.halving(attempt, forward.fitting(student.model, max_tokens))

@@ -1,7 +1,6 @@
 """Reading without token trees: every proposition's whole prompt, in padded batches.
 
-For models that no tree mask fits, such as ALiBi (BLOOM, MPT), state space (Mamba) and encoder-decoder, and the
-baseline of the scoring benchmark.
+For models that no tree mask fits, such as ALiBi (BLOOM, MPT) and state space (Mamba), and the scoring benchmark.
 """
 
 import inspect
@@ -16,20 +15,15 @@ from mqg_utils.evaluation.decision import Readout
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Leaf, Tree, prompt_ids
 
+# leaves, their readouts, and the tokens (padding left out) of one forward pass
+Reading = tuple[Sequence[Leaf], dict[Readout, list[float]], int]
+
 
 class Prompt(NamedTuple):
     """The whole prompt of one proposition, up to where its label comes next."""
 
     ids: list[int]
     leaf: Leaf
-
-
-class Reading(NamedTuple):
-    """The readouts of some leaves, from one forward pass over so many tokens, padding left out."""
-
-    leaves: Sequence[Leaf]
-    values: dict[Readout, list[float]]
-    tokens: int
 
 
 def prompts_of(trees: Iterable[Tree]) -> list[Prompt]:
@@ -55,7 +49,7 @@ def read_unpacked(
     """The readouts of the leaves of trees, a batch of prompts at a time."""
     for group in batches(prompts_of(trees), max_tokens, batch):
         values = {name: read.tolist() for name, read in read_prompts(student.model, group, readouts).items()}
-        yield Reading([prompt.leaf for prompt in group], values, sum(len(prompt.ids) for prompt in group))
+        yield [prompt.leaf for prompt in group], values, sum(len(prompt.ids) for prompt in group)
 
 
 def read_prompts(
@@ -63,13 +57,10 @@ def read_prompts(
 ) -> dict[Readout, torch.Tensor]:
     """`truth` and `likelihood` of each prompt (N,), fp32, from one forward pass over the padded prompts.
 
-    Raises ValueError for a fitted head, and for the likelihood under an encoder-decoder, whose decoder never sees the
-    proposition.
+    Raises ValueError for a fitted head.
     """
     if "head" in readouts:
         raise ValueError("the readout 'head' needs token trees; use 'truth', 'likelihood' or 'pmi'")
-    if "likelihood" in readouts and model.config.is_encoder_decoder:
-        raise ValueError("an encoder-decoder only predicts label words; use the readout 'truth'")
     rows = torch.arange(len(prompts))
     ids = pad_sequence([torch.tensor(prompt.ids) for prompt in prompts], batch_first=True)  # (N, T)
     last = torch.tensor([len(prompt.ids) - 1 for prompt in prompts])
@@ -82,7 +73,7 @@ def read_prompts(
         read[rows, last] = True
     if "likelihood" in readouts:
         read[:, :-1] |= words[:, 1:]  # the column before a word predicts it
-    logits, at = _logits(model, ids, last, read.any(0).nonzero()[:, 0])
+    logits, at = _logits(model, ids, read.any(0).nonzero()[:, 0])
     values: dict[Readout, torch.Tensor] = {}
     if "truth" in readouts:
         labels = torch.tensor([prompt.leaf.labels for prompt in prompts], device=logits.device)
@@ -97,23 +88,14 @@ def read_prompts(
     return values
 
 
-def _logits(
-    model: Any, ids: torch.Tensor, last: torch.Tensor, columns: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _logits(model: Any, ids: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (N, K, V) at the K `columns` of padded prompts (N, T), and the index in K of each column (T,).
 
-    A model that cannot leave out logits gives all. An encoder-decoder reads the prompt, and the label is the first
-    word of its decoder.
+    A model that cannot leave out logits gives all. No mask: the tokens of a causal model see no padding on their
+    right, and it keeps the fast causal kernel.
     """
-    at, options = torch.arange(ids.shape[1]), {}
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if model.config.is_encoder_decoder:
-        options["attention_mask"] = at <= last[:, None]
-        options["decoder_input_ids"] = torch.full((len(ids), 1), model.config.decoder_start_token_id)
-        at = torch.zeros_like(at)
-    elif "logits_to_keep" in inspect.signature(inner.forward).parameters:
-        options["logits_to_keep"] = columns
-        at = torch.searchsorted(columns, at)
-    # no mask for a causal model: its tokens see no padding on their right, and it keeps the fast causal kernel
-    options = {name: tensor.to(model.device) for name, tensor in options.items()}
+    at, options = torch.arange(ids.shape[1]), {}
+    if "logits_to_keep" in inspect.signature(inner.forward).parameters:
+        at, options = torch.searchsorted(columns, at), {"logits_to_keep": columns.to(model.device)}
     return model(input_ids=ids.to(model.device), use_cache=False, **options).logits, at

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import torch
 from peers import Harness
 from torch.nn import functional
 
-from mqg_utils.evaluation.scoring import Scores, read_trees, score
+from mqg_utils.evaluation.scoring import Scores, score
 from mqg_utils.evaluation.unpacked import Prompt, batches, prompts_of, read_prompts, read_unpacked
 from mqg_utils.records import Chain
 from mqg_utils.student import loading as models
@@ -258,7 +257,11 @@ def contenders(
 def score_plain(student: Student, chains: Sequence[Chain], batch: int) -> Scores:
     """What `score` gives for the gold history, from whole prompts in padded batches."""
     trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
-    return read_trees(student, trees, ("truth",), PLAIN_TOKENS, partial(read_unpacked, batch=batch))[0]["truth"]
+    return {
+        ("gold", *leaf[:3]): value
+        for leaves, values, _ in read_unpacked(student, trees, ("truth",), PLAIN_TOKENS, batch)
+        for leaf, value in zip(leaves, values["truth"], strict=True)
+    }
 
 
 def gold_prompts(student: Student, chains: Sequence[Chain]) -> list[Prompt]:

@@ -12,7 +12,7 @@ from small import chain, distinct, gold, places, plain_ids, question, random_cha
 from mqg_utils.evaluation import scoring
 from mqg_utils.evaluation.decision import READOUTS, Decision
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import Scored, score
+from mqg_utils.evaluation.scoring import Scored, score, total
 from mqg_utils.records import HISTORIES
 from mqg_utils.student import forward
 from mqg_utils.student.forward import backbone, context_of, hidden_states
@@ -24,7 +24,9 @@ CHAINS = random_chains(3, seed=9)
 
 
 def all_histories(student, chains, max_tokens=1024):
-    return score(student, chains, max_tokens=max_tokens).merged(score_own(student, chains, Decision(), max_tokens))
+    """The readout `truth` in every history, and what was cut."""
+    given, own = score(student, chains, max_tokens=max_tokens), score_own(student, chains, Decision(), max_tokens)
+    return given.readouts["truth"] | own.readouts["truth"], total([given.cuts, own.cuts])
 
 
 def count_tokens(model):
@@ -90,7 +92,7 @@ def test_own_answers_are_not_a_given_history():
 
 def test_rows_of_any_length_give_the_same():
     chains = random_chains(6, seed=1)
-    short, long = (all_histories(tiny_student(), chains, max_tokens=n).readouts["truth"] for n in (1, 10_000))
+    short, long = (all_histories(tiny_student(), chains, max_tokens=n)[0] for n in (1, 10_000))
     assert difference(short, long) < TOLERANCE
 
 
@@ -119,9 +121,9 @@ def test_lora_scores_as_it_does_merged():
         for name, weights in wrapped.model.named_parameters():
             if "lora_B" in name:
                 weights.normal_(0, 0.2)
-    adapted = all_histories(wrapped, chains).readouts["truth"]
-    merged = all_histories(Student(wrapped.model.merge_and_unload(), base.tokenizer), chains).readouts["truth"]
-    plain = all_histories(base, chains).readouts["truth"]
+    adapted = all_histories(wrapped, chains)[0]
+    merged = all_histories(Student(wrapped.model.merge_and_unload(), base.tokenizer), chains)[0]
+    plain = all_histories(base, chains)[0]
     assert difference(adapted, merged) < TOLERANCE
     assert difference(adapted, plain) > 0.1, "the adapters did nothing"
 
@@ -153,24 +155,24 @@ def test_a_context_shorter_than_the_case():
     student = short_sighted(64)
     assert context_of(student.model) == 64
     one = chain(question("Q", "a", "b"), question("R", "c"), case="word " * 200)
-    scored = all_histories(student, [one])
-    assert set(scored.readouts["truth"]) == {(h, 0, q, p) for h in HISTORIES for q, p in places(one)}
+    values, cuts = all_histories(student, [one])
+    assert set(values) == {(h, 0, q, p) for h in HISTORIES for q, p in places(one)}
     # once given and once on its own
-    assert scored.cuts == Cuts(history_dropped=2, case_truncated=4, failed=0)
+    assert cuts == Cuts(history_dropped=2, case_truncated=4, failed=0)
     # as much of the case as the question leaves room for
     case = student.tokenizer("Case: " + one.vignette.strip() + "\n")["input_ids"]
     rest = plain_ids(student.tokenizer, one.model_copy(update={"vignette": ""}), 1, 0, "none", [])
     expected = truth_of(student, case[: 64 - len(rest)] + rest)
-    assert scored.readouts["truth"]["none", 0, 1, 0] == pytest.approx(expected, abs=1e-4)
+    assert values["none", 0, 1, 0] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.slow
 def test_a_chain_of_200_questions():
     student = short_sighted(96)
     one = chain(*(question(f"What of {i}?", f"a{i}", f"b{i}", true=(i % 2,)) for i in range(200)), case="A case.")
-    scored = all_histories(student, [one])
-    assert len(scored.readouts["truth"]) == 3 * 400
-    assert scored.cuts.history_dropped > 0 and scored.cuts.case_truncated == scored.cuts.failed == 0
+    values, cuts = all_histories(student, [one])
+    assert len(values) == 3 * 400
+    assert cuts.history_dropped > 0 and cuts.case_truncated == cuts.failed == 0
     # the last question still sees the case and its latest history, as a plain prompt does
     whole = plain_ids(student.tokenizer, one, 199, 0, "gold", gold(one))
     case = student.tokenizer(f"Case: {one.vignette}\n")["input_ids"]
@@ -178,7 +180,7 @@ def test_a_chain_of_200_questions():
     starts = [i for i in range(len(case), len(whole)) if len(case) + len(whole) - i <= 96]
     start = next(i for i in starts if whole[i : i + 2] == stem[:2])
     expected = truth_of(student, case + whole[start:])
-    assert scored.readouts["truth"]["gold", 0, 199, 0] == pytest.approx(expected, abs=1e-4)
+    assert values["gold", 0, 199, 0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_split_chain_scores_as_a_whole_one(monkeypatch):
@@ -204,7 +206,7 @@ def short_of_memory(monkeypatch, most):
         lengths.append(n)
         return hidden_states(model, inputs, **options)
 
-    monkeypatch.setattr(scoring, "hidden_states", forward_if_short)
+    monkeypatch.setattr(forward, "hidden_states", forward_if_short)
     return lengths
 
 
@@ -248,14 +250,6 @@ def test_rows_are_short_from_the_start_if_little_memory_is_free(monkeypatch, cap
 
 
 # --- the scores ---
-
-
-def test_scores_of_other_histories_are_merged():
-    gold_key, none_key, own_key = ((history, 0, 1, 2) for history in ("gold", "none", "predicted"))
-    given = Scored({"truth": {gold_key: 1.0, none_key: 2.0}, "pmi": {gold_key: 0.1}}, 10, Cuts(1, 2, 3))
-    own = Scored({"pmi": {own_key: 0.3}, "likelihood": {own_key: -1.0}}, 5, Cuts(10, 20, 30))
-    assert given.merged(own) == Scored({"pmi": {gold_key: 0.1, own_key: 0.3}}, 15, Cuts(11, 22, 33))
-    assert list(given.readouts["pmi"]) == [gold_key], "what was merged is unchanged"
 
 
 def test_one_readout_under_one_history():

@@ -5,14 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-import transformers
 from families import FAMILIES, LIKE_LLAMA, LONG_ROPE, WITHOUT_TREES, causal_student, random_student
 from one_by_one import GIVEN, TOLERANCE, OneByOne, alone_ids, difference
 from small import chain, gold, places, plain_ids, question, random_chains, tiny_student
 
 from mqg_utils.evaluation.decision import READOUTS, Decision
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import read_trees, score
+from mqg_utils.evaluation.scoring import score
 from mqg_utils.evaluation.unpacked import batches, prompts_of, read_prompts, read_unpacked
 from mqg_utils.student.forward import TREE_TYPES, context_of, supports_trees
 from mqg_utils.student.loading import Student, add_lora
@@ -21,11 +20,17 @@ from mqg_utils.student.token_tree import grow_trees
 CHAINS = random_chains(8, seed=21)
 
 
-def read(student, chains, max_tokens=1024, batch=16, histories=GIVEN, readouts=("truth", "likelihood")):
+def read(student, chains, histories=GIVEN, readouts=("truth", "likelihood"), max_tokens=1024, batch=16):
     """Scores and tokens, whole prompts at a time."""
     trees, _ = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
+    scores, tokens = {name: {} for name in readouts}, 0
     with torch.inference_mode():
-        return read_trees(student, trees, readouts, max_tokens, partial(read_unpacked, batch=batch))
+        for leaves, by_readout, forwarded in read_unpacked(student, trees, readouts, max_tokens, batch):
+            tokens += forwarded
+            for name, values in by_readout.items():
+                for leaf, value in zip(leaves, values, strict=True):
+                    scores[name].update({(history, *leaf[:3]): value for history in leaf.histories})
+    return scores, tokens
 
 
 def test_whole_prompts_give_the_scores_of_the_tree():
@@ -39,7 +44,7 @@ def test_tokens_are_those_of_the_prompts_and_of_the_propositions_alone():
     tokenizer, one = tiny_student().tokenizer, CHAINS[0]
     prompts = [plain_ids(tokenizer, one, q, p, "gold", gold(one)) for q, p in places(one)]
     alone = [alone_ids(tokenizer, one, q, p) for q, p in places(one)]
-    _, tokens = read(tiny_student(), [one], histories=("gold", "alone"), readouts=("pmi",))
+    _, tokens = read(tiny_student(), [one], ("gold", "alone"), ("likelihood",))
     assert tokens == sum(map(len, prompts + alone))
 
 
@@ -116,21 +121,3 @@ def test_short_memory_makes_batches_smaller_and_changes_no_score(capsys):
         assert scored.tokens == expected.tokens and scored.cuts == expected.cuts
     assert max(short.model.sizes) > 300
     assert "rows of 512 tokens" in capsys.readouterr().out
-
-
-def test_an_encoder_decoder_reads_the_label_as_its_first_word():
-    tokenizer = tiny_student().tokenizer
-    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
-    torch.manual_seed(0)
-    config = transformers.T5Config(vocab_size=len(tokenizer), **shape)
-    student = Student(transformers.T5ForConditionalGeneration(config).eval(), tokenizer)
-    scores = score(student, CHAINS[:3], ("gold",)).readouts["truth"]
-    trees, _ = grow_trees(CHAINS[:3], tokenizer, ("gold",), context_of(student.model))
-    with torch.inference_mode():
-        for ids, leaf in prompts_of(trees):
-            logits = student.model(torch.tensor([ids]), decoder_input_ids=torch.tensor([[0]])).logits[0, 0]
-            expected = float(logits[leaf.labels[0]] - logits[leaf.labels[1]])
-            assert scores["gold", *leaf[:3]] == pytest.approx(expected, abs=1e-4)
-    for readouts in (("likelihood",), ("truth", "pmi")):
-        with pytest.raises(ValueError, match="only predicts label words; use the readout 'truth'"):
-            score(student, CHAINS[:1], readouts=readouts)

@@ -86,7 +86,7 @@ def compare(student, chains, readouts=READOUTS, max_tokens=1024):
         decision = Decision(readout, threshold=statistics.fmean(expected[readout].values()))
         own = score_own(student, chains, decision, max_tokens)
         assert list(own.readouts) == [readout]
-        values = given.merged(own).readouts[readout]
+        values = given.readouts[readout] | own.readouts[readout]
         plain = expected[readout] | reference.all(chains, ("predicted",), decision)[readout]
         assert statistics.stdev(plain.values()) > SPREAD[readout]
         differences.append(difference(values, plain))
