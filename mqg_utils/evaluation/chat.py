@@ -1,6 +1,6 @@
 """A chat model behind an OpenAI-compatible server as an examinee."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mqg_utils.evaluation.decision import recorded
 from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, Status
@@ -46,12 +46,7 @@ def parse_answer(reply: Reply | None, question: Question) -> Answer:
 
 
 def examine_chat(
-    server: Teacher,
-    exam: Sequence[Chain],
-    cache: ReplyCache,
-    condition: str,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    server: Teacher, exam: Sequence[Chain], cache: ReplyCache, condition: str, seed: int = 0
 ) -> list[Prediction]:
     """The predictions of a chat model under every history; each distinct prompt is sent once, and kept in the cache.
 
@@ -66,7 +61,7 @@ def examine_chat(
         for i in active:
             before: dict[History, list[list[bool]]] = {"gold": gold_ticks(exam[i])[:q], "predicted": own[i], "none": []}
             requests |= {(history, i, q): exam_request(exam[i], q, ticks) for history, ticks in before.items()}
-        ask_all(server, list(requests.values()), cache, progress)
+        ask_all(server, list(requests.values()), cache)
         outcomes = {reply.key: reply for reply in cache.outcomes}
         for key, request in requests.items():
             sent = server.key(request)

@@ -25,8 +25,8 @@ SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard devi
 def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
     """Which propositions an examinee with these probabilities ticks.
 
-    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable
-    (the stem says how many). Ties go to the earlier proposition.
+    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable. Ties go to the
+    earlier one.
     """
     if kind == "multiple":
         return [p > 0.5 for p in p_true]
@@ -38,10 +38,7 @@ def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
 def recorded(
     chain: Chain, q: int, p_true: Sequence[float | None], ticked: Sequence[bool], status: Status, **examinee: Any
 ) -> list[Prediction]:
-    """The predictions for question `q` (from 0) of a chain; `status` is that of a proposition without a p_true.
-
-    `examinee`: the fields condition, seed and history.
-    """
+    """Predictions for question `q` (from 0), with `status` where p_true is None; examinee: condition, seed, history."""
     question = chain.questions[q]
     return [
         Prediction(

@@ -42,7 +42,7 @@ def score_own(student: Student, chains: Sequence[Chain], decision: Decision, max
 
 def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int) -> Scored:
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    (source,) = sources([decision.readout])
+    (source,), trees_work = sources([decision.readout]), supports_trees(student.model)
     scores, alone, tokens, cuts = Scores(), Scores(), 0, Cuts(0, 0, 0)
     if decision.readout == "pmi":
         trees, _ = grow_trees(chains, student.tokenizer, ("alone",), context)
@@ -53,7 +53,7 @@ def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, ma
         for q in range(len(walks[-1].chain.questions)):  # the last chain of a group is the longest
             active = [walk for walk in walks if q < len(walk.chain.questions)]
             steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks) for walk in active]
-            if supports_trees(student.model):
+            if trees_work:
                 new, forwarded = _read(student, active, steps, source, layers)
             else:
                 read, forwarded = read_trees(student, [tree for tree, _, _ in steps], [source], max_tokens)
@@ -64,7 +64,7 @@ def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, ma
                 question = walk.chain.questions[q]
                 values = [scores.get(("predicted", walk.index, q, p)) for p in range(len(question.propositions))]
                 walk.ticks.append(decision.ticks(values, question))
-    return Scored({decision.readout: scores}, tokens, cuts, TREES if supports_trees(student.model) else PROMPTS)
+    return Scored({decision.readout: scores}, tokens, cuts, TREES if trees_work else PROMPTS)
 
 
 def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: int) -> list[list[int]]:

@@ -1,8 +1,4 @@
-"""How far a student's knowledge transfers: its training questions, the same facts in other words, and the exam.
-
-Each is asked without and with the passage that settles it. A student that knows its training questions but not the
-same facts in other words has memorised words; one that judges well only with the passage can read but does not know.
-"""
+"""How far a student's knowledge transfers: its training questions, the same facts in other words, and the exam."""
 
 import random
 from collections.abc import Sequence
