@@ -76,8 +76,7 @@ def load(run: Path, name: str) -> Probe:
     examinee = Examinee.read(files[name])
     origin = str(run / "01_corpus" / "student") if examinee.student == TINY else examinee.student
     passages, condition = run / "01_corpus" / "passages.jsonl", CONDITIONS.get(name.split("@")[0])
-    has_book = condition is not None and condition.open_book and passages.exists()
-    book = read_jsonl(passages, Passage) if has_book else []
+    book = read_jsonl(passages, Passage) if condition and condition.open_book and passages.exists() else []
     return Probe(name, loading.load(origin, examinee.revision), examinee.decision, book)
 
 

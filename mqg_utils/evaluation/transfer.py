@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from mqg_utils.records import Chain, Passage, Prediction, by_split, read_jsonl
+from mqg_utils.records import Chain, Passage, Prediction, Question, by_split, read_jsonl
 from mqg_utils.text.search import open_book
 from mqg_utils.text.words import normalise
 
@@ -49,15 +49,15 @@ def answer_sets(
 def with_passages(chains: Sequence[Chain], book: Sequence[Passage]) -> list[Chain]:
     """Chains whose questions carry the passages named by their propositions, or else the nearest one."""
     texts = {passage.passage_id: " > ".join([*passage.section, passage.text]) for passage in book}
-    given = []
-    for chain in open_book(chains, book):
-        questions = []
-        for question in chain.questions:
-            named = dict.fromkeys(p.passage_id for p in question.propositions if p.passage_id in texts)
-            reference = "\n".join(texts[name] for name in named) or question.reference
-            questions.append(question.model_copy(update={"reference": reference}))
-        given.append(chain.model_copy(update={"questions": tuple(questions)}))
-    return given
+
+    def given(question: Question) -> Question:
+        named = dict.fromkeys(p.passage_id for p in question.propositions if p.passage_id in texts)
+        reference = "\n".join(texts[name] for name in named) or question.reference
+        return question.model_copy(update={"reference": reference})
+
+    return [
+        chain.model_copy(update={"questions": tuple(map(given, chain.questions))}) for chain in open_book(chains, book)
+    ]
 
 
 def _texts(chains: Sequence[Chain]) -> set[str]:
