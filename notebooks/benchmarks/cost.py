@@ -1,4 +1,4 @@
-"""Scoring and training side by side: chains of exact size, contenders, and what a call costs."""
+"""Scoring and training compared: chains of exact size, contenders, and the cost of a call."""
 
 import ctypes
 import gc
@@ -19,7 +19,7 @@ from torch.nn import functional
 from mqg_utils.evaluation.scoring import Scores, score
 from mqg_utils.evaluation.unpacked import Prompt, batches, prompts_of, read_prompts, read_unpacked
 from mqg_utils.records import Chain
-from mqg_utils.student import loading as models
+from mqg_utils.student import loading
 from mqg_utils.student.forward import backbone, context_of
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
@@ -29,17 +29,14 @@ from mqg_utils.training.objectives import leaf_loss, leaf_targets
 from mqg_utils.workflow.paths import PACKAGE
 
 SMOLLM2 = "smollm2-135m"
-SAMPLE_S = 0.01  # between two looks at the resident memory
+SAMPLE_S = 0.01  # between two samples of the resident memory
 PLAIN_TOKENS = 2**15  # of a plain batch, padding included
 WORDING = WORDINGS["en"]
 Work = Callable[[], Any]
 
 
-# --- what is measured on ---
-
-
 class Shape(NamedTuple):
-    """Size of a synthetic chain: tokens of the case's and a stem's whole piece, and of a proposition's own words."""
+    """Size of a synthetic chain: tokens of the case and a stem with the words around them, of a bare proposition."""
 
     questions: int = 5
     propositions: int = 5
@@ -49,13 +46,13 @@ class Shape(NamedTuple):
 
 
 def load(model: str, seed: int) -> Student:
-    """A student by name or folder, in fp32 on the CPU, whose seconds are counted.
+    """A student by name or folder, in fp32 on the CPU.
 
-    "smollm2-135m" needs no download: it has the shape of SmolLM2-135M, random weights, and a small tokenizer made
-    from the bundled handbook, whose ids are among the first of the 49,152 rows.
+    "smollm2-135m" needs no download: the shape of SmolLM2-135M, random weights, and a small tokenizer made from the
+    bundled handbook, whose ids are among the first of the 49,152 rows.
     """
     if model != SMOLLM2:
-        return models.load(model, device="cpu")
+        return loading.load(model, device="cpu")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     book = [file.read_text(encoding="utf-8") for file in sorted((PACKAGE / "demo" / "handbook").glob("*.md"))]
@@ -73,32 +70,32 @@ def load(model: str, seed: int) -> Student:
 
 def words_of(tokenizer: Any, most: int = 500) -> list[str]:
     """Lower-case words that are one token each after a space, so that n of them are n tokens."""
-    found: list[str] = []
+    result: list[str] = []
     for token, number in sorted(tokenizer.get_vocab().items()):
         word = token[1:]
         if token[0] in "Ġ▁" and word.isascii() and word.isalpha() and word.islower():
             if tokenizer(f" {word}", add_special_tokens=False)["input_ids"] == [number]:
-                found.append(word)
-            if len(found) == most:
+                result.append(word)
+            if len(result) == most:
                 break
-    return found
+    return result
 
 
 def synthetic_chains(tokenizer: Any, shape: Shape, n: int, seed: int = 0) -> list[Chain]:
     """Chains of random words with exactly the tokens of `shape`; two propositions in five are true.
 
-    Stems, and the propositions of a question, begin with different words: the tree shares what the wording makes
-    it share and no more. Raises ValueError where the tokenizer cannot give such a size.
+    Stems, and the propositions of a question, begin with different words, so that the tree shares only what the
+    wording makes it share. Raises ValueError for a size that the tokenizer cannot give.
     """
     draw, words, pieces = random.Random(seed), words_of(tokenizer), Pieces(tokenizer)
     if len(words) < max(shape.questions, shape.propositions):
-        raise ValueError(f"this tokenizer has {len(words)} whole words, too few for {shape}")
+        raise ValueError(f"this tokenizer has only {len(words)} whole words; choose a smaller shape than {shape}")
 
     def say(form: str, tokens: int, first: str) -> str:
         others = tokens - len(pieces(form.format(first)))
         text = " ".join([first, *draw.choices(words, k=max(0, others))])
         if len(pieces(form.format(text))) != tokens:
-            raise ValueError(f"{form!r} cannot be made {tokens} tokens long, but {len(pieces(form.format(text)))}")
+            raise ValueError(f"{form!r} cannot be made {tokens} tokens long; it has {len(pieces(form.format(text)))}")
         return text
 
     chains = []
@@ -117,11 +114,8 @@ def synthetic_chains(tokenizer: Any, shape: Shape, n: int, seed: int = 0) -> lis
     return chains
 
 
-# --- what it costs ---
-
-
 class Cost(NamedTuple):
-    """What one call took."""
+    """The cost of one call."""
 
     cpu_s: float  # of all threads of this process
     wall_s: float
@@ -137,7 +131,7 @@ class Ratio(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Scores against those of the tree: how many, the largest difference of log-odds, decisions that differ."""
+    """Scores compared with the tree's: how many, the largest difference of log-odds, decisions that differ."""
 
     n: int
     difference: float
@@ -145,7 +139,7 @@ class Compared(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What contenders returned last, what each call took, and each one's peak memory."""
+    """The last result, the cost of every call, and the peak memory of each contender."""
 
     results: dict[str, Any]
     costs: dict[str, list[Cost]]
@@ -153,7 +147,7 @@ class Round(NamedTuple):
 
 
 def measure(model: Any, work: Work) -> tuple[Any, Cost]:
-    """What `work` returns, and its cost. Tokens are counted where they enter the model: at its embeddings."""
+    """The result of `work` and its cost; tokens are counted at the model's embeddings."""
     gc.collect()
     seen: list[int] = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].numel()))
@@ -167,9 +161,9 @@ def measure(model: Any, work: Work) -> tuple[Any, Cost]:
 
 
 def peak_memory(work: Work) -> float:
-    """Highest resident memory during a call, above that before it, in MiB; looked at every hundredth of a second."""
+    """Highest resident memory during a call, above that before it, in MiB."""
     gc.collect()
-    # glibc keeps what earlier calls let go, and this one's memory would not show
+    # glibc keeps what earlier calls freed, which would hide this call's memory
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     process, ended = psutil.Process(), threading.Event()
     seen = [process.memory_info().rss]
@@ -189,7 +183,7 @@ def peak_memory(work: Work) -> float:
 
 
 def interleave(model: Any, works: Mapping[str, Work], repetitions: int, memory: bool = True) -> Round:
-    """Every work in turn, A B C A B C. A round before that is not timed: it warms up and measures memory."""
+    """Every work in turn, A B C A B C, after a round that is not timed, warms up and measures memory."""
     peaks = {name: peak_memory(work) for name, work in works.items()} if memory else {}
     results: dict[str, Any] = {}
     costs: dict[str, list[Cost]] = {name: [] for name in works}
@@ -201,10 +195,10 @@ def interleave(model: Any, works: Mapping[str, Work], repetitions: int, memory: 
 
 
 def ratio(of: Sequence[Cost], to: Sequence[Cost]) -> Ratio:
-    """How many times the CPU seconds of `to` the calls `of` took. A repetition is compared with its like."""
-    each = [a.cpu_s / b.cpu_s for a, b in zip(of, to, strict=True)]
+    """How many times the CPU seconds of `to` the calls `of` took, and the range over the repetitions."""
+    ratios = [a.cpu_s / b.cpu_s for a, b in zip(of, to, strict=True)]
     medians = [statistics.median(cost.cpu_s for cost in costs) for costs in (of, to)]
-    return Ratio(medians[0] / medians[1], min(each), max(each))
+    return Ratio(medians[0] / medians[1], min(ratios), max(ratios))
 
 
 def best_batch(model: Any, make: Callable[[int], Work], sizes: Sequence[int]) -> int:
@@ -228,15 +222,12 @@ def cost_rows(measured: Round) -> list[dict[str, Any]]:
 
 
 def compare(results: Mapping[str, Any]) -> Compared:
-    """The scores of all others against those of the tree. Raises ValueError where one scored other propositions."""
+    """Compare the scores of the others with the tree's. Raises ValueError if their propositions differ."""
     tree, others = results["tree"], [scores for name, scores in results.items() if name in ("plain", "lm-eval")]
     if any(scores.keys() != tree.keys() for scores in others):
         raise ValueError("the contenders did not score the same propositions")
     pairs = [(tree[key], scores[key]) for scores in others for key in tree]
     return Compared(len(tree), max(abs(a - b) for a, b in pairs), sum((a > 0) != (b > 0) for a, b in pairs))
-
-
-# --- contenders ---
 
 
 def contenders(
