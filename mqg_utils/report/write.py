@@ -56,14 +56,14 @@ def show(findings: Findings, name: str) -> None:
 
 
 def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
-    """Write report.html and tables/*.csv and *.parquet into `folder`; return the page. Raises OSError."""
+    """Write report.html and tables/*.csv into `folder`; return the page. Raises OSError."""
     run = findings.run
     sections, last = ([section(findings, name) for name in names] for names in (SECTIONS, APPENDIX))
     frames = {name: pd.DataFrame(rows) for name, rows in plain_rows(sections + last).items()}
     frames["questions"] = pd.DataFrame([s._asdict() for s in findings.scores])
     frames["predictions"] = pd.DataFrame([p.model_dump() for p in run.predictions])
     for name, frame in frames.items():
-        _write_table(frame, folder / "tables" / name)
+        write_text(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     page = folder / "report.html"
     pages.render_report(
         page,
@@ -77,15 +77,6 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         failing=sum(any(s.emr < 1 for s in items) for items in shown_chains(findings).values()),
     )
     return page
-
-
-def _write_table(frame: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name in frame.columns:  # Parquet needs one type a column: numbers and text become text
-        if len({type(v) for v in frame[name] if v is not None}) > 1 and frame[name].dtype == object:
-            frame[name] = frame[name].map(str)
-    write_text(path.with_suffix(".csv"), frame.to_csv(index=False))
-    frame.to_parquet(path.with_suffix(".parquet"), index=False)
 
 
 def _bold(text: str) -> Markup:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -350,8 +349,6 @@ def holds(file: Path, secret: str) -> bool:
     """Whether a file holds the secret as it is, as JSON or HTML writes it, or inside what the report packs."""
     raw = file.read_bytes()
     packed = [gzip.decompress(base64.b64decode(text)) for text in re.findall(rb"H4sI[A-Za-z0-9+/=]{40,}", raw)]
-    if file.suffix == ".parquet":
-        packed.append(pd.read_parquet(file).to_csv().encode())
     forms = {
         secret,
         json.dumps(secret)[1:-1],
@@ -367,7 +364,7 @@ def test_the_key_is_in_no_byte_that_a_run_writes(whole: Whole) -> None:
     assert f"Bearer {CANARY}" in whole.server.keys
     files = [path for path in whole.project.rglob("*") if path.is_file()]
     assert {"report.html", "notebook.html", "replies.jsonl", "manifest.json", "index.html"} <= {f.name for f in files}
-    assert any(f.suffix == ".parquet" for f in files) and [str(f) for f in files if holds(f, CANARY)] == []
+    assert any(f.suffix == ".csv" for f in files) and [str(f) for f in files if holds(f, CANARY)] == []
     assert CANARY not in whole.said
     told = (whole.run / "03_generate" / "replies.jsonl").read_text(encoding="utf-8")
     assert "your key [key] may not ask this" in told
