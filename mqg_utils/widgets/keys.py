@@ -69,7 +69,7 @@ def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = 
 
 def data_table(frame: pd.DataFrame, **options: Any) -> ITable:
     """A table to search, sort and select rows in."""
-    options["layout"] = {"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"}
+    options["layout"] = {"topStart": None}  # with itables' own layout a short table has no search
     options |= {"classes": "display compact", "style": "table-layout:auto;width:100%;margin:0", "showIndex": False}
     made = ITable(frame, maxBytes=0, paging=True, **options)
     made.layout = {"width": "100%", "overflow": "auto"}

@@ -63,7 +63,7 @@ def test_without_a_kernel_a_notebook_is_an_accessible_page(name, project, chromi
     papermill.execute_notebook(notebook_of(project, name), done, cwd=project / "notebooks", progress_bar=False)
     render_notebook(done, page)
     expected = {
-        "ask_model": "base answered 2 questions",
+        "ask_model": "Removed 1 findings in",
         "chains": "6 of 6 cases; base",
         "corpus": "3 passages; 2 more",
         "review_questions": "3 of 3 generated questions",

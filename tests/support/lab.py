@@ -5,9 +5,8 @@
 
     def test_it(jupyterlab, chromium):
         project = make_project(jupyterlab.root / "it")
-        with jupyterlab.open(chromium, project / "notebooks" / "explore_corpus.ipynb") as notebook:
+        with jupyterlab.open(chromium, project / "notebooks" / "explore" / "corpus.ipynb") as notebook:
             notebook.run_all()
-            notebook.page.get_by_role("button", name="Next").click()
             assert notebook.problems() == []
 """
 
@@ -58,10 +57,10 @@ ERRORS = """() => {
 
 LISTEN = """() => {
   window.kernelErrors = [];  // of widgets' callbacks too, which no cell shows
-  const torn = message => message.header.msg_type === 'error' ? `${message.content.ename}: ${message.content.evalue}`
+  const errorOf = message => message.header.msg_type === 'error' ? `${message.content.ename}: ${message.content.evalue}`
     : message.header.msg_type === 'stream' && message.content.text.includes('Traceback (') ? message.content.text : '';
   window.jupyterapp.shell.currentWidget.sessionContext.iopubMessage.connect((_, message) => {
-    if (torn(message)) window.kernelErrors.push(torn(message));
+    if (errorOf(message)) window.kernelErrors.push(errorOf(message));
   });
 }"""
 
@@ -74,11 +73,11 @@ class Notebook:
         self.console_errors: list[str] = []  # uncaught exceptions too
         self.requests: list[str] = []  # addresses outside the server
         self._log_start = lab.log.stat().st_size
-        page.on("console", lambda m: self._said(m.text, m.location) if m.type == "error" else None)
+        page.on("console", lambda m: self._log_error(m.text, m.location) if m.type == "error" else None)
         page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         page.on("request", self._requested)
 
-    def _said(self, text: str, location: Any) -> None:
+    def _log_error(self, text: str, location: Any) -> None:
         self.console_errors.append(f"{text} ({location.get('url', '')})")
 
     def _requested(self, request: Any) -> None:
@@ -102,8 +101,8 @@ class Notebook:
 
     def cell_errors(self) -> list[str]:
         """The errors that cells show, as `name: message`."""
-        found: list[str] = self.page.evaluate(ERRORS)
-        return found
+        errors: list[str] = self.page.evaluate(ERRORS)
+        return errors
 
     def restart_kernel(self) -> None:
         """Restart the kernel, as the menu does after its question; widgets on screen lose their kernel."""
@@ -142,18 +141,8 @@ class Notebook:
         """
         lines = self.log().splitlines()
         logged = ["\n".join(lines[i : i + 8]) for i, line in enumerate(lines) if WRONG.search(line)]
-        torn = [f"kernel: {error}" for error in self.page.evaluate("() => window.kernelErrors")]
-        return [*self.console_errors, *torn, *logged, *(f"asked for {url}" for url in self.requests)]
-
-    def kernel(self) -> psutil.Process:
-        """The kernel's process; `.memory_info().rss` is its memory in bytes."""
-        script = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
-        name = self.page.evaluate(script)
-        for process in psutil.Process(self.lab.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                if any(name in word for word in process.cmdline()):
-                    return process
-        raise LookupError(f"no process of kernel {name}")
+        kernel = [f"kernel: {error}" for error in self.page.evaluate("() => window.kernelErrors")]
+        return [*self.console_errors, *kernel, *logged, *(f"asked for {url}" for url in self.requests)]
 
 
 class Lab:
@@ -164,11 +153,8 @@ class Lab:
         self.window = (1440, 1000)  # CSS pixels at 100 %
 
     @contextmanager
-    def open(self, browser: Browser, file: Path, *, keep_kernel: bool = False) -> Iterator[Notebook]:
-        """Open a notebook below `root` in a browser context of its own, and wait until its kernel is idle.
-
-        Its kernel is shut down at the end, unless it is kept (for another tab on the same notebook).
-        """
+    def open(self, browser: Browser, file: Path) -> Iterator[Notebook]:
+        """Open a notebook below `root` in a new browser context, and wait until its kernel is idle."""
         path = file.relative_to(self.root).as_posix()
         width, height = self.window
         context = browser.new_context(viewport={"width": width, "height": height})
@@ -182,14 +168,9 @@ class Lab:
             yield notebook
         finally:
             context.close()
-            if not keep_kernel:
-                self.shut_down_kernels()
-
-    def shut_down_kernels(self) -> None:
-        """End every kernel of this server."""
-        for kernel in self.ask("GET", "kernels"):
-            with suppress(urllib.error.HTTPError):  # gone by itself
-                self.ask("DELETE", f"kernels/{kernel['id']}")
+            for kernel in self.ask("GET", "kernels"):
+                with suppress(urllib.error.HTTPError):  # it ended by itself
+                    self.ask("DELETE", f"kernels/{kernel['id']}")
 
     def ask(self, method: str, what: str) -> Any:
         """The server's REST interface."""
