@@ -37,10 +37,10 @@ class ModelAsker:
         self.chains: dict[str, Chain] = {}
         self._make_controls()
         try:
-            self.chains = {c.chain_id: c for c in read_jsonl(self.run / "01_corpus" / "exam.jsonl", Chain)}
             names = list(occlusion.students(self.run))
             if not names:
                 raise ParameterError(f"{self.run} has no trained student in 04_finetune; run 04_finetune.ipynb first")
+            self.chains = {c.chain_id: c for c in read_jsonl(self.run / "01_corpus" / "exam.jsonl", Chain)}
         except FAULTS as error:
             self.message.value = message_html(f"There is no model to ask. {error}", bad=True)
             self.ask.disabled = self.remove.disabled = True

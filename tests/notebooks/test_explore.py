@@ -1,6 +1,7 @@
 """The explore notebooks as a person uses them: in one JupyterLab in Chromium, and without a kernel as pages."""
 
 import json
+import re
 
 import papermill
 import pytest
@@ -91,7 +92,7 @@ def test_an_empty_run_is_reported_and_no_cell_fails(name, tmp_path):
     papermill.execute_notebook(
         ROOT / "notebooks" / "explore" / f"{name}.ipynb", done, parameters=parameters, progress_bar=False
     )
-    assert "ipynb" in json.dumps(json.loads(done.read_text())["cells"][-3:]) or "run 01_corpus" in done.read_text()
+    assert re.search(r"run 0[134]_\w+\.ipynb", done.read_text())
 
 
 def test_a_person_explores_the_cases(project, jupyterlab, chromium):
