@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -21,6 +21,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
 MAX_REPORTED = 20  # problems listed in one error
 
+Filled = TypeVar("Filled", str, tuple[Any, ...])
+R = TypeVar("R", bound="Record")
+
 
 class RecordError(ValueError):
     """A file with invalid records. The message lists `file:line: field: problem`."""
@@ -32,21 +35,15 @@ def _clean(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; add text")
-    return text
-
-
-def _identifier(text: str) -> str:
-    if any(unicodedata.category(char) == "Cc" for char in text):
-        raise ValueError("contains a control character; ids must be printable")
-    return _filled(text)
+def _filled(value: Filled) -> Filled:
+    if not (value.strip() if isinstance(value, str) else value):
+        raise ValueError("is empty")
+    return value
 
 
 Text = Annotated[str, AfterValidator(_clean)]
-FilledText = Annotated[str, AfterValidator(_clean), AfterValidator(_filled)]
-Id = Annotated[str, AfterValidator(_clean), AfterValidator(_identifier)]
+FilledText = Annotated[Text, AfterValidator(_filled)]
+Id = Annotated[str, Field(pattern=r"^\P{Cc}*$"), AfterValidator(_clean), AfterValidator(_filled)]  # no control characters
 
 
 class Record(BaseModel):
@@ -82,8 +79,7 @@ class Proposition(Record):
     @model_validator(mode="after")
     def _check_weight(self) -> Self:
         if (self.weight, self.is_true) in (("indispensable", False), ("unacceptable", True)):
-            truth = str(self.is_true).lower()
-            raise ValueError(f"is {self.weight!r} but {truth}; indispensable ones are true, unacceptable ones false")
+            raise ValueError(f"is_true={self.is_true} does not fit weight {self.weight!r}")
         return self
 
 
@@ -93,7 +89,7 @@ class Question(Record):
     question_id: Id
     stem: FilledText
     kind: Kind = "multiple"
-    propositions: Annotated[tuple[Proposition, ...], Field(min_length=1, strict=False)]
+    propositions: Annotated[tuple[Proposition, ...], Field(strict=False), AfterValidator(_filled)]
     reference: Text = ""  # of a textbook, to be read before the stem: an open-book exam
 
     @property
@@ -118,7 +114,7 @@ class Chain(Record):
     language: Text = ""
     split: Split = ""
     source: Text = ""
-    questions: Annotated[tuple[Question, ...], Field(min_length=1, strict=False)]
+    questions: Annotated[tuple[Question, ...], Field(strict=False), AfterValidator(_filled)]
 
     @property
     def is_progressive(self) -> bool:
@@ -162,74 +158,58 @@ def by_split(chains: Iterable[Chain], split: str) -> list[Chain]:
     return [chain for chain in chains if chain.split == split]
 
 
-R = TypeVar("R", bound=Record)
-
-
 def problems_of(error: ValidationError) -> list[str]:
     """`field: problem (the value seen)` for each problem of a record."""
     problems = []
-    items = error.errors()
-    places = [item["loc"] for item in items]
-    for item in items:
-        place, value = item["loc"], item["input"]
-        if item["type"] == "too_short" and any(p != place and p[: len(place)] == place for p in places):
-            continue  # a list counts as too short when its items are bad, and those are listed already
-        field = ".".join(str(part) for part in place) or "record"
-        seen = "" if isinstance(value, (dict, list)) or item["type"] == "missing" else f" (it is {str(value)[:60]!r})"
-        problems.append(f"{field}: {item['msg'].removeprefix('Value error, ')}{seen}")
+    for item in error.errors():
+        field = ".".join(map(str, item["loc"])) or "record"
+        message = item["msg"].removeprefix("Value error, ").replace(" at line 1 column ", " at column ")
+        unseen = isinstance(item["input"], (dict, list)) or item["type"] in ("missing", "json_invalid")
+        problems.append(f"{field}: {message}" + ("" if unseen else f" (it is {str(item['input'])[:60]!r})"))
     return problems
-
-
-def _parse(raw: bytes, model: type[R]) -> R | list[str]:
-    try:
-        return model.model_validate(json.loads(raw.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return [f"record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
-    except json.JSONDecodeError as error:
-        return [f"record: not JSON at column {error.colno}: {error.msg}"]
-    except ValidationError as error:
-        return problems_of(error)
-    except ValueError as error:  # a number of thousands of digits
-        return [f"record: {error}"]
-    except RecursionError:
-        return [f"record: nested too deeply to be a {model.__name__}"]
 
 
 def _lines(path: Path, model: type[R]) -> Iterator[tuple[int, R | list[str]]]:
     """(line number, its record or what is wrong with it)."""
-    # bytes split on \n only: U+2028 and the like are characters of the text, not ends of a record
-    with path.open("rb") as file:
+    with path.open("rb") as file:  # bytes split on \n only: U+2028 and the like are characters of the text
         for number, raw in enumerate(file, 1):
-            raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-            if raw.strip():
-                yield number, _parse(raw.rstrip(b"\r\n"), model)
+            line = raw.removeprefix(b"\xef\xbb\xbf").rstrip()
+            if not line:
+                continue
+            try:
+                yield number, model.model_validate_json(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield number, [f"record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
+            except ValidationError as error:
+                yield number, problems_of(error)
 
 
 def read_jsonl(path: Path, model: type[R]) -> list[R]:
     """All records of a file, in order.
 
-    Raises RecordError with a line `file:line: field: problem` for each problem, up to MAX_REPORTED, and OSError.
-    Two records with the same identity (`model.unique`) are a problem.
+    Two records with the same `model.unique` are a problem. Raises OSError, and RecordError with a line
+    `file:line: field: problem` for each problem, up to MAX_REPORTED.
     """
     records: list[R] = []
     problems: list[str] = []
     seen: dict[tuple[Any, ...], int] = {}
     for number, parsed in _lines(path, model):
-        if isinstance(parsed, list):
-            problems += [f"{path}:{number}: {problem}" for problem in parsed]
-        else:
-            key = tuple(getattr(parsed, name) for name in model.unique)
-            if key and key in seen:
-                same = f"{key[-1]!r} was already used on line {seen[key]}"
-                problems.append(f"{path}:{number}: {model.unique[-1]}: {same}")
-            seen.setdefault(key, number)
+        if isinstance(parsed, Record):
             records.append(parsed)
-        if len(problems) > MAX_REPORTED:
-            problems[MAX_REPORTED:] = [f"{path}: and more; only the first {MAX_REPORTED} problems are listed"]
-            break
-    if problems:
-        raise RecordError("\n".join(problems))
+            key = tuple(getattr(parsed, name) for name in model.unique)
+            first = seen.setdefault(key, number)
+            repeated = key and first != number
+            parsed = [f"{model.unique[-1]}: {key[-1]!r} was already used on line {first}"] if repeated else []
+        problems += [f"{path}:{number}: {problem}" for problem in parsed]
+    refuse(problems)
     return records
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise RecordError with the first MAX_REPORTED problems, if there are any."""
+    if problems:
+        more = [f"and {len(problems) - MAX_REPORTED} more"] if len(problems) > MAX_REPORTED else []
+        raise RecordError("\n".join([*problems[:MAX_REPORTED], *more]))
 
 
 def iter_jsonl(path: Path, model: type[R]) -> Iterator[R]:

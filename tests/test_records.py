@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqg_utils import records
 from mqg_utils.records import (
     MAX_REPORTED,
     Chain,
@@ -70,23 +69,15 @@ def test_records_are_read_in_order_with_defaults(tmp_path: Path) -> None:
     first, second = read_jsonl(file_of(tmp_path, chain(), chain(chain_id="c2", vignette="A man.")), Chain)
     assert (first.chain_id, first.vignette, first.split, first.is_progressive) == ("c1", "", "", False)
     assert (second.chain_id, second.vignette, second.is_progressive) == ("c2", "A man.", True)
+    assert Chain.model_validate(chain(questions=[question(), question(question_id="q2")])).is_progressive
     assert first.questions[0].kind == "multiple" and first.questions[0].n_true == 1
     assert first.questions[0].propositions[1] == Proposition(text="beta", is_true=False)
-
-
-def test_two_questions_without_a_vignette_are_progressive() -> None:
-    two = chain(questions=[question(), question(question_id="q2")])
-    assert Chain.model_validate(two).is_progressive
-    assert not Chain.model_validate(chain(vignette="  ")).is_progressive
 
 
 def test_blank_lines_and_a_byte_order_mark_are_no_records(tmp_path: Path) -> None:
     lines = (b"\xef\xbb\xbf" + json.dumps(chain()).encode(), b"", b"  \r", json.dumps(chain(chain_id="c2")).encode())
     assert [c.chain_id for c in read_jsonl(file_of(tmp_path, *lines), Chain)] == ["c1", "c2"]
-
-
-def test_lines_are_counted_with_the_blank_ones(tmp_path: Path) -> None:
-    assert faults(file_of(tmp_path, chain(), b"", b"", {"chain_id": "c2"})) == ["4: questions: Field required"]
+    assert faults(file_of(tmp_path, *lines[:3], {"chain_id": "c2"})) == ["4: questions: Field required"]
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c"])
@@ -109,22 +100,18 @@ def test_text_becomes_nfc_so_that_two_spellings_of_an_id_are_one(tmp_path: Path)
 
 # --- refusals ---
 
-SURROGATE = "contains half of a surrogate pair, which is not a character; export the file again"
-NEITHER = "indispensable ones are true, unacceptable ones false"
-
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"split": "dev"}, "split: Input should be '', 'train', 'validation' or 'test' (it is 'dev')"),
-        ({"chain_id": " "}, "chain_id: is empty; add text (it is ' ')"),
+        ({"chain_id": " "}, "chain_id: is empty (it is ' ')"),
         ({"chain_id": 7}, "chain_id: Input should be a valid string (it is '7')"),
-        ({"chain_id": "a\x00b"}, "chain_id: contains a control character; ids must be printable (it is 'a\\x00b')"),
+        ({"chain_id": "a\x00b"}, "chain_id: String should match pattern '^\\P{Cc}*$' (it is 'a\\x00b')"),
         ({"vignette": None}, "vignette: Input should be a valid string (it is 'None')"),
-        ({"vignette": "\ud83d!"}, f"vignette: {SURROGATE} (it is '\\ud83d!')"),
         ({"vignete": "x"}, "vignete: Extra inputs are not permitted (it is 'x')"),
-        ({"questions": []}, "questions: Tuple should have at least 1 item after validation, not 0"),
-        ({"questions": [question(stem="")]}, "questions.0.stem: is empty; add text (it is '')"),
+        ({"questions": []}, "questions: is empty"),
+        ({"questions": [question(stem="")]}, "questions.0.stem: is empty (it is '')"),
         (
             {"questions": [question(), question(stem="Other")]},
             "record: duplicate question_id 'q1' in this chain; ids must be unique",
@@ -138,10 +125,6 @@ NEITHER = "indispensable ones are true, unacceptable ones false"
             "questions.0.propositions.0.is_true: Input should be a valid boolean (it is 'yes')",
         ),
         (
-            {"questions": [question(propositions=[{"text": "a", "is_true": 1}])]},
-            "questions.0.propositions.0.is_true: Input should be a valid boolean (it is '1')",
-        ),
-        (
             {"questions": [question(kind="single", propositions=[{"text": "a", "is_true": False}])]},
             "questions.0: is 'single' but has 0 true propositions; mark one true or say 'multiple'",
         ),
@@ -151,16 +134,16 @@ NEITHER = "indispensable ones are true, unacceptable ones false"
         ),
         (
             {"questions": [question(propositions=[{"text": "a", "is_true": False, "weight": "indispensable"}])]},
-            f"questions.0.propositions.0: is 'indispensable' but false; {NEITHER}",
+            "questions.0.propositions.0: is_true=False does not fit weight 'indispensable'",
         ),
         (
             {"questions": [question(propositions=[{"text": "a", "is_true": True, "weight": "unacceptable"}])]},
-            f"questions.0.propositions.0: is 'unacceptable' but true; {NEITHER}",
+            "questions.0.propositions.0: is_true=True does not fit weight 'unacceptable'",
         ),
     ],
 )
-def test_a_bad_chain_is_named_by_file_line_and_field(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    assert faults(file_of(tmp_path, chain(chain_id="c0"), chain(**changes))) == [f"2: {said}"]
+def test_a_bad_chain_is_named_by_file_line_and_field(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    assert faults(file_of(tmp_path, chain(chain_id="c0"), chain(**changes))) == [f"2: {message}"]
 
 
 def test_every_fault_of_a_line_is_listed_and_no_fault_that_only_follows(tmp_path: Path) -> None:
@@ -168,35 +151,34 @@ def test_every_fault_of_a_line_is_listed_and_no_fault_that_only_follows(tmp_path
     assert fault_of(Chain, bad, tmp_path) == [
         "1: language: Input should be a valid string (it is '3')",
         "1: questions.0.question_id: Field required",
-        "1: questions.0.propositions.0.text: is empty; add text (it is '')",
+        "1: questions.0.propositions.0.text: is empty (it is '')",
     ]
 
 
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        Chain.model_validate(chain(vignette="\ud83d!"))
+
+
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        (b"{'chain_id': 1}", "not JSON at column 2: Expecting property name enclosed in double quotes"),
-        (b'{"chain_id": "c1"', "not JSON at column 18: Expecting ',' delimiter"),
-        (b'{"chain_id": "c1"} x', "not JSON at column 20: Extra data"),
+        (b"{'chain_id': 1}", "Invalid JSON: key must be a string at column 2"),
+        (b'{"chain_id": "c1"} x', "Invalid JSON: trailing characters at column 20"),
         ('{"chain_id": "é"}'.encode("latin-1"), "byte 15 is not UTF-8; save the file as UTF-8"),
         ('{"chain_id": "c1"}'.encode("utf-16"), "byte 1 is not UTF-8; save the file as UTF-8"),
-        (b"[" * 100_000, "nested too deeply to be a Chain"),
-        (b"[1, 2]", "Input should be a valid dictionary or instance of Chain"),
-        (b"null", "Input should be a valid dictionary or instance of Chain (it is 'None')"),
+        (b"[" * 100_000, "Invalid JSON: recursion limit exceeded at column 202"),
+        (b'{"chain_id": ' + b"9" * 5000 + b"}", "Invalid JSON: number out of range at column 4315"),
+        (b"null", "Input should be an object (it is 'None')"),
     ],
 )
-def test_a_line_that_is_no_record(tmp_path: Path, line: bytes, said: str) -> None:
-    assert faults(file_of(tmp_path, chain(), line)) == [f"2: record: {said}"]
-
-
-def test_a_number_of_thousands_of_digits_is_a_fault_of_its_line(tmp_path: Path) -> None:
-    (said,) = faults(file_of(tmp_path, b'{"chain_id": ' + b"9" * 5000 + b"}"))
-    assert said.startswith("1: record: Exceeds the limit (4300 digits)")
+def test_a_line_that_is_no_record(tmp_path: Path, line: bytes, message: str) -> None:
+    assert faults(file_of(tmp_path, chain(), line)) == [f"2: record: {message}"]
 
 
 def test_a_long_value_is_shown_in_part(tmp_path: Path) -> None:
-    (said,) = fault_of(Chain, chain(split="x" * 1000), tmp_path)
-    assert said.endswith(f"(it is '{'x' * 60}')")
+    (fault,) = fault_of(Chain, chain(split="x" * 1000), tmp_path)
+    assert fault.endswith(f"(it is '{'x' * 60}')")
 
 
 def test_duplicate_ids_name_the_first_line(tmp_path: Path) -> None:
@@ -205,14 +187,14 @@ def test_duplicate_ids_name_the_first_line(tmp_path: Path) -> None:
 
 
 def test_predictions_are_told_apart_by_all_their_ids(tmp_path: Path) -> None:
-    told = [prediction(status="failed", **changes) for changes in ({}, {"seed": 1}, {"history": "none"})]
-    assert len(read_jsonl(file_of(tmp_path, *told, prediction(status="failed", proposition=1)), Prediction)) == 4
-    said = faults(file_of(tmp_path, *told, prediction(status="refused")), Prediction)
-    assert said == ["4: proposition: 0 was already used on line 1"]
+    predictions = [prediction(status="failed", **changes) for changes in ({}, {"seed": 1}, {"history": "none"})]
+    assert len(read_jsonl(file_of(tmp_path, *predictions, prediction(status="failed", proposition=1)), Prediction)) == 4
+    repeated = faults(file_of(tmp_path, *predictions, prediction(status="refused")), Prediction)
+    assert repeated == ["4: proposition: 0 was already used on line 1"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"status": "scored", "p_true": 0.7}, "record: status 'scored' does not fit p_true=0.7, predicted=None"),
         ({"status": "scored", "predicted": True}, "record: status 'scored' does not fit p_true=None, predicted=True"),
@@ -231,23 +213,26 @@ def test_predictions_are_told_apart_by_all_their_ids(tmp_path: Path) -> None:
         ({"status": "failed", "seed": 1.0}, "seed: Input should be a valid integer (it is '1.0')"),
     ],
 )
-def test_a_bad_prediction(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    assert fault_of(Prediction, prediction(**changes), tmp_path) == [f"1: {said}"]
+def test_a_bad_prediction(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    assert fault_of(Prediction, prediction(**changes), tmp_path) == [f"1: {message}"]
 
 
 def test_a_bad_passage(tmp_path: Path) -> None:
     assert read_jsonl(file_of(tmp_path, passage()), Passage)[0].section == ("One",)
-    assert fault_of(Passage, passage(text="\n"), tmp_path) == ["1: text: is empty; add text (it is '\\n')"]
+    assert fault_of(Passage, passage(text="\n"), tmp_path) == ["1: text: is empty (it is '\\n')"]
     assert fault_of(Passage, passage(n_tokens=-1), tmp_path) == [
         "1: n_tokens: Input should be greater than or equal to 0 (it is '-1')"
     ]
 
 
-@pytest.mark.parametrize(("n", "more"), [(MAX_REPORTED, 0), (MAX_REPORTED + 1, 1)])
-def test_only_the_first_faults_are_listed(tmp_path: Path, n: int, more: int) -> None:
-    said = faults(file_of(tmp_path, *([b"{}x"] * n)))
-    assert said[:MAX_REPORTED] == [f"{i}: record: not JSON at column 3: Extra data" for i in range(1, MAX_REPORTED + 1)]
-    assert said[MAX_REPORTED:] == [f" and more; only the first {MAX_REPORTED} problems are listed"] * more
+@pytest.mark.parametrize(("n", "more"), [(MAX_REPORTED, []), (MAX_REPORTED + 2, ["and 2 more"])])
+def test_only_the_first_faults_are_listed(tmp_path: Path, n: int, more: list[str]) -> None:
+    path = file_of(tmp_path, *([b"{}x"] * n))
+    with pytest.raises(RecordError) as caught:
+        read_jsonl(path, Chain)
+    assert str(caught.value).split("\n")[MAX_REPORTED - 1 :] == [
+        f"{path}:{MAX_REPORTED}: record: Invalid JSON: trailing characters at column 3", *more
+    ]  # fmt: skip
 
 
 # --- writing ---
@@ -293,12 +278,6 @@ def test_records_that_fail_half_way_write_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write_jsonl(tmp_path / "chains.jsonl", some())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_text_that_cannot_be_encoded_leaves_no_temporary_file(tmp_path: Path) -> None:
-    with pytest.raises(UnicodeEncodeError):
-        records.write_text(tmp_path / "a.txt", "half \ud83d")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -213,8 +213,7 @@ def convert_exam_command(
     kept = "left out" if without_images else "kept; --without-images leaves them out"
     for what, which in {
         f"need an image ({kept})": exam.with_image,
-        "have no key and are left out": exam.without_key,
-        "have lost their stem in the source": exam.without_stem,
+        "have no stem, options or key and are left out": exam.incomplete,
     }.items():
         if which:
             console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))

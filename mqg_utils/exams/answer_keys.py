@@ -3,25 +3,24 @@
 import json
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mqg_utils.exams.formats import ROLES, TABLE, Fields
+from mqg_utils.exams.formats import ROLES, TABLE, columns_of
 from mqg_utils.exams.rows import Row
-from mqg_utils.text.words import split_sentences
 
 LABEL = r"[.)．、:]"  # after the letter or number of an option
-ASKS = re.compile(r"(?:\?|？|どれか。|何か。|選べ。|。?\d\s*つ選べ。)$")  # the end of a question
 
 
-def options_of(row: Row, fields: Fields) -> list[tuple[str, Any]]:
+def options_of(row: Row, field: str) -> list[tuple[str, Any]]:
     """(key, option) pairs in order, empty ones too. An option is a text, or an object with its truth.
 
     Raises ValueError.
     """
-    if fields.columns:
-        return [(letter, row.get(name)) for letter, name in fields.columns]
-    value = row.get(fields.of.get("options", ""))
+    columns = columns_of(field, row)
+    if len(columns) > 1:
+        return list(zip(string.ascii_lowercase, [row.get(name) for name in columns], strict=False))
+    value = row.get(field)
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         value = json.loads(value)
     if isinstance(value, str):
@@ -30,8 +29,6 @@ def options_of(row: Row, fields: Fields) -> list[tuple[str, Any]]:
         return [(str(key).strip().casefold(), option) for key, option in value.items()]
     if not isinstance(value, list):
         raise ValueError("has no list of options")
-    if value and all(isinstance(v, dict) and {"key", "value"} <= set(v) for v in value):
-        return [(str(v["key"]).casefold(), v["value"]) for v in value]
     return _without_labels(value)
 
 
@@ -45,39 +42,23 @@ def _without_labels(options: Sequence[Any]) -> list[tuple[str, Any]]:
     return list(zip(letters if len(options) <= 26 else map(str, range(len(options))), options, strict=True))
 
 
-def inline_options(stem: str) -> tuple[str, list[tuple[str, str]]]:
-    """A stem that ends with its own options ("… aアトロピン bジアゼパム …"): (stem without them, options)."""
-    marks: list[re.Match[str]] = []
-    for letter in string.ascii_lowercase:
-        label = re.compile(rf"(?:^|[\s　]){letter}{LABEL}?(?![a-z])\s*(?=\S)", re.IGNORECASE)
-        mark = label.search(stem, marks[-1].end() if marks else 0)
-        if not mark:
-            break
-        marks.append(mark)
-    if len(marks) < 3:
-        return stem, []
-    ends = [*(mark.start() for mark in marks[1:]), len(stem)]
-    options = [stem[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
-    return stem[: marks[0].start()].strip(), list(zip(string.ascii_lowercase, options, strict=False))
-
-
-def stem_of_case(case: str) -> tuple[str, str]:
-    """A case that ends with its first question: (case, stem). The stem is "" where it ends with none."""
-    *before, last = split_sentences(case) or [""]
-    if not before or not ASKS.search(last):
-        return case, ""
-    return case.strip().removesuffix(last).strip(), re.sub(r"^[A-Z]?\d{1,3}\s*", "", last)
-
-
-def objects_of(options: Sequence[Row], fields: Fields) -> tuple[list[str], set[int]]:
+def objects_of(options: Sequence[Row], roles: Mapping[str, str]) -> tuple[list[str], set[int]]:
     """The texts of options that are objects, and which are true. Raises ValueError."""
     names = {}
     for role in ("text", "is_true"):
-        known = [fields.of[role]] if role in fields.of else ROLES[role]
+        known = [roles[role]] if role in roles else ROLES[role]
         names[role] = next((name for name in known if name in options[0]), "")
         if not names[role]:
             raise ValueError(f"options have fields {', '.join(options[0])}; name the {role} with --map {role}=field")
-    return [o[names["text"]] for o in options], {i for i, o in enumerate(options) if truth_of(o[names["is_true"]])}
+    return [o[names["text"]] for o in options], {i for i, o in enumerate(options) if _truth_of(o[names["is_true"]])}
+
+
+def _truth_of(value: Any) -> bool:
+    folded = str(value).strip().casefold()
+    for truth, spellings in TABLE["truths"].items():
+        if folded in spellings:
+            return bool(truth)
+    raise ValueError(f"{value!r} is not a truth value; expected true or false")
 
 
 def true_keys(answer: Any, options: Sequence[tuple[str, Any]], base: int | None) -> set[int]:
@@ -91,12 +72,8 @@ def true_keys(answer: Any, options: Sequence[tuple[str, Any]], base: int | None)
         if len(answer) == len(options) and all(isinstance(value, bool) for value in answer):
             return {i for i, value in enumerate(answer) if value}
         return {i for value in answer for i in true_keys(value, options, base)}
-    if isinstance(answer, dict):
-        return {i for value, truth in answer.items() if truth for i in true_keys(value, options, base)}
     text = "" if isinstance(answer, bool) or answer is None else str(answer).strip()
     folded = text.casefold()
-    if text and isinstance(answer, int) and base is not None and 0 <= answer - base < len(options):
-        return {answer - base}
     if folded in keys:
         return {keys.index(folded)}
     if text[:1] in ("[", "{"):
@@ -105,20 +82,11 @@ def true_keys(answer: Any, options: Sequence[tuple[str, Any]], base: int | None)
     numbers = [int(part) - base for part in parts if part.isdigit()] if base is not None else []
     if parts and len(numbers) == len(parts) and all(0 <= number < len(options) for number in numbers):
         return set(numbers)
-    if parts and all(part in keys for part in parts):
-        return {keys.index(part) for part in parts}
     if folded and folded in texts:
         return {texts.index(folded)}
     if text.isupper() and set(folded) <= set(keys) and len(set(folded)) == len(folded):  # "ACD"
-        return {keys.index(letter) for letter in folded}
+        parts = list(folded)
+    if parts and all(part in keys for part in parts):
+        return {keys.index(part) for part in parts}
     hint = "; say with base=0 or base=1 what the first option's number is" if folded.isdigit() and base is None else ""
     raise ValueError(f"answer {answer!r} is none of the {len(options)} options{hint}")
-
-
-def truth_of(value: Any) -> bool:
-    """A truth as exams write it. Raises ValueError."""
-    folded = str(value).strip().casefold()
-    for truth, spellings in TABLE["truths"].items():
-        if folded in spellings:
-            return bool(truth)
-    raise ValueError(f"{value!r} is not a truth value; expected true or false")

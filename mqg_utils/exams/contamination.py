@@ -4,10 +4,10 @@ Numbers count as words: "5 mg" and "50 mg" are different.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
-from typing import Any, NamedTuple
+from difflib import SequenceMatcher
+from typing import NamedTuple
 
 from mqg_utils.records import Chain, Passage, Question, Record
 from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
@@ -15,7 +15,7 @@ from mqg_utils.text.words import UNSPACED, runs, split_sentences, weight, words
 
 OVERLAP_WORDS = 8  # a shared run of so many words is reported
 COPY_WORDS = 10  # a generated question or a passage with so long a run of the exam's words is a copy
-LEAK_WORDS = 12  # of a case in training data
+LEAK_WORDS = 12  # a run of a case in training data that is a leak
 SENTENCE_WORDS = 6  # of the shortest sentence compared
 PROPOSITION_WORDS = 4  # of the shortest proposition that is a copy when repeated whole
 SIMILAR = 0.6  # least Jaccard similarity of the word triples of two sentences
@@ -55,11 +55,11 @@ def parts(source: Source) -> list[Text]:
         return [source]
     if isinstance(source, Passage):
         return [Text(source.passage_id, "", source.text)]
-    found = [Text(source.chain_id, "case", source.vignette)] if source.vignette.strip() else []
+    texts = [Text(source.chain_id, "case", source.vignette)] if source.vignette.strip() else []
     for q in source.questions:
-        found.append(Text(q.question_id, "stem", q.stem))
-        found += [Text(q.question_id, f"proposition {i}", p.text) for i, p in enumerate(q.propositions, 1)]
-    return found
+        texts.append(Text(q.question_id, "stem", q.stem))
+        texts += [Text(q.question_id, f"proposition {i}", p.text) for i, p in enumerate(q.propositions, 1)]
+    return texts
 
 
 # --- exam text in books ---
@@ -73,54 +73,38 @@ def find_overlap(a: Iterable[Source], b: Iterable[Source], n_words: int = OVERLA
     """
     if n_words < 3:
         raise ValueError(f"n_words={n_words} is too short for a copy; use 3 or more")
-    index = _Index([text for source in a for text in parts(source)], n_words)
+    by_run: dict[tuple[str, ...], set[Text]] = defaultdict(set)
+    by_sentence = NearDuplicates(SIMILAR, word_runs(3))
+    for text in (text for source in a for text in parts(source)):
+        for _, run in runs(words(text.text), n_words):
+            by_run[run].add(text)
+        for sentence in _sentences(text):
+            by_sentence.add(sentence, (text, sentence))
     best: dict[tuple[str, str, str, str], Overlap] = {}
     for other in (text for source in b for text in parts(source)):
-        for pair in (*index.runs(other), *index.sentences(other)):
+        sharing = {text for _, run in runs(words(other.text), n_words) for text in by_run.get(run, ())}
+        pairs = [_longest_run(text, other) for text in sharing if text.id != other.id]
+        for sentence in _sentences(other):
+            for (text, ours), similarity in by_sentence.matches(sentence):
+                if text.id != other.id:
+                    pairs.append(_overlap(text, other, "sentence", len(words(ours)), similarity, ours, sentence))
+        for pair in pairs:
             key = (pair.kind, pair.a, pair.a_part, pair.b)
             if key not in best or (pair.words, pair.similarity) > (best[key].words, best[key].similarity):
                 best[key] = pair
     return sorted(best.values(), key=lambda s: (s.kind, -s.words, -s.similarity, s.a, s.a_part, s.b))
 
 
-class _Index:
-    """Texts by their runs of words and their sentences."""
-
-    def __init__(self, texts: Sequence[Text], n_words: int) -> None:
-        self._texts, self._n_words = texts, n_words
-        self._words = [words(text.text) for text in texts]
-        self._runs: dict[tuple[str, ...], list[tuple[int, int]]] = {}  # -> (text, start)
-        self._sentences = NearDuplicates(SIMILAR, word_runs(3))
-        for number, text in enumerate(texts):
-            for start, run in runs(self._words[number], n_words):
-                self._runs.setdefault(run, []).append((number, start))
-            for sentence in _sentences(text):
-                self._sentences.add(sentence, (text, sentence))
-
-    def runs(self, other: Text) -> Iterator[Overlap]:
-        theirs = words(other.text)
-        ends: dict[tuple[int, int], int] = {}  # (text, offset) -> where the last run with this offset ends
-        for start, run in runs(theirs, self._n_words):
-            for number, at in self._runs.get(run, ()):
-                text, ours = self._texts[number], self._words[number]
-                if text.id == other.id or ends.get((number, at - start), -1) > start:
-                    continue
-                pairs = zip(ours[at:], theirs[start:], strict=False)
-                length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-                ends[number, at - start] = start + length
-                shared = ours[at : at + length]
-                yield _overlap(text, other, "run", int(weight(shared)), 1.0, _joined(shared), _joined(shared))
-
-    def sentences(self, other: Text) -> Iterator[Overlap]:
-        for sentence in _sentences(other):
-            for (text, ours), similarity in self._sentences.matches(sentence):
-                if text.id != other.id:
-                    yield _overlap(text, other, "sentence", len(words(ours)), similarity, ours, sentence)
+def _longest_run(a: Text, b: Text) -> Overlap:
+    ours = words(a.text)
+    match = SequenceMatcher(None, ours, words(b.text), autojunk=False).find_longest_match()
+    run = ours[match.a : match.a + match.size]
+    return _overlap(a, b, "run", int(weight(run)), 1.0, _joined(run), _joined(run))
 
 
-def _overlap(a: Text, b: Text, *found: Any) -> Overlap:
-    names = ("kind", "words", "similarity", "a_text", "b_text")
-    return Overlap(a=a.id, a_part=a.part, b=b.id, **dict(zip(names, found, strict=True)))
+def _overlap(a: Text, b: Text, kind: str, n: int, similarity: float, *texts: str) -> Overlap:
+    shared = dict(zip(("a_text", "b_text"), texts, strict=True))
+    return Overlap(kind=kind, a=a.id, a_part=a.part, b=b.id, words=n, similarity=similarity, **shared)
 
 
 def _sentences(text: Text) -> list[str]:
@@ -149,13 +133,13 @@ class AskedQuestions:
     def repeated(self, question: Question) -> str:
         """The id of an earlier question that shares more than half of the propositions, or ""."""
         owners = [{match.owner for match in self._propositions.matches(p.text)} for p in question.propositions]
-        shared = Counter(owner for found in owners for owner in sorted(found) if owner != question.question_id)
+        shared = Counter(owner for ids in owners for owner in sorted(ids) if owner != question.question_id)
         earlier, n = next(iter(shared.most_common(1)), ("", 0))
         return earlier if n > len(question.propositions) / 2 else ""
 
 
 class Copy(NamedTuple):
-    """Where text of the exam was found again."""
+    """The words of an exam that another text contains."""
 
     chain_id: str
     words: str
@@ -165,52 +149,44 @@ class Exam:
     """The texts of all splits of an exam, to find copies of them: shared runs of words, or near-duplicates."""
 
     def __init__(self, chains: Sequence[Chain]) -> None:
-        self._runs: dict[tuple[str, ...], str] = {}
-        self._propositions: dict[tuple[str, ...], str] = {}
+        self._known: dict[tuple[str, ...], str] = {}  # runs of words, and whole propositions -> chain_id
         self._questions = AskedQuestions()
         self._long = NearDuplicates()  # cases and stems
         for chain in chains:
             for text in parts(chain):
-                for _, run in runs(words(text.text), COPY_WORDS):
-                    self._runs.setdefault(run, chain.chain_id)
+                for run in _copyable(text.text, text.part.startswith("proposition")):
+                    self._known.setdefault(run, chain.chain_id)
                 if text.part in ("case", "stem") and weight(words(text.text)) >= COPY_WORDS:
-                    self._long.add(text.text, (chain.chain_id, text.text))
+                    self._long.add(text.text, Copy(chain.chain_id, text.text[:200]))
             for question in chain.questions:
                 self._questions.add(question)
-                for proposition in _propositions(question):
-                    self._propositions.setdefault(proposition, chain.chain_id)
 
     def copied(self, question: Question, case: str = "") -> Copy | None:
         """What a question, with the case before it, copies from this exam."""
-        texts = [case, question.stem, *(p.text for p in question.propositions)]
-        if copy := self.copied_text(*texts):
+        propositions = [p.text for p in question.propositions]
+        if copy := self._copied(case, question.stem, *propositions) or self._copied(*propositions, whole=True):
             return copy
-        for proposition in _propositions(question):
-            if proposition in self._propositions:
-                return Copy(self._propositions[proposition], _joined(proposition))
-        for text in texts[:2]:
+        for text in (case, question.stem):
             if weight(words(text)) >= COPY_WORDS and (near := self._long.matches(text)):
-                chain_id, original = near[0].owner
-                return Copy(chain_id, original[:200])
+                return Copy(*near[0].owner)
         if earlier := self._questions.repeated(question):
             return Copy(earlier, "more than half of its propositions, nearly word for word")
         return None
 
-    def copied_text(self, *texts: str) -> Copy | None:
-        """The first run of words that the texts share with the exam."""
-        found = (run for text in texts for _, run in runs(words(text), COPY_WORDS) if run in self._runs)
-        run = next(found, None)
-        return Copy(self._runs[run], _joined(run)) if run else None
-
     def in_passages(self, passages: Iterable[Passage]) -> dict[str, Copy]:
         """passage_id -> copy, of the passages that contain text of the exam."""
-        found = {p.passage_id: self.copied_text(p.text) for p in passages}
-        return {passage_id: copy for passage_id, copy in found.items() if copy}
+        return {p.passage_id: copy for p in passages if (copy := self._copied(p.text))}
+
+    def _copied(self, *texts: str, whole: bool = False) -> Copy | None:
+        run = next((run for text in texts for run in _copyable(text, whole) if run in self._known), None)
+        return Copy(self._known[run], _joined(run)) if run else None
 
 
-def _propositions(question: Question) -> list[tuple[str, ...]]:
-    """Propositions long enough to be copies when all of their words are the same."""
-    return [text for p in question.propositions if weight(text := words(p.text)) >= PROPOSITION_WORDS]
+def _copyable(text: str, whole: bool) -> Iterator[tuple[str, ...]]:
+    """The runs of words that are a copy when repeated, and the whole text of a proposition."""
+    yield from (run for _, run in runs(words(text), COPY_WORDS))
+    if whole and weight(words(text)) >= PROPOSITION_WORDS:
+        yield words(text)
 
 
 # --- test questions in training data ---
@@ -222,31 +198,27 @@ def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str,
     A case leaks with any run of 12 words; a question with its stem and more than half of its propositions, word for
     word. A stem alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
     """
-    cases: dict[tuple[str, ...], str] = {}
-    questions: list[tuple[str, str, list[str]]] = []
-    for chain in test:
-        cases |= {run: chain.chain_id for _, run in runs(words(chain.vignette), LEAK_WORDS)}
-        for q in chain.questions:
-            questions.append((q.question_id, _padded(q.stem), [_padded(p.text) for p in q.propositions]))
-    found = []
-    for source in training:
-        name = source.chain_id if isinstance(source, Chain) else parts(source)[0].id
-        text = "\n".join(part.text for part in parts(source))
+    test = list(test)
+    cases = {run: c.chain_id for c in test for _, run in runs(words(c.vignette), LEAK_WORDS)}
+    questions = [(q, _padded(q.stem), [_padded(p.text) for p in q.propositions]) for c in test for q in c.questions]
+    leaks = []
+    for texts in map(parts, training):
+        text = "\n".join(part.text for part in texts)
         shared = {cases[run] for _, run in runs(words(text), LEAK_WORDS) if run in cases}
         padded = _padded(text)
-        asked = [
-            i for i, stem, texts in questions if stem in padded and 2 * sum(t in padded for t in texts) > len(texts)
-        ]
-        found += [(test_id, name) for test_id in (*sorted(shared), *asked)]
-    return found
+        leaks += [(chain_id, texts[0].id) for chain_id in sorted(shared)]
+        for question, stem, propositions in questions:
+            if stem in padded and sum(p in padded for p in propositions) > len(propositions) / 2:
+                leaks.append((question.question_id, texts[0].id))
+    return leaks
 
 
 def refuse_leaks(test: Iterable[Chain], training: Iterable[Source]) -> None:
     """Raise LeakError where training chains or passages contain a question of the test split."""
-    if found := leaked(test, training):
-        shown = "; ".join(f"{question} in {name}" for question, name in found[:5])
+    if leaks := leaked(test, training):
+        shown = "; ".join(f"{question} in {name}" for question, name in leaks[:5])
         raise LeakError(
-            f"The training data contains test questions in {len(found)} places: {shown}. "
+            f"The training data contains test questions in {len(leaks)} places: {shown}. "
             "Remove these texts from the textbook or the generated questions, or assign those chains another split."
         )
 

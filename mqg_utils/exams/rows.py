@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mqg_utils.records import RecordError
-from mqg_utils.text.files import MAX_FILE_BYTES, FileError, check_size, decode, open_archive
+from mqg_utils.text.files import FileError, open_archive, read_text
 
 Row = dict[str, Any]  # a value is a RecordError where the cell cannot be read
-WRAPPERS = ("data", "rows", "examples", "items", "records")  # of a list of rows, in a JSON object
 MAX_ROWS, MAX_CELLS = 1_048_576, 1000  # of a sheet, and of its rows
 MMLU_HEADER = ["question", "A", "B", "C", "D", "answer"]  # the original MMLU files have none
 
@@ -24,13 +23,10 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
     Raises RecordError for the whole file, and OSError.
     """
     suffix = path.suffix.lower()
-    if suffix == ".xls":
-        raise RecordError(f"{path}: old Excel files are not supported; save it as .xlsx or .csv")
     try:
         if suffix in (".xlsx", ".xlsm"):
             return _with_header(path, _excel_rows(path))
-        check_size(path, MAX_FILE_BYTES)
-        text = decode(path.read_bytes(), path)
+        text = read_text(path)
     except FileError as error:
         raise RecordError(str(error)) from error
     return _with_header(path, _csv_rows(path, text)) if suffix in (".csv", ".tsv") else _json_rows(path, text)
@@ -39,12 +35,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, Any]]:
 def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     whole = None
     if path.suffix.lower() != ".jsonl" or text.lstrip().startswith("["):
-        with contextlib.suppress(ValueError, RecursionError):
+        with contextlib.suppress(ValueError, RecursionError):  # it may be JSONL all the same
             whole = json.loads(text)
-    if isinstance(whole, dict):
-        whole = next((whole[name] for name in WRAPPERS if isinstance(whole.get(name), list)), whole)
-    if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
-        whole = [{"id": key, **row} for key, row in whole.items()]
     if isinstance(whole, list):
         yield from ((f"{path}[{number}]", row) for number, row in enumerate(whole))
     elif whole is not None:
@@ -58,10 +50,8 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 def _json_line(line: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        return RecordError(f"record: not JSON at column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:
-        return RecordError(f"record: {error}")
+        return RecordError(f"record: not JSON: {error}")
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[Any]]]:
@@ -76,24 +66,21 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[Any]]]:
         raise RecordError(f"{path}:{line}: record: not readable as a table: {error}") from error
 
 
-def _excel_rows(path: Path) -> list[tuple[int, list[Any]]]:
+def _excel_rows(path: Path) -> Iterator[tuple[int, list[Any]]]:
     import openpyxl
 
-    open_archive(path).close()  # refuses an archive bomb
     try:
+        open_archive(path).close()  # refuses an archive bomb
         with contextlib.closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # the size it claims may be wrong
-            rows = []
             for number, row in enumerate(sheet.iter_rows(), 1):
                 if number > MAX_ROWS or len(row) > MAX_CELLS:
                     raise ValueError(f"row {number} has {len(row)} cells; limits: {MAX_ROWS} rows, {MAX_CELLS} cells")
                 if any(cell.value is not None for cell in row):
-                    rows.append((number, [_value(cell) for cell in row]))
+                    yield number, [_value(cell) for cell in row]
     except Exception as error:
         raise RecordError(f"{path}: not readable as an Excel file ({error}); save it again, or as .csv") from error
-    widest = max((len(cells) for _, cells in rows), default=0)  # the header may end before its rows do
-    return [(number, cells + [""] * (widest - len(cells))) for number, cells in rows]
 
 
 def _value(cell: Any) -> Any:
@@ -108,19 +95,17 @@ def _value(cell: Any) -> Any:
 
 def _with_header(path: Path, rows: Iterable[tuple[int, list[Any]]]) -> Iterator[tuple[str, Any]]:
     """Rows by their headings; columns without a heading are left out."""
-    header: list[str] | None = None
+    header: list[str] = []
     for number, cells in rows:
-        if header is None:
-            if len(cells) == 6 and re.fullmatch("[A-D]", str(cells[5]).strip()):
-                header = MMLU_HEADER
-            else:
-                header = [str(cell).strip() for cell in cells]
-                if twice := next((name for name in header if name and header.count(name) > 1), ""):
-                    columns = " and ".join(str(i) for i, name in enumerate(header, 1) if name == twice)
-                    raise RecordError(f"{path}:{number}: columns {columns} have the same heading {twice!r}; rename one")
-                continue
-        if len(cells) > len(header):
+        if not header and len(cells) == 6 and re.fullmatch("[A-D]", str(cells[5]).strip()):
+            header = MMLU_HEADER
+        elif not header:
+            header = [str(cell).strip() for cell in cells]
+            if twice := next((name for name in header if name and header.count(name) > 1), ""):
+                raise RecordError(f"{path}:{number}: two columns have the same heading {twice!r}; rename one")
+            continue
+        if any(cell != "" for cell in cells[len(header) :]):
             yield f"{path}:{number}", RecordError(f"record: has {len(cells)} cells under {len(header)} headings")
         else:
             filled = [*cells, *[""] * (len(header) - len(cells))]
-            yield f"{path}:{number}", {name: value for name, value in zip(header, filled, strict=True) if name}
+            yield f"{path}:{number}", {name: value for name, value in zip(header, filled, strict=False) if name}

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from mqg_utils.exams.convert import IMAGES
 from mqg_utils.records import SPLITS, Chain
 
 
@@ -12,7 +11,7 @@ def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
 
     Chains whose source is not a place of a book are kept.
     """
-    return [c for c in chains if not c.source.startswith("module ") or c.source.split(IMAGES)[0] in places]
+    return [c for c in chains if not c.source.startswith("module ") or c.source in places]
 
 
 def assign_splits(chains: Sequence[Chain], shares: Sequence[float] = (0.3, 0.2, 0.5), seed: int = 0) -> list[Chain]:

@@ -34,11 +34,6 @@ def test_taught_in_keeps_what_names_no_place() -> None:
     assert [c.chain_id for c in taught_in(chains, {"module m1"})] == ["a", "c", "d"]
 
 
-def test_a_question_that_needs_an_image_is_still_taught_in_its_module() -> None:
-    marked = chain("a", source='module m1 [image: "q0"]')
-    assert taught_in([marked], {"module m1"}) == [marked] and taught_in([marked], {"module m2"}) == []
-
-
 # --- splits ---
 
 
@@ -78,7 +73,3 @@ def test_existing_splits_are_kept() -> None:
 def test_shares_that_do_not_add_up_are_refused(shares: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="must be three shares that add up to 1"):
         assign_splits(exam_of(1, 1), shares)
-
-
-def test_no_chain_has_no_split() -> None:
-    assert assign_splits([]) == []
