@@ -43,7 +43,7 @@ def _filled(value: Filled) -> Filled:
 
 Text = Annotated[str, AfterValidator(_clean)]
 FilledText = Annotated[Text, AfterValidator(_filled)]
-Id = Annotated[str, Field(pattern=r"^\P{Cc}*$"), AfterValidator(_clean), AfterValidator(_filled)]  # no control characters
+Id = Annotated[str, Field(pattern=r"^\P{Cc}*$"), AfterValidator(_clean), AfterValidator(_filled)]
 
 
 class Record(BaseModel):
