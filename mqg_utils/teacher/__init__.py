@@ -5,9 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": ["from_settings", "server_from_settings", "shard"],
+        "base": ["ask_rounds", "expected_cost", "from_settings", "server_from_settings", "shard"],
         "cache": ["ReplyCache"],
         "prompts": ["measure_style", "requests_for"],
-        "rounds": ["ask_rounds", "expected_cost"],
     },
 )

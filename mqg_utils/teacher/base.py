@@ -1,87 +1,23 @@
 """Teachers: given a passage, each replies with exam questions about it, and records every outcome."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from mqg_utils.records import Passage, read_jsonl
 from mqg_utils.teacher.batch import BatchTeacher
-from mqg_utils.teacher.budget import BATCH_SHARE, Budget, price_of
+from mqg_utils.teacher.budget import BATCH_SHARE, Budget, cost_table, price_of
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
-from mqg_utils.teacher.cloze import ClozeTeacher
-from mqg_utils.teacher.cloze_choice import ClozeChoiceTeacher
+from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher
+from mqg_utils.teacher.responses import read_list
 
 LEDGER = "costs.jsonl"
 SERVER_SETTINGS = ("base_url", "temperature", "concurrency", "max_tokens", "reply_format", "timeout_s")
 Progress = Callable[[int, int], None]
+RequestsFor = Callable[[dict[str, list[str]], int], list[Request]]  # for stems_asked(...) and a round, from 1
 T = TypeVar("T")
-
-
-class Teacher(Protocol):
-    """`key` identifies a request; `ask` adds outcomes to the cache and yields them.
-
-    All teachers also have `notes` for the user and `spent_usd` of the whole run.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def key(self, request: Request) -> str: ...
-
-    def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]: ...
-
-
-def ask_all(
-    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress | None = None
-) -> list[Reply]:
-    """The usable replies to the requests, in their order; only what the cache does not have is asked.
-
-    A request without a usable reply is left out; its outcome is in the cache.
-    """
-    missing = list({key: request for request in requests if (key := teacher.key(request)) not in cache}.values())
-    for done, _ in enumerate(teacher.ask(missing, cache), 1):
-        if progress:
-            progress(done, len(missing))
-    return [cache[key] for key in map(teacher.key, requests) if key in cache]
-
-
-def shard(items: Sequence[T], index: int, count: int) -> list[T]:
-    """Every `count`-th item from `index` on. Raises ValueError for an index outside 0 to count - 1."""
-    if not 0 <= index < count:
-        raise ValueError(f"shard_index is {index} and shard_count {count}; the index runs from 0 to {count - 1}")
-    return list(items[index::count])
-
-
-def from_settings(
-    settings: Mapping[str, Any], folder: Path, passages: Sequence[Passage], replies: Path | None = None
-) -> Teacher:
-    """The teacher for the parameters of `03_generate`; `replies` is the recorded teacher's file.
-
-    Raises ValueError for an unknown source, TeacherError and BudgetError for settings that cannot work.
-    """
-    source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
-    if source == "recorded" and replies:
-        return RecordedTeacher(replies)
-    if source in ("cloze", "cloze-chains"):
-        return ClozeTeacher(passages, questions, seed, source == "cloze-chains")
-    if source == "cloze-single":
-        return ClozeChoiceTeacher(passages, questions, seed)
-    if source in ("server", "batch"):
-        return server_from_settings(settings, folder, settings["teacher_model"])
-    raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, cloze-single, server or batch")
-
-
-def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher | BatchTeacher:
-    """A server's model with the settings' budget, which counts the ledgers of `folder` and of its shards."""
-    batch = settings["source"] == "batch"
-    given = (settings["price_prompt_usd"], settings["price_completion_usd"])
-    price = price_of(model, *given, share=BATCH_SHARE if batch else 1.0)
-    cap_usd = settings["budget_usd"] / settings["shard_count"]  # each worker may spend its part of the run's budget
-    budget = Budget(folder / LEDGER, cap_usd, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
-    server = ServerTeacher(model, budget=budget, **{name: settings[name] for name in SERVER_SETTINGS})
-    return BatchTeacher(server, folder / "batch.json") if batch else server
 
 
 class RecordedTeacher:
@@ -107,3 +43,97 @@ class RecordedTeacher:
             if reply := self._replies.get((request.passage.passage_id, request.round)):
                 cache.add(reply)
                 yield reply
+
+
+# all have a `name`, `notes` for the user, `spent_usd` of the whole run, `key(request)`, which identifies a request, and
+# `ask(requests, cache)`, which adds outcomes to the cache and yields them
+Teacher = RecordedTeacher | ClozeTeacher | ServerTeacher
+
+
+def from_settings(
+    settings: Mapping[str, Any], folder: Path, passages: Sequence[Passage], replies: Path | None = None
+) -> Teacher:
+    """The teacher for the parameters of `03_generate`; `replies` is the recorded teacher's file.
+
+    Raises ValueError for an unknown source, ValueError and TeacherError for settings that cannot work.
+    """
+    source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
+    if source == "recorded" and replies:
+        return RecordedTeacher(replies)
+    if source in ("cloze", "cloze-chains"):
+        return ClozeTeacher(passages, questions, seed, source == "cloze-chains")
+    if source == "cloze-single":
+        return ClozeChoiceTeacher(passages, questions, seed)
+    if source in ("server", "batch"):
+        return server_from_settings(settings, folder, settings["teacher_model"])
+    raise ValueError(f"source is {source!r}; choose recorded, cloze, cloze-chains, cloze-single, server or batch")
+
+
+def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher:
+    """A server's model with the settings' budget, which counts the ledgers of `folder` and of its shards."""
+    batch = settings["source"] == "batch"
+    share = BATCH_SHARE if batch else 1.0
+    price = price_of(model, settings["price_prompt_usd"], settings["price_completion_usd"], share)
+    cap_usd = settings["budget_usd"] / settings["shard_count"]  # each worker may spend its part of the run's budget
+    options = {name: settings[name] for name in SERVER_SETTINGS}
+    options["budget"] = Budget(folder / LEDGER, cap_usd, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
+    return BatchTeacher(model, folder / "batch.json", **options) if batch else ServerTeacher(model, **options)
+
+
+def shard(items: Sequence[T], index: int, count: int) -> list[T]:
+    """Every `count`-th item from `index` on. Raises ValueError for an index outside 0 to count - 1."""
+    if not 0 <= index < count:
+        raise ValueError(f"shard_index is {index} and shard_count {count}; the index runs from 0 to {count - 1}")
+    return list(items[index::count])
+
+
+def ask_all(
+    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress | None = None
+) -> list[Reply]:
+    """The usable replies to the requests, in their order; only what the cache does not have is asked.
+
+    A request without a usable reply is left out; its outcome is in the cache.
+    """
+    keys = [teacher.key(request) for request in requests]
+    missing = list({key: request for key, request in zip(keys, requests, strict=True) if key not in cache}.values())
+    for done, _ in enumerate(teacher.ask(missing, cache), 1):
+        if progress:
+            progress(done, len(missing))
+    return [cache[key] for key in keys if key in cache]
+
+
+def ask_rounds(
+    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, progress: Progress | None = None
+) -> list[Reply]:
+    """The usable replies of all rounds; later rounds list the stems of earlier ones, so as not to repeat them."""
+    replies: list[Reply] = []
+    for number in range(1, rounds + 1):
+        replies += ask_all(teacher, requests_for(stems_asked(replies), number), cache, progress)
+    return replies
+
+
+def expected_cost(
+    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, book: Sequence[Passage],
+    readings: int = 0,
+) -> dict[str, int | str]:  # fmt: skip
+    """What the missing replies of all rounds, and `readings` of every question afterwards, will cost, as a table."""
+    if not isinstance(teacher, ServerTeacher):
+        return {"cost": "none: no server is used"}
+    missing: list[Request] = []
+    replies: list[Reply] = []
+    for number in range(1, rounds + 1):  # by what is known now of the stems that the requests will list
+        keys = {teacher.key(request): request for request in requests_for(stems_asked(replies), number)}
+        missing += [request for key, request in keys.items() if key not in cache]
+        replies += [cache[key] for key in keys if key in cache]
+    return cost_table(missing, teacher.budget.price, teacher.max_tokens, book, readings)
+
+
+def stems_asked(replies: Iterable[Reply]) -> dict[str, list[str]]:
+    """The stems in replies, by passage."""
+    asked: dict[str, list[str]] = {}
+    for reply in replies:
+        for chain in read_list(reply.content, "chains"):
+            for question in (chain.get("questions") if isinstance(chain, dict) else None) or []:
+                if isinstance(question, dict) and question.get("stem"):
+                    asked.setdefault(reply.passage_id, []).append(str(question["stem"]))
+    return asked

@@ -80,14 +80,13 @@ class ReplyCache(dict[str, Reply]):
 
     def adopt(self, others: Iterable[Path]) -> int:
         """Add the outcomes of other caches, such as those of shards, that are missing here; return how many."""
-        added = 0
+        before = len(self.outcomes)
         for path in others:
             other, known = ReplyCache(path), self.attempts.copy()
-            missing = [reply for reply in other.outcomes if known[reply.key] < other.attempts[reply.key]]
-            for reply in missing:
-                self.add(reply)
-            added += len(missing)
-        return added
+            for reply in other.outcomes:
+                if known[reply.key] < other.attempts[reply.key]:
+                    self.add(reply)
+        return len(self.outcomes) - before
 
     def counts(self) -> dict[str, int]:
         """Number of outcomes by status, the most frequent first."""

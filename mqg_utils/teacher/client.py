@@ -3,7 +3,7 @@
 import asyncio
 import json
 import queue
-import re
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,12 +14,8 @@ from mqg_utils.teacher.prompts import SCHEMAS
 from mqg_utils.teacher.responses import REPLY_FORMATS, failure, judge, response_format
 from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
-MAX_RETRIES = 6  # by the openai package, about 20 s in all: no connection, 408, 409, 429, 5xx
 ATTEMPTS = 2  # at an answer that may have been billed but is unusable
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would get the same response
-APART_S = 0.005  # between the first requests: sent together, they are answered together and wait for one another
-CONNECT_S = 10
-POLL_S = 0.05  # while requests under way may leave room in the budget
 UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")  # httpx's; nothing can be billed
 RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
 
@@ -37,15 +33,15 @@ class ServerTeacher:
     def __init__(
         self, model: str, base_url: str = "", temperature: float = 0.7, concurrency: int = 8, max_tokens: int = 4000,
         budget: Budget | None = None, reply_format: str = "json_schema", timeout_s: float = 300,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int = 6,  # by the openai package, about 20 s in all: no connection, 408, 409, 429, 5xx
     ) -> None:  # fmt: skip
         if reply_format not in REPLY_FORMATS:
             raise TeacherError(f"reply_format is {reply_format!r}; choose one of {', '.join(REPLY_FORMATS)}")
         self.name, self.base_url, self.concurrency, self.max_tokens = model, base_url, concurrency, max_tokens
         self.budget, self.notes = budget or Budget(), list[str]()
         self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
-        self._names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
-        self.reply_format, self._timeout_s, self._max_retries = reply_format, timeout_s, max_retries
+        self.names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
+        self.reply_format, self.timeout_s, self._max_retries = reply_format, timeout_s, max_retries
 
     @property
     def spent_usd(self) -> float:
@@ -58,7 +54,7 @@ class ServerTeacher:
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON body of the HTTP request, its settings under the names that the server knows."""
-        named = {self._names.get(name, name): value for name, value in self._settings.items()}
+        named = {self.names.get(name, name): value for name, value in self._settings.items()}
         named.pop("", None)
         return {"messages": list(request.messages), **named, **response_format(self.reply_format, request.wants)}
 
@@ -67,31 +63,12 @@ class ServerTeacher:
         prompt_tokens = most_tokens(request) + len(json.dumps(SCHEMAS[request.wants]))
         return {"prompt_tokens": prompt_tokens, "completion_tokens": self.max_tokens}
 
-    def connect(self, **options: Any) -> Any:
-        """The openai package's asynchronous client. Raises TeacherError without a key."""
-        from openai import AsyncOpenAI, Timeout
-
-        try:
-            key = read_key() or ("none" if self.base_url else "")
-        except ValueError as error:
-            raise TeacherError(str(error)) from None
+    def connect(self, client: Any, **options: Any) -> Any:
+        """A client of the openai package. Raises TeacherError without a key, ValueError for one that cannot be sent."""
+        key = read_key() or ("none" if self.base_url else "")
         if not key:
-            where = f"{KEY_VARIABLE}, or base_url of a local server"
-            raise TeacherError(f"the teacher {self.name!r} needs a key in {where}")
-        # `_http_client` limits the whole answer to `timeout_s`; connecting has a limit of its own
-        timeout = Timeout(self._timeout_s + 5, connect=min(CONNECT_S, self._timeout_s))
-        options = {"max_retries": self._max_retries, "http_client": _http_client(self._timeout_s)} | options
-        return AsyncOpenAI(api_key=key, base_url=self.base_url or None, timeout=timeout, **options)
-
-    def rename(self, error: Any, body: dict[str, Any]) -> bool:
-        """Whether the server refused a setting of `body` that the next request names differently or omits."""
-        name = error.param or ""
-        if error.status_code != 400 or name not in RENAMED or name not in body:
-            return False
-        if name not in self._names:  # else another request under way has found out
-            self._names[name] = RENAMED[name]
-            self.notes.append(f"{self.name} does not take {name}: {without_key(error.message)[:200]}")
-        return True
+            raise TeacherError(f"the teacher {self.name!r} needs a key in {KEY_VARIABLE}, or a local server's base_url")
+        return client(api_key=key, base_url=self.base_url or None, max_retries=self._max_retries, **options)
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         """The final outcome of each request as it arrives, already in the cache.
@@ -117,85 +94,73 @@ class _Session:
 
     def __init__(self, teacher: ServerTeacher, cache: ReplyCache, arrived: Callable[[Reply], None]) -> None:
         self.teacher, self.cache, self.arrived = teacher, cache, arrived
-        self.under_way = self.failed_in_row = 0
-        self.stopped = False
-        self.fatal = ""
+        self.tries: Counter[str] = Counter()
+        self.failed_in_row, self.stopped, self.fatal = 0, False, ""
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, requests: Sequence[Request]) -> None:
+        from openai import AsyncOpenAI, Timeout
+
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
-        waiting = iter(requests)
-
-        async def work() -> None:
-            for request in waiting:
-                if self.stopped:
-                    return
-                await self.ask(request)
-
-        async with self.teacher.connect() as self.client:
-            workers = []
-            for _ in range(min(self.teacher.concurrency, len(requests))):
-                workers.append(asyncio.create_task(work()))
-                await asyncio.sleep(APART_S)
-            await asyncio.gather(*workers)
+        self.waiting = deque(requests)
+        limit_s = self.teacher.timeout_s  # which `_http_client` sets to the whole answer
+        timeout = Timeout(limit_s + 5, connect=min(10, limit_s))
+        async with self.teacher.connect(AsyncOpenAI, timeout=timeout, http_client=_http_client(limit_s)) as self.client:
+            await asyncio.gather(*(self.work() for _ in range(min(self.teacher.concurrency, len(requests)))))
         if self.fatal:
             raise TeacherError(self.fatal)
+        if self.waiting:
+            self.teacher.notes.append(self.teacher.budget.stop_message())
 
     def cancel(self) -> None:
         self.stopped = True
         if self.loop and self.task and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.task.cancel)
 
-    async def ask(self, request: Request) -> None:
-        """Ask until there is a usable reply, or an outcome that another attempt would not change."""
-        key, budget = self.teacher.key(request), self.teacher.budget
-        for attempt in range(1, ATTEMPTS + 1):
-            reserved_usd = await self.reserve(key, request)
+    def stop(self, reason: str) -> None:
+        self.stopped, self.fatal = True, self.fatal or reason
+
+    async def work(self) -> None:
+        """Ask what is waiting, again if another attempt may help, until the budget has no room for the next one."""
+        budget = self.teacher.budget
+        while self.waiting and not self.stopped:
+            request = self.waiting[0]
+            key = self.teacher.key(request)
+            reserved_usd = budget.reserve(key, **self.teacher.most(request))
             if reserved_usd is None:
-                return
+                return  # a worker with a request under way may find room when that is settled
+            self.waiting.popleft()
             reply, final = await self.attempt(request, key)
             await asyncio.to_thread(self.cache.add, reply)
-            self.under_way -= 1
             budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
-            if final or attempt == ATTEMPTS or self.stopped:
-                break
-        self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
-        if self.failed_in_row > max(8, self.teacher.concurrency):
-            advice = "" if self.teacher.reply_format == "plain" else "; some servers need reply_format=plain"
-            self.stop(f"{self.failed_in_row} requests failed in a row; the last: {reply.error}{advice}")
-        self.arrived(reply)
-
-    async def reserve(self, key: str, request: Request) -> float | None:
-        """Reserve the request's highest cost, once those under way leave room for it; None if they never do."""
-        while not self.stopped:
-            reserved_usd = self.teacher.budget.reserve(key, **self.teacher.most(request))
-            if reserved_usd is not None:
-                self.under_way += 1
-                return reserved_usd
-            if not self.under_way:
-                self.stopped = True
-                self.teacher.notes.append(self.teacher.budget.stop_message())
-            await asyncio.sleep(POLL_S)
-        return None
+            self.tries[key] += 1
+            if not final and self.tries[key] < ATTEMPTS and not self.stopped:
+                self.waiting.appendleft(request)
+                continue
+            self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0
+            if self.failed_in_row > max(8, self.teacher.concurrency):
+                advice = "" if self.teacher.reply_format == "plain" else "; some servers need reply_format=plain"
+                self.stop(f"{self.failed_in_row} requests failed in a row; the last: {reply.error}{advice}")
+            self.arrived(reply)
 
     async def attempt(self, request: Request, key: str) -> tuple[Reply, bool]:
         """One request, retried by the openai package; its outcome, and whether another attempt is useless."""
         from openai import APIConnectionError, APIStatusError
 
-        headers = {"Idempotency-Key": f"{key}-{self.cache.attempts[key]}"}  # a server that knows it bills repeats once
         body, most = self.teacher.body(request), self.teacher.most(request)
         about = (key, request.passage.passage_id, self.teacher.name)
         try:
             # as text: the typed call spends a third of its time on checks that `judge` makes again
-            text = await self.client.post("/chat/completions", cast_to=str, body=body, options={"headers": headers})
+            text = await self.client.post("/chat/completions", cast_to=str, body=body)
         except APIStatusError as error:
-            if self.teacher.rename(error, body):
+            message, name, names = _message(error), error.param or "", self.teacher.names
+            if name in RENAMED and name in body:
+                if name not in names:  # else another request under way has found out
+                    names[name] = RENAMED[name]
+                    self.teacher.notes.append(f"{self.teacher.name} does not take {name}: {message[:200]}")
                 return await self.attempt(request, key)
-            message, advice = _message(error), ""
-            if error.status_code == 400 and "response_format" in message:
-                advice = "; set reply_format to json_object or plain"
-            if advice or error.status_code in HOPELESS or error.code == "insufficient_quota":
-                self.stop(f"the server refused passage {request.passage.passage_id!r}: {message}{advice}")
+            if error.status_code in HOPELESS or error.code == "insufficient_quota":
+                self.stop(f"the server refused passage {request.passage.passage_id!r}: {message}")
             return failure(*about, "failed", message), True
         except APIConnectionError as error:
             cause = error.__cause__
@@ -204,29 +169,21 @@ class _Session:
                 return failure(*about, "lost", message, most), False
             self.stop(f"the server at {self.teacher.base_url or 'OpenAI'}: {message}")
             return failure(*about, "failed", message), True
-        text = without_key(text)
-        if not text.lstrip().startswith("{"):
-            message = "the answer is no chat completion; is base_url right (it often ends in /v1)? It begins:"
-            self.stop(f"{message} {text[:200]!r}")
         reply = judge(text, *about, request.wants, most)
         return reply, reply.status in ("ok", "refused")
 
-    def stop(self, reason: str) -> None:
-        self.stopped, self.fatal = True, self.fatal or reason
-
 
 def _message(error: Any) -> str:
-    """The server's own words: the openai package passes on `message` only, and some servers say `detail`."""
-    text = error.response.text.strip()
-    bare = re.fullmatch(r"Error code: \d+", error.message) and text
-    return without_key(f"{error.message} - {text}" if bare else error.message)[:500]
+    """The message of the server's error, or all that it sent."""
+    message = error.body.get("message") if isinstance(error.body, dict) else ""
+    return without_key(f"Error code: {error.status_code} - {message or error.body}")[:500]
 
 
 def _http_client(timeout_s: float) -> Any:
     """An HTTP client by which the openai package repeats only what was not billed.
 
-    It would also repeat a request whose answer broke off or came too late, but never raises to retry an error of its
-    own kind. `timeout_s` is for the whole answer.
+    It would also repeat a request whose answer broke off or came too late, but not after an error of its own kind.
+    `timeout_s` is for the whole answer.
     """
     from openai import APIConnectionError, DefaultAsyncHttpxClient
 
@@ -235,12 +192,11 @@ def _http_client(timeout_s: float) -> Any:
             try:
                 async with asyncio.timeout(timeout_s):
                     return await super().send(request, **options)
-            except TimeoutError as error:
-                message = f"no answer within {timeout_s:g} s; raise timeout_s or lower concurrency"
-                raise APIConnectionError(message=message, request=request) from error
             except Exception as error:
                 if type(error).__name__ in UNSENT:
                     raise
-                raise APIConnectionError(message="the answer broke off", request=request) from error
+                late = f"no answer within {timeout_s:g} s; raise timeout_s or lower concurrency"
+                message = late if isinstance(error, TimeoutError) else "the answer broke off"
+                raise APIConnectionError(message=message, request=request) from error
 
     return Client()

@@ -1,22 +1,28 @@
-"""An offline teacher: statements of the passage itself, some made false by rule. No model, any textbook."""
+"""Offline teachers: questions made from the sentences of a passage by rule. No model, any textbook."""
 
+import hashlib
+import itertools
 import json
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.prompts import PROPOSITIONS, prompts_for
 from mqg_utils.text.quantities import NUMBER, UNIT
-from mqg_utils.text.words import split_sentences
+from mqg_utils.text.words import NEGATIONS, STOP, split_sentences
 
-PROPOSITIONS = 5  # of a question
 FACTORS = (0.5, 0.6, 0.75, 1.25, 1.5, 2.0)  # of a changed number
-NEGATED = {
-    "en": (r"\b(is|are|was|were|can|may|must|should|will)\b(?! not)", r"\1 not"),
-    "fr": (r"\b(est|sont|peut|peuvent|doit|doivent|était|étaient)\b(?! pas)", r"n'\1 pas"),
-}
+OPTIONS = 4  # of a question with one right option
+BLANK = "________"
+MIN_PASSAGES = 3  # that contain a term
+MAX_SHARE = 0.08  # of the passages that contain a term; a more frequent word is an ordinary one
+MIN_RECURRENCE = 1.45  # occurrences of a term in a passage that contains it, on average
+MIN_LETTERS = 4
+_UNIT = re.compile(rf"\s?{UNIT}", re.I)
 
 
 class ClozeTeacher:
@@ -36,18 +42,21 @@ class ClozeTeacher:
     ) -> None:
         self._questions, self._seed, self._chains = questions_per_passage, seed, chains
         text = " ".join(p.text for p in passages)
-        levels: dict[int, set[str]] = {}
+        levels: dict[int, set[str]] = defaultdict(set)
         for passage in passages:
             for level, heading in enumerate(passage.section[-2:]):
-                levels.setdefault(level, set()).update(re.findall(r"[^\W\d_]{4,}", heading))
+                levels[level].update(re.findall(r"[^\W\d_]{4,}", heading))
         # a term is a heading's word that the running text uses too; its siblings are the terms of its level
-        self._siblings = [sorted({w.casefold() for w in words if _contains(text, w)}) for words in levels.values()]
-        self._numbers = _numbers_by_unit(text)
+        self._siblings = [sorted({w.casefold() for w in words if _word(w).search(text)}) for words in levels.values()]
+        numbers: dict[str, set[float]] = defaultdict(set)
+        for match in re.finditer(NUMBER, text):
+            numbers[_unit_after(match)].add(float(match[0].replace(",", ".")))
+        self._numbers = {unit: sorted(values) for unit, values in numbers.items()}
+        self._settings: dict[str, Any] = {"teacher": self.name, "seed": seed, "questions": questions_per_passage}
+        self._settings |= {"chains": chains, "terms": sorted(set().union(*self._siblings)), "version": 2}
 
     def key(self, request: Request) -> str:
-        terms = sorted({term for level in self._siblings for term in level})
-        settings: dict[str, Any] = {"teacher": self.name, "seed": self._seed, "questions": self._questions}
-        return request.key(**settings, chains=self._chains, terms=terms, version=2)
+        return request.key(**self._settings)
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for request in requests:
@@ -60,7 +69,7 @@ class ClozeTeacher:
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
         """The chains of a reply on a passage."""
-        sentences = quotable(passage)
+        sentences, prompts = quotable(passage), prompts_for(passage.language)["cloze"]
         if not self._chains:
             rng.shuffle(sentences)
         drafts: list[list[dict[str, Any]]] = []
@@ -68,46 +77,132 @@ class ClozeTeacher:
             if len(drafts) == self._questions:
                 break
             quotes = sentences[start : start + PROPOSITIONS]
-            propositions = [self._proposition(quote, passage.language, rng) for quote in quotes]
+            propositions = [self._proposition(quote, prompts["negated"], rng) for quote in quotes]
             if 1 <= sum(p["is_true"] for p in propositions) < PROPOSITIONS:
                 drafts.append(propositions)
+        title = passage.section[-1]
         if self._chains and len(drafts) >= 3:
-            questions = [{"stem": _stem(passage, n), "propositions": draft} for n, draft in enumerate(drafts, 1)]
-            topic = "Un texte sur : {}." if passage.language == "fr" else "A text on: {}."
-            return [{"vignette": topic.format(passage.section[-1]), "questions": questions}]
-        return [{"vignette": "", "questions": [{"stem": _stem(passage), "propositions": draft}]} for draft in drafts]
+            stem = prompts["part"]
+            questions = [{"stem": stem.format(title=title, n=n), "propositions": d} for n, d in enumerate(drafts, 1)]
+            return [{"vignette": prompts["topic"].format(title=title), "questions": questions}]
+        stem = prompts["stem"].format(title=title)
+        return [{"vignette": "", "questions": [{"stem": stem, "propositions": draft}]} for draft in drafts]
 
-    def _proposition(self, sentence: str, language: str, rng: random.Random) -> dict[str, Any]:
-        false = self._falsify(sentence, language, rng) if rng.random() < 0.5 else None
-        text, explanation = false or (sentence, "The passage says so.")
-        return {"text": text, "is_true": not false, "explanation": explanation, "quote": sentence}
+    def _proposition(self, sentence: str, negated: Sequence[str], rng: random.Random) -> dict[str, Any]:
+        text, explanation = self._falsify(sentence, negated, rng) if rng.random() < 0.5 else (sentence, "")
+        true = {"is_true": text == sentence, "explanation": explanation or "The passage says so."}
+        return {"text": text, **true, "quote": sentence}
 
-    def _falsify(self, sentence: str, language: str, rng: random.Random) -> tuple[str, str] | None:
-        """The sentence made false by the first rule that applies, and why; or None."""
+    def _falsify(self, sentence: str, negated: Sequence[str], rng: random.Random) -> tuple[str, str]:
+        """The sentence made false by the first rule that applies, and why; or the sentence and ""."""
         if numbers := list(re.finditer(NUMBER, sentence)):
             number = rng.choice(numbers)
-            other = self._other_number(number[0], _unit_after(sentence, number.end()), rng)
+            other = self._other_number(number[0], _unit_after(number), rng)
             return sentence[: number.start()] + other + sentence[number.end() :], f"It is {number[0]}."
         for level in self._siblings:
-            present = [term for term in level if _contains(sentence, term)]
+            present = [term for term in level if _word(term).search(sentence)]
             if present and (others := [term for term in level if term not in present]):
                 old, new = rng.choice(present), rng.choice(others)
-                return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1, flags=re.I), f"It is the {old}."
-        negated = re.sub(*NEGATED.get(language, NEGATED["en"]), sentence, count=1)
-        return (negated, "The passage says the opposite.") if negated != sentence else None
+                return _word(old).sub(new, sentence, count=1), f"It is the {old}."
+        verb, negation = negated
+        text = re.sub(verb, negation, sentence, count=1)
+        return text, "The passage says the opposite." if text != sentence else ""
 
     def _other_number(self, number: str, unit: str, rng: random.Random) -> str:
         """Another number of the same form: of this unit in the book and at most ten times more or less, else scaled."""
         plain = number.replace(",", ".")
         digits, value = len(plain.partition(".")[2]), float(plain)
         known = [n for n in self._numbers.get(unit, []) if unit and n != value and value / 10 < n < value * 10]
-        known = [n for n in known if float(f"{n:.{digits}f}") == n]
+        known = [n for n in known if round(n, digits) == n]
         sampled = rng.sample(known, min(3, len(known)))
         for other in sampled + [value * factor for factor in rng.sample(FACTORS, len(FACTORS))]:
             text = f"{other:.{digits}f}"
             if float(text) not in (value, 0.0):
                 return text.replace(".", ",") if "," in number else text
         return f"{value + 1:.{digits}f}"
+
+
+class ClozeChoiceTeacher(ClozeTeacher):
+    """For exams with one right option: a term of a sentence is blanked, and offered with three others of the chapter.
+
+    The sentence is the quote. Needs a language with spaces between words.
+    """
+
+    name = "cloze-single"
+
+    def __init__(self, passages: Sequence[Passage], questions_per_passage: int = 2, seed: int = 0) -> None:
+        super().__init__(passages, questions_per_passage, seed)
+        self._terms = chapters_by_term(passages)
+        listed = sorted(f"{chapter}\t{term}" for term, chapters in self._terms.items() for chapter in chapters)
+        self._settings["terms"] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
+        del self._settings["chains"]
+
+    def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
+        chains: list[dict[str, Any]] = []
+        sentences = quotable(passage)
+        rng.shuffle(sentences)
+        for sentence in sentences:
+            if len(chains) == self._questions:
+                break
+            known = [gram for gram in dict.fromkeys(grams(sentence)) if gram in self._terms]
+            terms = [term for term in known if len(_word(term).findall(sentence)) == 1]
+            if terms:
+                term = rng.choice(terms)
+                others = self._distractors(term, sentence, passage, rng)
+                if len(others) == OPTIONS - 1:
+                    reason = {"explanation": f"It is the {term}.", "quote": sentence}
+                    options = rng.sample([term, *others], OPTIONS)
+                    propositions = [{"text": text, "is_true": text == term, **reason} for text in options]
+                    stem = _word(term).sub(BLANK, sentence)
+                    question = {"stem": stem, "kind": "single", "propositions": propositions}
+                    chains.append({"vignette": "", "questions": [question]})
+        return chains
+
+    def _distractors(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
+        """Three other terms of the chapter in the same form, one with the same ending and one of the passage if any.
+
+        None shares a word with the sentence or another option: of "blood" and "blood cell" both may be right. Fewer
+        if the chapter has too few.
+        """
+        used, chapter = _stems(term).union(*map(_stems, grams(sentence))), passage.section[0]
+        alike = [t for t, chapters in self._terms.items() if chapter in chapters and t.count(" ") == term.count(" ")]
+        alike = [t for t in alike if t.endswith("s") == term.endswith("s")]
+        here = set(grams(passage.text))
+        groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
+        chosen: list[str] = []
+        for group in groups:
+            candidates = [t for t in group if used.isdisjoint(_stems(t))]
+            if candidates and len(chosen) < OPTIONS - 1:
+                chosen.append(rng.choice(candidates))
+                used = used | _stems(chosen[-1])
+        return chosen
+
+
+def chapters_by_term(passages: Sequence[Passage]) -> dict[str, set[str]]:
+    """The terms of a book, of one or two words, with the chapters that mention them.
+
+    A term is what the book mentions often wherever it mentions it at all.
+    """
+    times: Counter[str] = Counter()
+    places: dict[str, list[str]] = defaultdict(list)  # chapter of each passage that contains the gram
+    for passage in passages:
+        occurrences = Counter(grams(passage.text))
+        times.update(occurrences)
+        for gram in occurrences:
+            places[gram].append(passage.section[0])
+    most = max(MIN_PASSAGES, MAX_SHARE * len(passages))
+    return {
+        gram: set(chapters)
+        for gram, chapters in sorted(places.items())
+        if MIN_PASSAGES <= len(chapters) <= most and times[gram] >= MIN_RECURRENCE * len(chapters)
+    }
+
+
+def grams(text: str) -> list[str]:
+    """Words of MIN_LETTERS and pairs of neighbouring words, in lower case, without digits or function words."""
+    words = [word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]", text)]
+    kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
+    return [w for w in kept if len(w) >= MIN_LETTERS] + [f"{a} {b}" for a, b in itertools.pairwise(kept) if a and b]
 
 
 def quotable(passage: Passage) -> list[str]:
@@ -119,24 +214,14 @@ def quotable(passage: Passage) -> list[str]:
     return list(dict.fromkeys(kept))
 
 
-def _stem(passage: Passage, part: int = 0) -> str:
-    title = passage.section[-1]
-    if passage.language == "fr":
-        return f"{title}{f', partie {part}' if part else ''} : quelles propositions sont exactes ?"
-    return f"{title}{f', part {part}' if part else ''}: which statements are correct?"
+def _word(term: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{re.escape(term)}\b", re.I)
 
 
-def _contains(text: str, word: str) -> bool:
-    return re.search(rf"\b{re.escape(word)}\b", text, re.I) is not None
-
-
-def _unit_after(text: str, end: int) -> str:
-    unit = re.match(rf"\s?{UNIT}", text[end:], re.I)
+def _unit_after(number: re.Match[str]) -> str:
+    unit = _UNIT.match(number.string, number.end())
     return unit[0].strip().casefold() if unit else ""
 
 
-def _numbers_by_unit(text: str) -> dict[str, list[float]]:
-    numbers: dict[str, set[float]] = {}
-    for match in re.finditer(NUMBER, text):
-        numbers.setdefault(_unit_after(text, match.end()), set()).add(float(match[0].replace(",", ".")))
-    return {unit: sorted(values) for unit, values in numbers.items()}
+def _stems(term: str) -> frozenset[str]:
+    return frozenset(word.removesuffix("s") for word in term.split())

@@ -14,35 +14,16 @@ from mqg_utils.teacher.cache import Request
 from mqg_utils.text.words import words
 
 LANGUAGES = ("en", "fr")
+QUESTIONS = 4  # independent ones of a request
 PROPOSITIONS = 5  # of a requested question
-OTHER_LANGUAGE = "\nWrite vignettes, stems, propositions and explanations in this language: {}."
-CHARACTERS = "A character of the passage's script counts as a word."
+SCHEMAS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("schemas.yaml").read_text("utf-8"))
 
 
 @functools.cache
 def prompts_for(language: str) -> dict[str, Any]:
     """The prompts in a language of LANGUAGES, the English ones for any other: prompts.en.yaml, prompts.fr.yaml."""
     name = language if language in LANGUAGES else "en"
-    prompts: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(f"prompts.{name}.yaml").read_text("utf-8"))
-    return prompts
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    required = list(properties)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _array(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-_TEXT, _TRUTH, _KIND = {"type": "string"}, {"type": "boolean"}, {"type": "string", "enum": ["multiple", "single"]}
-_PROPOSITION = _object(text=_TEXT, is_true=_TRUTH, explanation=_TEXT, quote=_TEXT)
-_QUESTION = _object(stem=_TEXT, kind=_KIND, propositions=_array(_PROPOSITION))
-SCHEMAS = {
-    "chains": _object(chains=_array(_object(vignette=_TEXT, questions=_array(_QUESTION)))),
-    "answers": _object(answers=_array(_TRUTH)),
-}
+    return dict(yaml.safe_load(Path(__file__).with_name(f"prompts.{name}.yaml").read_text("utf-8")))
 
 
 class Style(NamedTuple):
@@ -81,13 +62,9 @@ def measure_style(chains: Sequence[Chain]) -> Style:
 
 
 def requests_for(
-    passages: Iterable[Passage],
-    examples: Sequence[Chain] = (),
-    style: Style = DEFAULT_STYLE,
-    asked: Mapping[str, Sequence[str]] | None = None,
-    questions: int = 4,
-    round: int = 1,
-) -> list[Request]:
+    passages: Iterable[Passage], examples: Sequence[Chain] = (), style: Style = DEFAULT_STYLE,
+    asked: Mapping[str, Sequence[str]] | None = None, round: int = 1,
+) -> list[Request]:  # fmt: skip
     """One request a passage, in its language: for a progressive case or for independent questions.
 
     The two alternate in the exam's proportion over `passages`, so shard the requests, not the passages. `examples`
@@ -99,7 +76,7 @@ def requests_for(
     for passage in passages:
         prompts = prompts_for(passage.language)
         due += style.share_progressive
-        task = prompts["independent" if due < 1 else "progressive"].format(n=questions, low=low, high=high)
+        task = prompts["independent" if due < 1 else "progressive"].format(n=QUESTIONS, low=low, high=high)
         due %= 1
         parts = [prompts["passage"].format(section=" > ".join(passage.section)), passage.text, task]
         if stems := (asked or {}).get(passage.passage_id, ()):
@@ -126,16 +103,15 @@ def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
     )
     lines = [prompts["system"], measured]
     if examples:
-        lines += [prompts["examples"], *(json.dumps(_as_example(chain), ensure_ascii=False) for chain in examples)]
+        question = {"stem": True, "kind": True, "propositions": {"__all__": {"text", "is_true"}}}
+        shown: Any = {"vignette": True, "questions": {"__all__": question}}
+        dumps = [chain.model_dump(mode="json", include=shown) for chain in examples]
+        lines += [prompts["examples"], *(json.dumps(dump, ensure_ascii=False) for dump in dumps)]
     if language[:2] in ("ja", "zh"):
-        lines.append(CHARACTERS)
-    other = OTHER_LANGUAGE.format(language) if language and language not in LANGUAGES else ""
-    return "\n".join(lines) + other
-
-
-def _as_example(chain: Chain) -> dict[str, Any]:
-    shown: Any = {"stem": True, "kind": True, "propositions": {"__all__": {"text", "is_true"}}}
-    return chain.model_dump(mode="json", include={"vignette": True, "questions": {"__all__": shown}})
+        lines.append(prompts["characters"])
+    if language and language not in LANGUAGES:
+        lines.append(prompts["other_language"].format(language))
+    return "\n".join(lines)
 
 
 def reading_request(passage: Passage, chain: Chain, position: int, round: int = 1) -> Request:

@@ -15,40 +15,35 @@ MAX_TOKENS = 10**9  # a larger reported usage is a mistake
 
 def response_format(name: str, wants: Wants) -> dict[str, Any]:
     """The request's setting for a format of REPLY_FORMATS; empty for plain."""
-    schema = {"name": wants, "strict": True, "schema": SCHEMAS[wants]}
-    formats: dict[str, Any] = {
-        "json_schema": {"type": "json_schema", "json_schema": schema},
-        "json_object": {"type": "json_object"},
-    }
-    return {"response_format": formats[name]} if name in formats else {}
+    schema = {"json_schema": {"name": wants, "strict": True, "schema": SCHEMAS[wants]}} if name == "json_schema" else {}
+    return {"response_format": {"type": name, **schema}} if name != "plain" else {}
 
 
 def failure(key: str, passage_id: str, model: str, status: Outcome, message: str, tokens: Any = ()) -> Reply:
     """An outcome without a text. `tokens` maps prompt_tokens and completion_tokens to what may be billed."""
-    head: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, **dict(tokens)}
-    return Reply(**head, content="", finish_reason="", status=status, error=clean(message)[:500])
+    about: dict[str, Any] = {"key": key, "passage_id": passage_id, "model": model, **dict(tokens)}
+    return Reply(**about, content="", finish_reason="", status=status, error=clean(message)[:500])
 
 
 def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: dict[str, int]) -> Reply:
     """A chat completion's JSON as a Reply. One that is torn is `lost`, and counted as `most` tokens."""
-    try:
-        completion = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        return failure(key, passage_id, model, "lost", f"the answer is torn JSON: {error}", most)
-    if not isinstance(completion, dict):
-        return failure(key, passage_id, model, "failed", f"not a completion: {body[:200]}")
+    completion = json_object(body)
+    if not completion:
+        message = "the answer is torn, or no chat completion (is base_url right? It often ends in /v1)"
+        return failure(key, passage_id, model, "lost", message, most)
     model = clean(str(completion.get("model") or model))
-    tokens, choices = usage_of(completion), completion.get("choices")
+    usage, choices = mapping(completion.get("usage")), completion.get("choices")
+    counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    tokens = {name: int(n) if isinstance(n, int | float) and 0 < n < MAX_TOKENS else 0 for name, n in counts.items()}
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         message = f"no choice in the answer: {clean(json.dumps(completion.get('error') or completion))[:300]}"
         return failure(key, passage_id, model, "empty" if isinstance(choices, list) else "failed", message, tokens)
-    answer = choices[0].get("message")
-    answer = answer if isinstance(answer, dict) else {}
+    answer = mapping(choices[0].get("message"))
     finish_reason = clean(str(choices[0].get("finish_reason") or ""))
     content = clean(str(answer.get("content") or ""))
     status, message = _status(content, finish_reason, answer.get("refusal"), wants)
-    reply = failure(key, passage_id, model, status, message, tokens)
-    return reply.model_copy(update={"content": content, "finish_reason": finish_reason})
+    answered = {"content": content, "finish_reason": finish_reason}
+    return failure(key, passage_id, model, status, message, tokens).model_copy(update=answered)
 
 
 def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tuple[Outcome, str]:
@@ -71,45 +66,38 @@ def read_list(content: str, name: str) -> list[Any]:
     The object may stand between other words, in a code fence, after the model's thoughts, or with trailing commas.
     Raises ValueError naming what is missing.
     """
-    before, thoughts, after = content.partition("<think>")
-    text = before + after.rpartition("</think>")[2] if thoughts and "</think>" in after else content
-    value = _find(text, name)
-    if not value or name not in value:
-        value = _find(re.sub(r",(\s*[}\]])", r"\1", text), name) or value
-    if value is None:
-        raise ValueError(f"no JSON object in a reply of {len(content)} characters")
-    items = value.get(name)
+    text = content.rpartition("</think>")[2]
+    items = _find(text, name) or _find(re.sub(r",(\s*[}\]])", r"\1", text), name)
     if not isinstance(items, list) or not items:
         raise ValueError(f"no list `{name}` in the reply")
-    if re.search(r"\\ud|[\ud800-\udfff]", content, re.I):
-        json.dumps(items, ensure_ascii=False).encode()  # half of a surrogate pair raises ValueError
+    json.dumps(items, ensure_ascii=False).encode()  # half of a surrogate pair raises ValueError
     return items
 
 
-def _find(text: str, name: str) -> dict[str, Any] | None:
-    """The first JSON object with a member `name`, else the first object, else None."""
-    first, decoder = None, json.JSONDecoder()
+def _find(text: str, name: str) -> Any:
+    """The member `name` of the first JSON object that has it, else None."""
+    decoder = json.JSONDecoder()
     for start in [match.start() for match in re.finditer(r"\{", text)][:MAX_STARTS]:
         try:
             value = decoder.raw_decode(text, start)[0]
-        except RecursionError as error:
-            raise ValueError("the reply's JSON is nested too deeply") from error
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if name in value:
-            return dict(value)
-        first = first or value
-    return first
+            return value[name]
+    return None
 
 
-def usage_of(completion: Any) -> dict[str, int]:
-    """The tokens that a completion reports; 0 for nonsense."""
-    names = ("prompt_tokens", "completion_tokens")
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object that a text is; empty for any other text."""
     try:
-        usage = completion.get("usage") or {}
-        return {name: min(max(0, int(usage.get(name) or 0)), MAX_TOKENS) for name in names}
-    except (ValueError, AttributeError, TypeError, OverflowError):
-        return dict.fromkeys(names, 0)
+        return mapping(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A JSON value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def clean(text: str) -> str:

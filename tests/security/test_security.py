@@ -242,7 +242,7 @@ def test_a_key_that_no_header_can_carry_is_told_without_showing_it(
 ) -> None:
     for key in ("sk-canary é 5f2c9e", "sk-canary\x7f5f2c9e"):
         monkeypatch.setenv(KEY_VARIABLE, key)
-        with pytest.raises(TeacherError, match="contains a space or a character that is not ASCII") as caught:
+        with pytest.raises(ValueError, match="contains a space or a character that is not ASCII") as caught:
             list(ServerTeacher("m", "http://127.0.0.1:9/v1").ask([request()], ReplyCache(tmp_path / "r.jsonl")))
         assert "canary" not in str(caught.value)
 

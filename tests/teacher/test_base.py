@@ -1,32 +1,29 @@
-"""Teachers: recorded, cloze, and what all have in common."""
+"""Teachers: from settings, recorded, shards, rounds, and what asking has in common."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from drafts import chain, question
+from drafts import reply as drafted
 from test_cache import reply, request
 
 from mqg_utils.records import write_jsonl
-from mqg_utils.teacher.base import RecordedTeacher, Teacher, ask_all, from_settings, shard
+from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings, shard, stems_asked
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher, TeacherError
 from mqg_utils.teacher.prompts import requests_for
-from mqg_utils.teacher.rounds import expected_cost
 
 
 class Counting:
     """A teacher that answers every passage except some, and remembers the requests."""
-
-    name = "counting"
-    notes: Sequence[str] = ()
-    spent_usd = 0.0
 
     def __init__(self, *silent: str, fails_at: str = "") -> None:
         self.asked: list[str] = []
         self._silent, self._fails_at = silent, fails_at
 
     def key(self, request: Request) -> str:
-        return request.key(teacher=self.name)
+        return request.key(teacher="counting")
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for item in requests:
@@ -50,18 +47,11 @@ def test_only_new_requests_are_asked_and_replies_come_in_the_order_of_the_reques
     assert ask_all(again, requests, ReplyCache(tmp_path / "r.jsonl")) == replies and again.asked == ["p1"]
 
 
-def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
-    requests = [request(f"p{i}") for i in range(4)]
+def test_replies_before_a_failure_are_kept(tmp_path: Path) -> None:
+    requests, again = [request(f"p{i}") for i in range(4)], Counting()
     with pytest.raises(TeacherError, match="gone"):
         ask_all(Counting(fails_at="p2"), requests, ReplyCache(tmp_path / "r.jsonl"))
-    again = Counting()
-    assert len(ask_all(again, requests, ReplyCache(tmp_path / "r.jsonl"))) == 4
-    assert again.asked == ["p2", "p3"]
-
-
-def test_an_unknown_source(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, cloze-chains, cloze-single, server"):
-        from_settings({"source": "web", "seed": 0, "questions_per_passage": 2}, tmp_path, [])
+    assert len(ask_all(again, requests, ReplyCache(tmp_path / "r.jsonl"))) == 4 and again.asked == ["p2", "p3"]
 
 
 SERVER = {
@@ -76,19 +66,18 @@ def test_a_server_has_its_share_of_the_budget_and_its_price(tmp_path: Path, sour
     for folder, usd in (("", 1.0), ("shard-0-of-2", 2.0), ("shard-1-of-2", 4.0)):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "costs.jsonl").write_text(f'{{"key": "k", "usd": {usd}}}\n')
-    made: Teacher = from_settings({**SERVER, "source": source}, tmp_path, [])
-    server = getattr(made, "server", made)
+    server = from_settings({**SERVER, "source": source}, tmp_path, [])
     assert isinstance(server, ServerTeacher) and server.budget.price
-    assert (made.spent_usd, server.budget.cap_usd, server.budget.price.completion) == (7.0, 4.0, completion_usd)
-    cache = ReplyCache(tmp_path / "r.jsonl")
-    table = expected_cost(made, lambda asked, number: [request()], 1, cache, [])
-    assert table["requests"] == 1 and table["completion tokens"] == 100 and "at most" in str(table["USD"])
+    assert (server.spent_usd, server.budget.cap_usd, server.budget.price.completion) == (7.0, 4.0, completion_usd)
 
 
-def test_what_is_offline_costs_nothing(tmp_path: Path) -> None:
-    made = from_settings({"source": "cloze", "seed": 0, "questions_per_passage": 2}, tmp_path, [])
-    cache = ReplyCache(tmp_path / "r.jsonl")
-    assert expected_cost(made, lambda asked, number: [], 1, cache, []) == {"cost": "none: no server is used"}
+def test_an_offline_teacher_costs_nothing_and_an_unknown_one_is_an_error(tmp_path: Path) -> None:
+    settings = {"seed": 0, "questions_per_passage": 2}
+    cloze = from_settings({**settings, "source": "cloze"}, tmp_path, [])
+    cost = expected_cost(cloze, lambda asked, number: [], 1, ReplyCache(tmp_path / "r.jsonl"), [])
+    assert cost == {"cost": "none: no server is used"}
+    with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, cloze-chains, cloze-single, server"):
+        from_settings({**settings, "source": "web"}, tmp_path, [])
 
 
 def test_shards_are_all_items_once() -> None:
@@ -97,31 +86,44 @@ def test_shards_are_all_items_once() -> None:
         shard(range(7), 3, 3)
 
 
-# --- recorded replies ---
-
-
-def test_recorded_replies_are_replayed_and_an_edited_one_is_another(tmp_path: Path) -> None:
+def test_an_edited_recorded_reply_is_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three")])
-    teacher = RecordedTeacher(path)
-    requests = [request("p3"), request("p2"), request("p1")]
+    teacher, requests = RecordedTeacher(path), [request("p3"), request("p2"), request("p1")]
     assert [r.content for r in ask_all(teacher, requests, ReplyCache(tmp_path / "cache.jsonl"))] == ["three", "one"]
-    keys = [teacher.key(r) for r in requests]
-    assert len(set(keys)) == 3
     write_jsonl(path, [reply("k1", "p1", "edited"), reply("k3", "p3", "three")])
     edited = RecordedTeacher(path)
-    assert [edited.key(r) == key for r, key in zip(requests, keys, strict=True)] == [True, True, False]
+    assert [edited.key(r) == teacher.key(r) for r in requests] == [True, True, False]
     cached = ask_all(edited, requests, ReplyCache(tmp_path / "cache.jsonl"))
-    assert [r.content for r in cached] == ["three", "edited"]
-    assert teacher.name == "recorded:replies.jsonl"
+    assert [r.content for r in cached] == ["three", "edited"] and teacher.name == "recorded:replies.jsonl"
 
 
 def test_a_recorded_teacher_keeps_the_rounds_of_a_passage_apart(tmp_path: Path) -> None:
-    path = tmp_path / "replies.jsonl"
-    second = reply("k2", "p1", "again").model_copy(update={"round": 2})
-    write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three"), second])
-    teacher, cache = RecordedTeacher(path), ReplyCache(tmp_path / "cache.jsonl")
+    second = reply("k2", "p1", "again", round=2)
+    write_jsonl(tmp_path / "replies.jsonl", [reply("k1", "p1", "one"), reply("k3", "p3", "three"), second])
+    teacher, cache = RecordedTeacher(tmp_path / "replies.jsonl"), ReplyCache(tmp_path / "cache.jsonl")
     passages = [request("p1").passage, request("p3").passage]
     rounds = [ask_all(teacher, requests_for(passages, round=number), cache) for number in (1, 2, 3)]
-    assert [[r.content for r in found] for found in rounds] == [["one", "three"], ["again"], []]
-    assert len(cache) == 3
+    assert [[r.content for r in replies] for replies in rounds] == [["one", "three"], ["again"], []]
+
+
+def test_the_cost_counts_what_is_missing_in_every_round(tmp_path: Path) -> None:
+    teacher, cache = ServerTeacher("m", "http://127.0.0.1:9/v1"), ReplyCache(tmp_path / "r.jsonl")
+    passages = [request("p1").passage, request("p2").passage]
+
+    def requests(asked: dict[str, list[str]], number: int) -> list[Request]:
+        return requests_for(passages, asked=asked, round=number)
+
+    def answer(request: Request) -> int | str:
+        content = drafted(chain(question("a"))).content
+        cache.add(Reply(key=teacher.key(request), passage_id="p1", model="m", content=content))
+        return expected_cost(teacher, requests, 2, cache, [])["requests"]
+
+    assert expected_cost(teacher, requests, 2, cache, [])["requests"] == 4
+    assert answer(requests({}, 1)[0]) == 3
+    assert answer(requests({"p1": ["Which of a?"]}, 2)[0]) == 2  # the second round lists the stems of the first
+
+
+def test_stems_asked_by_passage() -> None:
+    replies = [drafted(chain(question("a"), question("b"))), drafted(chain(question("c")), 5, passage_id="p2")]
+    assert stems_asked(replies) == {"p1": ["Which of a?", "Which of b?"], "p2": ["Which of c?"]}

@@ -95,7 +95,9 @@ def test_the_api_key_comes_from_the_environment_only(
 
 def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    with pytest.raises(TeacherError, match="the teacher 'gpt-x' needs a key in OPENAI_API_KEY, or base_url of a local"):
+    with pytest.raises(
+        TeacherError, match="the teacher 'gpt-x' needs a key in OPENAI_API_KEY, or a local server's base_url"
+    ):
         list(ServerTeacher("gpt-x").ask([request()], ReplyCache(tmp_path / "r.jsonl")))
 
 
@@ -119,13 +121,9 @@ def test_settings_that_a_server_names_differently(server: FaultServer, tmp_path:
     assert server.bodies[-1]["max_completion_tokens"] == 99 and len(asking.notes) == 2
 
 
-def test_a_format_that_the_server_does_not_support(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: error(400, "'response_format' of type 'json_schema' is not supported with this model")
-    with pytest.raises(TeacherError, match="not supported with this model; set reply_format to json_object or plain"):
-        outcomes(teacher(server, reply_format="json_schema", concurrency=1), requests(3), tmp_path)
-    assert server.count == 1
+def test_an_unknown_reply_format() -> None:
     with pytest.raises(TeacherError, match="reply_format is 'auto'; choose one of json_schema, json_object, plain"):
-        teacher(server, reply_format="auto")
+        ServerTeacher("m", reply_format="auto")
 
 
 # --- what fails ---
@@ -151,7 +149,8 @@ def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault
     ("response", "status", "message", "count"),
     [
         (FAULTS["down"], "failed", "down", 3),
-        (FAULTS["torn JSON"], "lost", "the answer is torn JSON", 2),
+        (FAULTS["torn JSON"], "lost", "the answer is torn", 2),
+        (Response(body="<html>It works!</html>"), "lost", "no chat completion (is base_url right?", 2),
         (FAULTS["reset"], "lost", "the answer broke off", 2),
         (FAULTS["error in 200"], "failed", "upstream", 2),
         (Response(hang=True), "lost", "no answer within 0.2 s; raise timeout_s or lower concurrency", 2),
@@ -160,6 +159,7 @@ def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault
         (Response(body=completion("{", "length")), "cut", "raise max_tokens", 2),
         (Response(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
         (Response(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
+        (Response(body={"choices": [{"message": {"refusal": "I will not."}}]}), "refused", "I will not.", 1),
         (error(400, "too long for me"), "failed", "too long for me", 1),
         (Response(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
         (Response(400, "no such thing"), "failed", "no such thing", 1),
@@ -175,13 +175,6 @@ def test_a_lasting_fault_is_a_recorded_outcome(
     assert sum(passage_of(body) == "p1" for body in server.bodies) == count
     *_, last = [r for r in ReplyCache(cache.path).outcomes if r.passage_id == "p1"]
     assert last.status == status and message in last.error
-
-
-def test_the_models_refusal_is_kept(server: FaultServer, tmp_path: Path) -> None:
-    refusing = completion(None)
-    refusing["choices"][0]["message"]["refusal"] = "I will not."
-    server.answer = lambda _: Response(body=refusing)
-    assert outcomes(teacher(server), requests(1), tmp_path)["p0"].error == "I will not."
 
 
 @pytest.mark.parametrize(
@@ -214,12 +207,6 @@ def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path)
     with pytest.raises(TeacherError, match=r"9 requests failed in a row; .*this model is gone; .*reply_format=plain"):
         outcomes(teacher(server, concurrency=1, reply_format="json_object"), requests(50), tmp_path)
     assert server.count == 9
-
-
-def test_a_page_instead_of_data(server: FaultServer, tmp_path: Path) -> None:
-    server.answer = lambda _: Response(body="<html>It works!</html>")
-    with pytest.raises(TeacherError, match=r"no chat completion; is base_url right .*It works!"):
-        outcomes(teacher(server), requests(1), tmp_path)
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
@@ -334,6 +321,5 @@ def test_a_killed_run_loses_no_reply_and_pays_for_none_twice(server: FaultServer
         assert not known & {keys[passage_of(body)] for body in server.bodies[sent_before:]}
     lines = ReplyCache(tmp_path / "r.jsonl").outcomes
     assert Counter(r.key for r in lines) == dict.fromkeys(keys.values(), 1)  # each kept once
-    # a server that knows the header bills each once; another one repeats at most those under way at a kill
-    assert len(server.billed) == n and server.count <= n + kills * 6
-    assert budget(tmp_path, 1000.0).spent_usd >= 0.081 * sum(server.billed.values()) - 1e-9
+    assert server.count <= n + kills * 6  # at most those under way at a kill are sent again
+    assert budget(tmp_path, 1000.0).spent_usd >= 0.081 * server.billed - 1e-9

@@ -1,8 +1,11 @@
 """Reading a model's JSON out of its reply."""
 
-import pytest
+import json
 
-from mqg_utils.teacher.responses import read_list, usage_of
+import pytest
+from fault_server import GOOD, completion
+
+from mqg_utils.teacher.responses import judge, read_list
 
 
 @pytest.mark.parametrize(
@@ -20,28 +23,21 @@ def test_json_may_stand_between_other_words(content: str) -> None:
     assert read_list(content, "chains") == [1, 2]
 
 
-def test_a_trailing_comma_after_an_object() -> None:
-    assert read_list('{"chains": [{"a": 1},]}', "chains") == [{"a": 1}]
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("I cannot help with that.", "no JSON object in a reply of 24 characters"),
-        ('{"chains": [{"vignette": ""', "no JSON object in a reply of 27 characters"),
-        ('{"chains": [{"vignette": ""}, {', "no list `chains` in the reply"),
-        ('{"chains": []}', "no list `chains` in the reply"),
-        ('{"chains": {"a": 1}}', "no list `chains` in the reply"),
-        ('{"chains": ' + "[" * 100_000 + "}", "the reply's JSON is nested too deeply"),
-        ('{"chains": ["\\ud83d"]}', "surrogates not allowed"),
-    ],
+    "content",
+    ["I cannot help.", '{"chains": [{"vignette": ""}, {', '{"chains": []}', '{"chains": {"a": 1}}', '{"a":' * 100_000],
 )
-def test_json_that_is_missing(content: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_a_list_that_is_missing(content: str) -> None:
+    with pytest.raises(ValueError, match="no list `chains` in the reply"):
         read_list(content, "chains")
 
 
-def test_nonsense_usage_counts_as_nothing() -> None:
-    assert list(usage_of({"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}).values()) == [3, 4]
-    nonsense = ({}, {"usage": [1]}, {"usage": {"prompt_tokens": -1}}, {"usage": {"prompt_tokens": float("inf")}})
-    assert all(list(usage_of(completion).values()) == [0, 0] for completion in nonsense)
+def test_half_a_character_cannot_be_kept() -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        read_list('{"chains": ["\\ud83d"]}', "chains")
+
+
+@pytest.mark.parametrize("usage", [None, [1], {"prompt_tokens": -1}, {"prompt_tokens": "x"}, {"prompt_tokens": 1e99}])
+def test_nonsense_usage_counts_as_nothing(usage: object) -> None:
+    reply = judge(json.dumps(completion(usage=usage)), "k", "p", "m", "chains", {})
+    assert (reply.content, reply.status, reply.prompt_tokens, reply.completion_tokens) == (GOOD, "ok", 0, 0)

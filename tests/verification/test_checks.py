@@ -37,7 +37,7 @@ def test_a_missing_vignette_is_an_empty_one() -> None:
 @pytest.mark.parametrize(
     ("content", "detail"),
     [
-        ("I cannot help with that.", "no JSON object in a reply of 24 characters"),
+        ("I cannot help with that.", "no list `chains` in the reply"),
         ('{"chains": ["text"]}', "a chain without a list of `questions`"),
         ('{"chains": [{"questions": []}]}', "no question in the reply"),
     ],
