@@ -19,7 +19,7 @@ Hashes = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 class Match(NamedTuple):
-    """A text like the one asked about: who added it, and the Jaccard similarity of their shingles."""
+    """Who added a similar text, and the Jaccard similarity of the shingles."""
 
     owner: Any
     similarity: float
@@ -69,12 +69,9 @@ class NearDuplicates:
         """The near-duplicates of a text among those added, in the order of adding."""
         hashes, minhash = self._hashed(text)
         proposed = sorted(self._lsh.query(minhash))
-        numbers = fingerprint(text) if proposed else 0
-        pairs = [
-            Match(owner, _jaccard(hashes, others))
-            for owner, others, their_numbers in (self._texts[i] for i in proposed)
-            if numbers == their_numbers
-        ]
+        texts = [self._texts[i] for i in proposed]
+        numbers = fingerprint(text) if texts else 0
+        pairs = [Match(owner, _jaccard(hashes, others)) for owner, others, theirs in texts if theirs == numbers]
         return [pair for pair in pairs if pair.similarity >= self.least]
 
     def _hashed(self, text: str) -> tuple[Hashes, "MinHash"]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +21,10 @@ _CANON = {spelling.replace(" ?", "").casefold(): unit for spelling, unit in _NAM
 # a unit ends with its letters; in Chinese and Japanese the text continues without a space
 UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ]))?"
 
-ABOVE = r"more than|over|above|exceed\w*|greater than|\w+er than|at least|≥|>|plus de|au moins|supérieure?s? à"
-ABOVE += r"|au-dessus de|dépass\w+"
-BELOW = r"less than|below|under|at most|up to|within|fewer than|≤|<|moins de|au plus|inférieure?s? à"
-BELOW += r"|au-dessous de|jusqu'à"
-OR_MORE = r"(?:or|and|ou|et)\s+(?:more|above|over|older|longer|later|higher|plus)|以上"
-OR_LESS = r"(?:or|and|ou|et)\s+(?:less|below|under|younger|shorter|lower|fewer|moins)|以下"
-SUPPOSED = r"\b(?:would|could|should|even|if|si|même|serait|évoquerait|\w+erait)\b"
+# what is written before or after a limit, and words of a supposition
+ABOVE, BELOW, OR_MORE, OR_LESS, SUPPOSED = (
+    "|".join(_TABLE["limits"][name]) for name in ("above", "below", "or_more", "or_less", "supposed")
+)
 TO = r"\s*(?:-|–|to|and|or|à|et|ou|~|〜)\s*"
 
 
@@ -57,34 +54,30 @@ def value_of(number: str) -> float:
 
 def quantities(text: str) -> list[Quantity]:
     """The numbers of a text with their units; in "10 to 20 mg" both are mg."""
-    found: list[Quantity] = []
+    listed: list[Quantity] = []
     for match in re.finditer(NUMBER, text):
         unit = re.match(rf"[\s-]?({UNIT})", text[match.end() : match.end() + 24], re.I)
-        name = "/".join(_canonical(part) for part in unit[1].split("/")) if unit else ""
-        found.append(Quantity(value_of(match[0]), name, match.start(), match.end() + (unit.end() if unit else 0)))
-    for i in range(len(found) - 2, -1, -1):
-        one, after = found[i], found[i + 1]
-        if not one.unit and re.fullmatch(TO, text[one.end : after.start]):
-            found[i] = one._replace(unit=after.unit)
-    return found
-
-
-def _canonical(spelling: str) -> str:
-    return _CANON.get(re.sub(r"\s", "", spelling).casefold(), spelling)
+        parts = unit[1].split("/") if unit else []
+        name = "/".join(_CANON.get(re.sub(r"\s", "", part).casefold(), part) for part in parts)
+        listed.append(Quantity(value_of(match[0]), name, match.start(), match.end() + (unit.end() if unit else 0)))
+    for i in range(len(listed) - 2, -1, -1):
+        q, after = listed[i], listed[i + 1]
+        if not q.unit and re.fullmatch(TO, text[q.end : after.start]):
+            listed[i] = q._replace(unit=after.unit)
+    return listed
 
 
 def limits(text: str) -> Iterator[Limits]:
     """Ranges and one-sided limits a text states: "more than 20 s", "10 to 20 s", "38.5 degrees or more"."""
-    found = quantities(text)
-    for i, one in enumerate(found):
-        before, after = text[: one.start].rstrip(), text[one.end :].lstrip()
-        other = found[i + 1] if i + 1 < len(found) else one
-        if one.value < other.value and re.fullmatch(TO, text[one.end : other.start]):
-            yield Limits(one.value, other.value, one.unit or other.unit)
+    listed = quantities(text)
+    for q, other in zip(listed, [*listed[1:], *listed[-1:]], strict=True):
+        before, after = text[: q.start].rstrip(), text[q.end :].lstrip()
+        if q.value < other.value and re.fullmatch(TO, text[q.end : other.start]):
+            yield Limits(q.value, other.value, q.unit or other.unit)
         if re.search(rf"(?:{ABOVE})$", before, re.I) or re.match(OR_MORE, after, re.I):
-            yield Limits(one.value, math.inf, one.unit)
+            yield Limits(q.value, math.inf, q.unit)
         if re.search(rf"(?:{BELOW})$", before, re.I) or re.match(OR_LESS, after, re.I):
-            yield Limits(-math.inf, one.value, one.unit)
+            yield Limits(-math.inf, q.value, q.unit)
 
 
 def unsupported(text: str, sources: Iterable[str]) -> list[Quantity]:
@@ -93,26 +86,15 @@ def unsupported(text: str, sources: Iterable[str]) -> list[Quantity]:
     A number without a unit agrees with one that has any; a number in words ("four hours") supports one in digits.
     """
     sources = list(sources)
-    known = [q for source in sources for q in quantities(source)]
-    allowed = [one for source in sources for one in limits(source)]
-    return [
-        q
-        for q in quantities(text)
-        if not _in_words(q, sources)
-        and not any(_within(q, Limits(k.value, k.value, k.unit)) for k in known)
-        and not any(_within(q, one) for one in allowed)
-    ]
+    return [q for q in quantities(text) if not _supported(q, sources)]
 
 
-def misstated(text: str, sources: Iterable[str]) -> list[Quantity]:
-    """The unsupported quantities that speak of what the sources speak of: their unit, or their number in another one.
-
-    Others are circumstances that a question may add ("an adult of 40 years" where no age is given).
-    """
-    sources = list(sources)
-    known = [q for source in sources for q in quantities(source)]
-    units, values = {in_unit(0, q.unit)[1] for q in known}, {q.value for q in known}
-    return [q for q in unsupported(text, sources) if in_unit(0, q.unit)[1] in {"", *units} or q.value in values]
+def _supported(q: Quantity, sources: Sequence[str], by_limits: bool = True) -> bool:
+    if any(WORDS.get(w) == q.value for source in sources for w in re.findall(r"[^\W\d_]+", source.casefold())):
+        return True
+    allowed = [Limits(k.value, k.value, k.unit) for source in sources for k in quantities(source)]
+    allowed += [limit for source in sources for limit in limits(source)] if by_limits else []
+    return any(_within(q, limit) for limit in allowed)
 
 
 def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]:
@@ -123,29 +105,25 @@ def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]
     it is one of them, unless it is a supposition ("25 s would suggest"). Where the quote has numbers of the unit, the
     quote or the question (`stated`) must have this one; else the passage may.
     """
-    edges = [(edge, one.unit) for one in limits(text) for edge in (one.low, one.high)]
-    applied = {one.unit for one in limits(quote)}
+    edges = [(edge, limit.unit) for limit in limits(text) for edge in (limit.low, limit.high)]
+    applied = {limit.unit for limit in limits(quote)}
     quoted = {in_unit(0, q.unit)[1] for q in quantities(quote)} - {""}
-    found = []
+    unsupported = []
     for q in quantities(text):
         unit, is_limit = in_unit(0, q.unit)[1], (q.value, q.unit) in edges
         if q.unit in applied and not is_limit:
             given = [k for k in quantities(stated) if in_unit(0, k.unit)[1] == unit]
             known = [*given, *quantities(quote)]
             if given and not re.search(SUPPOSED, text, re.I) and not any(same(q, k) for k in known):
-                found.append(q)
+                unsupported.append(q)
             continue
         sources = [quote, stated] if unit in quoted else [passage, stated]
         known = [k for source in sources for k in quantities(source)]
-        if not is_limit and q not in misstated(text, sources):
-            continue
-        if not any(_within(q, Limits(k.value, k.value, k.unit)) for k in known) and not _in_words(q, sources):
-            found.append(q)
-    return found
-
-
-def _in_words(q: Quantity, sources: Iterable[str]) -> bool:
-    return any(WORDS.get(w) == q.value for source in sources for w in re.findall(r"[^\W\d_]+", source.casefold()))
+        # others are circumstances that a question may add: "an adult of 40 years" where no age is given
+        related = unit in {"", *(in_unit(0, k.unit)[1] for k in known)} or q.value in {k.value for k in known}
+        if (is_limit or related) and not _supported(q, sources, by_limits=not is_limit):
+            unsupported.append(q)
+    return unsupported
 
 
 def _within(q: Quantity, allowed: Limits) -> bool:
@@ -162,9 +140,9 @@ def in_unit(value: float, unit: str) -> tuple[float, str]:
     return value * times, base
 
 
-def same(one: Quantity, other: Quantity) -> bool:
+def same(a: Quantity, b: Quantity) -> bool:
     """Whether two are one quantity: 7 days and 1 week are; without a unit, the number decides."""
-    if not one.unit or not other.unit:
-        return one.value == other.value
-    (value, unit), (theirs, their_unit) = in_unit(one.value, one.unit), in_unit(other.value, other.unit)
+    if not a.unit or not b.unit:
+        return a.value == b.value
+    (value, unit), (theirs, their_unit) = in_unit(a.value, a.unit), in_unit(b.value, b.unit)
     return unit == their_unit and math.isclose(value, theirs)

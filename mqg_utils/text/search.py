@@ -31,14 +31,14 @@ def terms(text: str) -> list[str]:
     """Words to search by: without accents and a plural's s, and pairs of characters in scripts without spaces."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _ACCENT.sub("", unicodedata.normalize("NFKD", text)))
-    found: list[str] = []
+    listed: list[str] = []
     for unspaced, group in groupby(words(text), key=lambda word: weight([word]) < 1):
         run = list(group)
         if unspaced:
-            found += [one + following for one, following in pairwise(run)] or run
+            listed += [first + second for first, second in pairwise(run)] or run
         else:
-            found += [singular(word) for word in run if len(word) > 1 or word.isdigit()]
-    return found
+            listed += [singular(word) for word in run if len(word) > 1 or word.isdigit()]
+    return listed
 
 
 def question_text(question: Question) -> str:
@@ -46,21 +46,20 @@ def question_text(question: Question) -> str:
     return " ".join([question.stem, *(p.text for p in question.propositions)])
 
 
-def rarities(texts: Sequence[set[str]]) -> dict[str, float]:
-    """log((N + n) / 2n) of each term, where n of the N texts contain it: 0 for a term of all texts."""
-    counts = Counter(term for text in texts for term in text)
-    return {term: log((len(texts) + n) / (2 * n)) for term, n in counts.items()}
-
-
 class Index:
-    """BM25 over texts, and the share of a query that a text contains, weighted by `rarity`."""
+    """BM25 over texts, and the share of a query that a text contains, weighted by `rarity` of its terms.
+
+    The rarity is log((N + n) / 2n) of a term that n of the N texts contain: 0 for a term of all texts.
+    """
 
     def __init__(self, texts: Iterable[str], rarity: Mapping[str, float] | None = None) -> None:
         import bm25s
 
         text_terms = [terms(text) for text in texts]
         self.sets = [set(text) for text in text_terms]
-        self.rarity = rarities(self.sets) if rarity is None else rarity
+        counts, n_texts = Counter(term for text in self.sets for term in text), len(self.sets)
+        rarities = {term: log((n_texts + n) / (2 * n)) for term, n in counts.items()}
+        self.rarity = rarities if rarity is None else rarity
         self._unknown = max(self.rarity.values(), default=1.0)  # a term that no text contains is as rare as any
         self._bm25 = bm25s.BM25()
         self._known: set[str] = set().union(*self.sets)

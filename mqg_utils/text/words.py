@@ -4,6 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
+
+import yaml
 
 # scripts written without spaces: Thai, Lao, Khmer, Japanese, Chinese; each of their characters is a word
 UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -11,20 +14,8 @@ WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\W\d_{UNSPACED}][^\W_{UNSPAC
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _LATIN_END = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])"
 _SENTENCE_END = re.compile(rf"{_LATIN_END}|(?<=[。！？])(?![。！？」』）)\]”’])|(?<=[。！？][」』）”’])|(?<=[।॥؟])\s*")
-# fmt: off
-NEGATIONS = frozenset({
-    "not", "no", "never", "without", "neither", "nor", "cannot", "lack", "lacks", "lacking", "none", "absent", "ne",
-    "pas", "non", "sans", "jamais", "aucun", "aucune",
-})
-STOP = frozenset({
-    "a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "from", "with", "and", "or", "is", "are", "was",
-    "were", "be", "been", "being", "it", "its", "this", "that", "these", "those", "which", "who", "as", "into",
-    "than", "then", "there", "their", "his", "her", "he", "she", "they", "them", "has", "have", "had", "do", "does",
-    "did", "can", "may", "will", "would", "le", "la", "les", "un", "une", "des", "du", "de", "d", "l", "et", "ou",
-    "est", "sont", "était", "dans", "par", "pour", "sur", "au", "aux", "ce", "cette", "ces", "qui", "que", "se", "sa",
-    "son", "ses", "en", "il", "elle", "ils", "elles", "ont", "avec",
-})
-# fmt: on
+_LISTS: dict[str, str] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+NEGATIONS, STOP = frozenset(_LISTS["negations"].split()), frozenset(_LISTS["stop"].split())
 
 
 @lru_cache(maxsize=10_000)
