@@ -1,6 +1,8 @@
 """The committed notebooks: clean, parameterised, short-celled, importing only what exists."""
 
 import ast
+import importlib
+import re
 from pathlib import Path
 
 import nbformat
@@ -49,3 +51,34 @@ def test_presets_name_only_known_stages():
     assert {"quick", "openstax"} <= {p.stem for p in presets}
     for preset in presets:
         assert set(yaml.safe_load(preset.read_text())) <= set(SECTIONS)
+
+
+def faces() -> dict[str, list[str]]:
+    """Folder of mqg_utils -> the names it hands on."""
+    folders = [f for f in (ROOT / "mqg_utils").iterdir() if (f / "__init__.py").exists() and f.name != "__pycache__"]
+    modules = {f.name: importlib.import_module(f"mqg_utils.{f.name}") for f in folders}
+    return {name: list(module.__all__) for name, module in modules.items() if hasattr(module, "__all__")}
+
+
+def test_the_faces_are_listed_in_the_readme_and_every_name_exists() -> None:
+    names = {name for folder in faces().values() for name in folder}
+    rows = re.findall(
+        r"^\| (?:`\w+`)? ?\| `(\w+)` \|", (ROOT / "notebooks" / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert set(rows) == names and len(rows) <= 70
+    for folder, members in faces().items():
+        module = importlib.import_module(f"mqg_utils.{folder}")
+        assert all(getattr(module, name) for name in members)
+
+
+@pytest.mark.parametrize("path", STAGE_NOTEBOOKS, ids=lambda path: path.stem)
+def test_stage_notebooks_import_faces_only(path: Path) -> None:
+    code = "\n".join(cell.source for cell in cells(path))
+    modules = re.findall(r"^(?:from|import) (mqg_utils[.\w]*)", code, re.MULTILINE)
+    assert {module.count(".") for module in modules} <= {0, 1}, modules
+    known = faces()
+    for folder, names in re.findall(r"^from mqg_utils\.(\w+) import ([\w, ]+)$", code, re.MULTILINE):
+        assert folder == "records" or set(names.split(", ")) <= set(known[folder]), (folder, names)
+    imported = re.findall(r"^from mqg_utils import ([\w, ]+)$", code, re.MULTILINE)
+    for folder in [name for names in imported for name in names.split(", ")]:
+        assert set(re.findall(rf"\b{folder}\.(\w+)", code)) <= set(known[folder]), folder
