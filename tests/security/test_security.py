@@ -26,9 +26,9 @@ from bs4 import BeautifulSoup
 from conftest import MQG, ROOT, make_project, mqg
 from fault_server import FaultServer, Response, completion, error
 from files import epub
+from lab import free_port
 from playwright.sync_api import sync_playwright
 from small import build_tiny
-from test_lab import free_port
 
 from mqg_utils.records import Chain, Passage, read_jsonl, write_jsonl
 from mqg_utils.student.loading import ModelError, load

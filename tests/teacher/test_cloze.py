@@ -1,20 +1,29 @@
-"""Cloze questions: statements of the passage, made false by rule."""
+"""Offline teachers: statements made false by rule, and blanked terms with one right option of four."""
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mqg_utils.records import Passage
-from mqg_utils.teacher.cache import ReplyCache, Request
-from mqg_utils.teacher.cloze import ClozeTeacher
+from mqg_utils.teacher.cache import Reply, ReplyCache, Request
+from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, chapters_by_term, grams
 from mqg_utils.verification.checks import verify
 
 
-def passage(
-    passage_id: str = "p1", text: str = "words", section: tuple[str, ...] = ("Fluids",), language: str = "en"
-) -> Passage:
-    return Passage(passage_id=passage_id, book="B", section=section, text=text, language=language)
+def passage(text: str, name: str = "p1", section: tuple[str, ...] = ("Fluids",), language: str = "en") -> Passage:
+    return Passage(passage_id=name, book="B", section=section, text=text, language=language)
 
+
+def replies(teacher: ClozeTeacher, passages: list[Passage], folder: Path) -> list[Reply]:
+    requests = [Request(passage=p) for p in passages]
+    return list(teacher.ask(requests, ReplyCache(folder / str(len(list(folder.iterdir()))))))
+
+
+# --- statements ---
 
 TEXT = """Zelmure is the fluid of the quellor. An adult makes 600 mL of it a day. Its pH is 7.9 in health.
 Nuvestin is made by the ombrel of the quellor. The drathe is destroyed slowly in vosmia. Fever can follow within 5 days.
@@ -22,102 +31,202 @@ Nuvestin is made by the ombrel of the quellor. The drathe is destroyed slowly in
 - the dose of wistoral is 2,5 mg at night
 Drug | dose | route and time. The liver was never involved. Stones were found in 12 patients.
 Pain will pass after rest."""
+BOOK = [passage(TEXT, f"p{i}", ("Organs", title)) for i, title in enumerate(("Quellor", "Nuvestin", "Drathe"))]
 
 
-def book() -> list[Passage]:
-    return [passage(f"p{i}", TEXT, ("Organs", title)) for i, title in enumerate(("Quellor", "Nuvestin", "Drathe"))]
+def chains(passages: list[Passage], folder: Path, *settings: Any) -> list[dict[str, Any]]:
+    made = replies(ClozeTeacher(passages, *settings), passages, folder)
+    return [chain for reply in made for chain in json.loads(reply.content)["chains"]]
 
 
-def chains_of(passages: list[Passage], folder: Path, *settings: Any) -> list[dict[str, Any]]:
-    teacher = ClozeTeacher(passages, *settings)
-    replies = teacher.ask([Request(passage=p) for p in passages], ReplyCache(folder / f"{len(list(folder.iterdir()))}"))
-    return [chain for r in replies for chain in json.loads(r.content)["chains"]]
+def propositions(passages: list[Passage], folder: Path, seeds: Iterable[int]) -> list[dict[str, Any]]:
+    made = [chain for seed in seeds for chain in chains(passages, folder, 2, seed)]
+    return [p for chain in made for question in chain["questions"] for p in question["propositions"]]
 
 
-def cloze(passages: list[Passage], folder: Path, questions: int = 2, seed: int = 0) -> list[dict[str, Any]]:
-    chains = chains_of(passages, folder, questions, seed)
-    return [p for c in chains for q in c["questions"] for p in q["propositions"]]
-
-
-def test_a_seed_gives_the_same_propositions_in_any_order(tmp_path: Path) -> None:
-    assert cloze(book(), tmp_path) == cloze(book(), tmp_path) != cloze(book(), tmp_path, seed=1)
-    teacher, requests = ClozeTeacher(book(), 2, 0), [Request(passage=p) for p in book()]
-    first, second = (
-        list(teacher.ask(r, ReplyCache(tmp_path / n))) for r, n in ((requests, "a"), (requests[::-1], "b"))
-    )
-    assert first == second[::-1]
-
-
-def test_cloze_quotes_the_passage_and_changes_only_what_it_calls_false(tmp_path: Path) -> None:
-    propositions = [p for seed in range(10) for p in cloze(book(), tmp_path, seed=seed)]
-    assert all(p["quote"] in TEXT for p in propositions)
-    assert all((p["text"] == p["quote"]) == p["is_true"] for p in propositions)
-    assert {p["is_true"] for p in propositions} == {True, False}
-
-
-def test_cloze_makes_false_by_number_by_term_and_by_negation(tmp_path: Path) -> None:
-    drawn = [p for seed in range(40) for p in cloze(book(), tmp_path, seed=seed)]
-    false = {p["quote"]: p["text"] for p in drawn if not p["is_true"]}
-    assert false["Its pH is 7.9 in health."].split("pH is ")[1].split(" in")[0].count(".") == 1
+def test_a_statement_is_made_false_by_number_by_term_or_by_negation(tmp_path: Path) -> None:
+    made = propositions(BOOK, tmp_path, range(40))
+    assert all(p["quote"] in TEXT and (p["text"] == p["quote"]) == p["is_true"] for p in made)
+    false = {p["quote"]: p["text"] for p in made if not p["is_true"]}
+    assert re.fullmatch(r"Its pH is \d+\.\d in health\.", false["Its pH is 7.9 in health."])
     dose = false["the dose of wistoral is 2,5 mg at night"]
-    assert dose.startswith("the dose of wistoral is ") and "," in dose and "2,5" not in dose
+    assert re.fullmatch(r"the dose of wistoral is \d+,\d mg at night", dose)
     assert "ombrel of the" in false["Nuvestin is made by the ombrel of the quellor."]  # another term, not a negation
     assert false["The liver was never involved."] == "The liver was not never involved."
     assert false["Pain will pass after rest."] == "Pain will not pass after rest."
 
 
-def test_cloze_takes_another_number_that_the_book_has_with_this_unit(tmp_path: Path) -> None:
+def test_a_number_becomes_another_one_that_the_book_has_with_this_unit(tmp_path: Path) -> None:
     doses = ["The first dose of it is 20 mg.", "The second dose of it is 30 mg.", "The visit lasts for 700 minutes."]
-    propositions = [
-        p for seed in range(30) for p in cloze([passage("p1", "\n".join([*doses, TEXT]))], tmp_path, seed=seed)
-    ]
-    changed = {p["text"] for p in propositions if p["quote"] == doses[0] and not p["is_true"]}
+    made = propositions([passage("\n".join([*doses, TEXT]))], tmp_path, range(30))
+    changed = {p["text"] for p in made if p["quote"] == doses[0] and not p["is_true"]}
     assert changed == {"The first dose of it is 30 mg."}  # not 700, which is minutes, nor 2,5, of another form
 
 
-def test_cloze_leaves_a_number_with_several_separators_whole(tmp_path: Path) -> None:
+def test_a_number_with_several_separators_stays_whole(tmp_path: Path) -> None:
     lines = [f"A litre {verb} exactly 1,000,000 cells of it." for verb in ("holds", "has", "bears")]
     lines += ["Pain will pass after rest.", "Pain should pass after some rest."]
-    propositions = [p for seed in range(20) for p in cloze([passage("p1", "\n".join(lines))], tmp_path, seed=seed)]
-    assert {p["text"] for p in propositions} == {*lines, *(s.replace(" pass", " not pass") for s in lines[3:])}
+    made = propositions([passage("\n".join(lines))], tmp_path, range(20))
+    assert {p["text"] for p in made} == {*lines, *(s.replace(" pass", " not pass") for s in lines[3:])}
 
 
-def test_cloze_questions_pass_verification(tmp_path: Path) -> None:
-    passages = book()[:1]
-    replies = list(ClozeTeacher(book(), 3, 1).ask([Request(passage=p) for p in passages], ReplyCache(tmp_path / "r")))
-    verified = verify(replies, passages, [])
-    assert verified.kept and verified.rejected == []
-    assert all(len(q.propositions) == 5 and 1 <= q.n_true <= 4 for c in verified.kept for q in c.questions)
-    assert len(verified.kept) <= 3 and verified.kept[0].questions[0].stem == "Quellor: which statements are correct?"
-
-
-def test_cloze_chains_follow_the_order_of_the_text(tmp_path: Path) -> None:
+def test_chains_follow_the_order_of_the_text(tmp_path: Path) -> None:
     sentences = [f"Line {chr(97 + i)} says that the value is {i + 10} mg." for i in range(20)]
-    (chain,) = chains_of([passage("p1", "\n".join(sentences))], tmp_path, 4, 1, True)
-    quotes = [p["quote"] for q in chain["questions"] for p in q["propositions"]]
+    (chain,) = chains([passage("\n".join(sentences))], tmp_path, 4, 1, True)
+    quotes = [p["quote"] for question in chain["questions"] for p in question["propositions"]]
     assert quotes == [s for s in sentences if s in quotes] and 3 <= len(chain["questions"]) <= 4
     assert chain["vignette"] == "A text on: Fluids."
     assert chain["questions"][0]["stem"] == "Fluids, part 1: which statements are correct?"
 
 
-def test_cloze_speaks_french(tmp_path: Path) -> None:
+def test_statements_in_french_in_chinese_and_of_a_short_passage(tmp_path: Path) -> None:
     lines = [f"La douleur est vive dans le cas {name} observé." for name in "abcde"]
-    (chain,) = chains_of([passage("p1", "\n".join(lines), language="fr")], tmp_path, 1, 3)
+    (chain,) = chains([passage("\n".join(lines), language="fr")], tmp_path, 1, 3)
     assert chain["questions"][0]["stem"] == "Fluids : quelles propositions sont exactes ?"
     false = [p["text"] for p in chain["questions"][0]["propositions"] if not p["is_true"]]
     assert false and all("n'est pas" in text for text in false)
+    text = "".join(f"这是关于骨组织的第{i}个句子内容说明。" for i in range(10, 20))
+    chinese = propositions([passage(text)], tmp_path, range(5))
+    assert all(p["quote"] in text for p in chinese) and {p["is_true"] for p in chinese} == {True, False}
+    assert chains([passage("One sentence is not enough.")], tmp_path) == []
 
 
-def test_cloze_says_nothing_about_a_passage_that_is_too_short(tmp_path: Path) -> None:
-    assert cloze([*book(), passage("short", "One sentence is not enough.")][3:], tmp_path) == []
+# --- blanked terms ---
+
+BONES = ("zelmure", "nuvestin", "ombrel", "drathe", "goltrine", "vosmine", "parlock", "tuvane", "wistoral", "kembry")
+SKIN = ("épithélium", "œdème", "fièvre", "naïrine", "straße", "bêlure", "garçole", "ñandore", "hôtrine", "ülmère")
+ENGLISH = ("The {} is found near the left side of it.", "In winter most people lose some {} at night.")
+FRENCH = ("{} diminue un peu pendant la nuit.", "On trouve souvent {} du côté gauche chez lui.")
 
 
-def test_cloze_reads_chinese_sentences(tmp_path: Path) -> None:
-    sentence = "这是关于骨组织的第{}个句子内容说明。"
-    text = "".join(sentence.format(i) for i in range(10, 20))
-    propositions = [p for seed in range(5) for p in cloze([passage("p1", text)], tmp_path, seed=seed)]
-    assert (
-        propositions
-        and all(p["quote"] in text for p in propositions)
-        and {p["is_true"] for p in propositions} == {True, False}
-    )
+def text_with(terms: Iterable[str], sentences: tuple[str, ...] = ENGLISH) -> str:
+    """Each term in each sentence: it recurs in the passage, whereas the other words are in every passage."""
+    return "\n".join(sentence.format(term) for term in terms for sentence in sentences)
+
+
+def bones(terms: Iterable[str] = BONES, sentences: tuple[str, ...] = ENGLISH) -> list[Passage]:
+    """Three passages with the terms, and enough others with the same ordinary words."""
+    others = [passage(text_with(["thing" if i % 2 else "matter"]), f"other{i}", ("Skin", str(i))) for i in range(8)]
+    return [*(passage(text_with(terms, sentences), f"p{i}", ("Bones", str(i))) for i in range(3)), *others]
+
+
+def peau(terms: Iterable[str] = SKIN) -> list[Passage]:
+    """The same in French; a term is also a sentence's first word."""
+    texts = [text_with([*terms, *map(str.capitalize, terms)], FRENCH)] * 3 + [text_with(["chose"], FRENCH)] * 4
+    return [passage(text, f"p{i}", ("Peau" if i < 3 else "Os", str(i)), "fr") for i, text in enumerate(texts)]
+
+
+Asked = list[tuple[Passage, dict[str, Any]]]  # questions with their passages
+
+
+def asked(passages: list[Passage], folder: Path, questions: int = 2, seeds: Iterable[int] = range(12)) -> Asked:
+    by_id = {p.passage_id: p for p in passages}
+    made = [r for seed in seeds for r in replies(ClozeChoiceTeacher(passages, questions, seed), passages, folder)]
+    drafts = [(by_id[reply.passage_id], chain) for reply in made for chain in json.loads(reply.content)["chains"]]
+    return [(place, chain["questions"][0]) for place, chain in drafts]
+
+
+def options(question: dict[str, Any]) -> tuple[str, list[str]]:
+    """The right one, and the others."""
+    (right,) = [p["text"] for p in question["propositions"] if p["is_true"]]
+    return right, [p["text"] for p in question["propositions"] if not p["is_true"]]
+
+
+@pytest.mark.parametrize(("passages", "terms"), [(bones(), BONES), (peau(), SKIN)], ids=["en", "fr"])
+def test_the_blank_stands_for_the_one_right_option_of_four(passages: Any, terms: Any, tmp_path: Path) -> None:
+    questions, places = asked(passages, tmp_path), set()
+    assert len(questions) == 12 * 3 * 2
+    for place, question in questions:
+        right, others = options(question)
+        assert question["kind"] == "single" and len({right, *others}) == 4 and {right, *others} <= set(terms)
+        (quote,) = {p["quote"] for p in question["propositions"]}
+        before, blank, after = question["stem"].partition("________")
+        assert blank and "_" not in after and (before + right + after).lower() == quote.lower()
+        assert quote in place.text.split("\n")
+        places.add([p["is_true"] for p in question["propositions"]].index(True))
+    assert len({options(question)[0] for _, question in questions}) == 10 and places == {0, 1, 2, 3}
+
+
+def test_each_question_of_a_passage_has_a_sentence_of_its_own(tmp_path: Path) -> None:
+    for most in (1, 3, 50):
+        made = asked(bones(), tmp_path, most, [0])
+        quotes = [q["propositions"][0]["quote"] for place, q in made if place.passage_id == "p0"]
+        assert len(quotes) == len(set(quotes)) == min(most, 20)
+
+
+def test_other_options_are_of_the_chapter_and_one_ends_like_the_right_one(tmp_path: Path) -> None:
+    skin, alike = {f"{term}q" for term in BONES}, {"goltrine": "vosmine", "vosmine": "goltrine"}
+    more = [passage(text_with(sorted(skin)), f"s{i}", ("Skin", str(i))) for i in range(3)]
+    made = [(place.section[0], *options(question)) for place, question in asked([*bones(), *more], tmp_path)]
+    assert all({right, *others} <= (set(BONES) if chapter == "Bones" else skin) for chapter, right, others in made)
+    assert any(right in alike for _, right, _ in made)
+    assert all(alike[right] in others for _, right, others in made if right in alike)
+
+
+def test_no_option_shares_a_word_with_another(tmp_path: Path) -> None:
+    pairs = ("quellor node", "quellor bark", "sutrix node", "ombrel bark", "drathe nodes", "tuvane kelp")
+    pairs = (*pairs, "kembry gland", "parlock vane", "vosmine crest", "zelmure bridge")
+    made = [options(question) for _, question in asked(bones(pairs), tmp_path)]
+    assert any(" " in right for right, _ in made)
+    for right, others in made:
+        stems = [{word.removesuffix("s") for word in text.split()} for text in (right, *others)]
+        assert len(set().union(*stems)) == sum(map(len, stems)), (right, others)
+        assert len({len(option) for option in stems}) == 1, "one word stands beside two"
+
+
+def test_no_other_option_is_in_the_sentence(tmp_path: Path) -> None:
+    passages = bones(sentences=(*ENGLISH, "The {} meets the parlocks and a wistoral."))
+    made = [options(question) for _, question in asked(passages, tmp_path) if "meets" in question["stem"]]
+    others = [others for right, others in made if right != "wistoral"]
+    assert len(others) > 2 and all({"parlock", "wistoral"}.isdisjoint(listed) for listed in others)
+
+
+def test_without_enough_terms_there_is_no_question(tmp_path: Path) -> None:
+    assert [len(asked(bones(BONES[:n]), tmp_path, 2, [0])) for n in (3, 4)] == [0, 6]
+    assert asked([passage(text_with(["matter"]), f"p{i}") for i in range(9)], tmp_path) == asked([], tmp_path) == []
+
+
+def test_a_term_that_occurs_twice_in_a_sentence_is_not_blanked(tmp_path: Path) -> None:
+    twice = "\nThe rilvane of the rilvane is found near the side."
+    passages = [p.model_copy(update={"text": p.text + twice}) for p in bones()[:3]] + bones()[3:]
+    assert "rilvane" in chapters_by_term(passages)
+    assert "rilvane" not in {options(question)[0] for _, question in asked(passages, tmp_path)}
+
+
+def test_grams_by_hand() -> None:
+    text = "The Blood-brain barrier, is not a Wall: œdème aigu; it is"
+    assert grams(text) == ["blood-brain", "barrier", "wall", "œdème", "aigu", "blood-brain barrier", "œdème aigu"]
+    text = "Vitamin B12 deficiency, type 2 diabetes, a m² of Straße, HbA1c-level, non-small-cell"
+    assert grams(text) == ["vitamin", "deficiency", "type", "diabetes", "straße", "non-small-cell"]
+
+
+# --- both ---
+
+
+@pytest.mark.parametrize(("kind", "book"), [(ClozeTeacher, BOOK), (ClozeChoiceTeacher, bones())])
+def test_a_seed_gives_the_same_questions_in_any_order(kind: Any, book: list[Passage], tmp_path: Path) -> None:
+    first = replies(kind(book), book, tmp_path)
+    assert len(first) == 3 and first == replies(kind(book), book[::-1], tmp_path)[::-1]
+    assert [r.content for r in first] != [r.content for r in replies(kind(book, 2, 1), book, tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (ClozeTeacher, "67631d298db29e381595e2aa4bf19f22"),
+        (ClozeChoiceTeacher, "f278ca084f29171ac3bde7980819ecca"),
+    ],
+)
+def test_a_key_is_the_same_in_every_process_and_depends_on_settings_and_book(kind: Any, key: str) -> None:
+    request = Request(passage=bones()[0])
+    settings: list[tuple[Any, ...]] = [(bones(),), (bones(), 3), (bones(), 2, 1), (BOOK + bones(BONES[:5]),)]
+    keys = [kind(*values).key(request) for values in settings]
+    assert len(set(keys)) == 4 and keys[0] == key
+
+
+@pytest.mark.parametrize(("kind", "book", "kept"), [(ClozeTeacher, BOOK[:1], 1), (ClozeChoiceTeacher, bones(), 3)])
+def test_verification_keeps_the_questions(kind: Any, book: list[Passage], kept: int, tmp_path: Path) -> None:
+    verified = verify(replies(kind(book, 1, 1), book, tmp_path), book, [])
+    assert verified.rejected == [] and len(verified.kept) == kept
+    sizes = {(q.kind, len(q.propositions), 1 <= q.n_true <= 4) for c in verified.kept for q in c.questions}
+    assert sizes == {("multiple", 5, True) if kind is ClozeTeacher else ("single", 4, True)}
