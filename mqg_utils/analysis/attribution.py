@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from math import isnan
 from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, ratio
@@ -12,6 +13,13 @@ MEANINGS = {
     "rescued": "right after its own answers, wrong after the right ones",
     "context-blind": "wrong without history, right after the right answers: the history was needed",
     "misled": "right without history, wrong after the right answers: the history did harm",
+}
+PATTERNS = {  # name -> a history, whether wrong under it, whether wrong under gold history
+    "intrinsic": ("predicted", True, True),
+    "propagated": ("predicted", True, False),
+    "rescued": ("predicted", False, True),
+    "context-blind": ("none", True, False),
+    "misled": ("none", False, True),
 }
 BASE = {  # what each is a share of
     **dict.fromkeys(("intrinsic", "propagated"), "errors after its own answers"),
@@ -33,13 +41,12 @@ class Outcome(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """Which of MEANINGS apply. The first question of a chain has no history, so it can only be intrinsic."""
-        names = []
-        if self.predicted is not None and self.gold is not None and self.predicted | self.gold:
-            name = "intrinsic" if self.predicted and self.gold else "propagated" if self.predicted else "rescued"
-            names += [name] if name == "intrinsic" or self.position > 1 else []
-        if self.none is not None and self.gold is not None and self.position > 1 and self.none != self.gold:
-            names.append("context-blind" if self.none else "misled")
-        return tuple(names)
+        return tuple(
+            name
+            for name, (history, wrong, wrong_under_gold) in PATTERNS.items()
+            if (getattr(self, history), self.gold) == (wrong, wrong_under_gold)
+            and (name == "intrinsic" or self.position > 1)
+        )
 
 
 class Share(NamedTuple):
@@ -70,8 +77,7 @@ def shares(items: Sequence[Outcome], repeats: int = REPEATS, seed: int = 0, exam
         if BASE[name].startswith("errors"):
             base = [o for o in items if o.predicted and o.gold is not None]
         else:
-            other = "predicted" if name == "rescued" else "none"
-            base = [o for o in items if o.position > 1 and o.gold is not None and getattr(o, other) is not None]
+            base = [o for o in items if o.position > 1 and None not in (o.gold, getattr(o, PATTERNS[name][0]))]
         hits = [name in o.names for o in base]
         share = ratio(base, hits, None, repeats, seed)
         shown = dict.fromkeys((o.chain_id, o.question_id) for o, hit in zip(base, hits, strict=True) if hit)
@@ -85,11 +91,11 @@ def reading(rows: Sequence[Share]) -> str:
     errors, blind, misled = by_name["propagated"], by_name["context-blind"], by_name["misled"]
     if not errors.of:
         return "No error after its own answers was also asked after the right ones."
-    interval = f", 95 % interval {100 * errors.share.low:.0f} to {100 * errors.share.high:.0f}"
-    interval = "" if errors.share.low != errors.share.low else interval
+    share, low, high = (100 * value for value in errors.share[:3])
+    interval = "" if isnan(low) else f", 95 % interval {low:.0f} to {high:.0f}"
     text = (
         f"Of {errors.of} wrong answers after its own answers, {by_name['intrinsic'].questions} stay wrong when the "
-        f"earlier answers are right, and {errors.questions} are propagated ({100 * errors.share.value:.0f} %{interval})"
+        f"earlier answers are right, and {errors.questions} are propagated ({share:.0f} %{interval})"
     )
     if blind.of:
         text += f"; {blind.questions} of {blind.of} questions needed the history, and it misled {misled.questions}"

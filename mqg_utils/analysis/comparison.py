@@ -43,26 +43,27 @@ def check_complete(
     seeds: Sequence[int],
     histories: Sequence[str] = HISTORIES,
 ) -> None:
-    """Raise RunError unless every condition, seed and history answers every proposition of the exam.
+    """Raise RunError unless every condition, seed and history answers every proposition of the exam once.
 
     A person answers once, after their own answers, and possibly a part of the exam: every proposition of its chains.
     """
     exam_keys = {(c.chain_id, q.question_id, i) for c in exam for q in c.questions for i in range(len(q.propositions))}
-    groups: dict[tuple[str, int, str], list[tuple[str, str, int]]] = {}
+    groups: dict[tuple[str, int, str], Counter[tuple[str, str, int]]] = {}
     for p in predictions:
-        groups.setdefault((p.condition, p.seed, p.history), []).append((p.chain_id, p.question_id, p.proposition))
+        answered = groups.setdefault((p.condition, p.seed, p.history), Counter())
+        answered[p.chain_id, p.question_id, p.proposition] += 1
     models = [(c, s, h) for c in conditions if not is_human(c) for s in seeds for h in histories]
     people = [(c, seeds[0], "predicted") for c in conditions if is_human(c)]
     for group in models + people:
-        answered = groups.get(group, [])
-        chains = {key[0] for key in answered}
-        expected = {key for key in exam_keys if key[0] in chains} if group in people and chains else exam_keys
-        if set(answered) != expected or len(answered) != len(expected):
-            missing, extra = len(expected - set(answered)), len(set(answered) - expected)
+        answered = groups.get(group, Counter())
+        chains = {key[0] for key in answered} if group in people else set()
+        expected = Counter(key for key in exam_keys if not chains or key[0] in chains)
+        if answered != expected:
             notebook = "take_exam" if group in people else "05_evaluate"
             raise RunError(
-                f"{group[0]}, seed {group[1]}, history {group[2]}: {missing} propositions of the exam have no "
-                f"prediction and {extra} are not in the exam; run {notebook}.ipynb again"
+                f"{group[0]}, seed {group[1]}, history {group[2]}: {(expected - answered).total()} propositions of "
+                f"the exam have no prediction, and {(answered - expected).total()} predictions are duplicates or not "
+                f"of the exam; run {notebook}.ipynb again"
             )
 
 
@@ -102,11 +103,12 @@ class Comparison(NamedTuple):
             for measure in MEASURES:
                 cells[name, measure] = estimate(items, measure, repeats, seed)
             for label, part in (("ecn_dp", True), ("ecn_qi", False)):
-                some = [s for s in items if (s.chain_id in progressive) is part]
-                cells[name, label] = estimate(some, "ecn", repeats, seed)
+                of_part = [s for s in items if (s.chain_id in progressive) is part]
+                cells[name, label] = estimate(of_part, "ecn", repeats, seed)
+        cells = {key: e if key[0] in rows else e._replace(low=nan, high=nan) for key, e in cells.items()}
         for name, items in rows.items():
-            own = (p for p in predictions if p.condition == name and p.history == asked[name])
-            cells[name, "auc"] = auc(own, repeats, seed)
+            answers = (p for p in predictions if p.condition == name and p.history == asked[name])
+            cells[name, "auc"] = auc(answers, repeats, seed)
             if name not in pairs:
                 continue
             other = rows[pairs[name]]
@@ -132,16 +134,6 @@ class Comparison(NamedTuple):
         """(condition, measure) -> p-value after Holm's correction for all of them."""
         return dict(zip(self.against, holm([d.p_value for d in self.against.values()]), strict=True))
 
-    def differences(self) -> list[dict[str, str | int]]:
-        """One row a condition and measure: the paired difference, its interval, p before and after Holm, n."""
-        adjusted = self.adjusted()
-        return [
-            {"condition": name, "against": self.references[name], "measure": measure,
-             "difference": d.estimate.shown(signed=True), "p": shown_p(d.p_value),
-             "p (Holm)": shown_p(adjusted[name, measure]), "n": d.estimate.n}
-            for (name, measure), d in self.against.items()
-        ]  # fmt: skip
-
     def answer(self) -> str:
         """One paragraph, written from the numbers."""
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
@@ -157,25 +149,22 @@ class Comparison(NamedTuple):
             gain, reference = self.against[last, "accuracy"].estimate, self.references[last]
             zero = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
             zero = "too few chains for an interval" if isnan(gain.low) else zero
-            gained = f"{100 * gain.value:+.1f} points{_interval(gain)}"
-            text.append(f"**{last}** differs from {reference} by {gained}: {zero}.")
-        for name in (c for c in self.conditions if c not in models):
-            e, gap = self.cells[name, "accuracy"], self.against.get((name, "accuracy"))
-            share = f"{100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains"
-            compared = ""
-            if gap:
-                compared = f", {100 * gap.estimate.value:+.1f} points{_interval(gap.estimate)} against "
-                compared += f"{self.references[name]} on the same {gap.estimate.chains} chains, after their own answers"
-            text.append(f"**{name}** gets {share} right{compared}.")
+            text.append(
+                f"**{last}** differs from {reference} by {100 * gain.value:+.1f} points{_interval(gain)}: {zero}."
+            )
+        for name in self.conditions:
+            if name not in models:
+                e = self.cells[name, "accuracy"]
+                text.append(f"**{name}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
         return " ".join(filter(None, [*text, few_chains(top.chains)]))
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""
         flat: dict[str, float | int | str] = {}
-        for (name, measure), e in sorted(self.cells.items(), key=lambda item: _is_guess(item[0][0])):
-            flat |= _flat(f"{measure}.{name.replace('guess: ', 'guess-')}", e, interval=not _is_guess(name))
+        for (name, measure), e in sorted(self.cells.items(), key=lambda item: item[0][0] not in self.conditions):
+            flat |= _flat(f"{measure}.{name.replace('guess: ', 'guess-')}", e, interval=name in self.conditions)
         for (name, measure), d in self.against.items():
-            flat |= _flat(f"delta_{measure}.{name}", d.estimate, interval=True)
+            flat |= _flat(f"delta_{measure}.{name}", d.estimate)
             flat[f"delta_{measure}.{name}.p"] = number(d.p_value)
         return flat
 
@@ -208,22 +197,23 @@ def changes(condition: Sequence[Prediction], reference: Sequence[Prediction]) ->
     """
     from scipy.stats import binomtest
 
-    before = {_key(p): p for p in reference}
-    both = [(p, before[_key(p)]) for p in condition if _key(p) in before]
-    now, then = ({(p[i].seed, p[i].chain_id) for p in both if p[i].predicted != p[i].gold} for i in (0, 1))
+    before = {(p.seed, p.chain_id, p.question_id, p.proposition): p for p in reference}
+    keyed = ((p, (p.seed, p.chain_id, p.question_id, p.proposition)) for p in condition)
+    both = [(p, before[key]) for p, key in keyed if key in before]
+    now, then = ({(pair[i].seed, pair[i].chain_id) for pair in both if _wrong(pair[i])} for i in (0, 1))
     fixed, broken = sorted(then - now), sorted(now - then)
     votes = Counter(chain for _, chain in fixed)
     votes.subtract(chain for _, chain in broken)
     up, down = sum(v > 0 for v in votes.values()), sum(v < 0 for v in votes.values())
     enough = up + down and len({p.chain_id for p, _ in both}) >= MIN_CHAINS
     p_value = float(binomtest(up, up + down).pvalue) if enough else nan
-    corrected = sum(p.predicted == p.gold and b.predicted != b.gold for p, b in both)
-    spoiled = sum(p.predicted != p.gold and b.predicted == b.gold for p, b in both)
+    corrected = sum(_wrong(b) and not _wrong(p) for p, b in both)
+    spoiled = sum(_wrong(p) and not _wrong(b) for p, b in both)
     return Changes(tuple(fixed), tuple(broken), corrected, spoiled, p_value)
 
 
-def _key(p: Prediction) -> tuple[int, str, str, str, int]:
-    return p.seed, p.history, p.chain_id, p.question_id, p.proposition
+def _wrong(p: Prediction) -> bool:
+    return p.predicted != p.gold
 
 
 def few_chains(n: int) -> str:
@@ -242,11 +232,7 @@ def number(value: float) -> float | str:
     return "none" if isnan(value) else value
 
 
-def _is_guess(name: str) -> bool:
-    return name.startswith("guess: ")
-
-
-def _flat(label: str, e: Estimate, interval: bool) -> dict[str, Any]:
+def _flat(label: str, e: Estimate, interval: bool = True) -> dict[str, Any]:
     ends = {f"{label}.low": number(e.low), f"{label}.high": number(e.high)} if interval else {}
     return {label: number(e.value), **ends, f"{label}.n": e.n}
 

@@ -1,12 +1,12 @@
 """Training-data coverage: is a test question's topic in the corpus, and did a generated question ask about it?
 
 Links are lexical (BM25). A text *covers* a question when it contains more of the question's words, weighted by rarity,
-than the nearest text contains of as many words drawn at random from the exam, 95 times in 100. On the 714 questions of
-the OpenStax anatomy book with half of its chapters removed, 87 % of the questions on the remaining chapters were found
-covered, and 32 % of the others. A passage that the exam itself names counts as covering the question.
+than the nearest text contains of as many words drawn at random from the exam, 95 times in 100. With half of the
+OpenStax anatomy book removed, 87 % of the questions on its other half were covered, and 32 % of those on the removed.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, ratio
@@ -34,15 +34,6 @@ class Links(NamedTuple):
         return CELLS[2 * (not self.in_corpus) + (not self.asked)]
 
 
-class Cell(NamedTuple):
-    """The test questions of one of CELLS, and shares of them and of their propositions that are wrong."""
-
-    name: str
-    questions: int
-    wrong: Estimate
-    propositions_wrong: Estimate
-
-
 def links(
     exam: Sequence[Chain], passages: Sequence[Passage], generated: Sequence[Question], seed: int = 0
 ) -> dict[tuple[str, str], Links]:
@@ -60,36 +51,36 @@ def links(
     by_question = {}
     for key, query in queries.items():
         near = books.nearest(query), training.nearest(query)
-        covers = [any(link.covered > bar for link in found) for found, bar in zip(near, bars, strict=True)]
+        covers = [any(link.covered > bar for link in linked) for linked, bar in zip(near, bars, strict=True)]
         by_question[key] = Links(*near, named[key] or covers[0], covers[1])
     return by_question
 
 
 def cells(
     linked: Mapping[tuple[str, str], Links], scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0
-) -> list[Cell]:
-    """Errors by whether the topic was in the corpus and asked about; give the scores of one condition and history."""
-    rows = []
+) -> dict[str, tuple[Estimate, Estimate]]:
+    """Name of CELLS -> shares wrong of its questions and of their propositions; give one condition and history."""
+    rows = {}
     for name in CELLS:
         here = [s for s in scores if linked[s.chain_id, s.question_id].cell == name]
         wrong = ratio(here, [s.emr < 1 for s in here], None, repeats, seed)
         propositions = ratio(here, [s.n - s.right for s in here], [s.n for s in here], repeats, seed)
-        rows.append(Cell(name, wrong.n, wrong, propositions))
+        rows[name] = wrong, propositions
     return rows
 
 
-def reading(rows: Sequence[Cell]) -> str:
+def reading(rows: Mapping[str, tuple[Estimate, Estimate]]) -> str:
     """One sentence: the propositions wrong where generated questions covered the topic, and where none did."""
-    asked, never, *outside = rows
-    if not asked.questions or not never.questions:
-        only = max(rows, key=lambda row: row.questions)
-        total = sum(row.questions for row in rows)
-        return f"{only.questions} of {total} test questions are {only.name}, so there is nothing to compare."
-    a, b = asked.propositions_wrong, never.propositions_wrong
+    counts = {name: wrong.n for name, (wrong, _) in rows.items()}
+    asked, never, *outside = counts.values()
+    if not asked or not never:
+        most = max(counts, key=counts.__getitem__)
+        return f"{counts[most]} of {sum(counts.values())} test questions are {most}, so there is nothing to compare."
+    (_, a), (_, b), *_ = rows.values()
     relation = "do not overlap" if b.low > a.high or a.low > b.high else "overlap"
-    relation = "are not given (too few chains)" if a.low != a.low or b.low != b.low else relation
+    relation = "are not given (too few chains)" if isnan(a.low) or isnan(b.low) else relation
     return (
-        f"Where the topic was in the corpus, {100 * a.value:.0f} % of propositions are wrong in the {asked.questions} "
-        f"questions that a generated question covers and {100 * b.value:.0f} % in the {never.questions} that none "
-        f"covers; the intervals {relation}. {sum(row.questions for row in outside)} were not in the corpus."
+        f"Where the topic was in the corpus, {100 * a.value:.0f} % of propositions are wrong in the {asked} questions "
+        f"that a generated question covers and {100 * b.value:.0f} % in the {never} that none covers; "
+        f"the intervals {relation}. {sum(outside)} were not in the corpus."
     )

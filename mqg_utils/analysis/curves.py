@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from mqg_utils.workflow.manifest import manifest_of
+
 LOG = "log.jsonl"  # in the checkpoints folder of a training, which is removed when its stage is finished
 PASSAGES = "passages"
 SHARED = "all with books"  # conditions that read passages; stage 02 runs once for them
@@ -29,9 +31,10 @@ class Curve(NamedTuple):
     steps: int  # planned; 0 is unknown
 
     @property
-    def label(self) -> str:
-        """Run and condition, and the seed where it is not 0."""
-        return " · ".join(filter(None, [self.run, self.condition, f"seed {self.seed}" if self.seed else ""]))
+    def name(self) -> str:
+        """Run and condition, the seed where it is not 0, and what it was trained on."""
+        label = " · ".join(filter(None, [self.run, self.condition, f"seed {self.seed}" if self.seed else ""]))
+        return f"{label}: {self.trained_on}"
 
 
 # --- written by a training ---
@@ -54,7 +57,6 @@ def begin_log(folder: Path, steps: int, entries: Sequence[Mapping[str, Any]] = (
 
 
 def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Add one entry as a line."""
     with (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(dict(entry)) + "\n")
 
@@ -67,15 +69,16 @@ def read_curves(run_dir: Path) -> list[Curve]:
     curves: list[Curve] = []
     for folder in [run_dir / "02_pretrain", *sorted((run_dir / "04_finetune").glob("*"))]:
         condition, _, seed = ("" if folder.name == "02_pretrain" else folder.name).partition("@")
-        manifest = _json(folder / "manifest.json") or _json(folder / "manifest.unsealed.json")
+        manifest = manifest_of(folder)
         read = _finished if manifest else _logged  # a curve.json without manifest is of an earlier training
         known = (manifest or {}).get("parameters", {}).get("seed", seed or 0)
-        curves += [Curve(run_dir.name, condition, int(known), *found) for found in read(folder)]
+        curves += [Curve(run_dir.name, condition, int(known), *fields) for fields in read(folder)]
     return curves
 
 
 def _finished(folder: Path) -> Iterator[tuple[str, str, tuple[dict[str, float], ...], int]]:
-    written = _json(folder / "curve.json") or {}
+    curve = folder / "curve.json"
+    written = json.loads(curve.read_text("utf-8")) if curve.exists() else {}
     for name, entries in (written if isinstance(written, dict) else {PASSAGES: written}).items():
         if entries:
             yield name, "finished", tuple(entries), max(int(entry["step"]) for entry in entries)
@@ -99,13 +102,6 @@ def read_log(log: Path) -> list[dict[str, float]]:
     except OSError:
         return []  # just removed: the stage is finished
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ describes them). "Jaccard" is what FrenchMedMCQA calls Hamming.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,16 +46,14 @@ class Estimate(NamedTuple):
     n: int  # propositions for accuracy and AUC, questions for the rest
     chains: int
 
-    def shown(self, signed: bool = False) -> str:
+    def shown(self) -> str:
         """The value to three places, its interval in brackets where there is one; a dash for nan."""
-        number = f"{self.value:+.3f}" if signed else f"{self.value:.3f}"
-        if np.isnan(self.value):
-            return "—"
-        return number if np.isnan(self.low) else f"{number} [{self.low:.3f}, {self.high:.3f}]"
+        interval = "" if isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
+        return "—" if isnan(self.value) else f"{self.value:.3f}{interval}"
 
 
 Numbers = Sequence[float] | np.ndarray
-NOTHING = Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+NOTHING = Estimate(nan, nan, nan, 0, 0)
 
 
 # --- one question ---
@@ -77,31 +76,33 @@ def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:
     """|ticked and true| / |ticked or true|; 1 when nothing is true and nothing is ticked."""
     both = sum(t and tick is True for t, tick in zip(gold, predicted, strict=True))
     either = sum(t or tick is True for t, tick in zip(gold, predicted, strict=True))
-    answered = all(tick is not None for tick in predicted)
-    return both / either if either else float(answered)
+    return both / either if either else float(None not in predicted)
 
 
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
-    for key, group in groupby(sorted(predictions, key=lambda p: (*_question(p), p.proposition)), key=_question):
+    for key, group in groupby(sorted(predictions, key=_place), key=_question):
         items = list(group)
         gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
-        place = (*key[:4], key[5], key[4])
-        scores.append(QuestionScore(*place, n, right, float(right == n), jaccard(gold, ticks), points))
+        scores.append(QuestionScore(*key, n, right, float(right == n), jaccard(gold, ticks), points))
     return scores
 
 
-def _question(p: Prediction) -> tuple[str, int, History, str, int, str]:
-    return p.condition, p.seed, p.history, p.chain_id, p.position, p.question_id
+def _question(p: Prediction) -> tuple[str, int, History, str, str, int]:
+    return p.condition, p.seed, p.history, p.chain_id, p.question_id, p.position
+
+
+def _place(p: Prediction) -> tuple[Any, ...]:
+    return p.condition, p.seed, p.history, p.chain_id, p.position, p.proposition
 
 
 # --- estimates over chains ---
 
 
-@lru_cache(maxsize=3)  # the same chains are resampled for every measure
+@lru_cache(maxsize=4)  # the same chains are resampled for every measure
 def resampled(n_units: int, repeats: int, seed: int) -> np.ndarray:
     """How often each unit was drawn in each bootstrap sample, (repeats, n_units)."""
     shares = np.full(n_units, 1 / n_units)
@@ -113,19 +114,16 @@ def resampled(n_units: int, repeats: int, seed: int) -> np.ndarray:
 def totals(values: np.ndarray, repeats: int, seed: int, trainings: int = 0) -> np.ndarray:
     """Bootstrap sums of `values` (C, S, K), chains and then seeds resampled, (repeats, K).
 
-    Chains and seeds are crossed: each is drawn by itself and a cell counts the product of its two draws (Owen 2007,
-    the pigeonhole bootstrap; slightly conservative). `trainings` separates the seed draws of two conditions, whose
-    chains are paired and whose trainings are not.
+    Chains and seeds are crossed: a cell counts the product of its two draws (Owen 2007, the pigeonhole bootstrap;
+    slightly conservative). `trainings` separates the seed draws of two conditions: their trainings are not paired.
     """
     n_chains, n_seeds, width = values.shape
     counts = resampled(n_chains, repeats, seed)
     flat = values.reshape(n_chains, -1)
     rows = max(1, 20_000_000 // n_chains)  # of counts turned into floats at once: 160 MB
     drawn = np.concatenate([counts[i : i + rows].astype(float) @ flat for i in range(0, repeats, rows)])
-    drawn = drawn.reshape(repeats, n_seeds, width)
-    if n_seeds == 1:
-        return np.asarray(drawn[:, 0])
-    return np.asarray((drawn * resampled(n_seeds, repeats, seed + 1000 + trainings)[..., None]).sum(axis=1))
+    of_seeds = resampled(n_seeds, repeats, seed + 1000 + trainings)[..., None]
+    return np.asarray((drawn.reshape(repeats, n_seeds, width) * of_seeds).sum(axis=1))
 
 
 def crossed(items: Sequence[Any], values: np.ndarray) -> np.ndarray:
@@ -142,7 +140,7 @@ def interval(draws: np.ndarray, n_chains: int) -> tuple[float, float]:
     """The middle 95 % of bootstrap draws; nan below MIN_CHAINS chains."""
     draws = draws[np.isfinite(draws)]
     if n_chains < MIN_CHAINS or not len(draws):
-        return float("nan"), float("nan")
+        return nan, nan
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
@@ -173,8 +171,7 @@ def _quotient(sums: np.ndarray) -> np.ndarray:
 
 def _parts(scores: Sequence[QuestionScore], measure: str) -> np.ndarray:
     """Numerator and denominator of each question, (N, 2)."""
-    parts = [(s.right, s.n) if measure == "accuracy" else (getattr(s, measure), 1) for s in scores]
-    return np.array(parts, dtype=float)
+    return np.array([(s.right, s.n) if measure == "accuracy" else (getattr(s, measure), 1.0) for s in scores])
 
 
 def estimate(scores: Sequence[QuestionScore], measure: str, repeats: int = REPEATS, seed: int = 0) -> Estimate:
@@ -205,8 +202,6 @@ def compare(
     """
     if odd := sorted({s.chain_id for s in scores} ^ {s.chain_id for s in base}):
         raise ValueError(f"the conditions did not answer the same chains: {odd[0]!r} and {len(odd) - 1} more differ")
-    if not scores:
-        return Difference(NOTHING, float("nan"))
     first, second = (crossed(items, _parts(items, measure)) for items in (scores, base))  # (C, S, 2)
     n_chains = len(first)
     drawn = _quotient(totals(first, repeats, seed)) - _quotient(totals(second, repeats, seed, trainings=1))
@@ -219,7 +214,7 @@ def compare(
     moved = swap @ (b - a)  # gain of the first side
     swapped = _quotient(a.sum(axis=0) + moved) - _quotient(b.sum(axis=0) - moved)
     extreme = int((np.abs(swapped) >= abs(observed) - 1e-12).sum())
-    p_value = (extreme + 1) / (repeats + 1) if n_chains >= MIN_CHAINS else float("nan")
+    p_value = (extreme + 1) / (repeats + 1) if n_chains >= MIN_CHAINS else nan
     return Difference(Estimate(observed, low, high, n, n_chains), p_value)
 
 

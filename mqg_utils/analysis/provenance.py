@@ -4,19 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mqg_utils.workflow.manifest import (
-    MANIFEST,
-    UNSEALED,
-    Manifest,
-    damaged,
-    is_of_run,
-    manifest_of,
-    other_format,
-    recorded,
-)
+from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, Manifest, damaged, manifest_of, other_format, recorded
 
 READ = (
-    "exam.jsonl", "passages.jsonl", "rejected.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl",
+    "exam.jsonl", "passages.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl",
     "summary.json",
 )  # fmt: skip
 
@@ -69,13 +60,9 @@ def check_files(folder: Path, manifests: Sequence[Manifest]) -> None:
             if file in manifest["outputs"] and (why := damaged(folder / name, file, manifest)):
                 raise RunError(f"{name}: {file} {why}; {again}")
         for label, known in manifest["inputs"].items():
-            owner = next((o for o in by_folder if label.startswith(f"{o}/")), "") if is_of_run(label) else ""
+            owner = next((folder for folder in by_folder if label.startswith(f"{folder}/")), "")
             if owner and recorded(owner, label, by_folder[owner]) != known:
                 raise RunError(f"{name} read another {label} than {owner} holds now; {again}")
-        training = by_folder.get(name.replace("05_evaluate", "04_finetune"), manifest)
-        trained, seed = (m["parameters"].get("seed") for m in (training, manifest))
-        if trained != seed:
-            raise RunError(f"{name} was trained with seed {trained} and evaluated with seed {seed}; use one seed")
         summary = folder / name / "summary.json"
         leaked = json.loads(summary.read_text("utf-8")).get("test_questions_leaked", 0) if summary.exists() else 0
         if leaked:

@@ -11,7 +11,7 @@ from mqg_utils.analysis.comparison import check_complete
 from mqg_utils.analysis.curves import Curve, read_curves
 from mqg_utils.analysis.provenance import RunError
 from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, by_split, read_jsonl
-from mqg_utils.workflow.conditions import is_human
+from mqg_utils.workflow.conditions import CONDITIONS, is_human
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.plan import DISCLAIMER, variant_of
 
@@ -31,7 +31,6 @@ class Run:
     references: Mapping[str, str] = field(default_factory=dict)  # condition -> the one it is compared with
     passages: list[Passage] = field(default_factory=list)
     training_questions: list[Chain] = field(default_factory=list)
-    rejected: list[Row] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     summaries: dict[str, Row] = field(default_factory=dict)  # stage -> its numbers
     manifests: list[Row] = field(default_factory=list)
@@ -49,7 +48,6 @@ def inputs(conditions: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, s
     trained = [name for name in names if not name.startswith(("server", "human-"))]
     files = [("01_corpus", "exam.jsonl", ""), ("01_corpus", "passages.jsonl", "")]
     files += [("02_pretrain", "curve.json", "")] * any("books" in name for name in conditions)
-    files += [("03_generate", "rejected.jsonl", "")] * any("questions" in name for name in conditions)
     files += [("04_finetune", "curve.json", name) for name in trained]
     files += [("04_finetune", "training_questions.jsonl", name) for name in trained if "questions" in name]
     return files + [("05_evaluate", "predictions.jsonl", name) for name in names]
@@ -77,13 +75,13 @@ def read_run(
     manifests = provenance.manifests_of(folder)
     used = provenance.behind(manifests, [file.parent.name for file in files], conditions)
     provenance.check_files(folder, used)
-    predictions: list[Prediction] = []
-    for file in files:
-        read = read_jsonl(file, Prediction)
-        if not any(is_human(p.condition) for p in read):
-            read = [p for p in read if not seeds or p.seed in seeds]
-        predictions += [p for p in read if not conditions or p.condition in conditions]
-    chosen = tuple(conditions) or _in_order({p.condition for p in predictions}, manifests)
+    predictions = [
+        p
+        for file in files
+        for p in read_jsonl(file, Prediction)
+        if (not conditions or p.condition in conditions) and (not seeds or p.seed in seeds or is_human(p.condition))
+    ]
+    chosen = tuple(conditions) or _in_order({p.condition for p in predictions})
     trained = tuple(seeds) or tuple(sorted({p.seed for p in predictions if not is_human(p.condition)} or {0}))
     # a person has no seed; their answers are counted under the first
     predictions = [p.model_copy(update={"seed": trained[0]}) if is_human(p.condition) else p for p in predictions]
@@ -104,7 +102,6 @@ def read_run(
         references=against(chosen, baseline or "base"),
         passages=_records(folder / "01_corpus" / "passages.jsonl", Passage),
         training_questions=list({c.chain_id: c for file in generated for c in _records(file, Chain)}.values()),
-        rejected=_rows(folder / "03_generate" / "rejected.jsonl") if "03_generate" in stages else [],
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
         manifests=used,
@@ -126,15 +123,9 @@ def _records(path: Path, model: type[Any]) -> list[Any]:
     return read_jsonl(path, model) if path.exists() else []
 
 
-def _rows(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.exists() else []
-
-
-def _in_order(conditions: set[str], manifests: Sequence[Row]) -> tuple[str, ...]:
-    """Conditions as the run's own report named them, else from the least trained to the most; people last."""
-    named: list[str] = next((m["parameters"].get("conditions", []) for m in manifests if m["stage"] == "06_report"), [])
-    order = [*named, "zero-shot", "base", "books", "questions", "books+questions"]
-    return tuple(sorted(conditions, key=lambda c: (is_human(c), order.index(c) if c in order else len(order), c)))
+def _in_order(conditions: set[str]) -> tuple[str, ...]:
+    """Conditions from the least trained to the most; people last."""
+    return (*(c for c in CONDITIONS if c in conditions), *sorted(conditions - CONDITIONS.keys()))
 
 
 # --- several runs ---
@@ -161,8 +152,12 @@ def joined(runs: Sequence[Run]) -> Run:
     """
     first = runs[0]
     for other in runs[1:]:
-        if why := _difference(first, other):
-            raise RunError(f"{other.name} was not evaluated on the same exam as {first.name}: {why}")
+        ours, theirs = ({chain.chain_id: chain for chain in run.exam} for run in (first, other))
+        if odd := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
+            raise RunError(
+                f"{other.name} was not evaluated on the same exam as {first.name}: {len(odd)} chains are missing in "
+                f"one of them or have another text or key, such as {odd[0]!r}"
+            )
     if len({run.name for run in runs}) < len(runs):
         raise RunError("two of the runs have the same name; rename one of their folders")
     references: dict[str, str] = {}
@@ -183,12 +178,3 @@ def joined(runs: Sequence[Run]) -> Run:
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
         disclaimer=" ".join(dict.fromkeys(run.disclaimer for run in runs)),
     )
-
-
-def _difference(a: Run, b: Run) -> str:
-    """What differs between two exams; "" if nothing does."""
-    ours, theirs = ({chain.chain_id: chain for chain in run.exam} for run in (a, b))
-    if odd := sorted(ours.keys() ^ theirs.keys()):
-        return f"{len(odd)} chains are in one of them only, such as {odd[0]!r}"
-    odd = sorted(name for name in ours if ours[name] != theirs[name])
-    return f"{len(odd)} chains have another text or key, such as {odd[0]!r}" if odd else ""

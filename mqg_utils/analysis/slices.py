@@ -2,18 +2,17 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import yaml
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, ratio
 from mqg_utils.records import Chain, Passage, Prediction, Question
 
 NEGATIONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("negations.yaml").read_text("utf-8"))
-MOST_LEVELS = 12  # of a property; the others are one row
+MOST_LEVELS = 12  # of a property: those with the most propositions
 
 
 class Slice(NamedTuple):
@@ -24,34 +23,14 @@ class Slice(NamedTuple):
     wrong: Estimate
 
 
-class Place(NamedTuple):
-    """A question in its chain."""
-
-    chain: Chain
-    question: Question
-    position: int
-
-
 def is_negated(stem: str, language: str) -> bool:
     """Whether a stem asks for what is false, by the words of its language (English where it is unknown)."""
     return re.search(NEGATIONS.get(language[:2].lower(), NEGATIONS["en"]), stem, re.IGNORECASE) is not None
 
 
-def places(exam: Iterable[Chain]) -> dict[tuple[str, str], Place]:
-    """(chain_id, question_id) -> the question and its place."""
-    return {
-        (chain.chain_id, question.question_id): Place(chain, question, position)
-        for chain in exam
-        for position, question in enumerate(chain.questions, 1)
-    }
-
-
-def _length(exam: Sequence[Chain]) -> Callable[[str], str]:
-    """Names a case by its length in characters, in thirds of the exam's cases."""
-    lengths = [len(chain.vignette) for chain in exam if chain.vignette]
-    low, high = np.quantile(lengths, [1 / 3, 2 / 3]).tolist() if lengths else (0.0, 0.0)
-    names = (f"short, up to {low:.0f} characters", f"medium, up to {high:.0f}", f"long, over {high:.0f}")
-    return lambda case: names[(len(case) > low) + (len(case) > high)] if case else "no case"
+def places(exam: Iterable[Chain]) -> dict[tuple[str, str], tuple[Chain, Question]]:
+    """(chain_id, question_id) -> the chain and its question."""
+    return {(chain.chain_id, question.question_id): (chain, question) for chain in exam for question in chain.questions}
 
 
 def slices(
@@ -63,46 +42,36 @@ def slices(
 ) -> list[Slice]:
     """Share of propositions wrong by each property with two values or more; of one condition and history.
 
-    Chapters come from the passage that a proposition names.
+    Chapters come from the passage that a proposition names. Of many values, the MOST_LEVELS most frequent are given.
     """
-    known, length = {p.passage_id: p for p in passages}, _length(exam)
+    known, by_question = {p.passage_id: p for p in passages}, places(exam)
 
-    def levels(p: Prediction, place: Place) -> dict[str, str]:
-        proposition = place.question.propositions[p.proposition]
+    def levels(p: Prediction) -> dict[str, str]:
+        chain, question = by_question[p.chain_id, p.question_id]
+        proposition = question.propositions[p.proposition]
         passage = known.get(proposition.passage_id)
-        language = place.chain.language
         return {
             "key": "true (an error is a missed truth)" if p.gold else "false (an error is an accepted falsehood)",
-            "stem": "negated" if is_negated(place.question.stem, language) else "plain",
+            "stem": "negated" if is_negated(question.stem, chain.language) else "plain",
             "number in the proposition": "yes" if any(char.isdigit() for char in proposition.text) else "no",
-            "true propositions": f"{place.question.n_true} of {len(place.question.propositions)}",
+            "true propositions": f"{question.n_true} of {len(question.propositions)}",
             "question": p.kind,
             "weight": p.weight,
-            "case": length(place.chain.vignette),
-            "chain": "progressive" if place.chain.is_progressive else "independent",
-            "language": language or "unknown",
+            "chain": "progressive" if chain.is_progressive else "independent",
+            "language": chain.language or "unknown",
             "chapter": passage.section[0] if passage and passage.section else "not linked to a passage",
         }
 
-    by_question = places(exam)
     groups: dict[str, dict[str, list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     for p in predictions:
-        for factor, level in levels(p, by_question[p.chain_id, p.question_id]).items():
+        for factor, level in levels(p).items():
             groups[factor][level].append(p)
     return [
         Slice(factor, level, ratio(items, [p.predicted != p.gold for p in items], None, repeats, seed))
         for factor, by_level in groups.items()
         if len(by_level) > 1
-        for level, items in _largest(by_level).items()
+        for level, items in sorted(sorted(by_level.items(), key=lambda item: -len(item[1]))[:MOST_LEVELS])
     ]
-
-
-def _largest(levels: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
-    """Levels by name, the smallest as one if there are more than MOST_LEVELS."""
-    kept = MOST_LEVELS - (len(levels) > MOST_LEVELS)
-    by_size = sorted(levels, key=lambda name: -len(levels[name]))
-    others = [p for name in by_size[kept:] for p in levels[name]]
-    return {name: levels[name] for name in sorted(by_size[:kept])} | ({"others": others} if others else {})
 
 
 def reading(rows: Sequence[Slice]) -> str:

@@ -39,7 +39,6 @@ def _merged(name: str, runs: Sequence[Run]) -> Run:
         seeds=tuple(sorted({seed for run in runs for seed in run.seeds})),
         passages=next((run.passages for run in runs if run.passages), []),
         training_questions=next((run.training_questions for run in runs if run.training_questions), []),
-        rejected=next((run.rejected for run in runs if run.rejected), []),
         curves=[curve for run in runs for curve in run.curves],
         summaries={stage: found for run in runs for stage, found in run.summaries.items()},
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],

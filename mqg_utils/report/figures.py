@@ -13,7 +13,6 @@ from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from mqg_utils.analysis.calibration import Bin
-from mqg_utils.analysis.curves import SHARED, TRAINED_ON, Curve
 from mqg_utils.analysis.metrics import Estimate
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a67c00", "#56b4e9", "#777777")
@@ -53,6 +52,8 @@ def _cell(value: Any) -> str:
         return value.shown()
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -78,15 +79,8 @@ def _label(text: str) -> str:
 
 def _rows(figure: go.Figure, names: Sequence[str]) -> go.Figure:
     """Label the rows from top to bottom, by number: two rows may have the same name."""
-    labels = [_label(name) for name in names]
-    return figure.update_yaxes(
-        range=[len(names) - 0.5, -0.5],
-        tickvals=list(range(len(names))),
-        ticktext=labels,
-        automargin=True,
-        title="",
-        ticklabelstandoff=6,
-    )
+    ticks = {"tickvals": list(range(len(names))), "ticktext": [_label(name) for name in names], "ticklabelstandoff": 6}
+    return figure.update_yaxes(range=[len(names) - 0.5, -0.5], automargin=True, title="", **ticks)
 
 
 def _arms(estimates: Sequence[Estimate]) -> dict[str, Any]:
@@ -113,7 +107,7 @@ def intervals(
 
     panels: x label -> series -> row -> estimate. lines: name -> x of a value to compare with, in the first panel.
     """
-    rows = list(dict.fromkeys(row for series in panels.values() for found in series.values() for row in found))
+    rows = list(dict.fromkeys(row for series in panels.values() for values in series.values() for row in values))
     names = list(next(iter(panels.values())))
     figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.04)
     for column, (label, series) in enumerate(panels.items(), 1):
@@ -148,7 +142,7 @@ def lines(panels: Mapping[str, Series], x: str) -> go.Figure:
             shift = (i - (len(names) - 1) / 2) * 0.05  # so that intervals do not hide each other
             trace = _points(points, name, i, shift).update(showlegend=column == 1 and len(names) > 1)
             figure.add_trace(trace, 1, column)
-        figure.update_yaxes(title=label, col=column, range=[0, 1.02])
+        figure.update_yaxes(title=label, col=column, range=[-0.03, 1.03])
     return _styled(figure, height=330).update_xaxes(title=x, dtick=1)
 
 
@@ -163,8 +157,8 @@ def _points(points: Sequence[tuple[float, Estimate]], name: str, number: int, sh
 
 def calibration(bins: Mapping[str, Sequence[Bin]]) -> go.Figure:
     """Share of true propositions by P(true), with intervals, against the diagonal."""
-    series = {name: [(b.mean_p, b.share_true) for b in found] for name, found in bins.items()}
-    traces = [_points(points, name, i) for i, (name, points) in enumerate(series.items())]
+    series = [(name, [(b.mean_p, b.share_true) for b in rows]) for name, rows in bins.items()]
+    traces = [_points(points, name, i) for i, (name, points) in enumerate(series)]
     return _figure([DIAGONAL, *traces], "P(true), mean of the bin", "share true", height=380)
 
 
@@ -199,49 +193,23 @@ def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -
 # --- training curves ---
 
 
-def _curve(entries: Entries, x: str, y: str, number: int, label: str, **more: Any) -> list[go.Scatter]:
+def _curve(entries: Entries, y: str, number: int, name: str) -> list[go.Scatter]:
     """A line with dots; for a loss also diamonds, which are held-out losses."""
     traces = []
     for key in (y, "eval_loss") if y == "loss" else (y,):
-        points = [(e[x], e[key]) for e in entries if isfinite(e.get(key, float("nan")))]
+        points = [(e["step"], e[key]) for e in entries if isfinite(e.get(key, nan))]
         held_out, style = key == "eval_loss", _style(number)
         mark = {"symbol": "diamond", "size": 11} if held_out else {"size": 5}
         traces.append(go.Scatter(
             x=[at for at, _ in points], y=[value for _, value in points], line=style["line"],
             marker={**style["marker"], **mark}, mode="markers" if held_out else "lines+markers",
-            **{"name": f"{label}, held out" if held_out else label, "showlegend": bool(points), **more},
+            name=f"{name}, held out" if held_out else name, showlegend=bool(points),
         ))  # fmt: skip
     return traces
 
 
-def curves(runs: Mapping[str, Entries], y: str = "loss") -> go.Figure:
-    """Training curves by step: dots and lines for training, diamonds for held-out data at the end of an epoch."""
-    traces = [t for i, (name, entries) in enumerate(runs.items()) for t in _curve(entries, "step", y, i, escape(name))]
-    return _figure(traces, "optimiser step", y, height=380)
-
-
-def overlay(trainings: Sequence[Curve], x: str = "step", y: str = "loss", log: bool = False) -> go.Figure:
-    """Curves of several runs, a panel for each kind of training data; a condition of a run keeps its colour over seeds.
-
-    `x` is step or epoch, `y` is loss (held-out losses as diamonds), learning_rate or grad_norm.
-    """
-    kinds = [kind for kind in TRAINED_ON if any(curve.trained_on == kind for curve in trainings)]
-    panels = max(1, len(kinds))
-    titles = [f"Trained on {TRAINED_ON[kind]}" for kind in kinds]
-    figure = make_subplots(rows=panels, cols=1, subplot_titles=titles, vertical_spacing=0.3 / max(2, panels))
-    groups = list(dict.fromkeys((curve.run, curve.condition or SHARED) for curve in trainings))
-    named: set[str] = set()
-    for curve in trainings:
-        number = groups.index((curve.run, curve.condition or SHARED))
-        name, label = escape(" · ".join(groups[number])), escape(curve.label)
-        for trace in _curve(curve.entries, x, y, number, name, name=name, legendgroup=name):
-            trace.showlegend = bool(trace.x) and name not in named
-            trace.hovertemplate = f"{label}<br>{x} %{{x}}: %{{y:.4g}}<extra></extra>"
-            named |= {name} if trace.x else set()
-            figure.add_trace(trace, kinds.index(curve.trained_on) + 1, 1)
-    height = 110 + 300 * panels + 8 * len(groups)
-    legend = {"orientation": "h", "y": 1 + 40 / height, "yanchor": "bottom"}
-    _styled(figure, height=height, legend=legend, margin={"l": 60, "r": 20, "t": 10, "b": 40})
-    titles_y = {"loss": "loss (diamonds: held out)", "learning_rate": "learning rate", "grad_norm": "gradient norm"}
-    figure.update_yaxes(title=titles_y[y], type="log" if log else "linear")
-    return figure.update_xaxes(title={"step": "optimiser step", "epoch": "epoch"}[x])
+def curves(runs: Mapping[str, Entries], y: str = "loss", log: bool = False) -> go.Figure:
+    """Training curves by step; `y` is loss, learning_rate or grad_norm. Diamonds are losses on held-out data."""
+    traces = [t for i, (name, entries) in enumerate(runs.items()) for t in _curve(entries, y, i, escape(name))]
+    figure = _figure(traces, "optimiser step", y.replace("_", " "), height=380 + 8 * len(runs))
+    return figure.update_yaxes(type="log" if log else "linear")

@@ -1,16 +1,17 @@
 """The findings on a run, and what a section of the report is: panels with a figure, its table and its reading."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from math import isnan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from plotly.graph_objects import Figure
 
 from mqg_utils.analysis import attribution, coverage, positions
 from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
-from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, score_questions
+from mqg_utils.analysis.metrics import MIN_CHAINS, REPEATS, Estimate, QuestionScore, score_questions
 from mqg_utils.analysis.propagation import Odds, Transitions, matched_odds, transitions
 from mqg_utils.analysis.results import Row, Run
 from mqg_utils.records import HISTORIES, History, Prediction, Question
@@ -26,6 +27,9 @@ class Ref(NamedTuple):
     chain: str = ""
     question: str = ""
     passage: str = ""
+
+    def __str__(self) -> str:
+        return self.text
 
     @property
     def href(self) -> str:
@@ -65,29 +69,38 @@ class Findings:
         self.shown: History = "predicted" if "predicted" in asked else self.main  # of positions and of chains in full
         self.focus = models[-1]  # the condition whose errors are explained; people are only compared
         self.scores = score_questions(run.predictions)
-        self._scores: dict[tuple[str, str], list[QuestionScore]] = {}
+        self._scores: dict[tuple[str, str], list[QuestionScore]] = defaultdict(list)
         for s in self.scores:
-            self._scores.setdefault((s.condition, s.history), []).append(s)
-        self._predictions: dict[tuple[str, str], list[Prediction]] = {}
+            self._scores[s.condition, s.history].append(s)
+        self._predictions: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
         for p in run.predictions:
-            self._predictions.setdefault((p.condition, p.history), []).append(p)
+            self._predictions[p.condition, p.history].append(p)
         self.comparison = Comparison.of(
             self.scores, run.predictions, run.exam, run.conditions, run.references, self.main, **self.draws
         )
         self.sections: dict[str, Section] = {}  # those made so far
 
     def scores_of(self, condition: str, history: str) -> list[QuestionScore]:
-        return self._scores.get((condition, history), [])
+        return self._scores[condition, history]
 
     def predictions_of(self, condition: str, history: str) -> list[Prediction]:
-        return self._predictions.get((condition, history), [])
+        return self._predictions[condition, history]
 
     @cached_property
     def progressive(self) -> dict[str, list[QuestionScore]]:
         """condition -> scores of progressive chains, all histories; empty without such chains."""
-        scores = positions.progressive(self.scores, self.run.exam)
-        found = {c: [s for s in scores if s.condition == c] for c in self.run.conditions}
-        return {c: items for c, items in found.items() if items}
+        chains = {chain.chain_id for chain in self.run.exam if chain.is_progressive}
+        scores: dict[str, list[QuestionScore]] = {c: [] for c in self.run.conditions}
+        for s in self.scores:
+            if s.chain_id in chains:
+                scores[s.condition].append(s)
+        return {c: items for c, items in scores.items() if items}
+
+    @cached_property
+    def by_position(self) -> dict[str, list[positions.PositionRow]]:
+        """condition -> its rows by position in progressive chains, under the history shown."""
+        scores = {c: [s for s in items if s.history == self.shown] for c, items in self.progressive.items()}
+        return {c: positions.by_position(items, **self.draws) for c, items in scores.items() if items}
 
     @cached_property
     def propagation(self) -> dict[str, tuple[Transitions, Odds]]:
@@ -129,8 +142,14 @@ class Findings:
         return flat
 
     def answer(self) -> str:
-        """One paragraph: what the conditions score, and where the errors of the last one come from."""
-        text = [self.comparison.answer()]
+        """Two paragraphs: what the conditions score; where the last one fails and where its errors come from."""
+        text = []
+        if rows := [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= MIN_CHAINS]:
+            worst, best = (choose(rows, key=lambda r: r.accuracy.value) for choose in (min, max))
+            text.append(
+                f"Along a case, {self.focus} is weakest in question {worst.position} ({percent(worst.accuracy)} of "
+                f"propositions right) and strongest in question {best.position} ({percent(best.accuracy)})."
+            )
         propagated = next(row for row in self.attribution[self.focus] if row.name == "propagated")
         if propagated.of:
             text.append(
@@ -141,21 +160,12 @@ class Findings:
         if wrong and self.links and self.training_questions:
             missed = sum(not self.links[o.chain_id, o.question_id].asked for o in wrong)
             text.append(f"For {missed} of the {len(wrong)} wrong questions, no generated question covers the topic.")
-        return " ".join(text)
+        return "\n\n".join(filter(None, [self.comparison.answer(), " ".join(text)]))
 
 
 def percent(e: Estimate) -> str:
     """A share in percent, or a dash if there is none."""
     return "—" if isnan(e.value) else f"{100 * e.value:.0f} %"
-
-
-def shown(value: Any) -> Any:
-    """A cell as text, if it is an estimate or a link."""
-    if isinstance(value, Estimate):
-        return value.shown()
-    if isinstance(value, Ref):
-        return value.text
-    return ", ".join(map(shown, value)) if isinstance(value, list) else value
 
 
 def plain_rows(sections: Iterable[Section]) -> Mapping[str, list[Row]]:
@@ -169,5 +179,5 @@ def _flat(row: Row) -> Row:
         if isinstance(value, Estimate):
             flat |= {name: value.value, f"{name} low": value.low, f"{name} high": value.high, f"{name} n": value.n}
         else:
-            flat[name] = shown(value)
+            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
     return flat

@@ -13,26 +13,38 @@ from markupsafe import Markup, escape
 from mqg_utils.analysis.metrics import REPEATS
 from mqg_utils.analysis.results import read_runs
 from mqg_utils.records import write_text
-from mqg_utils.report.findings import Findings, Section, plain_rows, shown
+from mqg_utils.report.findings import Findings, Panel, Section, plain_rows
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
 from mqg_utils.report.sections import appendix, chain, errors, scores
 from mqg_utils.workflow import pages
 
-SECTIONS: dict[str, Callable[[Findings], Section]] = {  # in the order of the page
-    "scores": scores.compare, "along": chain.along, "propagation": chain.propagation,
-    "attribution": errors.attributed, "coverage": errors.covered, "slices": errors.sliced,
-    "calibration": scores.calibrated, "changes": scores.changed,
-}  # fmt: skip
-APPENDIX: dict[str, Callable[[Findings], Section]] = {
-    "generated": appendix.generated, "training": appendix.trained, "corpus": appendix.corpus,
-    "provenance": appendix.provenance,
-}  # fmt: skip
+Maker = Callable[[Findings], list[Panel] | str]  # panels, or why there are none
+SECTIONS: dict[str, tuple[str, Maker]] = {  # in the order of the page
+    "along": ("Along the case", chain.along),
+    "scores": ("Scores", scores.compare),
+    "propagation": ("Do errors propagate?", chain.propagation),
+    "attribution": ("Error attribution", errors.attributed),
+    "coverage": ("Training-data coverage", errors.covered),
+    "slices": ("Errors by slice", errors.sliced),
+    "calibration": ("Calibration", scores.calibrated),
+    "changes": ("Chains fixed and broken", scores.changed),
+}
+APPENDIX: dict[str, tuple[str, Maker]] = {
+    "generated": ("Generated questions", appendix.generated),
+    "training": ("Training", appendix.trained),
+    "corpus": ("Exam and corpus", appendix.corpus),
+    "provenance": ("Provenance", appendix.provenance),
+}
 
 
 def section(findings: Findings, name: str) -> Section:
     """One of SECTIONS or APPENDIX, made once."""
     if name not in findings.sections:
-        findings.sections[name] = {**SECTIONS, **APPENDIX}[name](findings)
+        title, make = (SECTIONS | APPENDIX)[name]
+        made = make(findings)
+        findings.sections[name] = (
+            Section(name, title, [], made) if isinstance(made, str) else Section(name, title, made)
+        )
     return findings.sections[name]
 
 
@@ -50,7 +62,7 @@ def show(findings: Findings, name: str) -> None:
         if panel.figure is not None:
             display(panel.figure)
         if 0 < len(panel.rows) <= 40:
-            display(table([{name: shown(value) for name, value in row.items()} for row in panel.rows]))
+            display(table(panel.rows))
         if panel.note:
             display(HTML(f"<p><small>{escape(panel.note)}</small></p>"))
 
@@ -69,7 +81,8 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         page,
         title=title or "Did the book and the questions help?",
         run=run,
-        answer=_bold(findings.answer()),
+        answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")],
+        overview=scores.overview(findings),
         sections=sections,
         appendix=last,
         data=packed(chain_data(findings)),

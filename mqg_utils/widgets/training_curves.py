@@ -137,7 +137,7 @@ class TrainingCurves:
     def _draw(self) -> None:
         self._report()
         if chosen := self.chosen():
-            self._chart.draw(figures.overlay(chosen, "step", self.y.value, self.log.value))
+            self._chart.draw(figures.curves({c.name: c.entries for c in chosen}, self.y.value, self.log.value))
         else:
             self._chart.say("No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first.")
 

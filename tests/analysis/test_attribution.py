@@ -57,10 +57,3 @@ def test_a_history_that_was_not_asked_has_no_names() -> None:
     assert only[0].names == ()
     assert all(row.of == 0 and isnan(row.share.value) for row in shares(only))
     assert reading(shares(only)) == "No error after its own answers was also asked after the right ones."
-
-
-def test_each_seed_counts_and_six_chains_have_an_interval() -> None:
-    found = outcomes([*asked("b", 2, True, False, True, seed=1), *asked("a", 2, True, False, True)])
-    assert [(o.seed, o.chain_id) for o in found] == [(0, "a"), (1, "b")]
-    rows = {r.name: r for r in shares(outcomes([s for c in "abcdef" for s in asked(c, 2, True, c < "d", True)]))}
-    assert rows["propagated"].share.low < rows["propagated"].share.value == 0.5 < rows["propagated"].share.high

@@ -52,39 +52,20 @@ def comparison_of(exam: list[Chain], **wrong: int) -> Comparison:
 # --- completeness ---
 
 
-def test_complete_predictions_pass() -> None:
-    exam = exam_of(3)
-    said = [p for name in ("base", "books") for seed in (0, 1) for p in answers(exam, name, seed=seed)]
-    check_complete(said, exam, ["base", "books"], [0, 1])
-
-
 @pytest.mark.parametrize(
     ("drop", "extra", "message"),
     [
-        (
-            1,
-            False,
-            "books, seed 1, history none: 1 propositions of the exam have no prediction and 0 are not in the exam",
-        ),
-        (
-            4,
-            False,
-            "books, seed 1, history none: 4 propositions of the exam have no prediction and 0 are not in the exam",
-        ),
-        (
-            0,
-            True,
-            "base, seed 0, history gold: 0 propositions of the exam have no prediction and 4 are not in the exam",
-        ),
+        (4, [], "books, seed 1, history none: 4 propositions of the exam have no prediction, and 0 predictions"),
+        (0, [chain("other")], "base, seed 0, history gold: 0 propositions of the exam have no prediction, and 4"),
+        (0, exam_of(1), "base, seed 0, history gold: 0 propositions of the exam have no prediction, and 4"),  # twice
     ],
 )
-def test_missing_and_extra_predictions_are_counted(drop: int, extra: bool, message: str) -> None:
+def test_missing_and_extra_predictions_are_counted(drop: int, extra: list[Chain], message: str) -> None:
     exam = exam_of(2)
-    said = [p for name in ("base", "books") for seed in (0, 1) for p in answers(exam, name, seed=seed)]
-    said = said[: len(said) - drop] + (answers([chain("other")], "base") if extra else [])
-    with pytest.raises(RunError) as caught:
-        check_complete(said, exam, ["base", "books"], [0, 1])
-    assert str(caught.value) == f"{message}; run 05_evaluate.ipynb again"
+    given = [p for name in ("base", "books") for seed in (0, 1) for p in answers(exam, name, seed=seed)]
+    check_complete(given, exam, ["base", "books"], [0, 1])
+    with pytest.raises(RunError, match=f"{message}.*; run 05_evaluate.ipynb again"):
+        check_complete(given[: len(given) - drop] + answers(extra, "base"), exam, ["base", "books"], [0, 1])
 
 
 # --- estimates ---
@@ -107,35 +88,6 @@ def test_only_the_named_history_counts() -> None:
     assert Comparison.of(scores, said, exam, ["base"], {}, repeats=50).cells["base", "accuracy"].value == 0.5
     none = Comparison.of(scores, said, exam, ["base"], {}, "none", repeats=50)
     assert none.cells["base", "accuracy"].value == 1
-
-
-def test_without_the_baseline_there_are_no_differences() -> None:
-    a = comparison_of(exam_of(6), books=1, questions=0)
-    assert a.against == {} and a.differences() == []
-    assert "differs" not in a.answer()
-
-
-def test_conditions_on_different_chains_are_refused() -> None:
-    exam = exam_of(6)
-    said = answers(exam, "base") + answers(exam[1:], "books")
-    with pytest.raises(ValueError, match="did not answer the same chains: 'c00' and 0 more differ"):
-        Comparison.of(score_questions(said), said, exam, ["base", "books"], {"books": "base"}, repeats=50)
-
-
-def test_differences_show_sign_interval_p_and_n() -> None:
-    accuracy, *_, ecn = comparison_of(exam_of(8), base=2, books=1).differences()
-    p, adjusted = float(str(accuracy.pop("p"))), float(str(accuracy.pop("p (Holm)")))
-    assert 0 < p < 0.05 and adjusted == pytest.approx(4 * p, abs=4e-4), "the smallest of four p-values"
-    assert accuracy == {
-        "condition": "books",
-        "against": "base",
-        "measure": "accuracy",
-        "difference": "+0.250 [0.250, 0.250]",
-        "n": 32,
-    }
-    assert (ecn["measure"], ecn["difference"], ecn["n"]) == ("ecn", "+0.300 [0.300, 0.300]", 8)
-    few = comparison_of(exam_of(4), base=2, books=1).differences()[0]
-    assert list(few.values()) == ["books", "base", "accuracy", "+0.250", "—", "—", 16]
 
 
 # --- in words ---
@@ -200,15 +152,6 @@ def test_changes_by_hand() -> None:
     assert (c.corrected, c.spoiled) == (3, 2)
     # one of four chains the other way: 2 * (1 + 4) / 16
     assert c.p_value == pytest.approx(2 * (1 + 4) / 16)
-
-
-def test_nothing_changed_and_too_few_chains_have_no_p_value() -> None:
-    exam = exam_of(6)
-    same = changes(answers(exam, "books", 1), answers(exam, "base", 1))
-    assert (same.fixed, same.broken) == ((), ()) and same.p_value != same.p_value
-    few = changes(answers(exam[:4], "books"), answers(exam[:4], "base", 1))
-    assert len(few.fixed) == 4 and few.p_value != few.p_value
-    assert changes([], []).fixed == ()
 
 
 def test_score_rows_have_a_row_a_history() -> None:

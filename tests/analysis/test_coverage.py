@@ -47,10 +47,9 @@ def test_cells_by_hand() -> None:
     found = {("a", "q"): Links((), (), True, True), ("b", "q"): Links((), (), True, False),
              ("c", "q"): Links((), (), True, False)}  # fmt: skip
     rows = cells(found, [score("a", 5), score("b", 3), score("c", 5)])
-    assert [r.name for r in rows] == list(CELLS)
-    shares = [(r.questions, r.wrong.value, r.propositions_wrong.value) for r in rows[:2]]
-    assert shares == [(1, 0.0, 0.0), (2, 0.5, pytest.approx(2 / 10))]
-    assert rows[2].questions == rows[3].questions == 0
+    shares = [(name, wrong.n, wrong.value, propositions.value) for name, (wrong, propositions) in rows.items()]
+    assert shares[:2] == [(CELLS[0], 1, 0.0, 0.0), (CELLS[1], 2, 0.5, pytest.approx(2 / 10))]
+    assert [(name, n) for name, n, *_ in shares[2:]] == [(name, 0) for name in CELLS[2:]]
     text = reading(rows)
     assert "0 % of propositions are wrong in the 1 questions" in text and "20 % in the 2" in text
     assert "intervals are not given (too few chains)" in text

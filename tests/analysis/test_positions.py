@@ -1,7 +1,5 @@
 """Along the chain: scores by position, survival, first errors, recovery, points lost."""
 
-from typing import Any
-
 import pytest
 
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
@@ -9,11 +7,9 @@ from mqg_utils.analysis.positions import (
     by_position,
     error_kinds,
     losses,
-    progressive,
-    recovery,
     worst_first,
 )
-from mqg_utils.records import Chain, Prediction
+from mqg_utils.records import Prediction
 
 
 def score(chain: str, position: int, right: int, seed: int = 0, ecn: float | None = None) -> QuestionScore:
@@ -30,12 +26,6 @@ def scores(seed: int = 0, **chains: str) -> list[QuestionScore]:
         for chain, marks in chains.items()
         for position, mark in enumerate(marks, 1)
     ]
-
-
-def chain(chain_id: str = "c1", vignette: str = "A case.", stem: str = "Which?", **proposition: Any) -> Chain:
-    propositions = [{"text": "alpha", "is_true": True, **proposition}, {"text": "beta", "is_true": False}]
-    questions = [{"question_id": "q1", "stem": stem, "propositions": propositions}]
-    return Chain.model_validate({"chain_id": chain_id, "vignette": vignette, "questions": questions})
 
 
 # --- positions ---
@@ -55,28 +45,6 @@ def test_by_position_by_hand() -> None:
 def test_survival_never_comes_back() -> None:
     (_, second, third) = by_position(scores(a="-++", b="-+-"))
     assert second.ecn.value == 1 and second.survival.value == 0 and third.survival.value == 0
-
-
-def test_seeds_are_survivals_of_their_own() -> None:
-    rows = by_position([*scores(a="++"), *scores(seed=1, a="-+")])
-    assert [r.survival.value for r in rows] == [0.5, 0.5]
-    assert rows[0].survival.chains == 1
-
-
-def test_nothing_has_no_positions() -> None:
-    assert by_position([]) == [] and worst_first([]) == {}
-
-
-def test_hazard_is_of_the_chains_perfect_so_far() -> None:
-    rows = by_position(scores(a="+++", b="+-+", c="-+", d="++"))
-    # question 1: 1 of 4 fails; question 2: of a, b, d one; question 3: only a is still perfect
-    assert [r.hazard.value for r in rows] == pytest.approx([1 / 4, 1 / 3, 0.0])
-    assert [(r.hazard.n, r.hazard.chains) for r in rows] == [(4, 4), (3, 3), (1, 1)]
-
-
-def test_recovery_by_hand() -> None:
-    found = recovery(scores(a="-+-", b="+-+", c="+++", d="-"))
-    assert {after: (e.value, e.n) for after, e in found.items()} == {1: (1.0, 2), 2: (0.0, 1)}
 
 
 # --- points lost ---
@@ -121,8 +89,3 @@ def test_worst_first_orders_by_mean_points_then_name() -> None:
     worst = worst_first([*made, score("c", 1, 4, ecn=0.75)])
     assert list(worst) == ["z", "a", "b", "c"]
     assert [s.position for s in worst["b"]] == [1, 2]
-
-
-def test_progressive_leaves_independent_questions_out() -> None:
-    chains = [chain("dp"), chain("qi", vignette="")]
-    assert [s.chain_id for s in progressive(scores(dp="+-", qi="+", other="+"), chains)] == ["dp", "dp"]

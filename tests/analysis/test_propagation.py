@@ -72,11 +72,6 @@ def test_without_an_odds_ratio_the_reason_is_given(made: list[QuestionScore], wh
     assert why in odds.reading()
 
 
-def test_fewer_than_five_chains_have_no_interval() -> None:
-    odds = matched_odds(scores(a="---", b="-+") + scores("gold", a="-++", b="--"))
-    assert odds.value == 2.0 and isnan(odds.low) and "fewer than 5 chains" in odds.why_not
-
-
 def test_two_seeds_of_a_chain_are_one_cluster() -> None:
     once = answers(30, 2.0, seed=5)
     a, b = matched_odds(once), matched_odds(once + [s._replace(seed=1) for s in once])

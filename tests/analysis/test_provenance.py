@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,6 @@ def refused(folder: Path, *texts: str) -> None:
         assert text in str(caught.value)
 
 
-def test_a_run_that_holds_together_is_read(tmp_path: Path) -> None:
-    assert results.read_run(a_run(tmp_path / "one")).conditions == ("base", "books")
-
-
 @pytest.mark.parametrize("file", ["01_corpus/exam.jsonl", "05_evaluate/books/predictions.jsonl"])
 def test_no_report_on_a_file_that_changed(tmp_path: Path, file: str) -> None:
     folder = a_run(tmp_path / "one")
@@ -61,21 +56,6 @@ def test_no_report_where_a_stage_read_what_is_no_longer_there(tmp_path: Path) ->
     refused(folder, "05_evaluate/base read another 01_corpus/exam.jsonl than 01_corpus holds now", "05_evaluate.ipynb")
 
 
-def test_no_report_on_another_student_than_was_examined(tmp_path: Path) -> None:
-    folder = a_run(tmp_path / "one")
-    model = folder / "04_finetune" / "base" / "model"
-    model.mkdir(parents=True)
-    (model / "weights").write_text("1")
-    (model / "config").write_text("2")
-    outputs = {f"model/{name}": digest(model / name) for name in ("weights", "config")}
-    seal(folder, "04_finetune", "base", seed=0)
-    edit(folder, "04_finetune/base", outputs=outputs)
-    edit(folder, "05_evaluate/base", inputs={"04_finetune/base/model": digest(model)})
-    results.read_run(folder)
-    edit(folder, "04_finetune/base", outputs=outputs | {"model/weights": "0" * 64})
-    refused(folder, "05_evaluate/base read another 04_finetune/base/model than 04_finetune/base holds now")
-
-
 def test_no_report_on_an_examination_that_did_not_end(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one")
     (folder / "05_evaluate" / "books" / "manifest.json").unlink()
@@ -86,19 +66,6 @@ def test_no_report_on_a_manifest_of_another_version(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "one")
     edit(folder, "05_evaluate/books", format=99)
     refused(folder, "05_evaluate/books: its manifest is of a newer version", "run its notebook again")
-
-
-def test_no_report_where_a_chain_has_no_predictions(tmp_path: Path) -> None:
-    whole = simulated.run(EXAM)
-    fewer = [p for p in whole.predictions if (p.condition, p.chain_id) != ("books", "c0003")]
-    folder = write_run(tmp_path / "one", replace(whole, predictions=fewer))
-    refused(folder, "books, seed 0, history gold: 25 propositions of the exam have no prediction")
-
-
-def test_no_report_where_training_and_predictions_bear_other_seeds(tmp_path: Path) -> None:
-    folder = a_run(tmp_path / "one")
-    seal(folder, "04_finetune", "books", seed=3)
-    refused(folder, "05_evaluate/books was trained with seed 3 and evaluated with seed 0")
 
 
 def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from small import chain, passage, question
 
-from mqg_utils.analysis.slices import is_negated, places, reading, slices
+from mqg_utils.analysis.slices import is_negated, reading, slices
 from mqg_utils.records import Chain, Prediction
 
 
@@ -59,14 +59,7 @@ def test_shares_by_hand() -> None:
     assert rows["question", "single"] == (0.5, 2)
     assert rows["chain", "independent"] == (0.5, 2) and rows["chain", "progressive"] == (0.5, 4)
     assert rows["language", "fr"] == (0.5, 2)
-    assert rows["case", "no case"] == (0.5, 2)
     assert not any(factor in ("weight", "chapter") for factor, _ in rows), "one value only is no comparison"
-
-
-def test_cases_are_cut_in_thirds_of_their_length() -> None:
-    exam = [chain(question("Which?", "x", "y"), case="x" * n, name=f"c{n}") for n in (10, 20, 30, 40, 50, 60)]
-    levels = {level: n for (factor, level), (_, n) in rows_of(exam, set()).items() if factor == "case"}
-    assert levels == {"short, up to 27 characters": 4, "medium, up to 43": 4, "long, over 43": 4}
 
 
 def test_chapters_come_from_the_passages_that_propositions_name() -> None:
@@ -75,17 +68,6 @@ def test_chapters_come_from_the_passages_that_propositions_name() -> None:
     exam = [Chain.model_validate(made)]
     rows = rows_of(exam, {("a-0", 0)}, passages=[passage("text", "p1", ("Heart", "Valves"))])
     assert rows["chapter", "Heart"] == (1.0, 1) and rows["chapter", "not linked to a passage"] == (0.0, 3)
-
-
-def test_many_levels_are_cut_to_the_largest_and_others() -> None:
-    exam = [chain(question("Which?", *"x" * (2 + i % 3)), name=f"c{i}", language=f"l{i % 20:02}") for i in range(40)]
-    levels = [level for factor, level in rows_of(exam, set()) if factor == "language"]
-    assert len(levels) == 12 and levels[-1] == "others"
-
-
-def test_places_have_positions() -> None:
-    exam = [chain(question("One?", "x"), question("Two?", "y"), name="a")]
-    assert places(exam)["a", "a-1"].position == 2
 
 
 def test_reading_names_the_largest_gap_whose_intervals_are_apart() -> None:

@@ -7,7 +7,6 @@ import plotly.io as pio
 import pytest
 
 from mqg_utils.analysis.calibration import Bin
-from mqg_utils.analysis.curves import Curve
 from mqg_utils.analysis.metrics import Estimate
 from mqg_utils.report import figures
 
@@ -55,10 +54,6 @@ def test_reliability_is_the_share_true_of_each_bin() -> None:
 def test_curves_leave_out_what_is_not_finite_and_mark_held_out_losses() -> None:
     loss, held_out = figures.curves({"one": ENTRIES}).data
     assert (loss.x, held_out.y, held_out.marker.symbol) == ((1,), (1.0,), "diamond")
-    trainings = [Curve("r", c, s, "exam", "finished", (ENTRIES[0],), 1) for c, s in (("a", 0), ("a", 1), ("b", 0))]
-    shown = [(trace.name, trace.showlegend, trace.line.color) for trace in figures.overlay(trainings).data if trace.x]
-    first, second = figures.SERIES[:2]
-    assert shown == [("r · a", True, first), ("r · a", False, first), ("r · b", True, second)]
 
 
 def test_texts_are_escaped_in_figures_and_tables() -> None:

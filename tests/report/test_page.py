@@ -106,21 +106,6 @@ def test_a_deep_link_opens_its_chain_and_the_back_button_leaves_it(browser: Brow
         assert 0 <= shown.eval_on_selector("#slices", "x => x.getBoundingClientRect().top") < 300
 
 
-def test_a_row_of_the_map_opens_by_mouse_and_by_keyboard(browser: Browser, page: Path) -> None:
-    with open_page(browser, page) as opened:
-        shown = ready(opened)
-        first, second = shown.locator(".row .id").all_inner_texts()[:2]
-        shown.locator(".row .m").nth(1).click()
-        shown.locator(".card h3", has_text=first).wait_for()
-        assert "question=" in shown.evaluate("location.hash")
-        shown.go_back()
-        shown.locator(".row").first.focus()
-        shown.keyboard.press("ArrowDown")
-        shown.keyboard.press("Enter")
-        shown.locator(".card h3", has_text=second).wait_for()
-        assert shown.evaluate("location.hash") == f"#chain={second}"
-
-
 def test_a_chain_is_shown_with_the_key_and_every_conditions_answer(browser: Browser, tmp_path: Path) -> None:
     exam = [chain(question("Which?", "alpha", "beta"), case="A case.", name="one")]
     ids = {"seed": 0, "chain_id": "one", "question_id": "one-0", "position": 1, "kind": "multiple"}
@@ -182,8 +167,7 @@ def test_hostile_text_is_shown_as_it_is_and_nothing_runs(browser: Browser, tmp_p
     run = simulated.run(exam, ("base", HOSTILE[0]))
     made = all_right_or_wrong(exam, False)
     answers = [p.model_copy(update={"condition": c}) for c in run.conditions for p in made.predictions]
-    rejected = [{"reason": HOSTILE[0], "detail": HOSTILE[1], "question": {"stem": HOSTILE[3]}}]
-    run = replace(run, predictions=answers, disclaimer=HOSTILE[1], rejected=rejected, training_questions=exam[:3])
+    run = replace(run, predictions=answers, disclaimer=HOSTILE[1], training_questions=exam[:3])
     page = write_report(Findings(run, repeats=20), tmp_path)
     with open_page(browser, page) as opened:
         shown = ready(opened)
@@ -208,18 +192,6 @@ def test_no_serious_violation_of_accessibility(browser: Browser, page: Path, dar
         shown.evaluate("document.querySelectorAll('details').forEach(x => { x.open = true; })")
         found = Axe().run(shown).response["violations"]
         assert [(v["id"], len(v["nodes"])) for v in found if v["impact"] in ("serious", "critical")] == []
-
-
-def test_printed_it_is_light_and_whole(browser: Browser, page: Path) -> None:
-    with open_page(browser, page, dark=True) as opened:
-        shown = ready(opened)
-        shown.emulate_media(media="print")
-        assert shown.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bg').trim()") == "#fff"
-        hidden = shown.eval_on_selector_all(
-            "nav, #filters, .csv", "all => all.filter(x => x.offsetParent !== null).length"
-        )
-        assert hidden == 0
-        assert len(shown.pdf(format="A4")) > 100_000
 
 
 @pytest.mark.parametrize("name", ["one question", "failed", "predicted only"])

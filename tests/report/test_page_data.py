@@ -43,9 +43,3 @@ def test_a_passage_that_a_question_names_is_in_the_page_cut_to_its_share() -> No
     run = replace(simulated.run([chain(asked)], ("base",)), passages=books)
     shown = {p["id"]: (len(p["x"]), p["cut"]) for p in data_of(run)["passages"]}
     assert shown["far"] == (PASSAGE_CHARACTERS // len(shown), True)
-
-
-def test_a_thousand_chains_fit_in_a_page_to_send() -> None:
-    size = len(packed(data_of(simulated.run(simulated.exam(200), ("base",), histories=("predicted",)))))
-    # the rest of the page is below 1 MB; five conditions take less than twice what one does
-    assert 5 * size < 3_500_000

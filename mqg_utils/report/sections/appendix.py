@@ -1,19 +1,17 @@
 """The last sections of the report: what the model was trained on, and how everything was made."""
 
 from collections import Counter
-from typing import Any
 
 from mqg_utils.analysis.results import Row
 from mqg_utils.report import figures
-from mqg_utils.report.findings import Findings, Panel, Section
+from mqg_utils.report.findings import Findings, Panel
 
 
-def generated(f: Findings) -> Section:
-    title, questions = "Generated questions", f.training_questions
-    summary = f.run.summaries.get("03_generate", {})
+def generated(f: Findings) -> list[Panel] | str:
+    questions, summary = f.training_questions, f.run.summaries.get("03_generate", {})
     counts = {k.removeprefix("questions."): v for k, v in summary.items() if k.startswith("questions.")}
     if not questions and not counts:
-        return Section("generated", title, [], "No condition of this run is trained on generated questions.")
+        return "No condition of this run is trained on generated questions."
     panels = []
     if counts:
         drafted, kept = counts.get("drafted", 0), counts.get("kept", 0)
@@ -28,60 +26,42 @@ def generated(f: Findings) -> Section:
         rows = [{"question": q.stem, "propositions": text} for q, text in zip(sample, texts, strict=True)]
         reading = f"{len(rows)} of {len(questions)}, evenly spaced; ✓ marks what is true according to the teacher."
         panels.append(Panel("kept", "Examples of training questions", reading, rows))
-    if f.run.rejected:
-        reasons: dict[str, list[Row]] = {}
-        for r in f.run.rejected:
-            reasons.setdefault(r["reason"], []).append(r)
-        rows = [
-            {"reason": r["reason"], "detail": r["detail"], "question": (r.get("question") or {}).get("stem", "") or ""}
-            for examples in reasons.values() for r in examples[:3]
-        ]  # fmt: skip
-        most = max(reasons, key=lambda reason: len(reasons[reason]))
-        reading = f"{len(f.run.rejected)} drafts were rejected, most often for “{most}”."
-        panels.append(Panel("rejected", "Examples of rejected drafts", reading, rows))
-    return Section("generated", title, panels)
+    return panels
 
 
-def trained(f: Findings) -> Section:
-    several = len({curve.run for curve in f.run.curves}) > 1
-    names = [
-        f"{c.label if several else c.label.partition(' · ')[2] or 'reading'}: {c.trained_on}" for c in f.run.curves
-    ]
-    curves = {name: c.entries for name, c in zip(names, f.run.curves, strict=True)}
-    if not curves:
-        return Section("training", "Training", [], "Nothing was trained in this run, or its curves were not kept.")
+def trained(f: Findings) -> list[Panel] | str:
+    if not f.run.curves:
+        return "Nothing was trained in this run, or its curves were not kept."
+    curves = {c.name: c.entries for c in f.run.curves}
     keys = ("step", "loss", "eval_loss")
     rows = [{"training": n, **{k: e.get(k, "") for k in keys}} for n, entries in curves.items() for e in entries]
     losses = {name: [e["loss"] for e in entries if "loss" in e] for name, entries in curves.items()}
     ends = "; ".join(f"{name} {values[0]:.3g} → {values[-1]:.3g}" for name, values in losses.items() if values)
-    panel = Panel("curves", "Loss by step", f"Loss from first to last entry: {ends}.", rows, figures.curves(curves))
-    return Section("training", "Training", [panel])
+    return [Panel("curves", "Loss by step", f"Loss from first to last entry: {ends}.", rows, figures.curves(curves))]
 
 
-def corpus(f: Findings) -> Section:
-    run = f.run
-    asked = [q for c in run.exam for q in c.questions]
-    counts: dict[str, Any] = {
+def corpus(f: Findings) -> list[Panel]:
+    run, questions = f.run, [q for c in f.run.exam for q in c.questions]
+    counts = {
         "chains in the exam": len(run.exam), "progressive chains": sum(c.is_progressive for c in run.exam),
-        "questions": len(asked), "propositions": sum(len(q.propositions) for q in asked),
-        "true propositions": sum(q.n_true for q in asked), "passages": len(run.passages),
+        "questions": len(questions), "propositions": sum(len(q.propositions) for q in questions),
+        "true propositions": sum(q.n_true for q in questions), "passages": len(run.passages),
         "words in passages": sum(len(p.text.split()) for p in run.passages),
         **{f"01_corpus: {k}": v for k, v in run.summaries.get("01_corpus", {}).items()},
     }  # fmt: skip
-    books = dict.fromkeys(p.book for p in run.passages)
-    reading = f"The corpus: {', '.join(books)}." if books else "The run has no passages."
+    books = ", ".join(dict.fromkeys(p.book for p in run.passages))
+    reading = f"The corpus: {books}." if books else "The run has no passages."
     lengths = Counter(len(c.questions) for c in run.exam if c.is_progressive)
     reading += f" Cases have {min(lengths)} to {max(lengths)} questions." if lengths else ""
     rows = [{"item": k, "count": v} for k, v in counts.items()]
-    return Section("corpus", "Exam and corpus", [Panel("corpus", "Size of exam and corpus", reading, rows)])
+    return [Panel("corpus", "Size of exam and corpus", reading, rows)]
 
 
-def provenance(f: Findings) -> Section:
-    title, manifests = "Provenance", f.run.manifests
-    if not manifests:
-        return Section("provenance", title, [], "There are no manifests, so where this was made is unknown.")
-    names = [" ".join(filter(None, (m.get("run", ""), m["stage"], m["variant"]))) for m in manifests]
-    named = list(zip(names, manifests, strict=True))
+def provenance(f: Findings) -> list[Panel] | str:
+    if not f.run.manifests:
+        return "There are no manifests, so where this was made is unknown."
+    named = [(" ".join(filter(None, (m.get("run", ""), m["stage"], m["variant"]))), m) for m in f.run.manifests]
+    last, manifest = named[-1]
     stages = [
         {"stage": name, "started": m["started"][:16].replace("T", "\u00a0"), "seconds": m["seconds"],
          "commit": m["git_commit"][:12], "hardware": m["hardware"]}
@@ -92,16 +72,13 @@ def provenance(f: Findings) -> Section:
         if k != "run_dir"
     ]  # fmt: skip
     inputs = [{"stage": name, "file": k, "sha256": v} for name, m in named for k, v in m["inputs"].items()]
-    versions = [{"package": k, "version": v} for k, v in manifests[-1]["versions"].items()]
+    versions = [{"package": k, "version": v} for k, v in manifest["versions"].items()]
     money = {k: v for s in f.run.summaries.values() for k, v in s.items() if "cost" in k or k.endswith("_tokens")}
     spent = "".join(f"; {k} {v:,}" if isinstance(v, int) else f"; {k} {v}" for k, v in money.items())
-    reading = f"{sum(m['seconds'] for m in manifests):.0f} s in {len(stages)} stages{spent}."
-    hashes = "SHA-256 of what each stage read; it changes with the data."
-    return Section(
-        "provenance", title, [
-            Panel("stages", "Stages", reading, stages),
-            Panel("parameters", "Parameters", f"{len(parameters)} settings.", parameters),
-            Panel("inputs", "Hashes of the inputs", hashes, inputs),
-            Panel("versions", "Versions", f"As of the last stage, {names[-1]}.", versions),
-        ],
-    )  # fmt: skip
+    reading = f"{sum(m['seconds'] for _, m in named):.0f} s in {len(stages)} stages{spent}."
+    return [
+        Panel("stages", "Stages", reading, stages),
+        Panel("parameters", "Parameters", f"{len(parameters)} settings.", parameters),
+        Panel("inputs", "Hashes of the inputs", "SHA-256 of what each stage read; it changes with the data.", inputs),
+        Panel("versions", "Versions", f"As of the last stage, {last}.", versions),
+    ]

@@ -4,13 +4,12 @@ from collections import Counter
 
 from mqg_utils.analysis import attribution, coverage, slices
 from mqg_utils.report import figures
-from mqg_utils.report.findings import Findings, Panel, Ref, Section
+from mqg_utils.report.findings import Findings, Panel, Ref
 
 
-def attributed(f: Findings) -> Section:
-    title = "Error attribution"
+def attributed(f: Findings) -> list[Panel] | str:
     if len(f.histories) < 2 or "gold" not in f.histories:
-        return Section("attribution", title, [], "This needs the same questions under gold and another history.")
+        return "This needs the same questions under gold and another history."
     asked = {s.name for rows in f.attribution.values() for s in rows if s.of}
     chart = {c: {s.name: s.share for s in rows if s.of} for c, rows in f.attribution.items()}
     position = {(c.chain_id, q.question_id): i for c in f.run.exam for i, q in enumerate(c.questions, 1)}
@@ -24,20 +23,18 @@ def attributed(f: Findings) -> Section:
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in attribution.MEANINGS.items())
     note = f"Each question was asked after the right answers, after its own answers, and without history. {meanings}."
     figure = figures.intervals({"share": chart}) if asked else None
-    return Section("attribution", title, [Panel("attribution", "Errors by cause", reading, table, figure, note)])
+    return [Panel("attribution", "Errors by cause", reading, table, figure, note)]
 
 
-def covered(f: Findings) -> Section:
-    title = "Training-data coverage"
+def covered(f: Findings) -> list[Panel] | str:
     if not f.links:
-        return Section("coverage", title, [], "The run has no passages, so questions cannot be linked to the book.")
+        return "The run has no passages, so questions cannot be linked to the book."
     cells = {c: coverage.cells(f.links, f.scores_of(c, f.shown), **f.draws) for c in f.run.conditions}
-    present = {cell.name for cell in cells[f.focus] if cell.questions}
-    chart = {c: {r.name: r.propositions_wrong for r in rows if r.name in present} for c, rows in cells.items()}
+    present = [name for name, (wrong, _) in cells[f.focus].items() if wrong.n]
+    chart = {c: {name: rows[name][1] for name in present} for c, rows in cells.items()}
     table = [
-        {"condition": c, "topic": r.name, "questions": r.questions, "questions wrong": r.wrong,
-         "propositions wrong": r.propositions_wrong}
-        for c, rows in cells.items() for r in rows
+        {"condition": c, "topic": name, "questions": wrong.n, "questions wrong": wrong, "propositions wrong": share}
+        for c, rows in cells.items() for name, (wrong, share) in rows.items()
     ]  # fmt: skip
     note = (
         "Test questions are linked to the nearest passages and generated questions by their words (BM25), not their "
@@ -47,17 +44,11 @@ def covered(f: Findings) -> Section:
     note += "" if f.training_questions else " This run has no generated questions, so no topic was asked about."
     reading = f"{f.focus}: {coverage.reading(cells[f.focus])}"
     figure = figures.intervals({"propositions wrong": chart})
-    return Section(
-        "coverage", title, [Panel("coverage", "Errors by coverage", reading, table, figure, note), _worst(f)]
-    )
+    return [Panel("coverage", "Errors by coverage", reading, table, figure, note), _worst(f)]
 
 
 def _worst(f: Findings) -> Panel:
-    wrong = {
-        (o.chain_id, o.question_id)
-        for o in f.outcomes[f.focus]
-        if (o.gold if o.predicted is None else o.predicted)
-    }  # fmt: skip
+    wrong = {(s.chain_id, s.question_id) for s in f.scores_of(f.focus, f.shown) if s.emr < 1}
     nearest = {key: links.passages[0].place for key, links in f.links.items() if links.passages}
     near, errors = Counter(nearest.values()), Counter(place for key, place in nearest.items() if key in wrong)
     generated = Counter(q.propositions[0].passage_id for q in f.training_questions)
@@ -73,13 +64,11 @@ def _worst(f: Findings) -> Panel:
     return Panel("passages", "Passages with the most errors", reading, rows)
 
 
-def sliced(f: Findings) -> Section:
-    title = "Errors by slice"
+def sliced(f: Findings) -> list[Panel] | str:
     rows = slices.slices(f.predictions_of(f.focus, f.shown), f.run.exam, f.run.passages, **f.draws)
     if not rows:
-        return Section("slices", title, [], "All propositions have the same properties.")
+        return "All propositions have the same properties."
     table = [{"property": r.factor, "value": r.level, "propositions wrong": r.wrong, "n": r.wrong.n} for r in rows]
     figure = figures.intervals({"propositions wrong": {"": {f"{r.factor}: {r.level}": r.wrong for r in rows}}})
     note = "Negated stems are recognised by the words of their language (not, except, sauf, ne … pas, …)."
-    panel = Panel("slices", f"Propositions wrong, {f.focus}", slices.reading(rows), table, figure, note)
-    return Section("slices", title, [panel])
+    return [Panel("slices", f"Propositions wrong, {f.focus}", slices.reading(rows), table, figure, note)]

@@ -15,9 +15,25 @@ function repaint(part) {
   }
 }
 
+// On a phone, charts side by side stand one below the other; those that share their rows get labels again.
+function stack(layout) {
+  const columns = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key) && layout[key].domain).sort();
+  if (columns.length < 2 || columns.every((key) => layout[key].domain[0] === 0)) return;
+  const single = layout.height || 420, gap = 80 / (single * columns.length);
+  layout.height = single * columns.length;
+  columns.forEach((x, i) => {
+    const y = x.replace("x", "y");
+    layout[x].domain = [0, 1];
+    layout[y] = { ...layout.yaxis, ...layout[y], domain: [1 - (i + 1) / columns.length + (i < columns.length - 1 ? gap : 0), 1 - i / columns.length] };
+    layout[y].showticklabels = true;
+    delete layout[y].matches;
+  });
+}
+
 function themed(figure, width) {
   const { data, frames, config } = figure;
   const layout = { ...figure.layout, autosize: true, uirevision: "page" };  // uirevision keeps the zoom
+  if (narrow.matches && !width) stack(layout);
   delete layout.width;
   if (width) layout.width = width;
   layout.height = layout.height || 420;  // without it, a redrawn chart has no height and is cut in print
@@ -62,14 +78,11 @@ const SVG = { name: "svg", title: "Download plot as an SVG", icon: Plotly.Icons.
 
 const charts = [...document.querySelectorAll("figure.chart")].map((figure) => {
   const source = figure.querySelector("script").textContent;
-  const { title, ...axes } = JSON.parse(source).layout || {};
+  const { title } = JSON.parse(source).layout || {};
   if (!figure.hasAttribute("aria-label")) {
     figure.setAttribute("aria-label", "Chart: " + String(title?.text || title || "untitled").replace(/<[^>]*>/g, " "));
   }
   const target = document.createElement("div");
-  // charts side by side need room: on a phone they scroll inside their frame
-  const columns = Object.keys(axes).some((key) => key.startsWith("xaxis") && axes[key].domain?.[0] > 0.2);
-  if (columns) target.style.minWidth = "560px";
   figure.append(target);
   return { target, source };  // parsed anew for each drawing: plotly writes into what it is given
 });
