@@ -1,6 +1,5 @@
 """Teachers: from settings, recorded, shards, rounds, and what asking has in common."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,40 +8,21 @@ from drafts import reply as drafted
 from test_cache import reply, request
 
 from mqg_utils.records import write_jsonl
-from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings, shard, stems_asked
+from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings, shard
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.prompts import requests_for
 
 
-class Counting:
-    """A teacher that answers every passage except some, and remembers the requests."""
-
-    def __init__(self, *silent: str) -> None:
-        self.asked: list[str] = []
-        self._silent = silent
-
-    def key(self, request: Request) -> str:
-        return request.key(teacher="counting")
-
-    def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        for item in requests:
-            passage_id = item.passage.passage_id
-            self.asked.append(passage_id)
-            if passage_id not in self._silent:
-                cache.add(reply(self.key(item), passage_id, f"on {passage_id}"))
-                yield cache[self.key(item)]
-
-
 def test_only_new_requests_are_asked_and_replies_come_in_the_order_of_the_requests(tmp_path: Path) -> None:
-    cache, counts = ReplyCache(tmp_path / "r.jsonl"), []
-    ask_all(Counting(), [request("p2")], cache)
-    teacher, again = Counting("p1"), Counting("p1")
+    write_jsonl(tmp_path / "replies.jsonl", [reply(f"k{i}", f"p{i}", f"on p{i}") for i in (0, 2, 3)])
+    teacher, cache, counts = RecordedTeacher(tmp_path / "replies.jsonl"), ReplyCache(tmp_path / "r.jsonl"), []
+    ask_all(teacher, [request("p2")], cache)
     requests = [*(request(f"p{i}") for i in range(4)), request("p0")]
     replies = ask_all(teacher, requests, cache, lambda *numbers: counts.append(numbers))
-    assert teacher.asked == ["p0", "p1", "p3"] and counts == [(1, 3), (2, 3)]
     assert [r.content for r in replies] == ["on p0", "on p2", "on p3", "on p0"]  # p1 has no reply
-    assert ask_all(again, requests, ReplyCache(tmp_path / "r.jsonl")) == replies and again.asked == ["p1"]
+    assert counts == [(1, 3), (2, 3)]  # p0, p1 and p3
+    assert ask_all(teacher, requests, ReplyCache(cache.path)) == replies and len(ReplyCache(cache.path).outcomes) == 3
 
 
 SERVER = {
@@ -106,15 +86,12 @@ def test_the_cost_counts_what_is_missing_in_every_round(tmp_path: Path) -> None:
         return requests_for(passages, asked=asked, round=number)
 
     def answer(request: Request) -> int | str:
-        content = drafted(chain(question("a"))).content
+        content = drafted(chain(question("a"), question("b"))).content
         cache.add(Reply(key=teacher.key(request), passage_id="p1", model="m", content=content))
         return expected_cost(teacher, requests, 2, cache, [])["requests"]
 
     assert expected_cost(teacher, requests, 2, cache, [])["requests"] == 4
     assert answer(requests({}, 1)[0]) == 3
-    assert answer(requests({"p1": ["Which of a?"]}, 2)[0]) == 2  # the second round lists the stems of the first
-
-
-def test_stems_asked_by_passage() -> None:
-    replies = [drafted(chain(question("a"), question("b"))), drafted(chain(question("c")), 5, passage_id="p2")]
-    assert stems_asked(replies) == {"p1": ["Which of a?", "Which of b?"], "p2": ["Which of c?"]}
+    assert (
+        answer(requests({"p1": ["Which of a?", "Which of b?"]}, 2)[0]) == 2
+    )  # the second round lists the stems of the first

@@ -17,43 +17,37 @@ from mqg_utils.teacher.client import TeacherError
 
 
 class Jobs:
-    """Files and batches, as the API has them. A job is over when it was looked at `looks` times."""
+    """Files and batches, as the API has them. The first `looks` find a job at work, and the first `down` a 503."""
 
     def __init__(self, looks: int = 2, status: str = "completed", loses: str = "", down: int = 0) -> None:
         self.files: list[str] = []
         self.batches: list[dict[str, Any]] = []
-        self.looks, self.status, self.loses = looks, status, loses
-        self.down = down  # looks at a job or a file that fail
+        self.looks, self.status, self.loses, self.down = looks, status, loses, down
 
     def __call__(self, method: str, path: str, raw: bytes) -> tuple[int, Any]:
         if method == "POST" and path.endswith("/files"):
             lines = [line for line in raw.decode().splitlines() if line.startswith('{"custom_id"')]
             self.files.append("\n".join(lines))
-            return 200, {"id": f"file-{len(self.files) - 1}", "object": "file"}
+            return 200, {"id": f"file-{len(self.files) - 1}"}
         if method == "POST":
-            job = {"id": f"batch-{len(self.batches)}", "status": "in_progress", "looked": 0, **json.loads(raw)}
-            self.batches.append(job)
-            return 200, job
-        if ("/files/" in path or "/batches/" in path) and self.down:
+            self.batches.append({"id": f"batch-{len(self.batches)}", "status": "in_progress", **json.loads(raw)})
+            return 200, self.batches[-1]
+        if "/files/" not in path and "/batches/" not in path:
+            return 200, {"object": "list", "data": self.batches, "has_more": False}
+        if self.down:
             self.down -= 1
             return 503, {"error": {"message": "back soon"}}
         if "/files/" in path:
-            return 200, self.files[-1]
-        if "/batches/" in path:
-            job = self.batches[int(path.rpartition("-")[2])]
-            job["looked"] += 1
-            if job["looked"] >= self.looks:
-                self.finish(job)
-            return 200, job
-        return 200, {"object": "list", "data": self.batches, "has_more": False}
+            return 200, self.answers(self.files[int(path.split("/")[-2].rpartition("-")[2])])
+        job, self.looks = self.batches[int(path.rpartition("-")[2])], self.looks - 1
+        return 200, job | ({"status": self.status, "output_file_id": job["input_file_id"]} if self.looks < 0 else {})
 
-    def finish(self, job: dict[str, Any]) -> None:
-        asked = map(json.loads, self.files[int(job["input_file_id"].rpartition("-")[2])].splitlines())
+    def answers(self, file: str) -> str:
+        asked = [json.loads(line) for line in file.splitlines()]
         keys = [a["custom_id"] for a in asked if a["body"]["messages"][-1]["content"] != f"Write. {self.loses}"]
         answer = {"response": {"status_code": 200, "body": completion(GOOD.replace("Which", "Which\u2028"))}}
         lines = [json.dumps({"custom_id": key, **answer}, ensure_ascii=False) for key in keys]
-        self.files.append("\n".join([*lines, '{"torn']))
-        job |= {"status": self.status, "output_file_id": "answers"}
+        return "\n".join([*lines, '{"torn'])
 
 
 @pytest.fixture
@@ -67,9 +61,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     running.close()
 
 
-def batch(server: FaultServer, folder: Path, cap: float = 0.0, poll_s: float = 0.01) -> BatchTeacher:
+def batch(server: FaultServer, folder: Path, cap: float = 0.0) -> BatchTeacher:
     money = Budget(folder / "costs.jsonl", cap, PRICE)
-    return BatchTeacher("m", folder / "batch.json", poll_s, base_url=server.url, max_tokens=20, budget=money)
+    return BatchTeacher("m", folder / "batch.json", 0.01, base_url=server.url, max_tokens=20, budget=money)
 
 
 def test_a_job_answers_what_a_live_teacher_would_ask(server: FaultServer, tmp_path: Path) -> None:
@@ -83,26 +77,23 @@ def test_a_job_answers_what_a_live_teacher_would_ask(server: FaultServer, tmp_pa
     assert ask_all(batch(server, tmp_path), requests(5), cache) == replies and len(server.other.batches) == 1
 
 
-@pytest.mark.parametrize(("sent", "asked", "id_is_lost"), [(3, 3, False), (3, 3, True), (5, 2, False)])
-def test_a_restart_waits_for_the_job_that_was_begun(
-    server: FaultServer, tmp_path: Path, sent: int, asked: int, id_is_lost: bool
-) -> None:
+@pytest.mark.parametrize(("sent", "asked", "lost"), [(3, 3, False), (3, 3, True), (5, 2, False)])
+def test_a_restart_waits_for_the_job(server: FaultServer, tmp_path: Path, sent: int, asked: int, lost: bool) -> None:
     server.other = Jobs(looks=10_000)
     teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
     teacher._wait = None  # type: ignore[assignment]  # the process ends here
     with pytest.raises(TypeError):
         ask_all(teacher, requests(sent), cache)
     assert json.loads((tmp_path / "batch.json").read_text())["id"] == "batch-0"
-    if id_is_lost:  # killed before it was written down
+    if lost:  # killed before it was written down
         (tmp_path / "batch.json").unlink()
-    server.other.looks = 1
+    server.other.looks = 0
     assert len(ask_all(batch(server, tmp_path), requests(asked), cache)) == asked and cache.counts() == {"ok": sent}
-    assert id_is_lost or batch(server, tmp_path).spent_usd == pytest.approx(sent * 0.081)
+    assert lost or batch(server, tmp_path).spent_usd == pytest.approx(sent * 0.081)
     assert len(ask_all(batch(server, tmp_path), requests(sent), cache)) == sent and len(server.other.batches) == 1
 
 
 def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer, tmp_path: Path) -> None:
-    server.other = Jobs()
     teacher, cache = batch(server, tmp_path), ReplyCache(tmp_path / "r.jsonl")
     answers = teacher.ask(requests(3), cache)
     assert [next(answers).passage_id, next(answers).passage_id] == ["p0", "p1"]
@@ -114,9 +105,7 @@ def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer,
     assert len(ReplyCache(cache.path).outcomes) == 3 and len(server.other.batches) == 1
 
 
-def test_a_server_that_is_down_is_asked_again_and_then_an_error_and_a_restart_waits_for_the_job(
-    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restart_waits_for_a_job_whose_server_was_down(server: FaultServer, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("mqg_utils.teacher.batch.MAX_RETRIES", 3)
     server.other = Jobs(down=7)
     with pytest.raises(TeacherError, match=r"the batch server: .*back soon"):

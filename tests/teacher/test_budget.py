@@ -36,6 +36,7 @@ def test_an_estimate_by_hand() -> None:
     table = cost_table([request()], None, 50, [counted], 0)
     assert table["prompt tokens"] == (80 + 40) / 2 and table["USD"].startswith("unknown; give price_prompt_usd")
     assert cost_table([], price, 50, [], 0)["USD"] == "0.00, at most 0.00"
+    assert most_tokens(request("é骨", "x")) == 2 + 3 + 1 + 2 * 16
 
 
 def test_reading_again_and_later_rounds_cost_too() -> None:
@@ -48,10 +49,6 @@ def test_reading_again_and_later_rounds_cost_too() -> None:
     assert str(read["USD"]).endswith(f"at most {most + 24 * (most + 2000) + 1000 * 25:.2f}")
     later = cost_table([request(round=3)], price, 1000, [], 0)
     assert str(later["USD"]).endswith(f"at most {most + 2 * 1000 + 1000:.2f}")
-
-
-def test_the_most_counts_a_token_a_byte() -> None:
-    assert most_tokens(request("é骨", "x")) == 2 + 3 + 1 + 2 * 16
 
 
 def test_the_ledger_reserves_settles_and_survives(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, chapters_by_term, grams
+from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, grams
 from mqg_utils.verification.checks import verify
 
 
@@ -87,34 +87,25 @@ def test_statements_in_french_in_chinese_and_of_a_short_passage(tmp_path: Path) 
 # --- blanked terms ---
 
 BONES = ("zelmure", "nuvestin", "ombrel", "drathe", "goltrine", "vosmine", "parlock", "tuvane", "wistoral", "kembry")
-SKIN = ("épithélium", "œdème", "fièvre", "naïrine", "straße", "bêlure", "garçole", "ñandore", "hôtrine", "ülmère")
-ENGLISH = ("The {} is found near the left side of it.", "In winter most people lose some {} at night.")
-FRENCH = ("{} diminue un peu pendant la nuit.", "On trouve souvent {} du côté gauche chez lui.")
+SENTENCES = ("the {} is found near the left side of it.", "{} is what most people lose at night in winter.")
 
 
-def text_with(terms: Iterable[str], sentences: tuple[str, ...] = ENGLISH) -> str:
+def text_with(terms: Iterable[str], sentences: tuple[str, ...] = SENTENCES) -> str:
     """Each term in each sentence: it recurs in the passage, whereas the other words are in every passage."""
-    return "\n".join(sentence.format(term) for term in terms for sentence in sentences)
+    lines = [sentence.format(term) for term in terms for sentence in sentences]
+    return "\n".join(line[0].upper() + line[1:] for line in lines)
 
 
-def bones(terms: Iterable[str] = BONES, sentences: tuple[str, ...] = ENGLISH) -> list[Passage]:
+def bones(terms: Iterable[str] = BONES, sentences: tuple[str, ...] = SENTENCES) -> list[Passage]:
     """Three passages with the terms, and enough others with the same ordinary words."""
     others = [passage(text_with(["thing" if i % 2 else "matter"]), f"other{i}", ("Skin", str(i))) for i in range(8)]
     return [*(passage(text_with(terms, sentences), f"p{i}", ("Bones", str(i))) for i in range(3)), *others]
 
 
-def peau(terms: Iterable[str] = SKIN) -> list[Passage]:
-    """The same in French; a term is also a sentence's first word."""
-    texts = [text_with([*terms, *map(str.capitalize, terms)], FRENCH)] * 3 + [text_with(["chose"], FRENCH)] * 4
-    return [passage(text, f"p{i}", ("Peau" if i < 3 else "Os", str(i)), "fr") for i, text in enumerate(texts)]
-
-
-Asked = list[tuple[Passage, dict[str, Any]]]  # questions with their passages
-
-
-def asked(passages: list[Passage], folder: Path, questions: int = 2, seeds: Iterable[int] = range(12)) -> Asked:
+def asked(passages: list[Passage], folder: Path, seeds: Iterable[int] = range(12)) -> list[tuple[Passage, Any]]:
+    """The questions, with their passages."""
     by_id = {p.passage_id: p for p in passages}
-    made = [r for seed in seeds for r in replies(ClozeChoiceTeacher(passages, questions, seed), passages, folder)]
+    made = [r for seed in seeds for r in replies(ClozeChoiceTeacher(passages, 2, seed), passages, folder)]
     drafts = [(by_id[reply.passage_id], chain) for reply in made for chain in json.loads(reply.content)["chains"]]
     return [(place, chain["questions"][0]) for place, chain in drafts]
 
@@ -125,13 +116,12 @@ def options(question: dict[str, Any]) -> tuple[str, list[str]]:
     return right, [p["text"] for p in question["propositions"] if not p["is_true"]]
 
 
-@pytest.mark.parametrize(("passages", "terms"), [(bones(), BONES), (peau(), SKIN)], ids=["en", "fr"])
-def test_the_blank_stands_for_the_one_right_option_of_four(passages: Any, terms: Any, tmp_path: Path) -> None:
-    questions, places = asked(passages, tmp_path), set()
+def test_the_blank_stands_for_the_one_right_option_of_four(tmp_path: Path) -> None:
+    questions, places = asked(bones(), tmp_path), set()
     assert len(questions) == 12 * 3 * 2
     for place, question in questions:
         right, others = options(question)
-        assert question["kind"] == "single" and len({right, *others}) == 4 and {right, *others} <= set(terms)
+        assert question["kind"] == "single" and len({right, *others}) == 4 and {right, *others} <= set(BONES)
         (quote,) = {p["quote"] for p in question["propositions"]}
         before, blank, after = question["stem"].partition("________")
         assert blank and "_" not in after and (before + right + after).lower() == quote.lower()
@@ -152,31 +142,19 @@ def test_other_options_are_of_the_chapter_and_one_ends_like_the_right_one(tmp_pa
 def test_no_option_shares_a_word_with_another(tmp_path: Path) -> None:
     pairs = ("quellor node", "quellor bark", "sutrix node", "ombrel bark", "drathe nodes", "tuvane kelp")
     pairs = (*pairs, "kembry gland", "parlock vane", "vosmine crest", "zelmure bridge")
-    made = [options(question) for _, question in asked(bones(pairs), tmp_path)]
-    assert any(" " in right for right, _ in made)
-    for right, others in made:
+    questions = asked(bones(pairs, (*SENTENCES, "The {} meets a kembry gland.")), tmp_path)
+    assert any(" " in options(question)[0] for _, question in questions)
+    for _, question in questions:
+        right, others = options(question)
+        assert "meets" not in question["stem"] or "kembry gland" not in others, "it is in the sentence"
         stems = [{word.removesuffix("s") for word in text.split()} for text in (right, *others)]
         assert len(set().union(*stems)) == sum(map(len, stems)), (right, others)
         assert len({len(option) for option in stems}) == 1, "one word stands beside two"
 
 
-def test_no_other_option_is_in_the_sentence(tmp_path: Path) -> None:
-    passages = bones(sentences=(*ENGLISH, "The {} meets the parlocks and a wistoral."))
-    made = [options(question) for _, question in asked(passages, tmp_path) if "meets" in question["stem"]]
-    others = [others for right, others in made if right != "wistoral"]
-    assert len(others) > 2 and all({"parlock", "wistoral"}.isdisjoint(listed) for listed in others)
-
-
 def test_without_enough_terms_there_is_no_question(tmp_path: Path) -> None:
-    assert [len(asked(bones(BONES[:n]), tmp_path, 2, [0])) for n in (3, 4)] == [0, 6]
+    assert [len(asked(bones(BONES[:n]), tmp_path, [0])) for n in (3, 4)] == [0, 6]
     assert asked([passage(text_with(["matter"]), f"p{i}") for i in range(9)], tmp_path) == asked([], tmp_path) == []
-
-
-def test_a_term_that_occurs_twice_in_a_sentence_is_not_blanked(tmp_path: Path) -> None:
-    twice = "\nThe rilvane of the rilvane is found near the side."
-    passages = [p.model_copy(update={"text": p.text + twice}) for p in bones()[:3]] + bones()[3:]
-    assert "rilvane" in chapters_by_term(passages)
-    assert "rilvane" not in {options(question)[0] for _, question in asked(passages, tmp_path)}
 
 
 def test_grams_by_hand() -> None:
@@ -186,9 +164,6 @@ def test_grams_by_hand() -> None:
     assert grams(text) == ["vitamin", "deficiency", "type", "diabetes", "straße", "non-small-cell"]
 
 
-# --- both ---
-
-
 @pytest.mark.parametrize(("kind", "book"), [(ClozeTeacher, BOOK), (ClozeChoiceTeacher, bones())])
 def test_a_seed_gives_the_same_questions_in_any_order(kind: Any, book: list[Passage], tmp_path: Path) -> None:
     first = replies(kind(book), book, tmp_path)
@@ -196,18 +171,15 @@ def test_a_seed_gives_the_same_questions_in_any_order(kind: Any, book: list[Pass
     assert [r.content for r in first] != [r.content for r in replies(kind(book, 2, 1), book, tmp_path)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "key"),
-    [
-        (ClozeTeacher, "67631d298db29e381595e2aa4bf19f22"),
-        (ClozeChoiceTeacher, "f278ca084f29171ac3bde7980819ecca"),
-    ],
-)
-def test_a_key_is_the_same_in_every_process_and_depends_on_settings_and_book(kind: Any, key: str) -> None:
+KEYS = {ClozeTeacher: "67631d298db29e381595e2aa4bf19f22", ClozeChoiceTeacher: "f278ca084f29171ac3bde7980819ecca"}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_is_the_same_in_every_process_and_depends_on_settings_and_book(kind: Any) -> None:
     request = Request(passage=bones()[0])
     settings: list[tuple[Any, ...]] = [(bones(),), (bones(), 3), (bones(), 2, 1), (BOOK + bones(BONES[:5]),)]
     keys = [kind(*values).key(request) for values in settings]
-    assert len(set(keys)) == 4 and keys[0] == key
+    assert len(set(keys)) == 4 and keys[0] == KEYS[kind]
 
 
 @pytest.mark.parametrize(("kind", "book", "kept"), [(ClozeTeacher, BOOK[:1], 1), (ClozeChoiceTeacher, bones(), 3)])

@@ -30,9 +30,6 @@ def test_json_may_stand_between_other_words(content: str) -> None:
 def test_a_list_that_is_missing(content: str) -> None:
     with pytest.raises(ValueError, match="no list `chains` in the reply"):
         read_list(content, "chains")
-
-
-def test_half_a_character_cannot_be_kept() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         read_list('{"chains": ["\\ud83d"]}', "chains")
 
