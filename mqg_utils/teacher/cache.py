@@ -19,10 +19,7 @@ Wants = Literal["chains", "answers"]  # the list in the answer's JSON
 
 
 class Reply(Record):
-    """A teacher's answer about one passage. `key` is the hash of its request, `content` its text.
-
-    `round` distinguishes replies on the same passage in one file, from 1.
-    """
+    """A teacher's answer about one passage. `key` is the hash of its request, `content` its text."""
 
     unique: ClassVar[tuple[str, ...]] = ("key",)
     key: Id
@@ -34,7 +31,7 @@ class Reply(Record):
     completion_tokens: Annotated[int, Field(ge=0)] = 0
     status: Outcome = "ok"
     error: Text = ""
-    round: Annotated[int, Field(ge=1)] = 1
+    round: Annotated[int, Field(ge=1)] = 1  # distinguishes the replies on one passage
 
 
 class Request(Record):

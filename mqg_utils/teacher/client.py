@@ -15,6 +15,7 @@ from mqg_utils.teacher.responses import REPLY_FORMATS, failure, judge, response_
 from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
 ATTEMPTS = 2  # at an answer that may have been billed but is unusable
+APART_S = 0.005  # between the first requests: sent together, they are answered together and wait for one another
 HOPELESS = (401, 402, 403, 404, 405)  # every other request would get the same response
 UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")  # httpx's; nothing can be billed
 RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
@@ -106,7 +107,8 @@ class _Session:
         limit_s = self.teacher.timeout_s  # which `_http_client` sets to the whole answer
         timeout = Timeout(limit_s + 5, connect=min(10, limit_s))
         async with self.teacher.connect(AsyncOpenAI, timeout=timeout, http_client=_http_client(limit_s)) as self.client:
-            await asyncio.gather(*(self.work() for _ in range(min(self.teacher.concurrency, len(requests)))))
+            workers = min(self.teacher.concurrency, len(requests))
+            await asyncio.gather(*(self.work(i * APART_S) for i in range(workers)))
         if self.fatal:
             raise TeacherError(self.fatal)
         if self.waiting:
@@ -120,8 +122,9 @@ class _Session:
     def stop(self, reason: str) -> None:
         self.stopped, self.fatal = True, self.fatal or reason
 
-    async def work(self) -> None:
+    async def work(self, delay_s: float) -> None:
         """Ask what is waiting, again if another attempt may help, until the budget has no room for the next one."""
+        await asyncio.sleep(delay_s)
         budget = self.teacher.budget
         while self.waiting and not self.stopped:
             request = self.waiting[0]
