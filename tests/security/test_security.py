@@ -339,9 +339,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     server = FaultServer(answer)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, CANARY)
-        done = mqg(project, "run", "quick", "--name", "o'r & so", *flags(server))
+        done = mqg(project, "run", "quick", "--name", "or=so", *flags(server))
     assert done.returncode == 0, done.stdout + done.stderr
-    yield Whole(project, project / "outputs" / "o'r & so", done.stdout + done.stderr, server)
+    yield Whole(project, project / "outputs" / "or=so", done.stdout + done.stderr, server)
     server.close()
 
 
