@@ -13,10 +13,9 @@ from pydantic import Field, TypeAdapter
 from mqg_utils.records import Chain, Kind, Prediction, Question, Status, write_json
 
 # what is read at a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
-# words, per character; that minus the same without case and question (pointwise mutual information); the log-odds of
-# a linear head fitted to the leaf's hidden state
-Readout = Literal["truth", "likelihood", "pmi", "head"]
-READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")  # of any student
+# words, per character; that minus the same without case and question (pointwise mutual information)
+Readout = Literal["truth", "likelihood", "pmi"]
+READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")
 Key = tuple[int, int, int]  # indices of chain, question, proposition
 ALONE = -1  # the group of a proposition that is judged by itself
 SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard deviations of the readout

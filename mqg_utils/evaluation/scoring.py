@@ -42,7 +42,7 @@ def read_row(
     inputs: dict[str, torch.Tensor] | None = None,
     **options: Any,
 ) -> dict[Readout, list[float]]:
-    """`truth`, `likelihood` and `head` of a row's leaves, in order, as requested, from one forward pass."""
+    """`truth` and `likelihood` of a row's leaves, in order, as requested, from one forward pass."""
     model = student.model
 
     def moved(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -55,10 +55,6 @@ def read_row(
         values["truth"] = forward.leaf_log_odds(model, hidden, **leaves).tolist()
     if "likelihood" in readouts:
         values["likelihood"] = forward.text_log_likelihood(model, hidden, **moved(forward.text_inputs(row))).tolist()
-    if "head" in readouts:
-        if student.head is None:
-            raise ValueError("the readout 'head' needs a student with a fitted head (linear_head.fit_head)")
-        values["head"] = forward.head_log_odds(student.head, hidden[leaves["leaf"]]).tolist()
     return values
 
 

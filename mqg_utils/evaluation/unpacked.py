@@ -55,12 +55,7 @@ def read_unpacked(
 def read_prompts(
     model: Any, prompts: Sequence[Prompt], readouts: Sequence[Readout] = ("truth",)
 ) -> dict[Readout, torch.Tensor]:
-    """`truth` and `likelihood` of each prompt (N,), fp32, from one forward pass over the padded prompts.
-
-    Raises ValueError for a fitted head.
-    """
-    if "head" in readouts:
-        raise ValueError("the readout 'head' needs token trees; use 'truth', 'likelihood' or 'pmi'")
+    """`truth` and `likelihood` of each prompt (N,), fp32, from one forward pass over the padded prompts."""
     rows = torch.arange(len(prompts))
     ids = pad_sequence([torch.tensor(prompt.ids) for prompt in prompts], batch_first=True)  # (N, T)
     last = torch.tensor([len(prompt.ids) - 1 for prompt in prompts])

