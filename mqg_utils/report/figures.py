@@ -112,18 +112,16 @@ def intervals(
     figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.04)
     for column, (label, series) in enumerate(panels.items(), 1):
         for i, (name, estimates) in enumerate(series.items()):
-            values = list(estimates.values())
-            shift = 0.7 * ((i + 0.5) / len(names) - 0.5)
-            style = _style(i)
+            values, shift = list(estimates.values()), 0.7 * ((i + 0.5) / len(names) - 0.5)
             trace = go.Scatter(
                 x=[e.value for e in values], y=[rows.index(row) + shift for row in estimates], mode="markers",
-                error_x=_arms(values), name=escape(name), legendgroup=name, marker=style["marker"],
+                error_x=_arms(values), name=escape(name), legendgroup=name, marker=_style(i)["marker"],
                 showlegend=column == 1 and len(names) > 1,
                 text=[f"{escape(row)}: {e.shown()}, n = {e.n}" for row, e in estimates.items()],
                 hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
             )  # fmt: skip
             figure.add_trace(trace, 1, column)
-        figure.update_xaxes(title=label, col=column, nticks=6 if len(panels) == 1 else 4)
+        figure.update_xaxes(title=label, col=column, nticks=6)
     for name, x in (lines or {}).items():
         dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
         figure.add_trace(

@@ -90,11 +90,8 @@ class Findings:
     def progressive(self) -> dict[str, list[QuestionScore]]:
         """condition -> scores of progressive chains, all histories; empty without such chains."""
         chains = {chain.chain_id for chain in self.run.exam if chain.is_progressive}
-        scores: dict[str, list[QuestionScore]] = {c: [] for c in self.run.conditions}
-        for s in self.scores:
-            if s.chain_id in chains:
-                scores[s.condition].append(s)
-        return {c: items for c, items in scores.items() if items}
+        scores = {c: [s for s in self.scores if s.condition == c] for c in self.run.conditions if chains}
+        return {c: [s for s in items if s.chain_id in chains] for c, items in scores.items()}
 
     @cached_property
     def by_position(self) -> dict[str, list[positions.PositionRow]]:

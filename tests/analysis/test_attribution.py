@@ -50,10 +50,3 @@ def test_shares_by_hand() -> None:
         "Of 3 wrong answers after its own answers, 2 stay wrong when the earlier answers are right, and 1 are "
         "propagated (33 %); 1 of 3 questions needed the history, and it misled 1."
     )
-
-
-def test_a_history_that_was_not_asked_has_no_names() -> None:
-    only = outcomes(s for s in asked("a", 2, True, True, True) if s.history == "predicted")
-    assert only[0].names == ()
-    assert all(row.of == 0 and isnan(row.share.value) for row in shares(only))
-    assert reading(shares(only)) == "No error after its own answers was also asked after the right ones."

@@ -55,9 +55,6 @@ def test_without_probabilities_there_is_nothing() -> None:
     assert isnan(ece(silent)) and isnan(brier(silent).value)
 
 
-# --- AUC ---
-
-
 def pairs_won(items: list[Prediction]) -> float:
     p = [(0.5 if x.p_true is None else x.p_true, x.gold) for x in items]
     won = [(a > b) + (a == b) / 2 for a, t in p if t for b, f in p if not f]
@@ -84,17 +81,6 @@ def test_the_auc_interval_is_the_quantiles_of_resampled_chains() -> None:
         draws.append(pairs_won([p for p in made for _ in range(times[p.chain_id])]))
     found = auc(made, repeats=200, seed=2)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
-
-
-def test_auc_edge_cases() -> None:
-    def of(*pairs: tuple[float | None, bool]) -> float:
-        return auc(answers(*pairs, chains=1)).value
-
-    assert of((0.9, True), (0.1, False)) == 1 and of((0.1, True), (0.9, False)) == 0
-    assert of((0.3, True), (0.3, False)) == 0.5 and of((None, True), (0.1, False)) == 1
-    assert isnan(of((0.9, True), (0.1, True))) and isnan(auc([]).value)
-    few = auc(answers(*((0.5, i % 2 == 1) for i in range(4))))
-    assert few.value == 0.5 and isnan(few.low)
 
 
 def test_auc_of_two_seeds_is_the_mean_of_theirs() -> None:

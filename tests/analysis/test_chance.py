@@ -40,26 +40,18 @@ def brute_force(asked: Question, rate: float) -> tuple[float, float, float, floa
     return tuple(sums)
 
 
-MARKS = ["t", "f", "tf", "ttfff", "ttttt", "fffff", "tfffffff", "Ttfff", "TtffF", "ttFFF", "TTFF", "F", "T"]
-
-
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("marks", MARKS)
-def test_guessing_a_multiple_question(marks: str, rate: float) -> None:
-    asked = question("multiple", marks)
+@pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        *product(["multiple"], ["t", "tf", "ttfff", "ttttt", "fffff", "tfffffff", "Ttfff", "TtffF", "TTtffFF", "F"]),
+        *product(["single"], ["t", "tf", "ftfff", "Tffff", "TfffF", "tFFFF"]),
+        *product(["fixed"], ["t", "tttff", "Ttfff", "ttfffF", "TTtffFF", "ttt", "tFF"]),
+    ],
+)
+def test_guessing_a_question(kind: str, marks: str, rate: float) -> None:
+    asked = question(kind, marks)
     assert guess_question(asked, rate) == pytest.approx(brute_force(asked, rate), abs=1e-12)
-
-
-@pytest.mark.parametrize("marks", ["t", "tf", "ftfff", "Tffff", "tfFff", "TfffF", "tFFFF"])
-def test_guessing_a_single_question(marks: str) -> None:
-    asked = question("single", marks)
-    assert guess_question(asked, 0.7) == pytest.approx(brute_force(asked, 0.7), abs=1e-12)
-
-
-@pytest.mark.parametrize("marks", ["t", "tf", "tttff", "tttttfffff", "Ttfff", "ttfffF", "TTtffFF", "ttt", "TTT", "tFF"])
-def test_guessing_a_fixed_question(marks: str) -> None:
-    asked = question("fixed", marks)
-    assert guess_question(asked, 0.1) == pytest.approx(brute_force(asked, 0.1), abs=1e-12)
 
 
 def test_guess_strategies_on_an_exam() -> None:

@@ -5,7 +5,6 @@ from small import chain, passage, question
 
 from mqg_utils.analysis.coverage import CELLS, Links, cells, links, reading
 from mqg_utils.analysis.metrics import QuestionScore
-from mqg_utils.records import Chain
 
 BOOK = [
     "The quellor lies below the diaphragm and weighs 42 g.",
@@ -29,14 +28,6 @@ def test_links_know_what_is_in_the_book_and_what_was_asked() -> None:
         "out": "not in the corpus, never asked",
     }
     assert found["in", "in-0"].passages[0].place == 2 and found["asked", "asked-0"].training_questions[0].place == 0
-
-
-def test_a_passage_that_the_exam_names_covers_the_question() -> None:
-    made = EXAM[2].model_dump()
-    made["questions"][0]["propositions"][0]["passage_id"] = "p1"
-    named = [*EXAM[:2], Chain.model_validate(made)]
-    assert links(named, [passage(text, f"p{i}") for i, text in enumerate(BOOK)], [])["out", "out-0"].in_corpus
-    assert not links(named, [passage(BOOK[0], "other")], [])["out", "out-0"].in_corpus
 
 
 def score(name: str, right: int) -> QuestionScore:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from mqg_utils.analysis.curves import append_log, begin_log, read_curves, read_log, rows_of
+from mqg_utils.analysis.curves import append_log, begin_log, read_curves, read_log
 from mqg_utils.records import write_json
 
 FIRST, SECOND = {"step": 1, "epoch": 0.5, "loss": 2.0}, {"step": 2, "epoch": 1.0, "loss": 1.0}
@@ -62,15 +62,3 @@ def test_the_curve_of_an_earlier_training_is_not_taken_for_this_one(tmp_path):
         ("questions", "finished", (FIRST, SECOND)),
         ("exam", "under way", ()),
     ]
-
-
-def test_rows(tmp_path):
-    run = tmp_path / "r"
-    finished(run, "base", 0, [3.0, 1.0], [2.0, 2.5])
-    finished(run, "base@1", 1, [3.0, 2.0], [1.0, 1.5])
-    finished(run, "zero", 0, [4.0])
-    found = read_curves(run)
-    row = rows_of(found)[0]
-    assert (row["step"], row["first loss"], row["last loss"]) == ("2 of 2", 3.0, 1.0)
-    assert (row["state"], row["lowest held-out loss"]) == ("finished", "2 at step 1")
-    assert rows_of(found)[2]["lowest held-out loss"] == "not measured"

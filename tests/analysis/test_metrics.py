@@ -23,19 +23,6 @@ Y, N = True, False
 NORMAL, VITAL, FATAL = "normal", "indispensable", "unacceptable"
 
 
-def predicted(chain: str, proposition: int, gold: bool, p_true: float | None, **changes: Any) -> Prediction:
-    status = "scored" if p_true is not None else "unparsed"
-    ids = {"condition": "base", "seed": 0, "history": "gold", "chain_id": chain, "question_id": "q1", "position": 1}
-    answer = {
-        "p_true": None if p_true is None else float(p_true),
-        "predicted": None if p_true is None else bool(p_true > 0.5),
-        "status": status,
-    }
-    return Prediction.model_validate(
-        {**ids, **answer, "proposition": proposition, "kind": "multiple", "gold": gold, **changes}
-    )
-
-
 def score(
     chain: str, right: float = 0.0, n: int = 5, seed: int = 0, position: int = 1, **changes: Any
 ) -> QuestionScore:
@@ -47,6 +34,25 @@ def score(
 # --- one question ---
 
 
+def test_score_questions_counts_unanswered_propositions_as_wrong() -> None:
+    ids = {"condition": "base", "seed": 0, "history": "gold", "chain_id": "c1", "question_id": "q1", "position": 1}
+    answers = [
+        Prediction(**ids, kind="multiple", proposition=i, gold=gold, p_true=0.5, predicted=tick,
+                   status="scored" if tick is not None else "unparsed")
+        for i, (gold, tick) in enumerate([(Y, Y), (N, None), (N, Y), (Y, Y)])
+    ]  # fmt: skip
+    (only,) = score_questions(answers)
+    assert only == QuestionScore("base", 0, "gold", "c1", "q1", 1, 4, 2, 0.0, 2 / 3, 0.2)
+
+
+@pytest.mark.parametrize("kind", ["multiple", "single", "fixed"])
+def test_weights_zero_a_question(kind: Any) -> None:
+    vital, fatal = [VITAL, NORMAL, NORMAL, NORMAL], [NORMAL, NORMAL, NORMAL, FATAL]
+    zero = [(vital, [N, Y, N, N]), (vital, [None, Y, N, N]), (fatal, [Y, N, N, Y]), (fatal, [Y, N, N, None])]
+    assert [ecn_points(kind, [Y, N, N, N], ticked, weights) for weights, ticked in zero] == [0.0] * 4
+    assert all(ecn_points(kind, [Y, N, N, N], [Y, N, N, N], weights) == 1 for weights in (vital, fatal))
+
+
 @pytest.mark.parametrize(
     ("kind", "gold", "ticked", "points"),
     [
@@ -54,7 +60,6 @@ def score(
         ("multiple", [Y, Y, N, N, N], [Y, N, N, N, N], 0.5),
         ("multiple", [Y, Y, N, N, N], [Y, N, Y, N, N], 0.2),
         ("multiple", [Y, Y, N, N, N], [Y, N, Y, Y, N], 0.0),
-        ("multiple", [Y, Y, N, N, N], [N, N, Y, Y, Y], 0.0),
         ("multiple", [N, N], [N, N], 1.0),
         ("multiple", [Y, N, N], [Y, None, None], 0.2),  # unanswered is wrong, not unticked
         ("multiple", [N, N, N], [None, None, None], 0.0),
@@ -63,7 +68,6 @@ def score(
         ("single", [N, Y, N], [N, Y, None], 0.0),
         ("fixed", [Y, Y, Y, N, N], [Y, Y, N, Y, N], 2 / 3),
         ("fixed", [Y, Y, Y, N, N], [Y, Y, Y, N, N], 1.0),
-        ("fixed", [Y, Y, N, N], [N, N, Y, Y], 0.0),
         ("fixed", [Y, Y, N, N], [None, Y, None, None], 0.5),
     ],
 )
@@ -71,62 +75,19 @@ def test_ecn_points(kind: Any, gold: list[bool], ticked: list[bool | None], poin
     assert ecn_points(kind, gold, ticked, [NORMAL] * len(gold)) == pytest.approx(points, abs=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["multiple", "single", "fixed"])
-@pytest.mark.parametrize(
-    ("weights", "ticked", "zero"),
-    [
-        ([VITAL, NORMAL, NORMAL, NORMAL], [N, Y, N, N], True),
-        ([VITAL, NORMAL, NORMAL, NORMAL], [None, Y, N, N], True),
-        ([VITAL, NORMAL, NORMAL, NORMAL], [Y, N, N, N], False),
-        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, Y], True),
-        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, None], True),
-        ([NORMAL, NORMAL, NORMAL, FATAL], [Y, N, N, N], False),
-    ],
-)
-def test_weights_zero_a_question(kind: Any, weights: Any, ticked: Any, zero: bool) -> None:
-    assert (ecn_points(kind, [Y, N, N, N], ticked, weights) == 0.0) == zero
-
-
 @pytest.mark.parametrize(
     ("gold", "ticked", "value"),
     [
         ([Y, Y, N, N], [Y, Y, N, N], 1.0),
         ([Y, Y, N, N], [Y, N, Y, N], 1 / 3),
-        ([Y, Y, N, N], [Y, N, N, N], 1 / 2),
         ([Y, N], [N, Y], 0.0),
         ([N, N], [N, N], 1.0),  # nothing true, nothing ticked
-        ([N, N], [Y, N], 0.0),
-        ([N, N], [None, N], 0.0),  # nothing ticked because nothing was said
-        ([Y, N], [None, None], 0.0),
+        ([N, N], [None, N], 0.0),  # nothing ticked because nothing was answered
         ([Y, Y, N], [Y, None, None], 1 / 2),
     ],
 )
 def test_jaccard(gold: list[bool], ticked: list[bool | None], value: float) -> None:
     assert jaccard(gold, ticked) == pytest.approx(value, abs=1e-15)
-
-
-def test_score_questions_counts_unanswered_propositions_as_wrong() -> None:
-    answers = [
-        predicted("c1", 0, Y, 0.9),
-        predicted("c1", 1, N, None),
-        predicted("c1", 2, N, 0.8),
-        predicted("c1", 3, Y, 0.7),
-    ]
-    (only,) = score_questions(answers)
-    assert only == QuestionScore("base", 0, "gold", "c1", "q1", 1, 4, 2, 0.0, 2 / 3, 0.2)
-
-
-def test_score_questions_keeps_seeds_histories_and_positions_apart_in_order() -> None:
-    made = [
-        predicted(c, 0, Y, 0.9, seed=seed, history=history, position=position, question_id=f"q{position}")
-        for c, position in (("c2", 1), ("c1", 2), ("c1", 1))
-        for seed in (1, 0)
-        for history in ("none", "gold")
-    ]
-    found = [(s.seed, s.history, s.chain_id, s.position) for s in score_questions(made)]
-    places = [("c1", 1), ("c1", 2), ("c2", 1)]
-    assert found == [(seed, history, *place) for seed in (0, 1) for history in ("gold", "none") for place in places]
-    assert all(s.n == 1 and s.emr == s.ecn == s.jaccard == 1 for s in score_questions(made))
 
 
 # --- estimates ---
@@ -224,13 +185,6 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert (apart.low, apart.high) == (0.0, 1.0), "in one draw of four the two seeds drawn are the same"
     one = estimate(seeded(mixed), "emr")
     assert alike[1:3] == pytest.approx(one[1:3], abs=0.03), "a copy of a seed tells nothing new"
-
-
-def test_a_difference_between_conditions_draws_the_seeds_of_either_on_their_own() -> None:
-    names = [f"c{i:02}" for i in range(10)]
-    low, high = dict.fromkeys(names, 0.2), dict.fromkeys(names, 0.6)
-    d = compare(seeded(low, high), seeded(low, high), "emr").estimate
-    assert (d.value, d.low, d.high) == (pytest.approx(0), pytest.approx(-0.4), pytest.approx(0.4))
 
 
 def test_holm_by_hand() -> None:

@@ -7,7 +7,6 @@ from mqg_utils.analysis.positions import (
     by_position,
     error_kinds,
     losses,
-    worst_first,
 )
 from mqg_utils.records import Prediction
 
@@ -40,11 +39,6 @@ def test_by_position_by_hand() -> None:
         [3 / 4, 2 / 4, 1 / 2]
     )  # of 4, 4 and 2 chains that reach it
     assert [(r.accuracy.n, r.ecn.n, r.survival.chains) for r in rows] == [(20, 4, 4), (20, 4, 4), (10, 2, 2)]
-
-
-def test_survival_never_comes_back() -> None:
-    (_, second, third) = by_position(scores(a="-++", b="-+-"))
-    assert second.ecn.value == 1 and second.survival.value == 0 and third.survival.value == 0
 
 
 # --- points lost ---
@@ -82,10 +76,3 @@ def test_losses_add_up_to_what_a_place_loses() -> None:
     assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0
     assert rows[2, "no answer"] == 0.5
     assert len(rows) == 8
-
-
-def test_worst_first_orders_by_mean_points_then_name() -> None:
-    made = [score("b", 2, 5), score("b", 1, 4, ecn=0.5), score("z", 1, 0), score("a", 1, 3, ecn=0.2), score("a", 2, 0)]
-    worst = worst_first([*made, score("c", 1, 4, ecn=0.75)])
-    assert list(worst) == ["z", "a", "b", "c"]
-    assert [s.position for s in worst["b"]] == [1, 2]

@@ -62,25 +62,11 @@ def test_no_report_on_an_examination_that_did_not_end(tmp_path: Path) -> None:
     refused(folder, "05_evaluate/books has predictions but no manifest: it did not finish", "05_evaluate.ipynb")
 
 
-def test_no_report_on_a_manifest_of_another_version(tmp_path: Path) -> None:
-    folder = a_run(tmp_path / "one")
-    edit(folder, "05_evaluate/books", format=99)
-    refused(folder, "05_evaluate/books: its manifest is of a newer version", "run its notebook again")
-
-
 def test_runs_of_other_seeds_are_not_compared(tmp_path: Path) -> None:
     runs = [simulated.run(EXAM, ("base",), seeds, name=name) for name, seeds in (("a", (0, 1)), ("b", (0, 2)))]
-    said = re.escape("b: base was trained with seeds [0, 2] and its reference a: base with [0, 1]")
-    with pytest.raises(RunError, match=said):
+    message = re.escape("b: base was trained with seeds [0, 2] and its reference a: base with [0, 1]")
+    with pytest.raises(RunError, match=message):
         Findings(results.joined(runs), repeats=20)
-
-
-def test_an_examination_on_another_split_says_so(tmp_path: Path) -> None:
-    folder = a_run(tmp_path / "one", "base")
-    write_jsonl(folder / "01_corpus" / "exam.jsonl", [c.model_copy(update={"split": "validation"}) for c in EXAM])
-    seal(folder, "01_corpus")
-    seal(folder, "05_evaluate", "base", condition="base", seed=0, split="validation")
-    assert results.read_run(folder).disclaimer.startswith("Evaluated on the validation split, not on the test split. ")
 
 
 def test_no_report_on_a_training_that_met_test_questions(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import simulated
 
 from mqg_utils.analysis.provenance import RunError
-from mqg_utils.analysis.results import inputs, joined, read_run, read_runs, runs_in
+from mqg_utils.analysis.results import joined, read_run, read_runs, runs_in
 from mqg_utils.records import Chain, write_jsonl
 from mqg_utils.workflow.parameters import ParameterError
 
@@ -28,12 +28,6 @@ def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Pa
     simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
     with pytest.raises(RunError, match="5 propositions of the exam have no prediction"):
         read_run(tmp_path / "one")
-
-
-def test_runs_without_a_condition_in_common_are_compared_by_their_last() -> None:
-    exam = simulated.exam(5)
-    runs = [simulated.run(exam, ("base", "books"), name="a"), simulated.run(exam, ("zero-shot",), name="b")]
-    assert joined(runs).references == {"b: zero-shot": "a: books"}
 
 
 def test_different_exams_are_refused_with_the_reason() -> None:
@@ -72,11 +66,3 @@ def test_the_training_questions_are_those_that_stage_04_wrote(tmp_path: Path) ->
     simulated.seal(folder, "04_finetune", "questions", seed=0)
     assert read_run(folder).training_questions == made[:2]
     assert read_run(folder, ["base"], [0]).training_questions == []
-
-
-def test_what_a_report_reads() -> None:
-    files = inputs(["zero-shot", "books+questions", "human:ann"], [0, 1])
-    assert files[2] == ("02_pretrain", "curve.json", "")
-    assert ("04_finetune", "training_questions.jsonl", "books+questions@1") in files
-    evaluated = [variant for stage, _, variant in inputs(["base", "human:ann"], [0, 1]) if stage == "05_evaluate"]
-    assert evaluated == ["base", "human-ann", "base@1"]

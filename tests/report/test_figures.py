@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from mqg_utils.analysis.calibration import Bin
 from mqg_utils.analysis.metrics import Estimate
 from mqg_utils.report import figures
 
@@ -23,19 +22,6 @@ def test_intervals_have_arms_where_there_is_an_interval_and_rows_from_the_top() 
     assert one.y[0] < two.y[0] and one.y[1] < two.y[0] < 1.5, "series of a row stand side by side"
     assert guess.x == (0.5, 0.5) and guess.name == "guess"
     assert list(figure.layout.yaxis.range) == [1.5, -0.5] and figure.layout.yaxis.ticktext == ("a", "b")
-
-
-def test_panels_share_rows_and_name_each_series_once() -> None:
-    figure = figures.intervals({x: {"one": {"a": HALF}, "two": {"a": BARE}} for x in ("accuracy", "ECN")})
-    assert [trace.showlegend for trace in figure.data] == [True, True, False, False]
-    assert (figure.layout.xaxis.title.text, figure.layout.xaxis2.title.text) == ("accuracy", "ECN")
-
-
-def test_lines_and_calibration() -> None:
-    figure = figures.lines({"right": {"one": [(1, HALF), (2, BARE)]}}, "question")
-    assert figure.data[0].x == (1, 2) and figure.layout.xaxis.dtick == 1
-    diagonal, points = figures.calibration({"one": [Bin(0, 0.1, 0.05, HALF)]}).data
-    assert (diagonal.x, points.x, points.y) == ((0, 1), (0.05,), (0.5,))
 
 
 def test_bars_add_up_by_row() -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import OpenPage, launch, open_page
 from playwright.sync_api import Browser, sync_playwright
 from small import chain, question
-from test_write import EDGES, all_right_or_wrong
+from test_write import all_right_or_wrong
 
 from mqg_utils.analysis.results import Run
 from mqg_utils.records import Chain, Prediction
@@ -78,13 +77,8 @@ def test_search_and_filters_narrow_the_map_and_the_chains(browser: Browser, page
         shown.keyboard.type("c0007")
         shown.wait_for_function("document.getElementById('count').textContent === '1 of 20 chains'")
         assert shown.locator(".card").count() == 1 and "c0007" in shown.inner_text(".card h3")
-        shown.fill("#f-text", "no such word")
-        shown.wait_for_function("document.querySelectorAll('.row').length === 0")
-        assert "Clear a filter" in shown.inner_text("#count")
         shown.click("#filters button[type=reset]")
         shown.select_option("#f-status", "all")
-        shown.select_option("#f-sort", "name")
-        assert shown.locator(".row .id").all_inner_texts() == [f"c{i:04}" for i in range(20)]
         shown.select_option("#f-tag", label="propagated")
         kept = shown.locator(".row").count()
         assert 0 < kept < 20 and shown.locator(".card").first.locator(".tag.bad", has_text="propagated").count() > 0
@@ -104,27 +98,6 @@ def test_a_deep_link_opens_its_chain_and_the_back_button_leaves_it(browser: Brow
         shown.click("nav a[href='#slices']")
         shown.wait_for_function("document.querySelectorAll('.card').length > 1")
         assert 0 <= shown.eval_on_selector("#slices", "x => x.getBoundingClientRect().top") < 300
-
-
-def test_a_chain_is_shown_with_the_key_and_every_conditions_answer(browser: Browser, tmp_path: Path) -> None:
-    exam = [chain(question("Which?", "alpha", "beta"), case="A case.", name="one")]
-    ids = {"seed": 0, "chain_id": "one", "question_id": "one-0", "position": 1, "kind": "multiple"}
-    said = [
-        Prediction(**ids, condition=c, history=h, proposition=i, gold=i == 0, p_true=p,
-                   predicted=None if p is None else p > 0.5, status="refused" if p is None else "scored")
-        for h in ("gold", "predicted", "none")
-        for c, answers in (("base", (0.912, 0.7)), ("books", (0.2, None)))
-        for i, p in enumerate(answers)
-    ]  # fmt: skip
-    run = Run("r", exam, said, ("base", "books"), references={"books": "base"})
-    with open_page(browser, write_report(Findings(run, repeats=20), tmp_path)) as opened:
-        shown = ready(opened)
-        lines = [cell.split("\n") for cell in shown.locator(".card tbody tr").all_inner_texts()]
-        flat = [" ".join(line).replace("\t", " ").split() for line in lines]
-        assert flat == [
-            ["alpha", "true", "✓", "true", "0.91", "✗", "false", "0.20"],
-            ["beta", "false", "✗", "true", "0.70", "✗", "refused"],
-        ]
 
 
 def test_a_table_is_saved_as_csv_with_an_estimates_parts(browser: Browser, page: Path) -> None:
@@ -156,16 +129,12 @@ def test_a_passage_leads_to_its_training_and_test_questions(browser: Browser, pa
 def test_hostile_text_is_shown_as_it_is_and_nothing_runs(browser: Browser, tmp_path: Path) -> None:
     exam = []
     for i, text in enumerate(HOSTILE):
-        propositions = [
-            {"text": text, "is_true": t, "explanation": text, "quote": text, "passage_id": text} for t in (1, 0)
-        ]
-        propositions = [{**p, "is_true": bool(p["is_true"])} for p in propositions]
+        shared = {"text": text, "explanation": text, "quote": text, "passage_id": text}
+        propositions = [{**shared, "is_true": truth} for truth in (True, False)]
         questions = [{"question_id": f"{i}{text}", "stem": text, "propositions": propositions}]
-        exam.append(
-            Chain.model_validate({"chain_id": f"{i}{text}", "vignette": text, "language": text, "questions": questions})
-        )
-    run = simulated.run(exam, ("base", HOSTILE[0]))
-    made = all_right_or_wrong(exam, False)
+        ids = {"chain_id": f"{i}{text}", "vignette": text, "language": text}
+        exam.append(Chain.model_validate({**ids, "questions": questions}))
+    run, made = simulated.run(exam, ("base", HOSTILE[0])), all_right_or_wrong(exam, False)
     answers = [p.model_copy(update={"condition": c}) for c in run.conditions for p in made.predictions]
     run = replace(run, predictions=answers, disclaimer=HOSTILE[1], training_questions=exam[:3])
     page = write_report(Findings(run, repeats=20), tmp_path)
@@ -194,9 +163,22 @@ def test_no_serious_violation_of_accessibility(browser: Browser, page: Path, dar
         assert [(v["id"], len(v["nodes"])) for v in found if v["impact"] in ("serious", "critical")] == []
 
 
-@pytest.mark.parametrize("name", ["one question", "failed", "predicted only"])
-def test_an_edge_is_a_page_without_errors(browser: Browser, name: str, tmp_path: Path) -> None:
-    with open_page(browser, write_report(Findings(EDGES[name], repeats=50), tmp_path)) as opened:
+def test_a_chain_is_shown_with_the_key_and_every_conditions_answer(browser: Browser, tmp_path: Path) -> None:
+    exam = [chain(question("Which?", "alpha", "beta"), case="A case.", name="one")]
+    ids = {"seed": 0, "chain_id": "one", "question_id": "one-0", "position": 1, "kind": "multiple"}
+    predictions = [
+        Prediction(**ids, condition=c, history=h, proposition=i, gold=i == 0, p_true=p,
+                   predicted=None if p is None else p > 0.5, status="refused" if p is None else "scored")
+        for h in ("gold", "predicted", "none")
+        for c, answers in (("base", (0.912, 0.7)), ("books", (0.2, None)))
+        for i, p in enumerate(answers)
+    ]  # fmt: skip
+    run = Run("r", exam, predictions, ("base", "books"), references={"books": "base"})
+    with open_page(browser, write_report(Findings(run, repeats=20), tmp_path)) as opened:
         shown = ready(opened)
-        assert opened.console_errors == [] and shown.locator("#table-scores tbody tr").count() >= 2
-        assert not re.search(r"\bnan\b", shown.inner_text("main"))
+        lines = [cell.split("\n") for cell in shown.locator(".card tbody tr").all_inner_texts()]
+        flat = [" ".join(line).replace("\t", " ").split() for line in lines]
+        assert flat == [
+            ["alpha", "true", "✓", "true", "0.91", "✗", "false", "0.20"],
+            ["beta", "false", "✗", "true", "0.70", "✗", "refused"],
+        ]

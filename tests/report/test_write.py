@@ -9,11 +9,10 @@ import pytest
 import simulated
 from small import chain, question
 
-from mqg_utils.analysis.results import Run, joined, read_run
+from mqg_utils.analysis.results import Run, read_run
 from mqg_utils.records import Chain, write_json
 from mqg_utils.report.findings import Findings, Section
-from mqg_utils.report.sections.chain import NO_CHAINS, NO_PREDICTED
-from mqg_utils.report.write import APPENDIX, SECTIONS, report_runs, section, write_report
+from mqg_utils.report.write import APPENDIX, SECTIONS, section, write_report
 
 
 def made(run: Run) -> dict[str, Section]:
@@ -35,10 +34,8 @@ def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
 
 def all_right_or_wrong(asked: list[Chain], right: bool) -> Run:
     run = simulated.run(asked, ("base",))
-    answers = [
-        p.model_copy(update={"predicted": p.gold == right, "p_true": 0.9 if p.gold == right else 0.1})
-        for p in run.predictions
-    ]
+    ticks = [(p, p.gold == right) for p in run.predictions]
+    answers = [p.model_copy(update={"predicted": tick, "p_true": 0.9 if tick else 0.1}) for p, tick in ticks]
     return replace(run, predictions=answers)
 
 
@@ -75,25 +72,6 @@ def test_an_edge_has_a_result_or_a_sentence_and_never_an_empty_figure(name: str)
                 assert any(len(trace.x or ()) for trace in panel.figure.data), panel.name
 
 
-@pytest.mark.parametrize(
-    ("edge", "name", "reason"),
-    [
-        ("independent only", "along", NO_CHAINS),
-        ("gold only", "propagation", NO_PREDICTED),
-        ("gold only", "attribution", "another history"),
-        ("failed", "calibration", "No answer has a probability."),
-        ("no passages", "coverage", "no passages"),
-        ("all right", "changes", "nothing to compare"),
-        ("no passages", "generated", "No condition"),
-    ],
-)
-def test_a_section_without_results_says_why(edge: str, name: str, reason: str) -> None:
-    assert reason in section(Findings(EDGES[edge], repeats=20), name).missing
-
-
-# --- tables ---
-
-
 def test_tables_are_written_for_programs(tmp_path: Path) -> None:
     run = simulated.run(simulated.exam(6), seeds=(0, 1))
     write_report(Findings(run, repeats=50), tmp_path)
@@ -103,21 +81,6 @@ def test_tables_are_written_for_programs(tmp_path: Path) -> None:
     gold = raw[(raw["condition"] == "books") & (raw["history"] == "gold")]
     assert scores.loc["books", "propositions right"] == pytest.approx((gold["predicted"] == gold["gold"]).mean())
     assert scores.loc["books", "propositions right low"] < scores.loc["books", "propositions right"]
-
-
-# --- of runs in their folders ---
-
-
-def test_runs_on_one_exam_are_joined_and_compared_condition_by_condition(tmp_path: Path) -> None:
-    exam = simulated.exam(6)
-    for name, conditions in (("a", ("base", "books")), ("b", ("base", "questions"))):
-        simulated.write_run(tmp_path / name, simulated.run(exam, conditions))
-    page = report_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "out", repeats=50)
-    assert page == tmp_path / "out" / "report-a-b" / "report.html"
-    both = joined([read_run(tmp_path / name) for name in "ab"])
-    assert both.conditions == ("a: base", "a: books", "b: base", "b: questions")
-    assert both.references == {"b: base": "a: base"}
-    assert "b: base" in page.read_text("utf-8")
 
 
 def test_manifests_curves_and_counts_of_questions_are_shown(tmp_path: Path) -> None:

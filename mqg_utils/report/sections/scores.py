@@ -24,8 +24,8 @@ def overview(f: Findings) -> list[Row]:
     for name in (c.best_guess(), *f.run.conditions):
         against = f" from {c.references[name]}" if len(set(c.references.values())) > 1 and name in c.references else ""
         gap = c.against[name, "accuracy"].estimate if (name, "accuracy") in c.against else NOTHING
-        rows.append({"condition": name + against, MEASURES["accuracy"]: c.cells[name, "accuracy"], "difference": gap,
-                     MEASURES["ecn"]: c.cells[name, "ecn"], MEASURES["emr"]: c.cells[name, "emr"]})  # fmt: skip
+        accuracy, ecn = c.cells[name, "accuracy"], c.cells[name, "ecn"]
+        rows.append({"condition": name + against, "propositions right": accuracy, "difference": gap, "ECN points": ecn})
     return rows
 
 
