@@ -37,7 +37,7 @@ def compare(f: Findings) -> list[Panel]:
 def _differences(f: Findings) -> Panel:
     adjusted, references = f.comparison.adjusted(), f.comparison.references
     table: list[Row] = [
-        {"condition": name, "against": references[name], "measure": MEASURES[measure], "difference": d.estimate,
+        {"condition": name, "measure": MEASURES[measure], "difference": d.estimate, "against": references[name],
          "p": shown_p(d.p_value), "p (Holm)": shown_p(adjusted[name, measure]), "n": d.estimate.n}
         for (name, measure), d in f.comparison.against.items()
     ]  # fmt: skip
