@@ -13,23 +13,19 @@ from mqg_utils.corpus.html import read_html
 from mqg_utils.corpus.pdf.words import read_pdf
 from mqg_utils.corpus.plain_text import read_plain_text
 from mqg_utils.corpus.sections import Section
-from mqg_utils.corpus.xml import read_cnxml, read_collection, read_jats, read_module
+from mqg_utils.corpus.xml import read_cnxml, read_collection, read_jats
 from mqg_utils.text.files import FileError, cpu_limit
 from mqg_utils.workflow.paths import matches
 
-Reader = Callable[[Path, str, str], Iterable[Section]]
+Reader = Callable[[Path, str, str], Iterable[Section]]  # file, book, language
 READERS: dict[str, Reader] = {
     ".md": read_markdown, ".markdown": read_markdown, ".txt": read_plain_text, ".html": read_html, ".htm": read_html,
     ".xhtml": read_html, ".epub": read_epub, ".pdf": read_pdf, ".docx": read_docx, ".xml": read_jats,
     ".nxml": read_jats, ".jats": read_jats, ".cnxml": read_cnxml,
 }  # fmt: skip
-EXPECTED = ", ".join(READERS)
 CHAPTERS = (".md", ".markdown", ".txt", ".html", ".htm", ".xhtml", ".cnxml")  # files of one book, named by its folder
+UNREADABLE = (".doc", ".rtf", ".odt", ".djvu", ".mobi", ".azw", ".azw3", ".tex")  # books all the same
 ABOUT = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "PROVENANCE")  # describe a folder, not its book
-FIXES = {
-    ".doc": "save it as .docx", ".rtf": "save it as .docx", ".odt": "save it as .docx", ".djvu": "convert it to PDF",
-    ".mobi": "convert it to EPUB", ".azw": "convert it to EPUB", ".azw3": "convert it to EPUB", ".tex": "make a PDF",
-}  # fmt: skip
 FILE_CPU_S = 300  # of one file; a PDF has limits of its own
 
 
@@ -46,7 +42,8 @@ class Unit(NamedTuple):
     file: Path
     origin: Path  # shared by the units of one book: the folder of its chapters, its collection, or the file itself
     book: str
-    read: Callable[[str], Iterable[Section]]  # of the book's name
+    language: str
+    reader: Reader
 
 
 class Library:
@@ -66,46 +63,40 @@ class Library:
     ) -> None:
         self.strict, self.progress = strict, progress
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
-        self._missing: list[Fault] = []  # noticed before reading
+        self.faults: list[Fault] = []
         units: dict[Path, Unit] = {}  # a file given twice is read once
         for path, name in sorted({pair for source in self.sources for pair in _expanded(source)}):
-            for unit in _units_of(path, name, language, self._missing):
+            for unit in _units_of(path, name, language):
                 units.setdefault(unit.file, unit)
         self.units = _with_unique_books(list(units.values()))
-        self.faults = list(self._missing)
-        if strict and self.faults:
-            raise FileError(self.faults[0].problem)
 
     def __iter__(self) -> Iterator[Section]:
-        self.faults = list(self._missing)
-        any_text = False
+        self.faults = []
         for number, unit in enumerate(self.units):
             if self.progress:
                 self.progress(number, len(self.units), f"{unit.book}: {unit.file.name}")
-            sections = self._sections(unit)
-            any_text = any_text or bool(sections)
-            yield from sections
+            yield from self._sections(unit)
         if self.progress:
             self.progress(len(self.units), len(self.units), "")
-        if not any_text:
+        if len(self.faults) == len(self.units):
             raise FileError("\n".join(fault.problem for fault in self.faults) or f"{self.sources}: no text found")
 
     def _sections(self, unit: Unit) -> list[Section]:
         """All sections of a unit; none, and a fault, if it cannot be read to its end."""
         try:
             with cpu_limit(unit.file, FILE_CPU_S):
-                sections = list(unit.read(unit.book))
-            if not sections:
-                raise FileError(f"{unit.file}: no text found; is this the right file?")
-            return sections
+                sections = list(unit.reader(unit.file, unit.book, unit.language))
         except (FileError, OSError, RecursionError, MemoryError) as error:
-            problem = str(getattr(error, "strerror", None) or error) or type(error).__name__
-            if not problem.startswith(str(unit.file)):
-                problem = f"{unit.file}: {problem}"
-            if self.strict and "no text found" not in problem:
+            problem = str(error) or type(error).__name__
+            problem = problem if problem.startswith(str(unit.file)) else f"{unit.file}: {problem}"
+            if self.strict:
                 raise FileError(problem) from error
+            sections = []
+        else:
+            problem = f"{unit.file}: no text found; is this the right file?"
+        if not sections:
             self.faults.append(Fault(unit.file, problem))
-            return []
+        return sections
 
 
 def read_textbook(source: Path | str | Sequence[Path | str], language: str = "", strict: bool = True) -> list[Section]:
@@ -120,29 +111,28 @@ def read_textbook(source: Path | str | Sequence[Path | str], language: str = "",
 def select_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]:
     """The sections under one heading (case ignored), or all if `chapter` is "". Raises FileError if there are none."""
     titles: dict[str, None] = {}
-    book, any_text = "", not chapter
+    any_text = not chapter
     for section in sections:
-        book = book or section.book
         if not chapter or chapter.casefold() in (heading.casefold() for heading in section.path):
             any_text = True
             yield section
         elif len(titles) < 60:
             titles |= dict.fromkeys(section.path[:2])
     if not any_text:
-        raise FileError(f"no chapter {chapter!r} with text in {book!r}. Its headings:\n  " + "\n  ".join(titles))
+        raise FileError(f"no chapter {chapter!r} with text. The headings:\n  " + "\n  ".join(titles))
 
 
 # --- which files ---
 
 
 def _expanded(source: Path | str) -> list[tuple[Path, str]]:
-    """(file or folder, name of its book) for all that a source means; the name is "" unless a pattern found it."""
+    """(file or folder, name of its book) of all that a source means."""
     path = Path(source)
     paths = matches(path)
-    if not paths and glob.has_magic(str(source)):
-        raise FileError(f"{source}: no file matches this pattern")
-    if not paths or paths == [path]:
-        return [(path, "")]
+    if not paths:
+        raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches some")
+    if paths == [path]:
+        return [(path, path.resolve().name if path.is_dir() else path.stem)]
     above = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     return [(found, _name(found, above)) for found in paths]
 
@@ -152,76 +142,49 @@ def _name(path: Path, above: Path) -> str:
     return (below if path.is_dir() else below.with_suffix("")).as_posix()
 
 
-def _units_of(source: Path, name: str, language: str, faults: list[Fault]) -> Iterator[Unit]:
-    if not source.exists():
-        raise FileError(f"{source}: no such textbook; give a file (.md, .txt) or a folder")
+def _units_of(source: Path, name: str, language: str) -> Iterator[Unit]:
+    """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
     if collections := sorted(source.glob("collections/*.xml")):
         for collection in collections:
-            yield from _modules(collection, source / "modules", faults)
+            for module in read_collection(collection, source / "modules"):
+                read = partial(read_cnxml, name=module.name, path=module.path)
+                yield Unit(module.file, collection, module.book, module.language or language, read)
         return
-    n_files = 0
-    for file in [source] if source.is_file() else _files_in(source):
-        suffix = file.suffix.lower()
-        shown = os.fsencode(file).decode(errors="replace")
-        if suffix not in {*FIXES, *READERS} and source.is_dir():
-            continue
-        n_files += 1
-        if suffix in READERS and shown == str(file):
-            yield _unit(file, source, name, language)
-        else:
-            problem = f"{suffix or 'a file without suffix'} is not read; {FIXES.get(suffix, f'expected {EXPECTED}')}"
-            problem = problem if shown == str(file) else "its name is not UTF-8; rename the file"
-            faults.append(Fault(Path(shown), f"{shown}: {problem}"))
-    if not n_files:
-        raise FileError(f"{source}: nothing readable here; expected {EXPECTED} or a CNXML collection")
+    files = [source] if source.is_file() else _files_in(source)
+    if not files:
+        raise FileError(f"{source}: nothing readable here; expected {', '.join(READERS)} or a CNXML collection")
+    for file in files:
+        reader = READERS.get(file.suffix.lower(), _refuse)
+        one_book = file == source or file.suffix.lower() in CHAPTERS
+        book, origin = (name, source) if one_book else (_name(file, source), file)
+        yield Unit(file, origin, book, language, reader)
 
 
-def _unit(file: Path, source: Path, name: str, language: str) -> Unit:
-    """The chapters in a folder are one book; a PDF, EPUB, Word or JATS file is a book by itself."""
-    reader = READERS[file.suffix.lower()]
-    origin, book = file, name or file.stem
-    if file != source and file.suffix.lower() in CHAPTERS:
-        origin, book = source, name or source.resolve().name
-    elif file != source:
-        book = "/".join(filter(None, (name, _name(file, source))))
-    return Unit(file, origin, book, lambda book: reader(file, book, language))
-
-
-def _modules(collection: Path, folder: Path, faults: list[Fault]) -> Iterator[Unit]:
-    try:
-        modules = read_collection(collection, folder)
-    except FileError as error:
-        faults.append(Fault(collection, str(error)))
-        return
-    for module in modules:
-        if module.file.exists():
-            yield Unit(module.file, collection, module.book, partial(read_module, module))
-        else:
-            problem = f"{collection}: module {module.name} is listed but {module.file} is missing"
-            faults.append(Fault(module.file, problem))
+def _refuse(file: Path, *_: str) -> Iterable[Section]:
+    raise FileError(f"{file}: this format is not read; convert it to PDF, EPUB or DOCX")
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The visible files below a folder, sorted. Links are followed, but no folder is entered twice."""
+    """The visible books and chapters below a folder, sorted. Links are followed, but no folder is entered twice."""
     files: list[Path] = []
     seen: set[Path] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = Path(here).resolve()
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         if real not in seen:
-            files += [Path(here, n) for n in names if n[0] != "." and Path(n).stem.upper() not in ABOUT]
+            files += [Path(here, name) for name in names if not name.startswith(".")]
         seen.add(real)
-    return sorted(files)
+    suffixes = {*READERS, *UNREADABLE}
+    return sorted(f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT)
 
 
 def _with_unique_books(units: list[Unit]) -> list[Unit]:
-    """Units whose books, where two have the same name, are named by as much of their paths as differs."""
-    origins: dict[str, list[Path]] = {}
+    """Units whose books, where several have the same name, are named by their paths below a common folder."""
+    origins: dict[str, set[Path]] = {}
     for unit in units:
-        if unit.origin not in (known := origins.setdefault(unit.book, [])):
-            known.append(unit.origin)
+        origins.setdefault(unit.book, set()).add(unit.origin.absolute())
     names: dict[tuple[str, Path], str] = {}
     for book, paths in origins.items():
-        n = next(n for n in itertools.count(1) if len({path.parts[-n:] for path in paths}) == len(paths))
-        names |= {(book, path): "/".join(path.parts[-n:]) if paths[1:] else book for path in paths}
-    return [unit._replace(book=names[unit.book, unit.origin]) for unit in units]
+        above = os.path.commonpath(paths)
+        names |= {(book, path): path.relative_to(above).as_posix() if len(paths) > 1 else book for path in paths}
+    return [unit._replace(book=names[unit.book, unit.origin.absolute()]) for unit in units]

@@ -1,8 +1,7 @@
 """Plain text: headings by their form or by the text's own table of contents, lists, tables ruled with hyphens."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mqg_utils.corpus.sections import Outline, Section
@@ -10,7 +9,7 @@ from mqg_utils.text.files import read_text
 
 MAX_LINE = 2000  # characters of a contents entry, and of a ruler
 DOTS = re.compile(r"(?<!\.)(?<!\.\s)(?:\.\s?){4,}+\s*+\d+\s*+$")  # of a contents entry, and its page number
-RULER = re.compile(r"\s*-{3,}(?:\s+-{2,})*\s*")
+RULER = re.compile(r" {0,80}-{3,}(?: {1,80}-{2,})* {0,80}")  # of a table; its columns are two spaces apart
 ITEM = re.compile(r"\s*([-*+•]|\d+[.)])\s+(?=\S)")
 HASHED = re.compile(r"(#{1,6})\s+(\S.*)$")
 CHAPTER = re.compile(
@@ -23,11 +22,11 @@ Contents = list[tuple[int, str]]  # level, title
 
 def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a text; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
-    lines = without_running_heads(read_text(file)).split("\n")
+    lines = read_text(file).split("\n")
     contents, start = find_contents(lines)
     outline = Outline(book, language, file.stem, f"{file.name}, line 1")
     deepest = max((level for level, _ in contents), default=1)
-    blocks = list(_with_last_headings(text_blocks(lines, start), {title for _, title in contents}))
+    blocks = list(text_blocks(lines, start, {title for _, title in contents}))
     for (number, block), (_, following) in zip(blocks, [*blocks[1:], (0, [])], strict=False):
         text = _joined(block)
         level, title = listed_heading(text, contents) or heading_by_form(block, bool(contents))
@@ -41,38 +40,16 @@ def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
     return outline.sections()
 
 
-def without_running_heads(text: str) -> str:
-    """Text without the running heads and page numbers beside its form feeds."""
-    pages = [page.strip("\n").split("\n") for page in text.split("\f")]
-    if len(pages) < 3:
-        return text
-
-    def bare(line: str) -> str:
-        return re.sub(r"\d+", "#", line).strip()
-
-    counts = Counter(bare(line) for page in pages for line in {page[0], page[-1]})
-    heads = {line for line, n in counts.items() if line and n > max(2, len(pages) // 4)}
-    edges = [{0, len(page) - 1} for page in pages]
-    kept = [
-        [x for i, x in enumerate(p) if i not in e or bare(x) not in heads] for p, e in zip(pages, edges, strict=True)
-    ]
-    return "\n".join(line for page in kept for line in page)
-
-
 # --- blocks ---
 
 
-def text_blocks(lines: Sequence[str], start: int) -> Iterator[tuple[int, Block]]:
-    """(line from 1, lines) of each block between blank lines; a `#` line or a ruled table is a block by itself."""
+def text_blocks(lines: Sequence[str], start: int, titles: Collection[str]) -> Iterator[tuple[int, Block]]:
+    """(line from 1, lines) of each block between blank lines; a heading is a block by itself."""
     block: Block = []
     number = start
     while number < len(lines):
         line = lines[number]
-        if not block and _is_ruler(line) and (end := _table_end(lines, number)):
-            yield number + 1, list(lines[number:end])
-            number = end
-            continue
-        alone = bool(HASHED.match(line))
+        alone = bool(HASHED.match(line)) or line in titles
         if block and (alone or not line.strip()):
             yield number - len(block) + 1, block
             block = []
@@ -85,66 +62,18 @@ def text_blocks(lines: Sequence[str], start: int) -> Iterator[tuple[int, Block]]
         yield number - len(block) + 1, block
 
 
-def _with_last_headings(blocks: Iterable[tuple[int, Block]], titles: set[str]) -> Iterator[tuple[int, Block]]:
-    """Blocks, with a listed heading directly below other lines made a block by itself."""
-    for number, block in blocks:
-        if len(block) > 1 and block[-1].strip() in titles and not block[-1].startswith(" "):
-            yield number, block[:-1]
-            yield number + len(block) - 1, block[-1:]
-        else:
-            yield number, block
-
-
-def _is_ruler(line: str) -> bool:
-    return len(line) <= MAX_LINE and bool(RULER.fullmatch(line))
-
-
-def _table_end(lines: Sequence[str], start: int) -> int:
-    """The line after a ruled table that begins at `start`; 0 if there is none."""
-    for number in range(start + 1, min(start + 400, len(lines))):
-        if _is_ruler(lines[number]) and not "".join(lines[number + 1 : number + 2]).strip():
-            return number + 1
-        if lines[number].strip() and not lines[number].startswith((" ", "-")):
-            return 0
-    return 0
-
-
 def _shaped(block: Block) -> Iterator[str]:
-    """A block's text: a table as rows, a list as items, a term with its meaning, else a paragraph on one line."""
+    """A block's text: a table as rows, a list as items, else a paragraph on one line."""
     items = [i for i, line in enumerate(block) if ITEM.match(line)]
-    if block and _is_ruler(block[0]):
-        yield "\n".join(_ruled_rows(block))
-    elif block and all(line.lstrip().startswith("|") for line in block):
-        rows = [line.strip().strip("|") for line in block if not re.fullmatch(r"[|:\-\s]+", line.strip())]
-        yield "\n".join(" | ".join(cell.strip() for cell in row.split("|")) for row in rows)
+    rows = [line for line in block if not RULER.fullmatch(line)]
+    if len(rows) < len(block):
+        yield "\n".join(re.sub(r"\s{2,}", " | ", row.strip()) for row in rows)
     elif items:
         yield _joined(block[: items[0]])  # a paragraph directly above its list
         ends = [*items[1:], len(block)]
         yield "\n".join(ITEM.sub(r"\1 ", _joined(block[i:end]), count=1) for i, end in zip(items, ends, strict=True))
-    elif len(block) > 1 and not block[0].startswith(" ") and all(line.startswith("    ") for line in block[1:]):
-        yield f"{block[0].strip()}: {_joined(block[1:])}"
     else:
         yield _joined(block)
-
-
-def _ruled_rows(block: Block) -> list[str]:
-    """The rows of a table whose ruler marks its columns; rows between blank lines may take several lines."""
-    ruler = max((line for line in block if _is_ruler(line)), key=lambda line: len(line.split()))
-    starts = [mark.start() for mark in re.finditer("-+", ruler)]
-    tall = any(not line.strip() for line in block)
-    rows: list[list[str]] = []
-    new = True
-    for line in block:
-        if _is_ruler(line) or not line.strip():
-            new = True
-            continue
-        cells = [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
-        if new or not tall:
-            rows.append(cells)
-        else:
-            rows[-1] = [f"{above} {cell}".strip() for above, cell in zip(rows[-1], cells, strict=True)]
-        new = False
-    return [" | ".join(row) for row in rows]
 
 
 def _joined(lines: Iterable[str]) -> str:

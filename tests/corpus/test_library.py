@@ -15,19 +15,18 @@ GOOD = "# Good\n\nThis file is whole.\n"
 
 def test_the_files_of_a_folder_are_the_chapters_of_one_book_in_order(tmp_path: Path) -> None:
     for name in ("10-last.md", "02-first.md", "README.md", "LICENSE.txt", "cover.png"):
-        (tmp_path / name).write_text(f"# {name}\ntext of {name}\n", encoding="utf-8")
-    read = read_textbook(tmp_path)
-    assert [(s.book, s.path) for s in read] == [(tmp_path.name, ("02-first.md",)), (tmp_path.name, ("10-last.md",))]
+        written(tmp_path / name, f"# {name}\ntext of {name}\n")
+    sections = read_textbook(tmp_path)
+    assert [(s.book, s.path) for s in sections] == [(tmp_path.name, (f"{n}.md",)) for n in ("02-first", "10-last")]
 
 
 def test_a_mixed_folder_a_glob_and_a_list_are_read_in_one_order(tmp_path: Path) -> None:
+    for folder in ("sub", ".git"):
+        (tmp_path / folder).mkdir()
     epub(tmp_path / "zoo.epub", {"a.xhtml": "<h1>E</h1><p>e</p>"})
-    written(tmp_path / "notes.md", "# M\nm\n")
-    (tmp_path / "sub").mkdir()
     docx(tmp_path / "sub" / "word.docx")
-    written(tmp_path / ".hidden.md", "# H\nhidden\n")
-    (tmp_path / ".git").mkdir()
-    written(tmp_path / ".git" / "x.md", "# H\nhidden\n")
+    for name in ("notes.md", ".hidden.md", ".git/x.md"):
+        written(tmp_path / name, "# M\nm\n")
     books = [s.book for s in read_textbook(tmp_path)]
     assert books == [tmp_path.name, "sub/word", "sub/word", "zoo"]
     assert [s.book for s in read_textbook(f"{tmp_path}/*.*")] == ["notes", "zoo"]
@@ -43,13 +42,10 @@ def test_books_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None
     def books(source: Path | str | list[Path]) -> list[str]:
         return [section.book for section in read_textbook(source)]
 
-    # of a pattern, whatever else it finds: the ids of passages do not change with another book
+    # of a pattern, whatever else it matches: the ids of passages do not change with another book
     assert books(f"{tmp_path}/*/book.md") == ["a/book", "b/book"]
     assert books(f"{tmp_path}/b/*.md") == ["book"]
     assert books(f"{tmp_path}/*") == ["a", "b"]
-    (tmp_path / "b" / "book.md").rename(tmp_path / "b" / "other.md")
-    assert books(f"{tmp_path}/*/*.md") == ["a/book", "b/other"]
-    (tmp_path / "b" / "other.md").rename(tmp_path / "b" / "book.md")
     assert books([tmp_path / "b" / "book.md", tmp_path / "a" / "book.md"]) == ["a/book.md", "b/book.md"]
     epub(tmp_path / "os.epub", {"a.xhtml": "<h1>E</h1><p>e</p>"})
     docx(tmp_path / "os.docx")
@@ -59,18 +55,18 @@ def test_books_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None
 def test_a_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Bones v2.1").mkdir()
     written(tmp_path / "Bones v2.1" / "a.md", GOOD)
-    assert [section.book for section in read_textbook(tmp_path / "Bones v2.1")] == ["Bones v2.1"]
     monkeypatch.chdir(tmp_path / "Bones v2.1")
-    assert [section.book for section in read_textbook(".")] == ["Bones v2.1"]
+    for source in (tmp_path / "Bones v2.1", "."):
+        assert [section.book for section in read_textbook(source)] == ["Bones v2.1"]
 
 
 def test_progress_names_the_book_being_read(tmp_path: Path) -> None:
     for name in ("a.md", "b.md"):
         written(tmp_path / name, GOOD)
-    told: list[tuple[int, int, str]] = []
-    list(Library(tmp_path, progress=lambda *state: told.append(state)))
+    states: list[tuple[int, int, str]] = []
+    list(Library(tmp_path, progress=lambda *state: states.append(state)))
     book = tmp_path.name
-    assert told == [(0, 2, f"{book}: a.md"), (1, 2, f"{book}: b.md"), (2, 2, "")]
+    assert states == [(0, 2, f"{book}: a.md"), (1, 2, f"{book}: b.md"), (2, 2, "")]
 
 
 def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> None:
@@ -78,29 +74,14 @@ def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> N
     assert [s.blocks for s in select_chapter(sections, "bone")] == [("a",), ("c",)]
     assert [s.blocks for s in select_chapter(sections, "Cells")] == [("a",)]
     assert list(select_chapter(sections, "")) == sections
-
-
-def test_an_unknown_chapter_lists_the_headings() -> None:
-    sections = [section("a", path=("Bone", "Cells", "Deep")), section("b", path=("Bone", "Matrix"))]
-    with pytest.raises(FileError) as caught:
+    with pytest.raises(FileError, match="no chapter 'Heart' with text"):
         list(select_chapter(sections, "Heart"))
-    wanted = "no chapter 'Heart' with text in 'Book'. Its headings:\n  Bone\n  Cells\n  Matrix"
-    assert str(caught.value) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# Only\n## headings\n"])
-def test_a_textbook_without_text(tmp_path: Path, text: str) -> None:
-    (tmp_path / "book.md").write_text(text, encoding="utf-8")
-    assert refusal(tmp_path / "book.md") == "FILE: no text found; is this the right file?"
-
-
-def test_a_textbook_of_another_format(tmp_path: Path) -> None:
-    (tmp_path / "book.djvu").write_bytes(b"AT&TFORM")
-    assert refusal(tmp_path / "book.djvu") == "FILE: .djvu is not read; convert it to PDF"
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "cover.png").write_bytes(b"")
-    wanted = "FILE: nothing readable here; expected .md, .markdown, .txt, .html, .htm, .xhtml, .epub, .pdf, .docx, "
-    assert refusal(tmp_path / "empty") == wanted + ".xml, .nxml, .jats, .cnxml or a CNXML collection"
+def test_a_source_without_books(tmp_path: Path) -> None:
+    written(tmp_path / "cover.png", b"")
+    assert refusal(tmp_path).startswith("FILE: nothing readable here; expected .md, .markdown, .txt, ")
+    assert refusal(tmp_path / "lost.md").startswith("FILE: no such textbook; expected a file, a folder, or a pattern")
 
 
 def bomb(file: Path) -> Path:
@@ -143,55 +124,49 @@ BROKEN = {
     "cut.epub": (cut, "the archive is damaged or cut short"),
     "damaged.epub": (damaged, "download the book again"),
     "locked.epub": (locked, "is copy-protected"),
-    "out.epub": (lambda f: epub(f, {"../../etc/passwd": "<p>a</p>"}), "which is outside the book; refusing to open it"),
-    "lost.epub": (lambda f: epub(f, {}, {"META-INF/container.xml": "<a><rootfile full-path='x'/></a>"}), "missing"),
+    "out.epub": (lambda f: epub(f, {"../../etc/passwd": "<p>a</p>"}), "../etc/passwd is missing or damaged"),
     "text.epub": (lambda f: written(f, "just text"), "is named .epub but contains text or something unknown"),
-    "zip.pdf": (lambda f: epub(f, {}), "is named .pdf but contains a ZIP archive"),
     "pdf.txt": (lambda f: pdf(f, [lines(50, 500, ["text"])]), "is named .txt but contains PDF"),
     "cut.pdf": (lambda f: written(f, pdf(f, [lines(50, 500, ["text"])]).read_bytes()[:150]), "is damaged or cut short"),
     "secret.pdf": (lambda f: pdf(f, [lines(50, 500, ["text"])], encrypted=True), "is encrypted; save a copy without"),
     "scan.pdf": (lambda f: pdf(f, [[], []]), "is a scan: 2 pages of pictures with 0 letters"),
     "latin.txt": (lambda f: written(f, "fièvre".encode("latin-1")), "byte 3 is not UTF-8; save the file as UTF-8"),
-    "nul.md": (lambda f: written(f, b"a\0b"), "character 2 is NUL"),
     "wide.txt": (lambda f: written(f, "no mark".encode("utf-16-le")), "character 2 is NUL: a binary file, or"),
     "huge.txt": (huge, "too large (200 MB, limit 64 MB); split it"),
-    "line.txt": (lambda f: written(f, "word " * 300_000), "paragraph too long (1,499,999 characters,"),
-    "line.md": (lambda f: written(f, "word " * 300_000), "line too long (1,500,000 characters,"),
+    "line.md": (lambda f: written(f, "word " * 300_000), "paragraph too long (1,499,999 characters,"),
     "lol.xml": (lambda f: written(f, f"{ENTITIES}]><article><body><p>&i;</p></body></article>"), "not readable as XML"),
-    "open.xml": (lambda f: written(f, "<article><body>"), "; export it again"),
-    "old.doc": (lambda f: written(f, b"\xd0\xcf\x11\xe0"), ".doc is not read; save it as .docx"),
+    "old.doc": (lambda f: written(f, b"\xd0\xcf\x11\xe0"), "this format is not read; convert it to PDF, EPUB or DOCX"),
     "zip.docx": (lambda f: epub(f, {}), "not readable as a Word file"),
     "deep.html": (lambda f: written(f, "<div>" * 5000 + "x"), "Excessive depth in document: 256; save it again"),
-    "empty.md": (lambda f: written(f, ""), "no text found;"),
+    "empty.md": (lambda f: written(f, "# Only\n## headings\n"), "no text found; is this the right file?"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file_is_told_and_the_rest_is_read(tmp_path: Path, name: str) -> None:
+def test_a_broken_file_is_listed_and_the_others_are_read(tmp_path: Path, name: str) -> None:
     make, problem = BROKEN[name]
     file = make(tmp_path / name)
     written(tmp_path / "whole.md", GOOD)
     library = Library(tmp_path)
-    read = [block for section in library for block in section.blocks]
-    assert "This file is whole." in read
+    assert "This file is whole." in [block for section in library for block in section.blocks]
     (fault,) = library.faults
     assert fault.file == file and fault.problem.startswith(str(file)) and problem in fault.problem
-    if "no text" not in problem:  # a file without text is told, and stops nothing
+    if "no text" not in problem:  # a file without text stops nothing
         with pytest.raises(FileError):
             read_textbook(tmp_path, strict=True)
 
 
-def test_links_that_go_in_a_circle_or_nowhere_are_told(tmp_path: Path) -> None:
+def test_links_that_go_in_a_circle_or_nowhere_are_listed(tmp_path: Path) -> None:
     written(tmp_path / "whole.md", GOOD)
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "self.md").symlink_to(tmp_path / "self.md")
     library = Library(tmp_path)
     assert [s.blocks for s in library] == [("This file is whole.",)]
     (fault,) = library.faults
-    assert fault.problem == f"{tmp_path}/self.md: Too many levels of symbolic links"
+    assert fault.file == tmp_path / "self.md" and "Too many levels of symbolic links" in fault.problem
 
 
-def test_when_nothing_can_be_read_every_fault_is_told(tmp_path: Path) -> None:
+def test_when_nothing_can_be_read_every_fault_is_in_the_error(tmp_path: Path) -> None:
     written(tmp_path / "a.txt", b"\xff\xff")
     written(tmp_path / "b.xml", "<a>")
     with pytest.raises(FileError) as caught:

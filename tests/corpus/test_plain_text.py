@@ -35,21 +35,6 @@ def test_a_text_without_contents_is_headed_by_the_form_of_its_lines(tmp_path: Pa
     ]
 
 
-def test_running_heads_of_a_paged_text_are_left_out(tmp_path: Path) -> None:
-    pages = [f"Anatomy {n}\n\nText of page {word}.\n\n{n}" for n, word in enumerate(("one", "two", "three", "four"), 1)]
-    (section,) = read_textbook(written(tmp_path / "a.txt", "\f".join(pages)))
-    assert section.blocks == ("Text of page one.", "Text of page two.", "Text of page three.", "Text of page four.")
-
-
-def test_a_ruled_table_keeps_its_rows(tmp_path: Path) -> None:
-    ruler = "  -------- --------\n"
-    rows = "  zol      5 mg\n\n  vex      a day\n           long\n"
-    table = f"{ruler}  Drug     Dose\n{ruler}{rows}{ruler}"
-    assert read(written(tmp_path / "a.txt", f"Before.\n\n{table}\nAfter.\n")) == [
-        (("a",), ("Before.", "Drug | Dose\nzol | 5 mg\nvex | a day long", "After."))
-    ]
-
-
 def test_text_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
     for name, encoding in (("a.txt", "utf-16"), ("b.txt", "utf-8-sig")):
         assert read(written(tmp_path / name, "fièvre élevée".encode(encoding)))[0][1] == ("fièvre élevée",)

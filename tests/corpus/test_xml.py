@@ -6,15 +6,11 @@ import pytest
 from books import DATA, count_words, read, written
 
 from mqg_utils.corpus.library import Library, read_textbook, select_chapter
-from mqg_utils.corpus.passages import split_passages
 from mqg_utils.corpus.sections import Section
 from mqg_utils.exams.convert import read_exam
-from mqg_utils.text.files import FileError
 from mqg_utils.text.words import normalise
 
 BOOK = DATA / "openstax-anatomy-physiology"
-
-
 needs_book = pytest.mark.skipif(not BOOK.exists(), reason="the OpenStax book is not on this machine (../shared/data)")
 
 
@@ -45,13 +41,14 @@ def blocks_of(folder: Path, content: str, doctype: str = "") -> tuple[str, ...]:
 
 
 def test_a_module_has_its_place_in_the_collection(tmp_path: Path) -> None:
-    inner = "<section><title>Head</title><para>Round.</para><section><para>Neck.</para></section></section>"
+    inner = "<section><title>Head</title><para>Round.</para></section>"
+    inner += "<section><title>Neck</title><para>Thin.</para></section>"
     glossary = "<glossary><definition><term>femur</term><meaning>thigh bone</meaning></definition></glossary>"
     read = cnxml(tmp_path, f"<para>It is  long.</para>{inner}", after=glossary)
     assert [(s.path, s.blocks) for s in read] == [
         (("Bones", "The Femur"), ("It is long.",)),
         (("Bones", "The Femur", "Head"), ("Round.",)),
-        (("Bones", "The Femur", "Head"), ("Neck.",)),
+        (("Bones", "The Femur", "Neck"), ("Thin.",)),
         (("Bones", "The Femur", "Glossary"), ("femur: thigh bone",)),
     ]
     assert {(s.book, s.language, s.place) for s in read} == {("Small Anatomy", "en", "module m1")}
@@ -90,7 +87,6 @@ def test_figures_give_their_captions_and_tables_their_rows(tmp_path: Path) -> No
     [
         ("10<sup>3</sup> cells", "10^3 cells"),
         ("10<sup>–3</sup> m", "10^–3 m"),
-        ("10<sup>-12</sup> m", "10^-12 m"),
         ("Ca<sup>2+</sup> and Na<sup>+</sup>", "Ca2+ and Na+"),
         ("CO<sub>2</sub> rises", "CO2 rises"),
         ("at 5 mg<sup>1</sup>", "at 5 mg1"),
@@ -102,33 +98,17 @@ def test_inline_marks(tmp_path: Path, inline: str, text: str) -> None:
     assert blocks_of(tmp_path, f"<para>{inline}</para>") == (text,)
 
 
-def test_an_external_entity_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "secret.txt").write_text("SECRET", encoding="utf-8")
-    outside = f'<!DOCTYPE document [<!ENTITY x SYSTEM "{(tmp_path / "secret.txt").as_uri()}">]>'
-    assert blocks_of(tmp_path, "<para>Kept. &x;</para>", outside) == ("Kept.",)
-
-
-def test_a_module_that_is_listed_but_missing(tmp_path: Path) -> None:
-    cnxml(tmp_path, "<para>x</para>")
-    (tmp_path / "modules" / "m1" / "index.cnxml").unlink()
-    collection = tmp_path / "collections" / "small.collection.xml"
-    missing = tmp_path / "modules" / "m1" / "index.cnxml"
-    with pytest.raises(FileError) as caught:
-        read_textbook(tmp_path)
-    assert str(caught.value) == f"{collection}: module m1 is listed but {missing} is missing"
-
-
-def test_a_module_that_cannot_be_read_is_skipped_and_told(tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_read_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
     cnxml(tmp_path, "<para>x</para>")
     collection = tmp_path / "collections" / "small.collection.xml"
-    listed = COLLECTION.replace('<col:module document="m1"/>', '<col:module document="m1"/><col:module document="m2"/>')
-    collection.write_text(listed, encoding="utf-8")
+    module = '<col:module document="m{}"/>'
+    collection.write_text(COLLECTION.replace(module.format(1), "".join(map(module.format, (1, 2, 3)))), "utf-8")
     (tmp_path / "modules" / "m2").mkdir()
-    (tmp_path / "modules" / "m2" / "index.cnxml").write_text("<open>", encoding="utf-8")
+    written(tmp_path / "modules" / "m2" / "index.cnxml", "<open>")
     library = Library(tmp_path)
     assert [s.place for s in library] == ["module m1"]
-    (fault,) = library.faults
-    assert fault.file.parent.name == "m2" and "not readable as XML" in fault.problem
+    assert [fault.file.parent.name for fault in library.faults] == ["m2", "m3"]
+    assert "not readable as XML" in library.faults[0].problem and "No such file" in library.faults[1].problem
 
 
 def test_a_jats_article_gives_its_body_with_floats_at_their_first_mention(tmp_path: Path) -> None:
@@ -154,33 +134,18 @@ def test_all_modules_of_the_real_book_are_read(book: list[Section]) -> None:
     assert len({s.place for s in book}) == 198
     assert {(s.book, s.language) for s in book} == {("Anatomy and Physiology 2e", "en")}
     assert all(block.strip() for s in book for block in s.blocks)
-
-
-@needs_book
-def test_one_chapter_of_the_real_book(book: list[Section]) -> None:
     chapter = list(select_chapter(book, "Bone Tissue and the Skeletal System"))
     assert len({s.place for s in chapter}) == 8
     assert 9_500 < sum(count_words(block) for s in chapter for block in s.blocks) < 11_000
 
 
 @needs_book
-def test_no_review_question_stands_in_the_passages(book: list[Section]) -> None:
-    passages = list(split_passages(book, count_words, 300))
-    text = "\n".join(normalise(p.text) for p in passages)
-    stems = [normalise(c.questions[0].stem) for c in read_exam(BOOK / "review_mcq.jsonl").chains]
-    assert len({p.passage_id for p in passages}) == len(passages)
-    assert [stem for stem in stems if stem in text] == []
-    assert "osteocyte" in text  # the check above has a text to look in
-
-
-@pytest.mark.slow
-@needs_book
-def test_no_options_or_answers_of_a_review_question_stand_in_the_passages(book: list[Section]) -> None:
+def test_no_review_question_stands_in_the_text(book: list[Section]) -> None:
     # an option alone is often a word of the book; three in a row, or the stem with the answer, are the question's own
     text = "\n".join(normalise(block) for section in book for block in section.blocks)
+    assert "osteocyte" in text
     for chain in read_exam(BOOK / "review_mcq.jsonl").chains:
         (question,) = chain.questions
         options = [normalise(p.text) for p in question.propositions]
-        answer = next(p.text for p in question.propositions if p.is_true)
-        assert normalise(f"{question.stem} {answer}") not in text
+        assert normalise(question.stem) not in text
         assert not any(f"{a} {b} {c}" in text for a, b, c in zip(options, options[1:], options[2:], strict=False))

@@ -9,9 +9,8 @@ from typing import NamedTuple
 from mqg_utils.corpus.pdf.lines import NUMBERED, Line, Style, joined, numbered_depth
 
 ITEM = re.compile(r"(?:[•▪‣◦●○■□–—-]|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)])\s+\S")
-LIGATURES = ("fi", "fl", "ff", "ffi", "ffl", "Th", "tt", "ft")
 BROKEN, HYPHEN = "\ue000", "\ue001"  # at a line's end: a word continues; its hyphen may be part of it
-NO_LETTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd\ufffe\uffff]")
+NO_LETTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 class Float(NamedTuple):
@@ -85,8 +84,7 @@ def _begins(paragraph: list[Line], line: Line, following: Line | None, spacing: 
     gap = (line.words[0].base - last.words[0].base) / size
     if ITEM.match(line.text) and (gap > 0.3 or gap < -1):
         beside = ITEM.match(last.text) and abs(last.x0 - line.x0) < 0.3 * size
-        short = last.x1 < max([x.x1 for x in paragraph] + [line.x1]) - 3 * size
-        return bool(line.text[0] in "•▪‣◦●○■□" or beside or short or last.text.endswith((".", ";", ":", "?")))
+        return bool(line.text[0] in "•▪‣◦●○■□" or beside or last.text.endswith((".", ";", ":", "?")))
     if abs(line.main.size - size) > 0.08 * size and abs(gap) > 0.3:
         return True
     ended = bool(re.search(r"[.!?:。！？][”\"')\]]*$", last.text))
@@ -128,7 +126,7 @@ def _cjk(before: str, after: str) -> bool:
 
 
 def repaired(text: str, words: Counter[str]) -> str:
-    """Text with broken words joined and lost ligatures filled in, as the document spells them elsewhere."""
+    """Text with broken words joined as the document spells them elsewhere."""
 
     def mend(parts: re.Match[str]) -> str:
         before, after = parts[1], parts[2]
@@ -139,10 +137,4 @@ def repaired(text: str, words: Counter[str]) -> str:
         return f"{before}-{after}" if keep else before + after
 
     text = re.sub(rf"(\w+)[{BROKEN}{HYPHEN}](\w+)", mend, text)
-    text = text.replace(HYPHEN, "-").replace(BROKEN, "")
-
-    def ligature(word: re.Match[str]) -> str:
-        tries = [NO_LETTER.sub(letters, word[0]) for letters in LIGATURES]
-        return max(tries, key=lambda word: words[re.sub(r"^\W+|\W+$", "", word).casefold()])
-
-    return re.sub(r"\S*[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]\S*", ligature, text) if NO_LETTER.search(text) else text
+    return NO_LETTER.sub("\ufffd", text.replace(HYPHEN, "-").replace(BROKEN, ""))

@@ -1,19 +1,20 @@
 """Sections of a PDF from the words on its pages: tables of contents, captions and tables."""
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from mqg_utils.corpus.pdf.blocks import ITEM, Block, Float, blocks_of, repaired
-from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, bare_of, heads_first, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, heads_first, joined, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
 from mqg_utils.corpus.sections import Outline, Section
 
-FRONT = re.compile(  # what only the first page of an article has
-    r"@|\bdoi\b|https?://|©|\b(?:received|accepted|copyright|abstract|keywords?|corresponding author|r[ée]sum[ée]|"
-    r"mots[- ]cl[ée]s)\b|抄録|要旨",
-    re.IGNORECASE,
+# what only the first page of an article has
+FRONT = re.compile(
+    r"@|\bdoi\b|https?://|©|\b(?:abstract|keywords?|r[ée]sum[ée]|mots[- ]cl[ée]s)\b|抄録|要旨", re.IGNORECASE
 )
+DOTTED = re.compile(r"\.{4,}\s*\d+$")  # an entry of a table of contents
 
 
 def sections_of(
@@ -26,7 +27,7 @@ def sections_of(
     lines = [list(lines_of(words, page)) for page, words in enumerate(pages)]
     lines = without_heads([heads_first(page) for page in lines])
     style = Style([line for page in lines for line in page], bookmarks)
-    flow = without_contents([item for page in lines for item in _page_items(page, style)], style)
+    flow = [item for page in lines for item in _page_items(page, style) if not DOTTED.search(item.text)]
     start = next((i for i, x in enumerate(flow) if isinstance(x, Line) and style.opens(x)), 0)
     if not FRONT.search(" ".join(item.text for item in flow[:start])):
         start = 0  # a book's own words stand before its first chapter
@@ -41,46 +42,14 @@ def sections_of(
     return outline.sections()
 
 
-def without_contents(flow: list[Line | Float], style: Style) -> list[Line | Float]:
-    """Lines without a table of contents: ten or more in a row near the beginning that are headings further on."""
-
-    def entry(line: Line) -> str:
-        return bare_of(re.sub(r"[\s.…·]*\d*$", "", line.text))
-
-    heads = Counter(entry(line) for line in flow if isinstance(line, Line) and style.level(line))
-    best: list[int] = []
-    run: list[int] = []  # places of its entries
-    dotted = re.compile(r"\.{4,}\s*\d+$")
-    for i, item in enumerate(flow[: max(200, len(flow) // 10)]):
-        if isinstance(item, Line) and (dotted.search(item.text) or heads[entry(item)]):
-            run.append(i)
-            best = max(best, run, key=len)
-        elif run and i - run[-1] > 2:  # a wrapped entry has a line or two that match no heading
-            run = []
-    if len(best) < 10:
-        return flow
-    names = [entry(line) if isinstance(line, Line) else "" for line in flow[: best[-1] + 1]]
-    end = best[-1] + 1
-    # the first headings of the text itself, directly below the contents, repeat entries
-    while end > best[-1] - 2 and isinstance(last := flow[end - 1], Line) and not dotted.search(last.text):
-        if entry(last) not in names[: end - 1]:
-            break
-        end -= 1
-    return flow[: best[0]] + flow[end:]
-
-
 def _with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
     """Blocks, with the items of a list as the lines of one."""
-    last: Block | None = None
-    for block in blocks:
-        if last and not block.level and ITEM.match(block.text) and ITEM.match(last.text.split("\n")[-1]):
-            last = last._replace(text=f"{last.text}\n{block.text}")
-            continue
-        if last:
-            yield last
-        last = block
-    if last:
-        yield last
+    for are_items, group in itertools.groupby(blocks, lambda block: not block.level and bool(ITEM.match(block.text))):
+        if are_items:
+            items = list(group)
+            yield items[0]._replace(text="\n".join(item.text for item in items))
+        else:
+            yield from group
 
 
 # --- captions and tables ---
@@ -104,9 +73,6 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
         if label["table"]:
             end = _region_end(page, number, line, style)
             rows = table_rows([word for x in page[number:end] for word in x.words], joined)
-            if re.search(r"(?:continued|suite|続き)\W*$", text, re.IGNORECASE):
-                text = style.titles.get(label["number"], text)
-            style.titles[label["number"]] = text
             items.append(Float("\n".join([text, *rows]), line.page))
             number = end
         else:
@@ -124,8 +90,6 @@ def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
         alike = line.main.font == page[start].main.font and abs(line.main.size - last.main.size) < 0.05 * last.main.size
         cells = sum(abs(x.words[0].base - line.words[0].base) < 0.3 * x.main.size for x in page[start + 1 :][:40])
         if cells > 1 or line.words[0].angle != last.words[0].angle or not alike or not 0 <= gap < 1.5 * last.main.size:
-            break
-        if last.text.endswith(".") and page[start].text != last.text and line.x0 > last.x0 + last.main.size:
             break
         lines.append(line)
     return lines, start + len(lines)

@@ -138,14 +138,10 @@ class Style:
                 fonts[word.font] += len(word.text) * (word.angle == 0)
         self.size = sizes.most_common(1)[0][0] if sizes else 10.0
         self.font = fonts.most_common(1)[0][0] if fonts else ""
-        self.titles: dict[str, str] = {}  # of tables, for their continuations
         self.marks = {bare_of(title): (level, page) for level, title, page in bookmarks}
         heads = [line for line in lines if self._stands_out(line)]
         looks = Counter(self._look(line) for line in heads)
         self.levels: dict[tuple[float, bool], int] = {}
-        for line in heads:  # a look with section numbers has their depth
-            if depth := numbered_depth(line):
-                self.levels[self._look(line)] = min(depth, self.levels.get(self._look(line), 9))
         rank = 0
         for look in sorted(looks, key=lambda look: (-look[0], not look[1])):
             rank = self.levels.setdefault(look, rank + 1)

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,15 +17,14 @@ from mqg_utils.corpus.pdf.tables import Word
 from mqg_utils.corpus.sections import Section
 from mqg_utils.text.files import MAX_BOOK_BYTES, PDF, FileError, check_kind, check_size
 
-PAGE_S, DOCUMENT_S = 30, 900  # seconds for one page and for all, before the process is ended
+DOCUMENT_S = 900  # seconds before the process is ended
 MEMORY_BYTES = 4 * 2**30
-MAX_PAGES = 10_000
 LETTERS_A_PAGE = 20  # fewer on average, and the pages are pictures
 FORCE_BOLD = 1 << 18
 
 
 def read_pdf(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a PDF. Raises FileError, also for a scan, a password, or a page that takes too long."""
+    """The sections of a PDF. Raises FileError, also for a scan or a password."""
     check_size(file, MAX_BOOK_BYTES)
     check_kind(file, PDF)
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))))
@@ -36,8 +34,6 @@ def read_pdf(file: Path, book: str, language: str) -> list[Section]:
         answer = json.loads(done.stdout or "null")
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise FileError(f"{file}: not read within {DOCUMENT_S} s; split it, or print it to a new PDF") from error
-    if done.returncode == -signal.SIGALRM:
-        raise FileError(f"{file}: one page takes more than {PAGE_S} s; print the book to a new PDF")
     if answer is None:
         last = done.stderr.decode(errors="replace").strip().split("\n")[-1][:200]
         raise FileError(f"{file}: the reader stopped with code {done.returncode} ({last}); print it to a new PDF")
@@ -59,8 +55,8 @@ def main(file: Path, book: str, language: str) -> list[Section] | str:
         if "password" in str(error).lower() or "security" in str(error).lower():
             return "is encrypted; save a copy without its password"
         return f"is damaged or cut short ({error}); download it again, or print it to a new PDF"
-    except (ValueError, MemoryError) as error:
-        return str(error) or "needs more memory than a book should; split it"
+    except MemoryError:
+        return "needs more memory than a book should; split it"
     letters = sum(len(word.text) for page in pages for word in page)
     if letters < LETTERS_A_PAGE * len(pages):
         problem = f"is a scan: {len(pages)} pages of pictures with {letters} letters of text"
@@ -72,19 +68,13 @@ def extract(file: Path) -> tuple[list[list[Word]], list[tuple[int, str, int]]]:
     """The words of every page, and the bookmarks: level from 1, title, page from 0."""
     import pypdfium2
 
-    signal.alarm(PAGE_S)
     document = pypdfium2.PdfDocument(file)
-    if len(document) > MAX_PAGES:
-        raise ValueError(f"has {len(document)} pages (limit {MAX_PAGES}); split it")
     pages = []
     for page in document:
-        signal.alarm(PAGE_S)
         pages.append(list(words_of_page(page)))
         page.close()
-    signal.alarm(PAGE_S)
     marks = [(mark, mark.get_dest()) for mark in document.get_toc(max_depth=6)]
     bookmarks = [(mark.level + 1, mark.get_title().strip(), dest.get_index()) for mark, dest in marks if dest]
-    signal.alarm(0)
     return pages, [mark for mark in bookmarks if mark[2] is not None]
 
 
@@ -92,7 +82,7 @@ def words_of_page(page: Any) -> Iterator[Word]:
     """The words of a page in the order of its content."""
     import pypdfium2.raw as pdfium
 
-    text = page.get_textpage()
+    characters = page.get_textpage()
     width, height = page.get_size()
     corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
@@ -105,49 +95,38 @@ def words_of_page(page: Any) -> Iterator[Word]:
         nonlocal start
         if letters and start:
             x0, base, size, font, bold, angle, depth = start
-            yield Word("".join(letters), x0, end, base, size, font, bold, angle, depth, after)
+            # a character beyond U+FFFF comes from PDFium as two halves
+            text = "".join(letters).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            yield Word(text, x0, end, base, size, font, bold, angle, depth, after)
         letters.clear()
         start = None
 
-    for i, char in _characters(pdfium, text):
+    for i in range(characters.count_chars()):
+        char = chr(min(pdfium.FPDFText_GetUnicode(characters, i), 0x10FFFF))
         if char.isspace():
             yield from word("\n" if char in "\r\n" else " ")
             continue
-        if pdfium.FPDFText_IsHyphen(text, i) == 1:
+        if pdfium.FPDFText_IsHyphen(characters, i) == 1:
             yield from word("-")
             continue
-        angle = -round(math.degrees(pdfium.FPDFText_GetCharAngle(text, i))) % 360  # PDFium counts clockwise
+        angle = -round(math.degrees(pdfium.FPDFText_GetCharAngle(characters, i))) % 360  # PDFium counts clockwise
         angle = angle if angle % 90 == 0 else 0
-        pdfium.FPDFText_GetLooseCharBox(text, i, box)
-        pdfium.FPDFText_GetCharOrigin(text, i, x, y)
+        pdfium.FPDFText_GetLooseCharBox(characters, i, box)
+        pdfium.FPDFText_GetCharOrigin(characters, i, x, y)
         left, right, base, size, depth = _turned(angle, box, y.value, x.value, corners)
         if start and left != last:  # the letters of a ligature share one box
             level = start[5] == angle and abs(start[1] - base) <= 0.05 * size
             if not level or not -0.5 * size < left - end < 0.2 * size:
                 yield from word("" if abs(left - end) < 0.2 * size and start[5] == angle else " ")
         if not start:
-            text_object = ctypes.cast(pdfium.FPDFText_GetTextObject(text, i), ctypes.c_void_p).value
+            text_object = ctypes.cast(pdfium.FPDFText_GetTextObject(characters, i), ctypes.c_void_p).value
             if text_object not in fonts:
-                fonts[text_object] = _font(pdfium, text, i)
+                fonts[text_object] = _font(pdfium, characters, i)
             start = (left, base, size, *fonts[text_object], angle, depth)
         letters.append(char)
         last, end = left, right
     yield from word("\n")
-    text.close()
-
-
-def _characters(pdfium: Any, text: Any) -> Iterator[tuple[int, str]]:
-    """(index, character); one beyond U+FFFF comes from PDFium as two halves."""
-    high = 0
-    for i in range(text.count_chars()):
-        code = pdfium.FPDFText_GetUnicode(text, i)
-        if 0xD800 <= code < 0xDC00:
-            high = code
-            continue
-        if 0xDC00 <= code < 0xE000 and high:
-            code = 0x10000 + (high - 0xD800) * 0x400 + code - 0xDC00
-        high = 0
-        yield i, chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
+    characters.close()
 
 
 def _turned(angle: int, box: Any, y: float, x: float, corners: list[tuple[float, float]]) -> tuple[float, ...]:
