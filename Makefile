@@ -41,7 +41,7 @@ bench: $(TEST)
 # the stamps are made last: an interrupted installation starts again
 $(RUN): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
-	@echo "Installing into .venv: 2 GB on disk with a CPU build of PyTorch, 3 to 7 minutes, once."
+	@echo "Installing into .venv: 2 GB on disk with a CPU build of PyTorch, 2 to 7 minutes, once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(PIP) torch
 	$(PIP) -e .
