@@ -89,4 +89,4 @@ def true_keys(answer: Any, options: Sequence[tuple[str, Any]], base: int | None)
     if parts and all(part in keys for part in parts):
         return {keys.index(part) for part in parts}
     hint = "; say with base=0 or base=1 what the first option's number is" if folded.isdigit() and base is None else ""
-    raise ValueError(f"answer {answer!r} is none of the {len(options)} options{hint}")
+    raise ValueError(f"answer {answer!r} is not one of the {len(options)} options{hint}")

@@ -66,7 +66,7 @@ def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
 
 
 def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where the own words of leaves are read.
+    """Where the words of each leaf are read.
 
     before (W,) the token indices that predict the distinct words, word_ids (W,) their token ids; word, leaf (M,)
     which word belongs to which leaf (leaves that begin alike share words); n_characters (N,) of the leaves.

@@ -263,7 +263,7 @@ def test_a_first_line_that_is_no_object_is_refused_by_the_chain_reader(tmp_path:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (row(answer="C"), "record: answer 'C' is none of the 2 options"),
+        (row(answer="C"), "record: answer 'C' is not one of the 2 options"),
         (row(options=["ulna", 5]), "questions.0.propositions.1.text: Input should be a valid string (it is '5')"),
         ({k: v for k, v in row().items() if k != "options"}, "record: has no list of options"),
         (row(id="fs-1"), "id: 'm1:fs-1' was already used"),
@@ -339,7 +339,7 @@ def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> Non
     source, target = file_of(tmp_path, rows, "mine.json"), tmp_path / "chains.jsonl"
     words = ["convert", "exam", str(source), str(target), "--map", "stem=q", "--map", "answer=right"]
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1 and "answer 'ab' is none of the 2 options" in done.output
+    assert done.exit_code == 1 and "answer 'ab' is not one of the 2 options" in done.output
     rows[1]["right"] = "AB"
     file_of(tmp_path, rows, "mine.json")
     done = CliRunner().invoke(app, words)

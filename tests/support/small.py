@@ -76,7 +76,7 @@ def build_tiny(texts: Iterable[str], folder: Path, seed: int = 0, **shape: int) 
 def tiny_student() -> Student:
     """A GPT-2 of two layers. Shared by all tests: copy its model before changing it.
 
-    Its weights are four times the usual, so that its log-odds spread and hang on every token and position.
+    Its weights are four times the usual, so that its log-odds spread and depend on every token and position.
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

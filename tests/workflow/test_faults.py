@@ -1,7 +1,7 @@
 """What a machine does to a run: full disks, folders that cannot be written, clocks, damage, memory, dying kernels.
 
 Kernels, papermill and the failing parts are real. Each fault must be told with its stage, cause and next step; nothing
-complete is lost, nothing partial passes as complete, and once the fault is gone the same call goes on to the end.
+complete is lost, nothing partial passes as complete, and once the fault is gone the same call runs to the end.
 """
 
 import json
@@ -72,7 +72,7 @@ def complete(plan: Plan) -> list[str]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A small disk, and what sets it up anew: `size=…`, `ro`, `rw`."""
+    """A small disk, and what sets it up again: `size=…`, `ro`, `rw`."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
