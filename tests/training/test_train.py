@@ -12,9 +12,9 @@ from small import build_tiny, chain, fresh, handbook, passage, question, random_
 from test_objectives import gradients, paragraphs, pieces
 from transformers import EvalPrediction, TrainerCallback
 
-from mqg_utils.evaluation import unpacked
 from mqg_utils.evaluation.decision import Decision, fit_decision, log_loss
 from mqg_utils.evaluation.scoring import score
+from mqg_utils.student import forward
 from mqg_utils.student.forward import hidden_states
 from mqg_utils.student.loading import Student, add_lora
 from mqg_utils.student.token_tree import SPLIT_TOKENS, prompt_ids
@@ -258,7 +258,7 @@ def test_a_run_without_trees_ends_with_the_weights_of_one_with_them(tmp_path, mo
     tree, plain = fresh(), fresh()
     one_row = FAST._replace(max_tokens=10**6)  # so that a step is over the same propositions
     finetune(tree, FEW, FEW[:1], one_row, tmp_path / "tree")
-    for module in (objectives, unpacked):
+    for module in (objectives, forward):
         monkeypatch.setattr(module, "supports_trees", lambda model: False)
     finetune(plain, FEW, FEW[:1], one_row, tmp_path / "plain")
     a, b, c = (weights_of(student) for student in (tree, plain, fresh()))
