@@ -199,9 +199,11 @@ def test_what_is_wrong_with_the_input_is_said_and_kept_in_the_notebook(tmp_path)
     (project / "empty.md").write_text("# Title only\n")
     assert "no text found" in failing(project, "corpus.textbook=empty.md").stderr
 
-    (project / "exam.jsonl").write_text('{"chain_id": "a"}\nnot json\n')
+    question = '{"question_id": "q", "stem": "s", "propositions": [{"text": "a"}]}'
+    (project / "exam.jsonl").write_text(f'{{"chain_id": "a", "questions": [{question}]}}\nnot json\n')
     said = failing(project, "corpus.exam=exam.jsonl").stderr
-    assert "exam.jsonl:1: questions: Field required" in said and "exam.jsonl:2: record: not JSON" in said
+    assert "exam.jsonl:1: questions.0.propositions.0.is_true: Field required" in said
+    assert "exam.jsonl:2: record: Invalid JSON" in said
 
     missing = mqg(project, "run", "quick", "-p", "corpus.textbook=nowhere.md")
     assert missing.returncode == 2 and "nowhere.md" in missing.stderr and "Traceback" not in missing.stderr
