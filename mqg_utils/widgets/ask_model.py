@@ -1,6 +1,7 @@
 """Ask the model: a case written or edited in a box, scored by a student of a run while the reader waits."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from time import perf_counter
@@ -71,8 +72,6 @@ class ModelAsker:
         parts = [choice, self.text, buttons, self.message, self.answers, self.effects]
         self.widget = ipw.VBox([ipw.HTML(style()), *parts])
 
-    # --- the case and the student ---
-
     @property
     def original(self) -> Chain | None:
         return self.chains.get(self.case.value)
@@ -96,13 +95,9 @@ class ModelAsker:
         self._offer_questions()
 
     def _offer_questions(self) -> None:
-        try:
+        with suppress(CaseTextError):  # reported when the model is asked
             n = len(self.chain().questions)
-        except CaseTextError:
-            return  # reported when the model is asked
-        offer(self.question, [(f"question {k + 1}", k) for k in range(n)], 0)
-
-    # --- asking ---
+            offer(self.question, [(f"question {k + 1}", k) for k in range(n)], 0)
 
     def _act(self, act: Callable[[], None]) -> None:
         self.ask.disabled = self.remove.disabled = True
@@ -114,7 +109,6 @@ class ModelAsker:
             self.ask.disabled = self.remove.disabled = False
 
     def _score(self) -> None:
-        """Score the case, beside the answers of the exam."""
         chain, probe, history = self.chain(), self.probe(), self.history.value
         started = perf_counter()
         now = self.occlusion.ask(probe, [chain], history)
@@ -123,8 +117,8 @@ class ModelAsker:
         exam = [p for p in exam if p.chain_id == chain.chain_id and p.history == history]
         self.answers.value = case_view.case_beside_exam(chain, now, exam)
         n = len(chain.questions)
-        text = f"{probe.name} answered {n} {'question' if n == 1 else 'questions'} in {seconds:.2f} s."
-        self.message.value = message_html(text)
+        count = "1 question" if n == 1 else f"{n} questions"
+        self.message.value = message_html(f"{probe.name} answered {count} in {seconds:.2f} s.")
 
     def _leave_out(self) -> None:
         """Score the chosen question again without each finding before it."""
@@ -134,7 +128,7 @@ class ModelAsker:
         self.message.value = message_html(f"Removed {len(result.effects)} findings in {result.seconds:.2f} s.")
 
     def static(self) -> str:
-        """The text, the answers and the effects where there is no kernel."""
+        """What a page without a kernel shows."""
         text = f'<div class="mqg"><pre>{escape(self.text.value)}</pre></div>'
         return "\n".join([style(), text, self.message.value, self.answers.value, self.effects.value])
 

@@ -94,13 +94,10 @@ class CaseExplorer:
         control.observe(lambda _: None if self._quiet else act(), trait)
 
     def _chosen(self) -> tuple[View, View | None, Filter]:
-        """The view, the one to compare with, and the filter."""
         assert self.index is not None
         view = self.index.view(self.condition.value, self.history.value)
         other = self.index.view(self.compare.value, self.history.value) if self.compare.value else None
         return view, other if other in self.index.scores else None, Filter(*(c.value for c in self.filters))
-
-    # --- events ---
 
     def _load(self) -> None:
         """Read the chosen runs; a run that cannot be read is reported in place of its cases."""
@@ -153,7 +150,6 @@ class CaseExplorer:
             self.map.chosen = self.ids[self.table.selected_rows[-1]]
 
     def _export(self) -> None:
-        """Write the ticked chains to explored/NAME.jsonl of the run."""
         if self.index is None:
             return
         try:

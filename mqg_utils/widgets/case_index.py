@@ -55,18 +55,15 @@ class CaseIndex:
         self.scores: dict[View, dict[Key, QuestionScore]] = {}
         for s in score_questions(run.predictions):
             self.scores.setdefault(View(s.condition, s.seed, s.history), {})[s.chain_id, s.question_id] = s
+        self._training_questions = [q for chain in run.training_questions for q in chain.questions]
         self._questions: dict[View, pd.DataFrame] = {}
         examined = {(view.condition, view.seed) for view in self.scores}
         self.histories = [h for h in HISTORY_NAMES if any(view.history == h for view in self.scores)]
-        self.examinees = {
-            f"{c}, seed {s}" if len(run.seeds) > 1 else c: (c, s)
-            for c in run.conditions
-            for s in run.seeds
-            if (c, s) in examined
-        }
+        label = "{}, seed {}" if len(run.seeds) > 1 else "{}"
+        pairs = [(c, s) for c in run.conditions for s in run.seeds if (c, s) in examined]
+        self.examinees = {label.format(*pair): pair for pair in pairs}
 
     def view(self, examinee: str, history: History) -> View:
-        """The view of a name in `examinees` under a history. Raises KeyError for another name."""
         return View(*self.examinees[examinee], history)
 
     def views_of(self, view: View) -> list[View]:
@@ -78,25 +75,18 @@ class CaseIndex:
         """proposition -> its prediction; empty where the question was not asked."""
         return self._answers.get(view, {}).get((chain, question), {})
 
-    # --- nearest passages and generated questions ---
-
-    @cached_property
-    def training_questions(self) -> list[Question]:
-        """The generated questions, chain by chain."""
-        return [question for chain in self.run.training_questions for question in chain.questions]
-
     @cached_property
     def _indexes(self) -> tuple[Index, Index]:
         books = Index(" ".join([*p.section, p.text]) for p in self.run.passages)
         rarity = books.rarity if self.run.passages else None
-        return books, Index(map(question_text, self.training_questions), rarity)
+        return books, Index(map(question_text, self._training_questions), rarity)
 
     def nearest(self, question: Question, most: int = 2) -> tuple[list[Near[Passage]], list[Near[Question]]]:
         """At most `most` passages and generated questions, the best BM25 score first."""
         query = terms(question_text(question))
         passages, questions = (index.nearest(query, most) for index in self._indexes)
         near_passages = [(self.run.passages[link.place], link) for link in passages]
-        return near_passages, [(self.training_questions[link.place], link) for link in questions]
+        return near_passages, [(self._training_questions[link.place], link) for link in questions]
 
     @cached_property
     def chapters(self) -> dict[Key, frozenset[str]]:
@@ -110,8 +100,6 @@ class CaseIndex:
                 names = frozenset(p.section[0] if p.section else p.book for p in passages)
                 chapters[chain.chain_id, q.question_id] = names or frozenset([UNLINKED])
         return chapters
-
-    # --- filter ---
 
     def questions(self, view: View) -> pd.DataFrame:
         """The questions that were asked under a view, by chain and question id, with COLUMNS; computed once."""
@@ -153,8 +141,6 @@ class CaseIndex:
         chain_ids = here.index[passes].unique("chain")
         points = here.points.groupby("chain").mean()[chain_ids]
         return [str(name) for _, name in sorted(zip(points, chain_ids, strict=True))]
-
-    # --- tables ---
 
     def signs(self, view: View, chain: str) -> str:
         """One sign per question: 1 all points, 5 half or more, 2 fewer, 0 none, - not asked."""

@@ -34,8 +34,8 @@ class ExamRoom:
     ) -> None:  # fmt: skip
         self.run_dir = locate(str(run_dir))
         self._begin_stage = lambda variant: Stage.begin(exam_session.STAGE, namespace, variant)
-        self._draw = (split, max_chains, seed)
-        self.chains = exam_session.exam_chains(self.run_dir, split)
+        self.split, self.chains = split, exam_session.exam_chains(self.run_dir, split)
+        self.drawn = exam_session.draw(self.chains, max_chains, seed)
         self.session: ExamSession  # set by `_begin`
         self.asked: ExamQuestion | None = None
         self.keybox = KeyBox(self.press)
@@ -44,7 +44,7 @@ class ExamRoom:
 
     def _begin(self) -> None:
         try:
-            self.session = ExamSession(self.run_dir, self.name.value, *self._draw)
+            self.session = ExamSession(self.run_dir, self.name.value, self.drawn)
         except SessionError as error:
             self.keybox.say(str(error), bad=True)
             return
@@ -56,12 +56,11 @@ class ExamRoom:
         if self.asked is None:
             self._end()
             return
-        question = self.asked.question
-        kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind]
+        question, answers = self.asked.question, self.session.answers.values()
+        kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind].format(n=question.n_true)
         before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
-        self.view.value = fragment(
-            "exam_question.html.j2", asked=self.asked, before=before, kind=kind.format(n=question.n_true)
-        )
+        counts = {"number": len(answers) + 1, "of": sum(len(chain.questions) for chain in self.drawn)}
+        self.view.value = fragment("exam_question.html.j2", asked=self.asked, before=before, kind=kind, **counts)
         self.ticks = [False] * len(question.propositions)
         self.options.children = [
             button(f"☐ {LETTERS[i].upper()}\u2002{p.text}", partial(self._tick, i))
@@ -70,9 +69,8 @@ class ExamRoom:
         for option in self.options.children:
             option.add_class("option")
         answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; cannot be changed")
-        keys = ipw.HTML(f'<span class="where">{KEYS}</span>')
-        self.keybox.fill([self.view, self.options, ipw.HBox([answer]), keys])
-        self.keybox.keys.seconds_before = sum(answer.seconds for answer in self.session.answers.values())
+        self.keybox.fill([self.view, self.options, ipw.HBox([answer]), ipw.HTML(f'<span class="where">{KEYS}</span>')])
+        self.keybox.keys.seconds_before = sum(answer.seconds for answer in answers)
         self.keybox.new_screen()
 
     def _tick(self, index: int) -> None:
@@ -88,29 +86,22 @@ class ExamRoom:
 
     def press(self, key: str) -> None:
         """A key: the letter of a proposition, or Save, which gives the answer."""
-        if self.asked is None:
-            return
-        if key == "Save":
+        if self.asked and key == "Save":
             self._answer()
-        elif key in LETTERS[: len(self.ticks)]:
+        elif self.asked and key in LETTERS[: len(self.ticks)]:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
         assert self.asked is not None
-        if problem := exam_session.wrong_count(self.asked.question, self.ticks):
-            self.keybox.say(f"Not yet: {problem}.", bad=True)
-            return
         try:
             self.session.answer(self.asked, self.ticks)
             self.keybox.say("")
         except (SessionError, OSError) as error:
             self.keybox.say(f"Not saved. {error}", bad=True)
-            if isinstance(error, OSError):
-                return
-        self._next()
+        if self.session.is_answered(self.asked):  # here or in another window
+            self._next()
 
     def _end(self) -> None:
-        """Store the answers and show how they compare."""
         self.keybox.keys.seconds_before = -1.0
         self.keybox.new_screen()
         try:
@@ -122,19 +113,16 @@ class ExamRoom:
             f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
             "The table lists everyone who answered the same chains, each after their own answers."
         )
-        self.view.value = message_html(text) + table(exam_session.ranking_rows(self.run_dir, self.session.chains)).data
+        self.view.value = message_html(text) + table(exam_session.ranking_rows(self.run_dir, self.drawn)).data
         self.keybox.fill([self.view])
 
     def show(self) -> None:
         """Display the room; without a kernel or an exam, what to do."""
-        split, max_chains, _ = self._draw
         if not self.chains:
-            display(
-                notice(f"The run {self.run_dir.name} has no exam of the split {split!r}: run 01_corpus.ipynb first.")
-            )
+            text = f"The run {self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."
+            display(notice(text))
             return
-        n = min(max_chains or len(self.chains), len(self.chains))
-        text = f"An exam of {n} chains is ready. Open this notebook in JupyterLab to take it."
+        text = f"An exam of {len(self.drawn)} chains is ready. Open this notebook in JupyterLab to take it."
         show(self.keybox.box, style() + message_html(text))
 
     def ranking(self) -> list[dict[str, Any]]:

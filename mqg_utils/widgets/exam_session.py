@@ -47,30 +47,21 @@ class ExamQuestion(NamedTuple):
     chain: Chain
     question: Question
     before: tuple[tuple[Question, tuple[bool, ...]], ...]
-    number: int  # in the session, from 1
-    of: int
 
 
 class ExamSession:
     """One person's exam, kept in `folder`. `show` gives the question to answer; later ones stay hidden."""
 
     def __init__(
-        self, run_dir: Path, person: str, split: str = "test", max_chains: int = 0, seed: int = 0,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
-        """Begin or resume an exam of `max_chains` chains drawn by `seed` (0: all chains).
+        self, run_dir: Path, person: str, chains: Sequence[Chain], clock: Callable[[], float] = monotonic
+    ) -> None:
+        """Begin or resume the exam of `chains`. Answers to questions that have changed since do not count.
 
-        Answers to questions that have changed since do not count. Raises SessionError: invalid name, no exam.
+        Raises SessionError for an invalid name.
         """
-        self.person, self.condition = person.strip(), HUMAN + person.strip()
-        if not re.fullmatch(r"\w[\w.-]*", self.person):
+        self.chains, self.condition = chains, HUMAN + person.strip()
+        if not re.fullmatch(r"\w[\w.-]*", person.strip()):
             raise SessionError(f"invalid name {person!r}: use letters, digits, - and . without spaces")
-        exam = exam_chains(run_dir, split)
-        if not exam:
-            raise SessionError(f"the run {run_dir.name} has no exam of the split {split!r}; run 01_corpus.ipynb first")
-        ids = sorted(chain.chain_id for chain in exam)
-        drawn = set(random.Random(seed).sample(ids, min(max_chains or len(ids), len(ids))))
-        self.chains = [chain for chain in exam if chain.chain_id in drawn]
         self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
         self._log, self._clock, self._shown_at = AppendLog(self.folder / "answers.jsonl", Answer), clock, clock()
         self.refresh()
@@ -83,34 +74,34 @@ class ExamSession:
 
     def show(self) -> ExamQuestion | None:
         """The first question without an answer, or None; starts its clock."""
-        number, of = 0, sum(len(chain.questions) for chain in self.chains)
         self._shown_at = self._clock()
         for chain in self.chains:
-            before: list[tuple[Question, tuple[bool, ...]]] = []
-            for question in chain.questions:
-                number += 1
-                answer = self.answers.get(text_hash(chain, question))
-                if answer is None:
-                    return ExamQuestion(chain, question, tuple(before), number, of)
-                before.append((question, answer.ticks))
+            for k, question in enumerate(chain.questions):
+                if text_hash(chain, question) not in self.answers:
+                    before = [(q, self.answers[text_hash(chain, q)].ticks) for q in chain.questions[:k]]
+                    return ExamQuestion(chain, question, tuple(before))
         return None
 
     def answer(self, asked: ExamQuestion, ticks: Sequence[bool]) -> None:
         """Save the answer to the question shown. Raises SessionError: a wrong number of ticks, or answered before."""
-        if problem := wrong_count(asked.question, ticks):
-            raise SessionError(problem)
+        expected = {"single": 1, "fixed": asked.question.n_true}.get(asked.question.kind, sum(ticks))
+        if sum(ticks) != expected:
+            raise SessionError(f"Tick {expected}; {sum(ticks)} are ticked.")
         time, seconds = datetime.now(UTC).isoformat(timespec="milliseconds"), round(self._clock() - self._shown_at, 2)
         key, question_id = text_hash(asked.chain, asked.question), asked.question.question_id
         answer = Answer(time=time, text_hash=key, question_id=question_id, ticks=tuple(ticks), seconds=seconds)
 
         def check(answers: Sequence[Answer]) -> None:
             if any(earlier.text_hash == key for earlier in answers):
-                raise SessionError("this question was answered in another window; the first answer counts")
+                raise SessionError("This question was answered in another window; the first answer counts.")
 
         try:
             self._log.append(answer, check)
         finally:
             self.refresh()
+
+    def is_answered(self, asked: ExamQuestion) -> bool:
+        return text_hash(asked.chain, asked.question) in self.answers
 
     def predictions(self) -> list[Prediction]:
         """The answers in a model's form: `p_true` is 1 or 0, the history the person's own answers."""
@@ -126,10 +117,7 @@ class ExamSession:
         ]  # fmt: skip
 
     def store(self, begin: Callable[[str], Stage]) -> None:
-        """Write predictions.jsonl, summary.json and the manifest, as 05_evaluate does, unless they are there.
-
-        `begin` makes the stage of a variant.
-        """
+        """Write what 05_evaluate writes, unless it is there. `begin` makes the stage of a variant."""
         predictions, file = self.predictions(), self.folder / "predictions.jsonl"
         if (self.folder / MANIFEST).exists() and read_jsonl(file, Prediction) == predictions:
             return
@@ -137,10 +125,10 @@ class ExamSession:
         stage.needs("01_corpus", "exam.jsonl")
         write_jsonl(file, predictions)
         accuracy = estimate(score_questions(predictions), "accuracy")
-        seconds = sum(answer.seconds for answer in self.answers.values())
+        seconds = round(sum(answer.seconds for answer in self.answers.values()), 1)
         summary = {"accuracy": accuracy.value, "accuracy.n": accuracy.n, "failed": 0, "failed.n": accuracy.n}
-        summary |= {"seconds": round(seconds, 1), "seconds.n": len(self.answers)}
-        stage.finish({**summary, "chains": len(self.chains), "scored_by": "a person"})
+        summary |= {"seconds": seconds, "seconds.n": len(self.answers), "chains": len(self.chains)}
+        stage.finish({**summary, "scored_by": "a person"})
 
 
 def exam_chains(run_dir: Path, split: str) -> list[Chain]:
@@ -149,30 +137,30 @@ def exam_chains(run_dir: Path, split: str) -> list[Chain]:
     return by_split(read_jsonl(file, Chain), split) if file.exists() else []
 
 
+def draw(chains: Sequence[Chain], most: int, seed: int) -> list[Chain]:
+    """`most` of the chains (0: all), the same for everyone with this seed, in their order."""
+    ids = sorted(chain.chain_id for chain in chains)
+    drawn = set(random.Random(seed).sample(ids, min(most or len(ids), len(ids))))
+    return [chain for chain in chains if chain.chain_id in drawn]
+
+
 def text_hash(chain: Chain, question: Question) -> str:
     """Changes with the case, an id, or the words or key of this question."""
     text = f"{chain.chain_id}\n{chain.vignette}\n{question.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def wrong_count(question: Question, ticks: Sequence[bool]) -> str:
-    """What is wrong with the number of ticks for this kind of question, or ""."""
-    expected = {"single": 1, "fixed": question.n_true}.get(question.kind)
-    return f"tick {expected}; {sum(ticks)} are ticked" if expected is not None and sum(ticks) != expected else ""
-
-
 def ranking_rows(run_dir: Path, chains: Sequence[Chain]) -> list[dict[str, Any]]:
     """One row per person and model that answered all these questions after their own answers, the best first."""
     expected = {(c.chain_id, q.question_id) for c in chains for q in c.questions}
-    rows = []
-    for file in sorted((run_dir / STAGE).glob("*/predictions.jsonl")):
-        own = [p for p in read_jsonl(file, Prediction) if p.history == "predicted"]
-        asked = [p for p in own if (p.chain_id, p.question_id) in expected]
-        scores = score_questions(asked)
-        complete = (file.parent / MANIFEST).exists()
-        if not (complete and scores) or {(s.chain_id, s.question_id) for s in scores} != expected:
+    rows: list[dict[str, Any]] = []
+    for manifest in sorted((run_dir / STAGE).glob(f"*/{MANIFEST}")):
+        predictions = read_jsonl(manifest.with_name("predictions.jsonl"), Prediction)
+        answers = [p for p in predictions if p.history == "predicted" and (p.chain_id, p.question_id) in expected]
+        scores = score_questions(answers)
+        if not scores or {(s.chain_id, s.question_id) for s in scores} != expected:
             continue  # a part of the exam cannot be compared with all of it
-        row: dict[str, Any] = {"condition": scores[0].condition, "seed": scores[0].seed}
-        row |= {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
-        rows.append(row | {"propositions": len(asked), "questions": len(scores), "chains": len(chains)})
+        shown = {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
+        sizes = {"propositions": len(answers), "questions": len(scores), "chains": len(chains)}
+        rows.append({"condition": scores[0].condition, "seed": scores[0].seed, **shown, **sizes})
     return sorted(rows, key=lambda row: row["propositions right"], reverse=True)

@@ -1,6 +1,6 @@
 """The desk at which generated questions are reviewed; `verification.review` stores and checks the decisions."""
 
-from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -47,8 +47,6 @@ class ReviewDesk:
         self.keybox.fill([self.view, self.panel])
         self._draw()
 
-    # --- screens ---
-
     @property
     def item(self) -> review.Item:
         return self.run.items[self.at]
@@ -68,31 +66,29 @@ class ReviewDesk:
             before=item.earlier, question=question, passage=passage, parts=parts,
             lost=set(range(len(question.propositions))) - quoted if passage else set(), letters=LETTERS,
         )  # fmt: skip
-        buttons = [button(label, self._presses(label.split("(")[1][0]), colour) for label, colour in BUTTONS.items()]
+        buttons = [
+            button(label, partial(self.press, label.split("(")[1][0].lower()), colour)
+            for label, colour in BUTTONS.items()
+        ]
         ratings = [
-            button(str(i), self._presses(str(i)), "info" if opinion.rating == i else "", RATE)
+            button(str(i), partial(self.press, str(i)), "info" if opinion.rating == i else "", RATE)
             for i in range(1, review.MAX_RATING + 1)
         ]
-        keys = ipw.HTML(f'<span class="where">{escape(KEYS)}</span>')
-        self.panel.children = [
-            ipw.HBox(buttons, layout=ROW),
-            ipw.HBox([ipw.HTML("<span>Rate</span>"), *ratings], layout=ROW),
-            keys,
-        ]
+        rate = ipw.HBox([ipw.HTML("<span>Rate</span>"), *ratings], layout=ROW)
+        self.panel.children = [ipw.HBox(buttons, layout=ROW), rate, ipw.HTML(f'<span class="where">{KEYS}</span>')]
         self.keybox.new_screen()
-
-    def _presses(self, key: str) -> Callable[[], None]:
-        return lambda: self.press(key.lower())
 
     def _ask_reason(self) -> None:
         self.mode = "reject"
-        own = ipw.Text(placeholder="another reason", layout={"width": "min(100%, 420px)"})
-        reasons = [button(f"{i}\u2002{reason}", self._presses(str(i))) for i, reason in enumerate(review.REASONS, 1)]
-        other = button("Reject for this reason", lambda: self._decide("rejected", reason=own.value))
+        text = ipw.Text(placeholder="another reason", layout={"width": "min(100%, 420px)"})
+        reasons = [
+            button(f"{i}\u2002{reason}", partial(self.press, str(i))) for i, reason in enumerate(review.REASONS, 1)
+        ]
+        other = button("Reject for this reason", lambda: self._decide("rejected", reason=text.value))
         self.panel.children = [
             ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back."),
             ipw.HBox(reasons, layout=ROW),
-            ipw.HBox([own, other], layout=ROW),
+            ipw.HBox([text, other], layout=ROW),
             ipw.HBox([button("Back (Escape)", self._draw)]),
         ]
         self.keybox.new_screen(".panel")
@@ -108,8 +104,6 @@ class ReviewDesk:
         self.panel.children = [hint, self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)]
         self.keybox.new_screen(".panel textarea")
         self.text.focus()
-
-    # --- actions ---
 
     def press(self, key: str) -> None:
         """A key, or its button."""
@@ -149,9 +143,8 @@ class ReviewDesk:
     def _decide(
         self, decision: review.Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
     ) -> None:
-        saved = (
-            f"Saved: {decision or f'rated {rating}'}{', ' + reason if reason else ''} · {self.item.question.stem[:80]}"
-        )
+        text = ", ".join(filter(None, [decision or f"rated {rating}", reason]))
+        saved = f"Saved: {text} · {self.item.question.stem[:80]}"
         try:
             self.reviewer.decide(self.item, decision, reason, rating, edited)
         except (review.ReviewError, OSError) as error:
@@ -168,11 +161,10 @@ class ReviewDesk:
             edited, *more = read_case(self.text.value, like=_alone(self.item.chain, question)).questions
             if more:
                 raise CaseTextError("edit one question at a time: remove the second line that begins with ?")
+            if self.text.value.split() == self.before.split():
+                raise CaseTextError("nothing has changed; press Escape, then accept the question as it is")
         except CaseTextError as error:
             self.keybox.say(f"Not saved. {error}", bad=True)
-            return
-        if self.text.value.split() == self.before.split():
-            self.keybox.say("Nothing has changed. Press Escape, then accept the question as it is.", bad=True)
             return
         passage_id = question.propositions[0].passage_id
         known = {(p.text, p.is_true): p for p in question.propositions}  # keep weight and explanation of these
@@ -181,8 +173,6 @@ class ReviewDesk:
             for p in edited.propositions
         ]
         self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
-
-    # --- shown ---
 
     def show(self) -> None:
         """Display the desk; without a kernel a table of the first questions, without questions what to do."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Chart:
         self._shown: Any = None
 
     def draw(self, figure: Any) -> None:
-        if self._shown is not None:
+        if self._shown:
             # JupyterLab's plotly ignores an update of its own output, so a placeholder as high as the chart comes
             # between; without the height the page would jump
             self._put({"text/html": f'<div style="height: {figure.layout.height or 360}px"></div>'})
@@ -54,10 +55,10 @@ class Chart:
         self._put({"text/html": message_html(text)})
 
     def _put(self, bundle: dict[str, Any]) -> None:
-        if self._shown is None:
-            self._shown = display(bundle, raw=True, display_id=True)
-        else:
+        if self._shown:
             self._shown.update(bundle, raw=True)
+        else:
+            self._shown = display(bundle, raw=True, display_id=True)
 
 
 class LiveCurves:
@@ -65,8 +66,7 @@ class LiveCurves:
 
     def __init__(self) -> None:
         self._curves: dict[str, Sequence[Entry]] = {}
-        self._chart = Chart()
-        self._drawn = -REDRAW_S
+        self._chart, self._drawn = Chart(), -REDRAW_S
 
     def of(self, name: str) -> Watch:
         """The callback of one training; `name` is its label in the legend."""
@@ -90,8 +90,7 @@ class TrainingCurves:
         self.curves: list[Curve] = []
         self._chart = Chart()
         tall = {"layout": {"width": "auto", "flex": "1 1 220px", "height": "8.5em"}}
-        self.run = ipw.SelectMultiple(description="Runs", **tall)
-        self.condition = ipw.SelectMultiple(description="Conditions", **tall)
+        self.run, self.condition = (ipw.SelectMultiple(description=name, **tall) for name in ("Runs", "Conditions"))
         measures = [("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm")]
         self.y = ipw.Dropdown(options=measures, description="Show")
         self.log = ipw.Checkbox(description="logarithmic scale", indent=False)
@@ -99,19 +98,20 @@ class TrainingCurves:
         others = ipw.VBox([self.y, self.log], layout={"flex": "1 1 260px"})
         choice = ipw.Box([self.run, self.condition, others], layout={"flex_flow": "row wrap", "width": "100%"})
         self.widget = ipw.VBox([ipw.HTML(style()), choice, self.message])
-        self._read()
         self.run.options = self.run.value = [run.name for run in self.runs]
+        self._read()
         self._offer_conditions()
+        self._report()
         for control in (self.run, self.condition, self.y, self.log):
             control.observe(lambda _: self._draw(), "value")
 
     def show(self) -> None:
         """Display controls, chart and table; without a kernel, chart and table only."""
-        self._report()
         show(self.widget, style() + self.message.value)
         self._draw()
         show(self.table, self.table.value)
-        self._follow()
+        with suppress(RuntimeError):  # outside a notebook no loop is running
+            self._following = asyncio.get_running_loop().create_task(self._follow())
 
     def chosen(self) -> list[Curve]:
         """The curves in the chart; reading passages is shared by conditions, so it is always among them."""
@@ -120,13 +120,12 @@ class TrainingCurves:
 
     def _read(self) -> bool:
         """Read the files again; whether anything is new."""
-        before = [(curve.state, len(curve.entries)) for curve in self.curves]
-        self.curves = [curve for run in self.runs for curve in read_curves(run)]
-        return before != [(curve.state, len(curve.entries)) for curve in self.curves]
+        before, self.curves = self.curves, [curve for run in self.runs for curve in read_curves(run)]
+        return before != self.curves
 
     def _offer_conditions(self) -> None:
-        names = list(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
-        if tuple(names) != self.condition.options:
+        names = tuple(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
+        if names != self.condition.options:
             self.condition.options = self.condition.value = names
 
     def _report(self) -> None:
@@ -141,13 +140,7 @@ class TrainingCurves:
         else:
             self._chart.say("No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first.")
 
-    def _follow(self) -> None:
-        try:
-            self._following = asyncio.get_running_loop().create_task(self._poll())
-        except RuntimeError:
-            return  # outside a notebook
-
-    async def _poll(self) -> None:
+    async def _follow(self) -> None:
         while any(curve.state == RUNNING for curve in self.curves):
             await asyncio.sleep(POLL_S)
             if await asyncio.to_thread(self._read):

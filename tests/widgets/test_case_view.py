@@ -7,7 +7,7 @@ from mqg_utils.analysis.results import Run
 from mqg_utils.evaluation.occlusion import Effect, Effects, findings
 from mqg_utils.records import Prediction
 from mqg_utils.widgets import case_view, keys
-from mqg_utils.widgets.case_index import CaseIndex, Filter
+from mqg_utils.widgets.case_index import CaseIndex
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>"\'&'
 
@@ -77,12 +77,6 @@ def test_compared_conditions_have_their_names_above_their_columns():
     assert [(th.get_text(), th["colspan"]) for th in page.select("th[colspan]")] == [("base", "2"), ("books", "2")]
     headline = case_view.headline(index, ["c"], base, books)
     assert headline.startswith("1 of 1 cases; base, shown right answers") and "1 are right in both" in headline
-
-
-def test_without_a_kernel_an_empty_filter_shows_no_table():
-    index = run([chain(question("a?", "x"), name="c")])
-    page = case_view.static_html(index, index.view("base", "gold"), None, Filter(text="zebra"))
-    assert "0 of 1 cases" in page and "<table" not in page
 
 
 def test_findings_are_sorted_by_their_effect():

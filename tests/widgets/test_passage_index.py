@@ -4,7 +4,6 @@ from small import chain, passage, question
 
 from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import write_json, write_jsonl
-from mqg_utils.widgets.passage_browser import PassageBrowser
 from mqg_utils.widgets.passage_index import PassageIndex, near_duplicates
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -99,10 +98,3 @@ def test_a_page_is_escaped_and_whole():
     assert "✓ true: &lt;img src=x" in page and HOSTILE not in page
     assert "qi-0, proposition 1" in page and "Overlap with the exam: 1<" in page
     assert "<summary>p1, similarity 88%" in index().page(0)
-
-
-def test_a_chosen_row_opens_its_passage():
-    browser = PassageBrowser(index())
-    assert "About p0" in browser.open.value
-    browser.table.selected_rows = [3]
-    assert "About p3" in browser.open.value
