@@ -120,8 +120,9 @@ class TrainingCurves:
 
     def _read(self) -> bool:
         """Read the files again; whether anything is new."""
-        before, self.curves = self.curves, [curve for run in self.runs for curve in read_curves(run)]
-        return before != self.curves
+        before = [(curve.state, len(curve.entries)) for curve in self.curves]
+        self.curves = [curve for run in self.runs for curve in read_curves(run)]
+        return before != [(curve.state, len(curve.entries)) for curve in self.curves]
 
     def _offer_conditions(self) -> None:
         names = tuple(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
