@@ -30,6 +30,7 @@ class Rejected(Record):
     reason: Text
     detail: Text
     question: dict[str, Any] | None = None
+    case: Text = ""  # of its chain
 
 
 class Fault(NamedTuple):
@@ -38,9 +39,9 @@ class Fault(NamedTuple):
     reason: str
     detail: str
 
-    def rejects(self, passage_id: str, draft: Any) -> Rejected:
+    def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
         shown = draft if isinstance(draft, dict) else None
-        return Rejected(passage_id=passage_id, reason=self.reason, detail=self.detail, question=shown)
+        return Rejected(passage_id=passage_id, reason=self.reason, detail=self.detail, question=shown, case=case)
 
 
 Check = Callable[[T, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
@@ -63,7 +64,10 @@ class Verified(NamedTuple):
         kept, rejected = [], list(self.rejected)
         for chain in self.kept:
             good, bad = _up_to_fault(chain.questions, check)
-            rejected += [fault.rejects(q.propositions[0].passage_id, q.model_dump(mode="json")) for q, fault in bad]
+            rejected += [
+                fault.rejects(q.propositions[0].passage_id, q.model_dump(mode="json"), chain.vignette)
+                for q, fault in bad
+            ]
             if good:
                 kept.append(chain.model_copy(update={"questions": tuple(good)}))
         return Verified(kept, rejected, self.drafted)
@@ -109,7 +113,7 @@ def verify(
             check = partial(checks.check, chain_id=name, passage=passage, case=case)
             good, bad = _up_to_fault(draft["questions"], check)
             drafted += len(draft["questions"])
-            rejected += [fault.rejects(passage.passage_id, raw) for raw, fault in bad]
+            rejected += [fault.rejects(passage.passage_id, raw, case) for raw, fault in bad]
             if good:
                 kept.append(
                     Chain(

@@ -1,22 +1,27 @@
-"""Reviews of generated questions, in reviews.jsonl, and the questions that they approve."""
+"""Reviews of generated questions (reviews.jsonl) and of the exam's own (disputes.jsonl), and what they approve.
+
+Both files lie in the run's folder, where no rerun of a stage touches them; each line is a `Review`.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
-from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
-from mqg_utils.verification.checks import Checks, Fault
-from mqg_utils.verification.label_errors import SIZES
+from mqg_utils.records import Chain, Id, Passage, Proposition, Question, R, Record, Text, read_jsonl
+from mqg_utils.verification.checks import Checks, Fault, Rejected
+from mqg_utils.verification.label_errors import SIZES, LabelError
 from mqg_utils.workflow.append_log import AppendLog
 
-FILE = "reviews.jsonl"  # in the run's folder, where no rerun of a stage touches it
+FILE = "reviews.jsonl"
+DISPUTES = "disputes.jsonl"  # here, "rejected" disputes the key of a question of the exam
 REASONS = (
     "the key is wrong", "the passage does not settle it", "unclear or ambiguous",
     "too easy, or the answer gives itself away", "not worth asking", "medically unsound",
@@ -30,43 +35,26 @@ class ReviewError(ValueError):
     """A review that cannot be used or saved. The message says what to do."""
 
 
-class Conflict(ReviewError):
-    """The same reviewer has decided on this question in another window since it was shown."""
-
-
-class Opinion(Record):
-    """What one reviewer thinks of one question: the last decision and the last rating (0 is none)."""
-
-    decision: Decision = ""
-    reason: Text = ""
-    rating: Annotated[int, Field(ge=0, le=MAX_RATING)] = 0
-    edited: Question | None = None
-    time: Text = ""  # UTC, ISO 8601
-
-
-class Review(Opinion):
-    """One line of reviews.jsonl: a decision, a rating, or both. `text_hash` identifies the wording reviewed."""
+class Review(Record):
+    """A decision, a rating (0 is none) or a comment on the wording with this `text_hash`, which includes the key."""
 
     reviewer: Id
     question_id: Id
     text_hash: Id
-
-    @model_validator(mode="after")
-    def _check_parts(self) -> "Review":
-        if (self.decision == "rejected") != bool(self.reason.strip()):
-            raise ValueError("a rejection, and nothing else, has a reason")
-        if (self.decision == "edited") != (self.edited is not None):
-            raise ValueError("an edit, and nothing else, contains the edited question")
-        if not self.decision and not self.rating:
-            raise ValueError("neither a decision nor a rating")
-        return self
+    decision: Decision = ""
+    reason: Text = ""
+    rating: Annotated[int, Field(ge=0, le=MAX_RATING)] = 0
+    comment: Text = ""
+    edited: Question | None = None
+    time: Text = ""  # UTC, ISO 8601
 
 
 class Item(NamedTuple):
-    """A question to review, in its chain."""
+    """A question to review, in its chain; `dropped` is why stage 03 did not keep it."""
 
     chain: Chain
     question: Question
+    dropped: str = ""
 
     @property
     def earlier(self) -> tuple[Question, ...]:
@@ -78,42 +66,57 @@ class Item(NamedTuple):
         return hashlib.sha256(f"{self.chain.vignette}\n{self.question.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-Opinions = Mapping[str, Mapping[str, Opinion]]  # text_hash -> reviewer -> opinion
+Opinions = Mapping[str, Mapping[str, Review]]  # text_hash -> reviewer -> last decision and last rating
 
 
-def opinions(reviews: Iterable[Review]) -> Opinions:
-    """The last decision and the last rating of each reviewer on each wording."""
-    latest: dict[str, dict[str, Opinion]] = {}
-    for review in reviews:
+def read_opinions(file: Path) -> Opinions:
+    """The last decision, rating and comment of each reviewer on each wording, from a file of reviews."""
+    latest: dict[str, dict[str, Review]] = {}
+    for review in AppendLog(file, Review).read():
         by_reviewer = latest.setdefault(review.text_hash, {})
-        before = by_reviewer.get(review.reviewer, Opinion())
-        update = {"rating": review.rating or before.rating}
-        by_reviewer[review.reviewer] = (review if review.decision else before).model_copy(update=update)
+        before = by_reviewer.get(review.reviewer, review)
+        kept = {"rating": review.rating or before.rating, "comment": review.comment or before.comment}
+        by_reviewer[review.reviewer] = (review if review.decision else before).model_copy(update=kept)
     return latest
 
 
 class ReviewSet:
-    """The generated questions of a run, with their passages and exam. `missing` says in words what is missing."""
+    """The generated questions of a run, or with `of_exam` the exam's own. `missing` says in words what is missing."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, AppendLog(folder / FILE, Review)
-        self.chains, self.passages, self.items = list[Chain](), dict[str, Passage](), list[Item]()
-        names = ("03_generate/questions.jsonl", "01_corpus/passages.jsonl", "01_corpus/exam.jsonl")
-        if absent := [name for name in names if not (folder / name).exists()]:
-            stage = absent[0].split("/")[0]
-            self.missing = f"The run {folder.name} has no {', '.join(absent)}: run {stage}.ipynb first."
+    def __init__(self, folder: Path, of_exam: bool = False) -> None:
+        self.folder, self.of_exam, self.file = folder, of_exam, folder / (DISPUTES if of_exam else FILE)
+        self.passages, self.items = dict[str, Passage](), list[Item]()
+        names = ("01_corpus/exam.jsonl", "01_corpus/passages.jsonl", "03_generate/questions.jsonl")
+        if absent := [name for name in names[: 1 if of_exam else 3] if not (folder / name).exists()]:
+            self.missing = (
+                f"The run {folder.name} has no {', '.join(absent)}: run {Path(absent[0]).parent}.ipynb first."
+            )
             return
-        self.chains = read_jsonl(folder / names[0], Chain)
-        self.passages = {p.passage_id: p for p in read_jsonl(folder / names[1], Passage)}
-        self.items = [Item(chain, question) for chain in self.chains for question in chain.questions]
+        chains = _read(folder / names[0 if of_exam else 2], Chain)
+        self.passages = {p.passage_id: p for p in _read(folder / names[1], Passage)}
+        self.items = [*items_of(chains), *([] if of_exam else dropped(folder))]
         self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
+
+    def restored(self, question: Question) -> Question:
+        """A generated question with the propositions that it lost as label errors."""
+        errors, texts = _read(self.folder / "03_generate/label_errors.jsonl", LabelError), set[str]()
+        texts |= {p.text for p in question.propositions}
+        back = [
+            Proposition(
+                **e.model_dump(exclude={"question_id", "p_key"}), passage_id=question.propositions[0].passage_id
+            )
+            for e in errors
+            if e.question_id == question.question_id and e.text not in texts
+        ]
+        return question.model_copy(update={"propositions": (*question.propositions, *back)})
 
     @cached_property
     def _known(self) -> tuple[Exam, AskedQuestions]:
         """What an edit may not repeat; takes seconds for a large exam."""
         asked = AskedQuestions()
         for item in self.items:
-            asked.add(item.question)
+            if not item.dropped:
+                asked.add(item.question)
         return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
@@ -131,22 +134,6 @@ class ReviewSet:
                 return f"{where}{result.reason}: {result.detail}"
         return ""
 
-    def reviews(self) -> list[Review]:
-        return self.log.read()
-
-    def progress(self) -> list[dict[str, str | int]]:
-        """A row for each reviewer: decisions, mean rating, open questions, and reviews of earlier wordings."""
-        current, latest, rows = {item.text_hash for item in self.items}, opinions(self.reviews()), []
-        for name in _reviewers(latest):
-            hashes = {text_hash for text_hash, by_reviewer in latest.items() if name in by_reviewer}
-            valid = [latest[text_hash][name] for text_hash in hashes & current]
-            counts = {d: sum(o.decision == d for o in valid) for d in ("accepted", "edited", "rejected")}
-            ratings = [o.rating for o in valid if o.rating]
-            mean = f"{sum(ratings) / len(ratings):.1f} (n = {len(ratings)})" if ratings else "—"
-            row: dict[str, str | int] = {"reviewer": name, **counts, "open": len(current) - sum(counts.values())}
-            rows.append(row | {"mean rating": mean, "of questions changed since": len(hashes - current)})
-        return rows
-
 
 class Reviewer:
     """One reviewer's way through the questions of a run. What `decide` saves is on disk when it returns."""
@@ -154,51 +141,74 @@ class Reviewer:
     def __init__(self, run: ReviewSet, name: str) -> None:
         if not name.strip():
             raise ReviewError("give your name; every review is saved under one")
-        self.run, self.name = run, name.strip()
+        self.run, self.name, self.items = run, name.strip(), run.items  # items: all, or those that are chosen
         self.refresh()
 
     def refresh(self) -> None:
         """Read the reviews saved so far, by other windows too."""
-        latest = opinions(self.run.reviews())
+        latest = read_opinions(self.run.file)
         self._mine = {text_hash: by[self.name] for text_hash, by in latest.items() if self.name in by}
 
-    def opinion(self, item: Item) -> Opinion:
-        return self._mine.get(item.text_hash, Opinion())
+    def opinion(self, item: Item) -> Review:
+        empty = Review(reviewer=self.name, question_id=item.question.question_id, text_hash=item.text_hash)
+        return self._mine.get(item.text_hash, empty)
 
     @property
     def decided(self) -> int:
-        return sum(bool(self.opinion(item).decision) for item in self.run.items)
+        return sum(bool(self.opinion(item).decision) for item in self.items)
 
     def next_open(self, start: int = 0) -> int | None:
         """The index of the first question without a decision, from `start` to the end and then from the beginning."""
-        n = len(self.run.items)
+        n = len(self.items)
         order = [*range(start, n), *range(min(start, n))]
-        return next((i for i in order if not self.opinion(self.run.items[i]).decision), None)
+        return next((i for i in order if not self.opinion(self.items[i]).decision), None)
 
     def decide(
-        self, item: Item, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
-    ) -> None:
-        """Save a decision or a rating. Raises ReviewError for an unsound edit, Conflict for a newer decision."""
+        self, item: Item, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None,
+        comment: str = "",
+    ) -> None:  # fmt: skip
+        """Save what is given. Raises ReviewError: an unsound edit, or a rejection without a reason."""
+        if edited is not None and self.run.of_exam:
+            raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
         if edited is not None and (fault := self.run.fault(item, edited)):
             raise ReviewError(fault)
         if decision == "rejected" and not reason.strip():
             raise ReviewError("a rejection needs a reason")
-        shown = self.opinion(item)
-
-        def unchanged(reviews: Sequence[Review]) -> None:
-            now = opinions(reviews).get(item.text_hash, {}).get(self.name, Opinion())
-            if decision and (now.decision, now.time) != (shown.decision, shown.time):
-                raise Conflict(f"you {now.decision} this question in another window; decide again to replace that")
-
         review = Review(
-            reviewer=self.name, time=datetime.now(UTC).isoformat(timespec="microseconds"), decision=decision,
-            question_id=item.question.question_id, text_hash=item.text_hash, reason=reason.strip(), rating=rating,
-            edited=edited,
+            reviewer=self.name, question_id=item.question.question_id, text_hash=item.text_hash, decision=decision,
+            reason=reason.strip(), rating=rating, edited=edited, comment=comment.strip(),
+            time=datetime.now(UTC).isoformat(),
         )  # fmt: skip
-        try:
-            self.run.log.append(review, unchanged)
-        finally:
-            self.refresh()
+        AppendLog(self.run.file, Review).append(review)
+        self.refresh()
+
+
+def items_of(chains: Iterable[Chain]) -> list[Item]:
+    return [Item(chain, question) for chain in chains for question in chain.questions]
+
+
+def dropped(folder: Path) -> list[Item]:
+    """The questions in rejected.jsonl, each as a chain of its own; no malformed one, and none that copies the exam."""
+    items = []
+    for n, rejected in enumerate(_read(folder / "03_generate/rejected.jsonl", Rejected), 1):
+        name, raw = f"{rejected.passage_id}|dropped-{n}", {"propositions": [], **(rejected.question or {})}
+        with suppress(ValidationError, TypeError):
+            raw["propositions"] = [{**p, "passage_id": rejected.passage_id} for p in raw["propositions"]]
+            question = Question.model_validate({"question_id": name, **raw})
+            chain = Chain(chain_id=name, vignette=rejected.case, split="train", questions=(question,))
+            items.append(Item(chain, question, f"{rejected.reason}: {rejected.detail}"))
+    return [item for item in items if not item.dropped.startswith("exam copy")]
+
+
+def disputes(folder: Path, exam: Iterable[Chain]) -> list[tuple[Item, Review]]:
+    """Each reviewer's dispute of a key (decision "rejected") or comment on a question of the exam as it is now."""
+    latest = read_opinions(folder / DISPUTES)
+    reviews = [(item, review) for item in items_of(exam) for review in latest.get(item.text_hash, {}).values()]
+    return [(item, review) for item, review in reviews if review.decision == "rejected" or review.comment]
+
+
+def _read(file: Path, model: type[R]) -> list[R]:
+    return read_jsonl(file, model) if file.exists() else []
 
 
 def reviews_file(folder: Path) -> Path:
@@ -209,12 +219,12 @@ def reviews_file(folder: Path) -> Path:
 
 
 def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
-    """The questions that somebody accepted or edited and nobody rejected, in their last edit.
+    """The questions that somebody accepted or edited and nobody rejected, in their last edit; rescued ones come last.
 
     A chain is kept up to its first question that is not approved. Raises ReviewError if none is left.
     """
-    latest, kept = opinions(AppendLog(file, Review).read()), []
-    for chain in chains:
+    latest, kept = read_opinions(file), []
+    for chain in (*chains, *(item.chain for item in dropped(file.parent))):
         good: list[Question] = []
         for question in chain.questions:
             decided = [o for o in latest.get(Item(chain, question).text_hash, {}).values() if o.decision]
@@ -228,38 +238,27 @@ def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
     return kept
 
 
-# --- agreement between reviewers ---
-
-
-def _reviewers(latest: Opinions) -> list[str]:
-    return sorted({name for by_reviewer in latest.values() for name in by_reviewer})
-
-
 def kappa(pairs: Sequence[tuple[str, str]]) -> str:
     """Cohen's kappa of two raters' labels with its 95 % interval (Cohen 1960), as text."""
     import numpy as np
-    import pandas as pd
+    from sklearn.metrics import confusion_matrix
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    labels = sorted({label for pair in pairs for label in pair})
-    if len(labels) < 2:
+    if len({label for pair in pairs for label in pair}) < 2:
         return "— (one decision throughout)"
-    first, second = (pd.Categorical(column, labels) for column in zip(*pairs, strict=True))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of a z-value that is not used
-        result = cohens_kappa(pd.crosstab(first, second, dropna=False).to_numpy())
+    with np.errstate(invalid="ignore"):  # of a z-value that is not used
+        result = cohens_kappa(confusion_matrix(*zip(*pairs, strict=True)))
     interval = f" [{result.kappa_low:.2f}, {result.kappa_upp:.2f}]" if result.var_kappa > 0 else ""
     return f"{result.kappa:.2f}{interval}"
 
 
 def agreement(latest: Opinions) -> list[dict[str, str | int]]:
-    """A row for every two reviewers who decided on the same questions: share decided alike, and Cohen's kappa."""
+    """A row for every two reviewers who decided on the same questions: how many, and Cohen's kappa."""
     rows: list[dict[str, str | int]] = []
-    for names in combinations(_reviewers(latest), 2):
-        decisions = ([by[name].decision if name in by else "" for name in names] for by in latest.values())
-        if pairs := [(a, b) for a, b in decisions if a and b]:
-            alike = f"{sum(a == b for a, b in pairs) / len(pairs):.0%}"
-            row: dict[str, str | int] = {"reviewers": ", ".join(names), "questions": len(pairs), "alike": alike}
-            rows.append(row | {"kappa": kappa(pairs)})
+    for a, b in combinations(sorted(set().union(*latest.values())), 2):
+        both = [(by[a].decision, by[b].decision) for by in latest.values() if a in by and b in by]
+        if pairs := [pair for pair in both if all(pair)]:
+            rows.append({"reviewers": f"{a}, {b}", "questions": len(pairs), "kappa": kappa(pairs)})
     return rows
 
 

@@ -179,15 +179,14 @@ class ReviewDesk:
         if self.run.missing:
             display(notice(self.run.missing))
             return
-        latest = review.opinions(self.run.reviews())
+        latest = review.read_opinions(self.run.file)
         rows = [(item.question, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
         show(self.keybox.box, style() + fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
 
     def show_agreement(self) -> None:
-        """Display each reviewer's decisions, Cohen's kappa of every two reviewers, and where they differ."""
-        latest = review.opinions(self.run.reviews())
+        """Display Cohen's kappa of every two reviewers, and where they differ."""
+        latest = review.read_opinions(self.run.file)
         for rows, none in (
-            (self.run.progress(), "Nobody has reviewed a question of this run yet."),
             (review.agreement(latest), "No two reviewers have decided on the same question yet."),
             (review.disagreements(self.run.items, latest), "Reviewers differ on no question."),
         ):

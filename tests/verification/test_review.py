@@ -1,26 +1,17 @@
-"""Reviews: what counts, what two windows may do to one another, what an edit must pass, and what is approved."""
+"""Reviews: what counts, what an edit must pass, and what is approved."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from persons import PROPOSITIONS, QUESTIONS, generated, make_run
+from persons import EXAM, PROPOSITIONS, QUESTIONS, generated, make_run
 
 from mqg_utils.records import Chain, Question, write_jsonl
-from mqg_utils.verification.review import (
-    FILE,
-    Conflict,
-    Reviewer,
-    ReviewError,
-    ReviewSet,
-    agreement,
-    approved,
-    disagreements,
-    kappa,
-    opinions,
-    reviews_file,
-)
+from mqg_utils.verification import review
+from mqg_utils.verification.checks import Rejected
+from mqg_utils.verification.label_errors import LabelError
+from mqg_utils.verification.review import FILE, Reviewer, ReviewError, ReviewSet, approved, reviews_file
 
 
 @pytest.fixture
@@ -39,11 +30,10 @@ def edited(chain: Chain, **changes: Any) -> Question:
     return question.model_copy(update={"propositions": (first, *question.propositions[1:])})
 
 
-# --- deciding ---
-
-
 def test_a_decision_is_on_disk_with_its_reviewer_time_and_wording(run: Path) -> None:
     anna = reviewer(run)
+    with pytest.raises(ReviewError, match="reason"):
+        anna.decide(anna.run.items[0], "rejected", reason="  ")
     anna.decide(anna.run.items[0], "rejected", reason="unclear", rating=2)
     line = json.loads((run / FILE).read_text())
     assert (line["reviewer"], line["question_id"], line["decision"]) == ("anna", "quellor|1-1", "rejected")
@@ -62,6 +52,8 @@ def test_a_new_kernel_resumes_where_the_last_stopped(run: Path) -> None:
     again.decide(again.run.items[1], "accepted")
     assert again.next_open() is None
     assert reviewer(run, "bob").next_open() == 0
+    with pytest.raises(ReviewError, match="name"):
+        reviewer(run, " ")
 
 
 def test_the_last_decision_counts_and_a_rating_stays(run: Path) -> None:
@@ -75,51 +67,6 @@ def test_the_last_decision_counts_and_a_rating_stays(run: Path) -> None:
     assert (opinion.decision, opinion.reason, opinion.rating) == ("accepted", "", 4)
 
 
-def test_a_rejection_needs_a_reason_and_a_reviewer_a_name(run: Path) -> None:
-    anna = reviewer(run)
-    with pytest.raises(ReviewError, match="reason"):
-        anna.decide(anna.run.items[0], "rejected", reason="  ")
-    assert not (run / FILE).exists()
-    with pytest.raises(ReviewError, match="name"):
-        reviewer(run, " ")
-
-
-# --- two windows ---
-
-
-def test_two_windows_do_not_overwrite_each_other(run: Path) -> None:
-    first, second = reviewer(run), reviewer(run)
-    item = first.run.items[0]
-    first.decide(item, "accepted")
-    with pytest.raises(Conflict, match="accepted this question in another window"):
-        second.decide(item, "rejected", reason="unclear")
-    assert second.opinion(item).decision == "accepted", "the other window sees it from now on"
-    assert second.next_open() == 1
-    second.decide(item, "rejected", reason="unclear")  # knowing what it replaces
-    first.refresh()
-    assert first.opinion(item).decision == "rejected"
-    assert len((run / FILE).read_text().splitlines()) == 2
-
-
-def test_reviewers_do_not_get_in_each_others_way(run: Path) -> None:
-    anna, bob = reviewer(run), reviewer(run, "bob")
-    anna.decide(anna.run.items[0], "accepted")
-    bob.decide(anna.run.items[0], "rejected", reason="unclear")
-    anna.refresh()
-    assert anna.opinion(anna.run.items[0]).decision == "accepted"
-
-
-# --- edits ---
-
-
-def test_a_sound_edit_is_saved(run: Path) -> None:
-    anna = reviewer(run)
-    item = anna.run.items[0]
-    new = edited(item.chain, text="The quellor stores a fluid.")
-    anna.decide(item, "edited", edited=new)
-    assert reviewer(run).opinion(item).edited == new
-
-
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -129,12 +76,15 @@ def test_a_sound_edit_is_saved(run: Path) -> None:
         ({"is_true": False, "text": "The quellor stores fluid below the diaphragm."}, "key"),
     ],
 )
-def test_an_unsound_edit_is_not_saved(run: Path, changes: dict[str, Any], fault: str) -> None:
+def test_a_sound_edit_is_saved_and_an_unsound_one_is_not(run: Path, changes: dict[str, Any], fault: str) -> None:
     anna = reviewer(run)
     item = anna.run.items[0]
     with pytest.raises(ReviewError, match=fault):
         anna.decide(item, "edited", edited=edited(item.chain, **changes))
     assert not (run / FILE).exists()
+    new = edited(item.chain, text="The quellor stores a fluid.")
+    anna.decide(item, "edited", edited=new)
+    assert reviewer(run).opinion(item).edited == new
 
 
 def test_an_edit_may_not_repeat_another_question_nor_copy_the_exam(run: Path) -> None:
@@ -150,9 +100,9 @@ def test_an_edit_may_not_repeat_another_question_nor_copy_the_exam(run: Path) ->
 
 
 def test_a_question_that_lost_a_label_error_can_still_be_edited(tmp_path: Path) -> None:
-    question = generated("quellor").questions[0]
+    chain, (question,) = generated("quellor"), generated("quellor").questions
     four = question.model_copy(update={"propositions": question.propositions[:4]})
-    chain = Chain(chain_id="quellor|1", language="en", split="train", questions=(four,))
+    chain = chain.model_copy(update={"questions": (four,)})
     questions = ReviewSet(make_run(tmp_path / "run", [chain]))
     assert questions.fault(questions.items[0], edited(chain, text="The quellor stores a fluid.")) == ""
 
@@ -167,9 +117,6 @@ def test_an_edit_that_spoils_a_later_question_of_its_chain_is_reported(tmp_path:
     assert "question 2 of the chain" in questions.fault(questions.items[0], leak)
 
 
-# --- what is approved ---
-
-
 def test_approved_is_what_somebody_accepts_or_edits_and_nobody_rejects(run: Path) -> None:
     anna, bob = reviewer(run), reviewer(run, "bob")
     new = edited(QUESTIONS[0], text="The quellor stores a fluid.")
@@ -181,19 +128,8 @@ def test_approved_is_what_somebody_accepts_or_edits_and_nobody_rejects(run: Path
     assert [chain.questions for chain in approved(QUESTIONS, reviews_file(run))] == [(new,)]
 
 
-def test_the_last_of_two_edits_is_taken(run: Path) -> None:
-    anna, bob = reviewer(run), reviewer(run, "bob")
-    first, last = (edited(QUESTIONS[0], text=f"The quellor stores {article} fluid.") for article in ("the", "a"))
-    bob.decide(bob.run.items[0], "edited", edited=first)
-    anna.decide(anna.run.items[0], "edited", edited=last)
-    assert approved(QUESTIONS, reviews_file(run))[0].questions == (last,)
-
-
 def test_a_chain_is_kept_up_to_its_first_question_that_is_not_approved(tmp_path: Path) -> None:
-    three = [
-        generated(name).questions[0].model_copy(update={"question_id": f"c|{i}"})
-        for i, name in enumerate(PROPOSITIONS, 1)
-    ]
+    three = [generated(name).questions[0].model_copy(update={"question_id": f"c|{name}"}) for name in PROPOSITIONS]
     chain = Chain(chain_id="c", language="en", split="train", questions=tuple(three))
     run = make_run(tmp_path / "run", [chain])
     anna = reviewer(run)
@@ -209,52 +145,76 @@ def test_a_review_of_an_earlier_wording_no_longer_counts(run: Path) -> None:
     with pytest.raises(ReviewError, match="approves none of 3 questions"):
         approved(now, reviews_file(run))
     write_jsonl(run / "03_generate" / "questions.jsonl", now)
-    row = ReviewSet(run).progress()[0]
-    assert (row["accepted"], row["open"], row["of questions changed since"]) == (0, 3, 1)
+    assert reviewer(run).decided == 0
+
+
+def test_what_stage_03_dropped_can_be_taken_back(run: Path) -> None:
+    question = QUESTIONS[0].questions[0]
+    draft = {"stem": "What of the spleen?", "propositions": [p.model_dump() for p in question.propositions]}
+    rejected = [
+        Rejected(passage_id="quellor", reason=why, detail="d", question=raw, case="A man of 60.")
+        for why, raw in (("key", draft), ("exam copy", draft), ("unreadable", None), ("schema", {"stem": "only"}))
+    ]
+    write_jsonl(run / "03_generate" / "rejected.jsonl", rejected)
+    lost = {"question_id": question.question_id, "text": "It is an organ.", "is_true": True, "p_key": 0.1}
+    errors = [LabelError(quote=question.propositions[0].quote, explanation="", **lost)]
+    write_jsonl(run / "03_generate" / "label_errors.jsonl", errors)
+    anna = reviewer(run)
+    assert [item.dropped for item in anna.run.items] == ["", "", "", "key: d"]
+    anna.decide(anna.run.items[3], "accepted", comment="the rule is wrong")
+    (rescued,) = approved(QUESTIONS, reviews_file(run))
+    assert (rescued.vignette, rescued.questions[0].stem) == ("A man of 60.", "What of the spleen?")
+    restored = anna.run.restored(question)
+    assert [p.text for p in restored.propositions[5:]] == ["It is an organ."]
+    assert anna.run.restored(restored) == restored
+
+
+def test_disputes_are_of_the_exam_as_it_is(run: Path) -> None:
+    anna = Reviewer(ReviewSet(run, of_exam=True), "anna")
+    first, second = anna.run.items
+    anna.decide(first, "rejected", reason="the key is wrong", comment="see the guideline")
+    anna.decide(second, comment="only in adults")
+    with pytest.raises(ReviewError, match="dispute the key"):
+        anna.decide(first, "edited", edited=first.question)
+    found = review.disputes(run, EXAM)
+    assert [(item.question.question_id, r.reason, r.comment) for item, r in found] == [
+        ("case-1", "the key is wrong", "see the guideline"),
+        ("case-2", "", "only in adults"),
+    ]
+    anna.decide(first, "accepted")  # withdrawn; the comment stays
+    assert [r.decision for _, r in review.disputes(run, EXAM)] == ["accepted", ""]
+    changed = [EXAM[0].model_copy(update={"vignette": "A man."})]
+    assert review.disputes(run, changed) == []
 
 
 def test_what_is_missing_is_said_with_what_to_do(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ReviewError, match=r"reviews\.jsonl does not exist.*review_questions\.ipynb.*reviewed_only"):
         reviews_file(run)
     missing = ReviewSet(tmp_path).missing
-    assert "03_generate/questions.jsonl" in missing and "run 03_generate.ipynb first" in missing
+    assert "03_generate/questions.jsonl" in missing and "run 01_corpus.ipynb first" in missing
     assert "nothing to review" in ReviewSet(make_run(tmp_path / "none", questions=[])).missing
-
-
-# --- several reviewers ---
 
 
 def test_kappa_is_cohens() -> None:
     # po = 7/10; pe = (6*5 + 4*5) / 100 = 0.5; kappa = 0.2 / 0.5
     pairs = [("a", "a")] * 4 + [("a", "b")] * 2 + [("b", "a")] * 1 + [("b", "b")] * 3
     # variance 0.0806 (Fleiss, Cohen, Everitt 1969): 0.4 ± 1.96 * 0.284
-    assert kappa(pairs) == "0.40 [-0.16, 0.96]"
-    assert kappa([("a", "b"), ("b", "a")]).startswith("-1.00")
-    assert kappa([("a", "a")] * 5) == "— (one decision throughout)"
+    assert review.kappa(pairs) == "0.40 [-0.16, 0.96]"
+    assert review.kappa([("a", "b"), ("b", "a")]).startswith("-1.00")
+    assert review.kappa([("a", "a")] * 5) == "— (one decision throughout)"
 
 
 def test_agreement_is_over_what_both_decided(run: Path) -> None:
     anna, bob, cleo = (reviewer(run, name) for name in ("anna", "bob", "cleo"))
     items = anna.run.items
+    for item in items[:2]:
+        bob.decide(item, "accepted")
     anna.decide(items[0], "accepted")
-    bob.decide(items[0], "accepted")
     anna.decide(items[1], "rejected", reason="unclear")
-    bob.decide(items[1], "accepted")
     cleo.decide(items[2], rating=3)
-    latest = opinions(anna.run.reviews())
-    (row,) = agreement(latest)
-    assert (row["reviewers"], row["questions"], row["alike"]) == ("anna, bob", 2, "50%")
-    assert [(row["id"], row["decisions"]) for row in disagreements(items, latest)] == [
+    latest = review.read_opinions(anna.run.file)
+    (row,) = review.agreement(latest)
+    assert (row["reviewers"], row["questions"]) == ("anna, bob", 2)
+    assert [(row["id"], row["decisions"]) for row in review.disagreements(items, latest)] == [
         ("fever|1-1", "anna: rejected (unclear); bob: accepted")
     ]
-
-
-def test_progress_has_a_row_for_each_reviewer(run: Path) -> None:
-    anna, bob = reviewer(run), reviewer(run, "bob")
-    anna.decide(anna.run.items[0], "accepted", rating=4)
-    anna.decide(anna.run.items[1], "rejected", reason="unclear", rating=1)
-    bob.decide(bob.run.items[0], "accepted")
-    rows = {row["reviewer"]: row for row in anna.run.progress()}
-    assert (rows["anna"]["accepted"], rows["anna"]["rejected"], rows["anna"]["open"]) == (1, 1, 1)
-    assert rows["anna"]["mean rating"] == "2.5 (n = 2)"
-    assert (rows["bob"]["open"], rows["bob"]["mean rating"]) == (2, "—")
