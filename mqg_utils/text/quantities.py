@@ -94,7 +94,7 @@ def _supported(q: Quantity, sources: Sequence[str], by_limits: bool = True) -> b
         return True
     allowed = [Limits(k.value, k.value, k.unit) for source in sources for k in quantities(source)]
     allowed += [limit for source in sources for limit in limits(source)] if by_limits else []
-    return any(_within(q, limit) for limit in allowed)
+    return any(within(q, limit) for limit in allowed)
 
 
 def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]:
@@ -126,7 +126,8 @@ def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]
     return unsupported
 
 
-def _within(q: Quantity, allowed: Limits) -> bool:
+def within(q: Quantity, allowed: Limits) -> bool:
+    """Whether limits allow a quantity; without a unit of either, the number decides."""
     if not q.unit or not allowed.unit:
         return allowed.low <= q.value <= allowed.high
     value, unit = in_unit(q.value, q.unit)

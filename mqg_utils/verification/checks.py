@@ -16,10 +16,9 @@ from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.quantities import unquoted
 from mqg_utils.verification.consistency import bare, contradicts, leaked
 from mqg_utils.verification.entailment import judge, pattern
-from mqg_utils.verification.quotes import check_quote, truth_by_quote
+from mqg_utils.verification.quotes import check_quote
 
 T = TypeVar("T")
-FIVE = (PROPOSITIONS,)  # propositions of a drafted question
 Answers = list[bool] | None  # one for each proposition; None where one is missing
 
 
@@ -86,18 +85,13 @@ def _up_to_fault(drafts: Iterable[T], check: Check[T]) -> tuple[list[Question], 
     return good, bad
 
 
-# --- checks by rule ---
-
-
-def verify(
-    replies: Iterable[Reply], passages: Sequence[Passage], exam: Sequence[Chain] | Exam, check_keys: bool = True
-) -> Verified:
+def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) -> Verified:
     """Check every drafted question; the first fault found is its reason.
 
     In this order: schema (five different propositions; four or five if one is right), balance, quote, number, key,
-    leak, contradiction, duplicate, exam copy. Without `check_keys`, the rules of `entailment` are left out.
+    leak, contradiction, duplicate, exam copy.
     """
-    checks = Checks({p.passage_id: p for p in passages}, exam if isinstance(exam, Exam) else Exam(exam), check_keys)
+    checks = Checks({p.passage_id: p for p in passages}, exam)
     kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
     for reply in replies:
         try:
@@ -139,10 +133,8 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
 class Checks:
     """The checks of one `verify`; they remember the questions that passed, to find duplicates."""
 
-    def __init__(
-        self, passages: Mapping[str, Passage], exam: Exam, check_keys: bool = True, sizes: Sequence[int] = FIVE
-    ) -> None:
-        self.passages, self._exam, self._check_keys, self._sizes = passages, exam, check_keys, sizes
+    def __init__(self, passages: Mapping[str, Passage], exam: Exam, sizes: Sequence[int] = (PROPOSITIONS,)) -> None:
+        self.passages, self._exam, self._sizes = passages, exam, sizes
         self._asked = AskedQuestions()
 
     def check(
@@ -180,26 +172,20 @@ class Checks:
         return None if 0 < question.n_true < n else Fault("balance", f"{question.n_true} of {n} propositions are true")
 
     def _keys(self, question: Question, passage: str, stated: str) -> Fault | None:
-        """A quote that is not in the passage, or a number or key that quote and explanation do not support."""
+        """A quote that is not in the passage, or a number or key that it does not support."""
         for p in question.propositions:
-            if (quote := check_quote(passage, p.quote)).problem:
-                return Fault(*quote)
+            if problem := check_quote(passage, p.quote):
+                return Fault(*problem)
         for p in question.propositions:
             claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
             if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
                 number = f"{missing[0].value:g} {missing[0].unit}".strip()
                 return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
-            if truth_by_quote(p.text, p.quote, stated) == (not p.is_true):
-                return Fault("key", f"called {p.is_true}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
-        for p in question.propositions if self._check_keys else ():
             truth, rules = judge(p.text, p.quote, p.explanation, stated)
             if truth == (not p.is_true):
                 by = f"called {p.is_true} ({rules})"
                 return Fault("key", f"{by}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
         return None
-
-
-# --- the round trip: a model answers with the passage in view ---
 
 
 def round_trip(
@@ -229,7 +215,16 @@ def round_trip(
     answers = read(keys, 1)
     second = read([name for name, first in answers.items() if first != keys[name]], 2)
     answers |= {name: settled(keys[name], answers[name], again) for name, again in second.items()}
-    return verified.check_again(lambda question, _: _disagreement(question, answers[question.question_id]) or question)
+
+    def check(question: Question, _: Sequence[Question]) -> Question | Fault:
+        answer = answers[question.question_id]
+        if answer is None:
+            return Fault("round trip", "the reader gave no answer to every proposition")
+        wrong = (p for p, truth in zip(question.propositions, answer, strict=True) if truth != p.is_true)
+        details = (f"called {p.is_true}, and read as {not p.is_true}: {p.text[:120]!r}" for p in wrong)
+        return next((Fault("round trip", detail) for detail in details), question)
+
+    return verified.check_again(check)
 
 
 def settled(key: Sequence[bool], first: Answers, second: Answers) -> Answers:
@@ -245,12 +240,3 @@ def _answers(reply: Reply | None, n: int) -> Answers:
     except ValueError:
         return None
     return answers if len(answers) == n and all(isinstance(a, bool) for a in answers) else None
-
-
-def _disagreement(question: Question, answers: Answers) -> Fault | None:
-    if answers is None:
-        return Fault("round trip", "the reader gave no answer to every proposition")
-    for p, answer in zip(question.propositions, answers, strict=True):
-        if answer != p.is_true:
-            return Fault("round trip", f"called {p.is_true}, and read as {answer}: {p.text[:120]!r}")
-    return None

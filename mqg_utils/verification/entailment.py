@@ -1,8 +1,6 @@
 """Whether a proposition agrees with its quote and its explanation, by rules that abstain where they cannot tell.
 
-A proposition called false that its quote states, or called true that its quote contradicts, has a wrong key. The rules
-compare stems, numbers with units, negations and opposites. They were written on the bundled exam and on half of the
-recorded replies; `notebooks/benchmarks/generation.ipynb` measures them on the other half.
+The rules compare stems, numbers with units, negations and opposites.
 """
 
 import re
@@ -15,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from mqg_utils.text.quantities import Limits, Quantity, in_unit, limits, quantities, same
+from mqg_utils.text.quantities import Limits, Quantity, in_unit, limits, quantities, same, within
 from mqg_utils.text.words import NEGATIONS, STOP, UNSPACED, in_order, negations, words
 
 FOLDER = Path(__file__).parent
@@ -103,7 +101,7 @@ def compare(text: str, source: str) -> Comparison:
     comparable = [q for q in missing if q.unit and _unit(q) in map(_unit, source_numbers)]
     allowed = {q: [limit for limit in limits(source) if _unit(limit) == _unit(q)] for q in comparable}
     applied = [q for q in comparable if allowed[q] and (q.value, q.unit) not in edges]
-    within = [_within(q, *allowed[q]) for q in applied if len(allowed[q]) == 1]
+    inside = [within(q, *allowed[q]) for q in applied if len(allowed[q]) == 1]
     return Comparison(
         cover=sum(stem in source_stems for stem in text_stems) / len(text_stems),
         ordered=in_order(text_stems, source_stems) == len(text_stems),
@@ -113,8 +111,8 @@ def compare(text: str, source: str) -> Comparison:
         other=[q for q in comparable if q not in applied],
         applied=applied,
         unused=_only_in(source_numbers, numbers),
-        inside=sum(within),
-        outside=len(within) - sum(within),
+        inside=sum(inside),
+        outside=len(inside) - sum(inside),
     )
 
 
@@ -139,11 +137,6 @@ def _only_in(some: Iterable[Quantity], others: list[Quantity]) -> list[Quantity]
 
 def _unit(of: Quantity | Limits) -> str:
     return in_unit(0, of.unit)[1]
-
-
-def _within(q: Quantity, limit: Limits) -> bool:
-    low, value, high = (in_unit(v, unit)[0] for v, unit in ((limit.low, limit.unit), q[:2], (limit.high, limit.unit)))
-    return low <= value <= high
 
 
 def _terms(text: str) -> Counter[str | float]:

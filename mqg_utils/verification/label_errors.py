@@ -1,9 +1,8 @@
 """Label errors: propositions whose key all other questions make unlikely, found without a model or a request.
 
-Most keys are right, and true propositions differ from false ones in how they relate to quote and explanation. A linear
-model of that, trained on the other questions, gives each key a probability: confident learning, out of fold (Northcutt
-et al. 2021, J. Artif. Intell. Res. 70). Questions with one right option are left alone: a swapped key changes two of
-their options, and none can be dropped.
+A linear model of how true and false propositions relate to quote and explanation, trained on the other questions, gives
+each key a probability: confident learning, out of fold (Northcutt et al. 2021, J. Artif. Intell. Res. 70). Questions
+with one right option are left alone: none of their options can be dropped.
 """
 
 import zlib

@@ -149,7 +149,7 @@ class ReviewDesk:
             self.reviewer.decide(self.item, decision, reason, rating, edited)
         except (review.ReviewError, OSError) as error:
             if self.mode != "edit":
-                self._draw()  # with the decision of another window; an edit in progress stays
+                self._draw()  # an edit in progress stays
             self.keybox.say(f"Not saved. {error}", bad=True)
             return
         self.keybox.say(saved)

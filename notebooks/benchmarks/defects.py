@@ -1,6 +1,6 @@
-"""Sound questions made defective in the ways listed in `HOW`, to measure what verification catches.
+"""Sound questions made defective, one thing at a time, to measure what verification catches.
 
-The rules know nothing of the checks: they take sound questions, the book and the exam, and change one thing.
+The makers know nothing of the checks: they take sound questions, the book and the exam. Their docstrings are `HOW`.
 """
 
 import json
@@ -9,20 +9,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mqg_utils.records import Chain, Passage
+from mqg_utils.records import Chain, Passage, Question
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.text.quantities import NUMBER
 
-HOW = {
-    "unsupported quote": "one quote becomes a false proposition's own words, or a quote from another passage",
-    "wrong number": "one number, in a true proposition or in a quote, is multiplied by 0.1 to 10",
-    "wrong unit": "one unit, in a true proposition or in a quote, becomes another (mg for g, days for hours)",
-    "swapped key": "one proposition, chosen by chance, is called the opposite",
-    "duplicate": "a question is asked again with another stem, in another order, articles left out",
-    "exam copy": "a question, a stem or a case is the exam's",
-    "leak": "the case or an earlier stem states what is a true proposition later on",
-    "contradiction": "a later stem changes the patient's age or sex, or a proposition returns with the opposite key",
-}
 OTHER_UNIT = {
     "mg": "g", "g": "mg", "mL": "L", "L": "mL", "cm": "mm", "mm": "cm", "hours": "days", "days": "hours",
     "weeks": "months", "months": "weeks", "minutes": "hours", "seconds": "minutes", "years": "months",
@@ -60,26 +50,29 @@ class Source(NamedTuple):
     draw: random.Random
 
 
+# way, drafts, index of the defective question, and the text of its one defective proposition
+Made = tuple[str, list[Draft], int] | tuple[str, list[Draft], int, str] | None
+
+
 def plant(
     sound: Sequence[Chain], exam: Sequence[Chain], passages: Sequence[Passage], each: int, seed: int = 0
 ) -> list[Planted]:
     """`each` defective questions of every kind, drawn at random from the sound ones that allow it."""
     draw, by_id, planted = random.Random(seed), {p.passage_id: p for p in passages}, []
     for defect, make in MAKERS.items():
-        made: list[Planted] = []
-        seen: set[str] = set()
+        made: dict[str, Planted] = {}
         for _ in range(TRIES * each):
             chain = draw.choice(sound)
             defective = make(Source(chain, sound, exam, by_id, draw))
-            if defective and (text := json.dumps(defective)) not in seen and len(made) < each:
-                seen.add(text)
+            if defective and len(made) < each:
                 way, drafts, position, *proposition = defective
-                replies = [_reply(chain, d, i) for i, d in enumerate(drafts)]
+                replies = [_reply(chain, draft, i) for i, draft in enumerate(drafts)]
                 base = _passage_id(chain) + (f"~{len(drafts)}" if len(drafts) > 1 else "")
-                made.append(Planted(defect, way, replies, f"{base}|1-{position + 1}", *proposition))
+                item = Planted(defect, way, replies, f"{base}|1-{position + 1}", *proposition)
+                made.setdefault(json.dumps(defective), item)
         if len(made) < each:
             raise ValueError(f"only {len(made)} questions allow the defect {defect!r}; expected {each}")
-        planted += made
+        planted += made.values()
     return planted
 
 
@@ -94,20 +87,13 @@ def _reply(chain: Chain, draft: Draft, number: int) -> Reply:
 
 def draft_of(chain: Chain) -> Draft:
     """A chain as a teacher would have written it."""
+    return {"vignette": chain.vignette, "questions": [_draft_question(q) for q in chain.questions]}
+
+
+def _draft_question(question: Question) -> Draft:
     fields = ("text", "is_true", "explanation", "quote")
-    questions = [
-        {
-            "stem": q.stem,
-            "kind": q.kind,
-            "propositions": [{field: getattr(p, field) for field in fields} for p in q.propositions],
-        }
-        for q in chain.questions
-    ]
-    return {"vignette": chain.vignette, "questions": questions}
-
-
-# way, drafts, index of the defective question, and the text of its one defective proposition
-Made = tuple[str, list[Draft], int] | tuple[str, list[Draft], int, str] | None
+    propositions = [{field: getattr(p, field) for field in fields} for p in question.propositions]
+    return {"stem": question.stem, "kind": question.kind, "propositions": propositions}
 
 
 def _any_proposition(source: Source, suitable: Callable[[Draft], bool]) -> tuple[Draft, int, Draft] | None:
@@ -116,7 +102,8 @@ def _any_proposition(source: Source, suitable: Callable[[Draft], bool]) -> tuple
     return (draft, *source.draw.choice(places)) if places else None
 
 
-def _unsupported_quote(source: Source) -> Made:
+def unsupported_quote(source: Source) -> Made:
+    """one quote becomes a false proposition's own words, or a quote from another passage"""
     text = source.passages[_passage_id(source.chain)].text.casefold()
     by_itself = source.draw.random() < 0.5
     place = _any_proposition(source, lambda p: not by_itself or not p["is_true"])
@@ -132,54 +119,60 @@ def _unsupported_quote(source: Source) -> Made:
 
 
 def _changed(source: Source, pattern: str, change: Callable[[re.Match[str]], str]) -> Made:
+    """One match of a pattern changed, in a true proposition or in a quote."""
     field = source.draw.choice(["text", "quote"])
-    place = _any_proposition(
-        source, lambda p: re.search(pattern, p[field]) is not None and (field == "quote" or p["is_true"])
-    )
+
+    def suitable(p: Draft) -> bool:
+        return (field == "quote" or p["is_true"]) and bool(re.search(pattern, p[field]))
+
+    place = _any_proposition(source, suitable)
     if not place:
         return None
     draft, position, proposition = place
-    match = source.draw.choice(list(re.finditer(pattern, proposition[field])))
     before = proposition[field]
+    match = source.draw.choice(list(re.finditer(pattern, before)))
     proposition[field] = before[: match.start()] + change(match) + before[match.end() :]
     return ("in the proposition" if field == "text" else "in the quote"), [draft], position, proposition["text"]
 
 
-def _wrong_number(source: Source) -> Made:
+def wrong_number(source: Source) -> Made:
+    """one number, in a true proposition or in a quote, is multiplied by 0.1 to 10"""
+
     def change(match: re.Match[str]) -> str:
-        value = float(match[0].replace(",", "."))
-        return f"{value * source.draw.choice(FACTORS) or 7:g}"
+        return f"{float(match[0].replace(',', '.')) * source.draw.choice(FACTORS) or 7:g}"
 
     return _changed(source, NUMBER, change)
 
 
-def _wrong_unit(source: Source) -> Made:
+def wrong_unit(source: Source) -> Made:
+    """one unit, in a true proposition or in a quote, becomes another (mg for g, days for hours)"""
     return _changed(source, UNITS, lambda match: match[1] + OTHER_UNIT[match[2]])
 
 
-def _swapped_key(source: Source) -> Made:
+def swapped_key(source: Source) -> Made:
+    """one proposition, chosen by chance, is called the opposite"""
     place = _any_proposition(source, lambda p: True)
     assert place
     draft, position, proposition = place
     proposition["is_true"] = not proposition["is_true"]
-    if not 1 <= sum(p["is_true"] for p in draft["questions"][position]["propositions"]) < 5:
+    if len({p["is_true"] for p in draft["questions"][position]["propositions"]}) < 2:
         return None  # another defect: balance
     way = "true called false" if not proposition["is_true"] else "false called true"
     return way, [draft], position, proposition["text"]
 
 
-def _duplicate(source: Source) -> Made:
+def duplicate(source: Source) -> Made:
+    """a question is asked again with another stem, in another order, articles left out"""
     draft = draft_of(source.chain)
-    position = source.draw.randrange(len(draft["questions"]))
-    again = json.loads(json.dumps(draft["questions"][position]))
-    again["stem"] = "Judge each of these statements."
+    again = _draft_question(source.draw.choice(source.chain.questions)) | {"stem": "Judge each of these statements."}
     source.draw.shuffle(again["propositions"])
     for p in again["propositions"]:
         p["text"] = ARTICLE.sub("", p["text"], count=1)
     return "reworded", [draft, {"vignette": "", "questions": [again]}], 0
 
 
-def _exam_copy(source: Source) -> Made:
+def exam_copy(source: Source) -> Made:
+    """a question, a stem or a case is the exam's"""
     way = source.draw.choice(["question", "stem", "case"])
     draft, theirs = draft_of(source.chain), source.draw.choice(source.exam)
     if way == "question":
@@ -187,10 +180,8 @@ def _exam_copy(source: Source) -> Made:
         asked = [q for c in source.exam for q in c.questions if all(p.passage_id == here for p in q.propositions)]
         if not asked:
             return None
-        copied = source.draw.choice(asked)
-        fields = ("text", "is_true", "explanation", "quote")
-        copies = [{field: getattr(p, field) for field in fields} for p in copied.propositions]
-        return way, [{"vignette": "", "questions": [{"stem": "Which are correct?", "propositions": copies}]}], 0
+        copied = _draft_question(source.draw.choice(asked))["propositions"]
+        return way, [{"vignette": "", "questions": [{"stem": "Which are correct?", "propositions": copied}]}], 0
     text = theirs.vignette if way == "case" else theirs.questions[0].stem
     if len(text.split()) < 12:
         return None
@@ -201,7 +192,8 @@ def _exam_copy(source: Source) -> Made:
     return way, [draft], 0
 
 
-def _leak(source: Source) -> Made:
+def leak(source: Source) -> Made:
+    """the case or an earlier stem states what is a true proposition later on"""
     draft = draft_of(source.chain)
     position = source.draw.randrange(len(draft["questions"]))
     true = [p["text"] for p in draft["questions"][position]["propositions"] if p["is_true"]]
@@ -216,7 +208,8 @@ def _leak(source: Source) -> Made:
     return "in the case", [draft], position
 
 
-def _contradiction(source: Source) -> Made:
+def contradiction(source: Source) -> Made:
+    """a later stem changes the patient's age or sex, or a proposition returns with the opposite key"""
     draft, way = draft_of(source.chain), source.draw.choice(["age", "sex", "key"])
     if len(draft["questions"]) < 2:
         return None
@@ -240,13 +233,6 @@ def _contradiction(source: Source) -> Made:
     return way, [draft], position
 
 
-MAKERS: dict[str, Callable[[Source], Made]] = {
-    "unsupported quote": _unsupported_quote,
-    "wrong number": _wrong_number,
-    "wrong unit": _wrong_unit,
-    "swapped key": _swapped_key,
-    "duplicate": _duplicate,
-    "exam copy": _exam_copy,
-    "leak": _leak,
-    "contradiction": _contradiction,
-}
+_MAKERS = (unsupported_quote, wrong_number, wrong_unit, swapped_key, duplicate, exam_copy, leak, contradiction)
+MAKERS: dict[str, Callable[[Source], Made]] = {make.__name__.replace("_", " "): make for make in _MAKERS}
+HOW = {defect: make.__doc__ for defect, make in MAKERS.items()}

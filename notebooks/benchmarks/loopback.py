@@ -3,7 +3,6 @@
 `python loopback.py DELAY_S` prints the server's address and serves until it is killed.
 """
 
-import asyncio
 import contextlib
 import json
 import math
@@ -12,8 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -21,30 +20,31 @@ from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 
-CONTENT = '{"chains": [{"vignette": "", "questions": []}]}'
+MESSAGE = {"role": "assistant", "content": '{"chains": [{"vignette": "", "questions": []}]}'}
+CHOICES = [{"index": 0, "finish_reason": "stop", "message": MESSAGE}]
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
+ANSWER = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": CHOICES, "usage": USAGE}
+BODY = json.dumps(ANSWER).encode()
 
 
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": CONTENT}}
-    usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
-    answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-    body = json.dumps(answer).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-            length = next(line for line in lines if line.startswith("content-length:"))
-            await reader.readexactly(int(length.partition(":")[2]))
-            await asyncio.sleep(delay_s)
-            writer.write(head + body)
-            await writer.drain()
-    writer.close()
+class Handler(BaseHTTPRequestHandler):
+    protocol_version, wbufsize, delay_s = "HTTP/1.1", -1, 0.0  # the answer in one packet
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(self.delay_s)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
-async def _serve(delay_s: float) -> None:
-    server = await asyncio.start_server(lambda r, w: _talk(r, w, delay_s), "127.0.0.1", 0, backlog=1000)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await server.serve_forever()
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1000
 
 
 @contextlib.contextmanager
@@ -58,38 +58,31 @@ def serving(delay_s: float) -> Iterator[str]:
             process.kill()
 
 
-class Throughput(NamedTuple):
-    """Seconds for n requests against the ideal: n / concurrency answers one after another, rounded up."""
+def throughput(n: int, concurrency: int, delay_s: float, passage: Passage) -> dict[str, float]:
+    """Request `n` replies, each recorded as in a run, from a server that answers after `delay_s`.
 
-    n: int
-    seconds: float
-    ideal_s: float
-    memory_mib: float  # growth of the process from the first tenth of the requests to the last
-    cpu_ms: float  # of the client, per request
-
-    @property
-    def ratio(self) -> float:
-        return self.seconds / self.ideal_s
-
-
-def throughput(n: int, concurrency: int, delay_s: float, passage: Passage) -> Throughput:
-    """Request `n` replies, each recorded as in a run, from a server that answers after `delay_s`."""
-    requests = [
-        Request(passage=passage, messages=({"role": "user", "content": f"{i} {passage.text}"},))
-        for i in range(n + concurrency)
-    ]
+    The ideal is n / concurrency answers one after another, rounded up; `ratio` is the time over it. `CPU ms each` is
+    the client's, per request; `MiB` what its process grew by from the first tenth of the requests to the last.
+    """
+    texts = [f"{i} {passage.text}" for i in range(n + concurrency)]
+    requests = [Request(passage=passage, messages=({"role": "user", "content": text},)) for text in texts]
     with tempfile.TemporaryDirectory() as folder, serving(delay_s) as url:
         teacher = ServerTeacher("m", base_url=url, concurrency=concurrency, reply_format="plain")
         list(teacher.ask(requests[n:], ReplyCache(Path(folder) / "first.jsonl")))  # imports, connections
-        process, memory = psutil.Process(), []
-        cache = ReplyCache(Path(folder) / "replies.jsonl")
+        process, memory, cache = psutil.Process(), list[float](), ReplyCache(Path(folder) / "replies.jsonl")
         started, busy = time.perf_counter(), time.process_time()
         for done, _ in enumerate(teacher.ask(requests[:n], cache), 1):
             if done % max(1, n // 10) == 0:
                 memory.append(process.memory_info().rss / 2**20)
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    return Throughput(n, seconds, math.ceil(n / concurrency) * delay_s, memory[-1] - memory[0], busy / n * 1000)
+    ideal = math.ceil(n / concurrency) * delay_s
+    ratio = seconds / ideal if ideal else math.inf
+    costs = {"CPU ms each": busy / n * 1000, "MiB": memory[-1] - memory[0]}
+    return {"requests": n, "s": seconds, "ideal s": ideal, "ratio": ratio, **costs}
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(float(sys.argv[1])))
+    Handler.delay_s = float(sys.argv[1])
+    with Server(("127.0.0.1", 0), Handler) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/v1", flush=True)
+        server.serve_forever()

@@ -1,15 +1,14 @@
 """What verification catches of defective questions, and what it costs in sound ones."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from defects import Planted
 
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Chain, Passage, Proposition
 from mqg_utils.verification.checks import settled, verify
-from mqg_utils.verification.entailment import judge
 from mqg_utils.verification.label_errors import LabelModel, drop_label_errors
 
 
@@ -43,47 +42,21 @@ def _changed(chains: Sequence[Chain], change: Callable[[Proposition], dict[str, 
     return changed
 
 
-class Keys(NamedTuple):
-    """Judgements of `n` right keys."""
-
-    n: int
-    agreed: int  # were this key swapped, the swap would be caught
-    against: int  # the right key is called wrong
-
-    @property
-    def shares(self) -> dict[str, float]:
-        return {"swaps caught": self.agreed / self.n, "right keys rejected": self.against / self.n}
-
-
-def keys_by_rule(chains: Iterable[Chain], explained: bool = True) -> Keys:
-    """What the rules of `entailment` say about sound chains, with or without the teacher's explanation."""
-    agrees = []
-    for chain in chains:
-        stated = chain.vignette
-        for question in chain.questions:
-            stated += f"\n{question.stem}"
-            for p in question.propositions:
-                truth = judge(p.text, p.quote, p.explanation if explained else "", stated).truth
-                agrees.append(None if truth is None else truth == p.is_true)
-    return Keys(len(agrees), agrees.count(True), agrees.count(False))
-
-
 def keys_by_model(
     chains: Sequence[Chain], known: Sequence[Chain], min_key_probability: float, explained: bool = True
-) -> Keys:
-    """What a label model trained on `known` says about sound chains, with or without the explanations."""
+) -> dict[str, float]:
+    """What a label model trained on `known` says about sound chains, with or without the explanations.
+
+    Returns the number of keys, the share of swaps that would be caught, and the share of right keys rejected.
+    """
     if not explained:
         chains, known = (_changed(some, lambda _: {"explanation": ""}) for some in (chains, known))
     p_keys = [p_key for values in LabelModel(known).p_key(chains).values() for p_key in values]
-    return Keys(
-        len(p_keys), sum(1 - p < min_key_probability for p in p_keys), sum(p < min_key_probability for p in p_keys)
-    )
+    caught, rejected = (sum(p < min_key_probability for p in ps) for ps in ([1 - p for p in p_keys], p_keys))
+    return {"n": len(p_keys), "swaps caught": caught / len(p_keys), "right keys rejected": rejected / len(p_keys)}
 
 
 def simulated_reading(truth: Sequence[bool], key: Sequence[bool], accuracy: float, draw: random.Random) -> bool:
     """Whether a reader, right about each proposition with this probability, agrees with a key after two readings."""
-
-    def answers() -> list[bool]:
-        return [right if draw.random() < accuracy else not right for right in truth]
-
-    return settled(key, answers(), answers()) == list(key)
+    first, second = ([right == (draw.random() < accuracy) for right in truth] for _ in range(2))
+    return settled(key, first, second) == list(key)

@@ -74,13 +74,3 @@ def test_nearly_all_but_swapped_keys_are_caught_by_rules() -> None:
 def test_a_simulated_reader(accuracy: float, agrees: bool) -> None:
     truth, key = [True, False, False, True, False], [False, True, True, False, True]
     assert soundness.simulated_reading(truth, key, accuracy, random.Random(0)) == agrees
-
-
-def test_keys_by_rule_are_counted() -> None:
-    quote = "The dose is 20 mg by mouth."
-    said = [("The dose is 20 mg.", True), ("The dose is 30 mg.", False), ("The dose is 40 mg.", True), ("So.", True)]
-    propositions = [{"text": text, "is_true": truth, "quote": quote} for text, truth in said]
-    questions = [{"question_id": "q", "stem": "Which?", "propositions": propositions}]
-    chain = Chain.model_validate({"chain_id": "c", "questions": questions})
-    assert soundness.keys_by_rule([chain]) == (4, 2, 1)
-    assert soundness.keys_by_rule([chain]).shares == {"swaps caught": 0.5, "right keys rejected": 0.25}

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Chain, Passage
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.verification.checks import Verified, verify
@@ -52,7 +53,7 @@ def reply(*chains: Any, content: str | None = None, passage_id: str = "p1") -> R
 
 
 def verified(*chains: Any, content: str | None = None, exam: Any = (), text: str = TEXT) -> Verified:
-    return verify([reply(*chains, content=content)], [passage(text=text)], exam)
+    return verify([reply(*chains, content=content)], [passage(text=text)], Exam(exam))
 
 
 def rejection(*chains: Any, **changes: Any) -> tuple[str, str]:

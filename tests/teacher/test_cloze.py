@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, grams
@@ -184,7 +185,7 @@ def test_a_key_is_the_same_in_every_process_and_depends_on_settings_and_book(kin
 
 @pytest.mark.parametrize(("kind", "book", "kept"), [(ClozeTeacher, BOOK[:1], 1), (ClozeChoiceTeacher, bones(), 3)])
 def test_verification_keeps_the_questions(kind: Any, book: list[Passage], kept: int, tmp_path: Path) -> None:
-    verified = verify(replies(kind(book, 1, 1), book, tmp_path), book, [])
+    verified = verify(replies(kind(book, 1, 1), book, tmp_path), book, Exam([]))
     assert verified.rejected == [] and len(verified.kept) == kept
     sizes = {(q.kind, len(q.propositions), 1 <= q.n_true <= 4) for c in verified.kept for q in c.questions}
     assert sizes == {("multiple", 5, True) if kind is ClozeTeacher else ("single", 4, True)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from drafts import WORDS, chain, exam_chain, passage, question, rejection, reply, stating, verified
 
-from mqg_utils.exams.contamination import COPY_WORDS
+from mqg_utils.exams.contamination import COPY_WORDS, Exam
 from mqg_utils.records import Chain
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.verification.checks import round_trip, verify
@@ -116,7 +116,7 @@ def test_the_funnel_adds_up_in_questions() -> None:
         reply(chain(question("e", quote=absent)), chain(question("f", quote=absent)), passage_id="p2"),
         reply(content="sorry", passage_id="p3"),
     ]
-    funnel = verify(replies, [passage(), passage("p2"), passage("p3")], []).funnel()
+    funnel = verify(replies, [passage(), passage("p2"), passage("p3")], Exam([])).funnel()
     expected = {"drafted": 7, "quote": 2, "balance": 1, "chain": 1, "unreadable": 1, "kept": 2}
     assert list(funnel.items()) == list(expected.items())
 
@@ -132,7 +132,7 @@ def test_a_question_with_more_than_half_of_its_propositions_asked_before() -> No
 
 def test_a_duplicate_is_found_across_passages_but_not_of_a_rejected_draft() -> None:
     replies = [reply(chain(question())), reply(chain(question()), passage_id="p2")]
-    result = verify(replies, [passage(), passage("p2")], [])
+    result = verify(replies, [passage(), passage("p2")], Exam([]))
     assert [(r.reason, r.passage_id) for r in result.rejected] == [("duplicate", "p2")]
     assert rejection(chain(question(quote="absent from it")), chain(question()))[0] == "quote"
 
@@ -176,7 +176,6 @@ def test_nine_words_in_a_row_or_another_number_are_no_copy() -> None:
     [
         ("Each day 30 mg are given.", True, "number"),
         ("The daily dose is 25 mg by mouth.", False, "key"),
-        ("The daily dose is not 25 mg by mouth.", True, "key"),
     ],
 )
 def test_keys_and_numbers_against_the_quote(text: str, is_true: bool, reason: str) -> None:

@@ -24,7 +24,6 @@ FRENCH = "La dose de tolvarine est de 20 mg toutes les 6 heures chez l'adulte."
         ("Tolvarin may be given in pregnancy.", NEVER, False),
         ("Tolvarin may not be given in pregnancy.", NEVER, None),
         ("The nerve leaves at the ninth rib.", "The nerve leaves at the tenth rib.", False),
-        ("The nerve leaves at the ninth rib.", "At the ninth rib the nerve leaves.", None),
         ("Grade 2 follows grade 2.", "Grade 2 follows grade 1.", None),
         ("Every patient has fever.", "Every patient over 60 has fever.", None),
         ("La dose de tolvarine est de 20 mg.", FRENCH, True),

@@ -39,8 +39,8 @@ class Fixed(LabelModel):
 def test_most_swapped_keys_are_found_and_few_right_ones_dropped() -> None:
     sound = demo()[3]
     judged = keys_by_model(sound[::4], with_swaps(sound, 0.03), LEAST)
-    assert judged.n == sum(len(q.propositions) for c in sound[::4] for q in c.questions) > 200
-    assert judged.shares["swaps caught"] > 0.65 and judged.shares["right keys rejected"] < 0.07
+    assert judged["n"] == sum(len(q.propositions) for c in sound[::4] for q in c.questions) > 200
+    assert judged["swaps caught"] > 0.65 and judged["right keys rejected"] < 0.07
 
 
 def test_a_label_error_is_dropped_with_its_reasons_and_no_other_proposition() -> None:

@@ -1,9 +1,9 @@
-"""Quotes: found in their passage, shown there, and set against a proposition."""
+"""Quotes: found in their passage, and shown there."""
 
 import pytest
 from drafts import TEXT
 
-from mqg_utils.verification.quotes import check_quote, quote_span, split_at_quotes, truth_by_quote
+from mqg_utils.verification.quotes import check_quote, split_at_quotes
 
 
 @pytest.mark.parametrize(
@@ -28,20 +28,18 @@ from mqg_utils.verification.quotes import check_quote, quote_span, split_at_quot
     ],
 )
 def test_a_quote_is_in_its_passage_with_its_numbers_and_negations(quote: str, problem: str) -> None:
-    assert check_quote(TEXT, quote).problem == problem
+    assert (check_quote(TEXT, quote) or [""])[0] == problem
 
 
 def test_a_problem_is_explained() -> None:
-    assert check_quote(TEXT, "pale").detail == "too short to settle anything: 'pale'"
-    assert check_quote(TEXT, "nowhere to be found").detail == "not in the passage: 'nowhere to be found'"
-    detail = check_quote(TEXT, "Zelmure is a pale green fluid. The daily dose is 26 mg").detail
-    assert detail.startswith("the quote says 26 mg and the passage 25 mg")
+    assert check_quote(TEXT, "pale") == ("quote", "too short to settle anything: 'pale'")
+    problem = check_quote(TEXT, "Zelmure is a pale green fluid. The daily dose is 26 mg")
+    assert problem and problem[1].startswith("the quote says 26 mg and the passage 25 mg")
 
 
 def test_a_passage_is_split_at_its_quotes() -> None:
     text = "The nerve is red. It bleeds."
-    assert quote_span(text, "nerve, is red") == (4, 16) and quote_span(text, "no such words") is None
-    assert split_at_quotes(text, ["nerve is red", "red. It", "absent from it"]) == [
+    assert split_at_quotes(text, ["nerve, is red", "red. It", "absent from it"]) == [
         ("The ", ()),
         ("nerve is ", (0,)),
         ("red", (0, 1)),
@@ -50,21 +48,6 @@ def test_a_passage_is_split_at_its_quotes() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "truth"),
-    [
-        ("The daily dose is 25 mg.", True),
-        ("The daily dose is not 25 mg.", False),
-        ("The daily dose is 30 mg by mouth.", False),
-        ("Nails turn grey at home.", None),
-        ("25 mg", None),  # no statement
-    ],
-)
-def test_a_quote_that_states_a_proposition_settles_it(text: str, truth: bool | None) -> None:
-    assert truth_by_quote(text, "The daily dose is 25 mg by mouth.") is truth
-
-
-def test_japanese_quotes_settle_what_they_state() -> None:
+def test_a_japanese_quote_is_in_its_passage() -> None:
     quote = "ゼルムレは淡い緑色の液体である。"
-    assert check_quote(quote + "一日量は25mgである。", quote).problem == ""
-    assert truth_by_quote("ゼルムレは淡い緑色の液体である", quote) is True
+    assert check_quote(quote + "一日量は25mgである。", quote) is None
