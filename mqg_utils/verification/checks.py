@@ -1,9 +1,9 @@
 """Verification: which drafted questions are kept, and why the others are rejected."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -18,7 +18,6 @@ from mqg_utils.verification.consistency import bare, contradicts, leaked
 from mqg_utils.verification.entailment import judge, pattern
 from mqg_utils.verification.quotes import check_quote
 
-T = TypeVar("T")
 Answers = list[bool] | None  # one for each proposition; None where one is missing
 
 
@@ -40,10 +39,10 @@ class Fault(NamedTuple):
 
     def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
         shown = draft if isinstance(draft, dict) else None
-        return Rejected(passage_id=passage_id, reason=self.reason, detail=self.detail, question=shown, case=case)
+        return Rejected(passage_id=passage_id, question=shown, case=case, **self._asdict())
 
 
-Check = Callable[[T, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
+Check = Callable[[Any, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
 
 
 class Verified(NamedTuple):
@@ -58,7 +57,7 @@ class Verified(NamedTuple):
         reasons = Counter(item.reason for item in self.rejected).most_common()
         return {"drafted": self.drafted, **dict(reasons), "kept": sum(len(c.questions) for c in self.kept)}
 
-    def check_again(self, check: Check[Question]) -> "Verified":
+    def check_again(self, check: Check) -> "Verified":
         """Put the kept questions through one more check."""
         kept, rejected = [], list(self.rejected)
         for chain in self.kept:
@@ -72,10 +71,9 @@ class Verified(NamedTuple):
         return Verified(kept, rejected, self.drafted)
 
 
-def _up_to_fault(drafts: Iterable[T], check: Check[T]) -> tuple[list[Question], list[tuple[T, Fault]]]:
+def _up_to_fault(drafts: Iterable[Any], check: Check) -> tuple[list[Question], list[tuple[Any, Fault]]]:
     """The good questions of a chain, and the drafts from the first fault on: later stems build on earlier ones."""
-    good: list[Question] = []
-    bad: list[tuple[T, Fault]] = []
+    good, bad = list[Question](), list[tuple[Any, Fault]]()
     for draft in drafts:
         result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
         if isinstance(result, Question):
@@ -91,7 +89,7 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
     In this order: schema (five different propositions; four or five if one is right), balance, quote, number, key,
     leak, contradiction, duplicate, exam copy.
     """
-    checks = Checks({p.passage_id: p for p in passages}, exam)
+    checks, by_id = Checks(exam), {p.passage_id: p for p in passages}
     kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
     for reply in replies:
         try:
@@ -101,7 +99,7 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
             rejected.append(Fault("unreadable", str(error)).rejects(reply.passage_id, None))
             continue
         n_replies[reply.passage_id] += 1
-        n, passage = n_replies[reply.passage_id], checks.passages[reply.passage_id]
+        n, passage = n_replies[reply.passage_id], by_id[reply.passage_id]
         for number, draft in enumerate(drafts, 1):
             name, case = f"{passage.passage_id}{f'~{n}' if n > 1 else ''}|{number}", draft["vignette"]
             check = partial(checks.check, chain_id=name, passage=passage, case=case)
@@ -133,9 +131,8 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
 class Checks:
     """The checks of one `verify`; they remember the questions that passed, to find duplicates."""
 
-    def __init__(self, passages: Mapping[str, Passage], exam: Exam, sizes: Sequence[int] = (PROPOSITIONS,)) -> None:
-        self.passages, self._exam, self._sizes = passages, exam, sizes
-        self._asked = AskedQuestions()
+    def __init__(self, exam: Exam, sizes: Sequence[int] = (PROPOSITIONS,)) -> None:
+        self._exam, self._sizes, self._asked = exam, sizes, AskedQuestions()
 
     def check(
         self, raw: Any, earlier: Sequence[Question], chain_id: str, passage: Passage, case: str
@@ -214,20 +211,21 @@ def round_trip(
 
     answers = read(keys, 1)
     second = read([name for name, first in answers.items() if first != keys[name]], 2)
-    answers |= {name: settled(keys[name], answers[name], again) for name, again in second.items()}
+    answers |= {name: _settled(keys[name], answers[name], again) for name, again in second.items()}
 
     def check(question: Question, _: Sequence[Question]) -> Question | Fault:
         answer = answers[question.question_id]
         if answer is None:
             return Fault("round trip", "the reader gave no answer to every proposition")
-        wrong = (p for p, truth in zip(question.propositions, answer, strict=True) if truth != p.is_true)
-        details = (f"called {p.is_true}, and read as {not p.is_true}: {p.text[:120]!r}" for p in wrong)
-        return next((Fault("round trip", detail) for detail in details), question)
+        for p, truth in zip(question.propositions, answer, strict=True):
+            if truth != p.is_true:
+                return Fault("round trip", f"called {p.is_true}, and read as {truth}: {p.text[:120]!r}")
+        return question
 
     return verified.check_again(check)
 
 
-def settled(key: Sequence[bool], first: Answers, second: Answers) -> Answers:
+def _settled(key: Sequence[bool], first: Answers, second: Answers) -> Answers:
     """Two readings as one, which disagrees with the key where both do."""
     if first is None or second is None:
         return first or second

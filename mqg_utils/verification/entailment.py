@@ -1,7 +1,4 @@
-"""Whether a proposition agrees with its quote and its explanation, by rules that abstain where they cannot tell.
-
-The rules compare stems, numbers with units, negations and opposites.
-"""
+"""Whether quote and explanation make a proposition true or false: rules that abstain where they cannot tell."""
 
 import re
 from collections import Counter
@@ -16,8 +13,7 @@ import yaml
 from mqg_utils.text.quantities import Limits, Quantity, in_unit, limits, quantities, same, within
 from mqg_utils.text.words import NEGATIONS, STOP, UNSPACED, in_order, negations, words
 
-FOLDER = Path(__file__).parent
-RULES: dict[str, list[str]] = yaml.safe_load((FOLDER / "rules.yaml").read_text(encoding="utf-8"))
+RULES: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("rules.yaml").read_text(encoding="utf-8"))
 ORDINALS = frozenset(" ".join(RULES["ordinals"]).split())
 COUNTS = {word: str(n) for language in RULES["counts"] for n, word in enumerate(language.split(), 1)}
 COUNTED = re.compile(rf"\b({'|'.join(COUNTS)})(?= (?:{'|'.join(RULES['counted'])})\b)", re.I)
@@ -147,9 +143,6 @@ def _without_unit(text: str) -> Counter[float]:
     return Counter(q.value for q in quantities(text) if not q.unit)
 
 
-# --- stems and opposites ---
-
-
 @lru_cache(maxsize=10_000)
 def stem(word: str) -> str:
     """A word without its ending, roughly: "raised", "raises" and "raise" are one."""
@@ -173,7 +166,7 @@ def stems(text: str) -> tuple[str, ...]:
 
 @cache
 def _opposites() -> set[tuple[str, str]]:
-    lines = (FOLDER / "opposites.txt").read_text(encoding="utf-8").splitlines()[1:]
+    lines = Path(__file__).with_name("opposites.txt").read_text(encoding="utf-8").splitlines()[1:]
     sides = [[[stem(word) for word in side.split()] for side in line.split(":")] for line in lines]
     return {pair for left, right in sides for a, b in product(left, right) for pair in ((a, b), (b, a))}
 

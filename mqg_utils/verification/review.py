@@ -124,7 +124,7 @@ class ReviewSet:
         exam, asked = self._known
         if repeated := asked.repeated(edited):
             return f"duplicate: more than half of its propositions are asked in {repeated}"
-        checks, chain, start = Checks(self.passages, exam, sizes=SIZES), item.chain, len(item.earlier)
+        checks, chain, start = Checks(exam, SIZES), item.chain, len(item.earlier)
         questions = [edited if question == item.question else question for question in chain.questions]
         for i, question in enumerate(questions[start:], start):
             passage = self.passages[question.propositions[0].passage_id]

@@ -157,7 +157,7 @@ def swapped_key(source: Source) -> Made:
     proposition["is_true"] = not proposition["is_true"]
     if len({p["is_true"] for p in draft["questions"][position]["propositions"]}) < 2:
         return None  # another defect: balance
-    way = "true called false" if not proposition["is_true"] else "false called true"
+    way = "false called true" if proposition["is_true"] else "true called false"
     return way, [draft], position, proposition["text"]
 
 
@@ -196,8 +196,8 @@ def leak(source: Source) -> Made:
     """the case or an earlier stem states what is a true proposition later on"""
     draft = draft_of(source.chain)
     position = source.draw.randrange(len(draft["questions"]))
-    true = [p["text"] for p in draft["questions"][position]["propositions"] if p["is_true"]]
-    true = [text for text in true if len(text.split()) >= 5]
+    asked = draft["questions"][position]["propositions"]
+    true = [p["text"] for p in asked if p["is_true"] and len(p["text"].split()) >= 5]
     if not true:
         return None
     sentence = " It is already known: " + source.draw.choice(true)

@@ -43,10 +43,6 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-class Server(ThreadingHTTPServer):
-    request_queue_size = 1000
-
-
 @contextlib.contextmanager
 def serving(delay_s: float) -> Iterator[str]:
     """The address of such a server in its own process."""
@@ -82,7 +78,7 @@ def throughput(n: int, concurrency: int, delay_s: float, passage: Passage) -> di
 
 
 if __name__ == "__main__":
-    Handler.delay_s = float(sys.argv[1])
-    with Server(("127.0.0.1", 0), Handler) as server:
+    Handler.delay_s, ThreadingHTTPServer.request_queue_size = float(sys.argv[1]), 1000
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         print(f"http://127.0.0.1:{server.server_address[1]}/v1", flush=True)
         server.serve_forever()

@@ -8,7 +8,7 @@ from defects import Planted
 
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Chain, Passage, Proposition
-from mqg_utils.verification.checks import settled, verify
+from mqg_utils.verification.checks import verify
 from mqg_utils.verification.label_errors import LabelModel, drop_label_errors
 
 
@@ -54,9 +54,3 @@ def keys_by_model(
     p_keys = [p_key for values in LabelModel(known).p_key(chains).values() for p_key in values]
     caught, rejected = (sum(p < min_key_probability for p in ps) for ps in ([1 - p for p in p_keys], p_keys))
     return {"n": len(p_keys), "swaps caught": caught / len(p_keys), "right keys rejected": rejected / len(p_keys)}
-
-
-def simulated_reading(truth: Sequence[bool], key: Sequence[bool], accuracy: float, draw: random.Random) -> bool:
-    """Whether a reader, right about each proposition with this probability, agrees with a key after two readings."""
-    first, second = ([right == (draw.random() < accuracy) for right in truth] for _ in range(2))
-    return settled(key, first, second) == list(key)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drafts import WORDS, chain, exam_chain, passage, question, rejection, reply, stating, verified
+from drafts import WORDS, chain, exam_chain, passage, question, rejection, reply, verified
 
-from mqg_utils.exams.contamination import COPY_WORDS, Exam
-from mqg_utils.records import Chain
+from mqg_utils.exams.contamination import Exam
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.verification.checks import round_trip, verify
 
@@ -20,18 +19,10 @@ def test_a_good_question_becomes_a_chain_with_its_source() -> None:
     first, second = result.kept
     assert (first.chain_id, first.vignette, first.language) == ("p1|1", "A man.", "en")
     assert (first.split, first.source) == ("train", "teacher m")
-    assert [q.question_id for q in first.questions] == ["p1|1-1", "p1|1-2"], "the teacher's ids are not used"
-    assert [q.question_id for q in second.questions] == ["p1|2-1"]
+    ids = [q.question_id for c in (first, second) for q in c.questions]
+    assert ids == ["p1|1-1", "p1|1-2", "p1|2-1"], "the teacher's ids are not used"
     p = first.questions[0].propositions[0]
     assert (p.text, p.is_true, p.passage_id, p.quote) == ("Nails turn grey at home", True, "p1", "pale green fluid")
-
-
-def test_a_missing_vignette_is_an_empty_one() -> None:
-    for draft in ({"questions": [question()]}, chain(question(), vignette=None)):
-        assert verified(draft).kept[0].vignette == ""
-
-
-# --- form ---
 
 
 @pytest.mark.parametrize(
@@ -40,17 +31,14 @@ def test_a_missing_vignette_is_an_empty_one() -> None:
         ("I cannot help with that.", "no list `chains` in the reply"),
         ('{"chains": ["text"]}', "a chain without a list of `questions`"),
         ('{"chains": [{"questions": []}]}', "no question in the reply"),
+        ('{"chains": [{"questions": [{"stem": "\\ud83d", "propositions": []}]}]}', "surrogates not allowed"),
     ],
 )
 def test_unreadable_replies(content: str, detail: str) -> None:
     result = verified(content=content)
-    assert [(r.reason, r.detail, r.question) for r in result.rejected] == [("unreadable", detail, None)]
+    (rejected,) = result.rejected
+    assert rejected.reason == "unreadable" and detail in rejected.detail and rejected.question is None
     assert result.kept == [] and result.drafted == 1
-
-
-def test_half_of_a_surrogate_pair_makes_a_reply_unreadable_not_the_run_fail() -> None:
-    result = verified(content='{"chains": [{"vignette": "", "questions": [{"stem": "\\ud83d", "propositions": []}]}]}')
-    assert result.rejected[0].reason == "unreadable" and result.rejected[0].model_dump_json()
 
 
 @pytest.mark.parametrize(
@@ -58,10 +46,7 @@ def test_half_of_a_surrogate_pair_makes_a_reply_unreadable_not_the_run_fail() ->
     [
         (question(stem=""), "stem: is empty"),
         (question(kind="QRM"), "kind: Input should be 'multiple', 'single' or 'fixed' (it is 'QRM')"),
-        (question(level=3), "level: Extra inputs are not permitted"),
         (question(propositions=[{"text": "a", "is_true": "yes", "quote": "zol"}]), "propositions.0.is_true: "),
-        ({"stem": "no propositions"}, "not a question: 'propositions'"),
-        (question(propositions=["a"]), "not a question: 'str' object is not a mapping"),
         ("text", "not a question: string indices must be integers"),
         (None, "not a question: 'NoneType' object is not subscriptable"),
     ],
@@ -74,29 +59,22 @@ def test_schema(bad: Any, detail: str) -> None:
     assert len(result.kept) == 1 and result.drafted == 2
 
 
-@pytest.mark.parametrize("truths", ["fffff", "ttttt"])
-def test_balance(truths: str) -> None:
-    assert rejection(chain(question(truths=truths))) == ("balance", f"{truths.count('t')} of 5 propositions are true")
-
-
-def test_single_questions_have_four_or_five_options_others_five_propositions() -> None:
-    result = verified(chain(question("a", "tfff", kind="single")), chain(question("b", "ftfff", kind="single")))
-    assert [len(c.questions[0].propositions) for c in result.kept] == [4, 5]
-    assert rejection(chain(question("a", "tff", kind="single"))) == (
-        "schema",
-        "3 different propositions of 3; expected 4 or 5",
-    )
-    for kind in ("multiple", "fixed"):
-        assert rejection(chain(question("a", "tfff", kind=kind)))[1] == "4 different propositions of 4; expected 5"
-
-
-def test_propositions_differ() -> None:
-    draft = question()
-    draft["propositions"][3]["text"] = draft["propositions"][1]["text"].upper() + "."
-    assert rejection(chain(draft)) == ("schema", "4 different propositions of 5; expected 5")
-
-
-# --- chains and repetitions ---
+@pytest.mark.parametrize(
+    ("draft", "reason", "detail"),
+    [
+        (question(truths="fffff"), "balance", "0 of 5 propositions are true"),
+        (question(truths="tff", kind="single"), "schema", "3 different propositions of 3; expected 4 or 5"),
+        (question(truths="tfff"), "schema", "4 different propositions of 4; expected 5"),
+        (
+            question(propositions=[*question()["propositions"][:4]] * 2),
+            "schema",
+            "4 different propositions of 8; expected 5",
+        ),
+    ],
+)
+def test_number_and_truth_of_propositions(draft: dict[str, Any], reason: str, detail: str) -> None:
+    assert rejection(chain(draft)) == (reason, detail)
+    assert len(verified(chain(question(truths="tfff", kind="single"))).kept) == 1
 
 
 def test_a_chain_keeps_its_questions_up_to_the_first_bad_one() -> None:
@@ -110,14 +88,13 @@ def test_a_chain_keeps_its_questions_up_to_the_first_bad_one() -> None:
 
 
 def test_the_funnel_adds_up_in_questions() -> None:
-    absent = "absent from it"
     replies = [
         reply(chain(question("a"), question("b"), vignette="v"), chain(question("c", "fffff"), question("d"))),
-        reply(chain(question("e", quote=absent)), chain(question("f", quote=absent)), passage_id="p2"),
+        reply(chain(question("e", quote="absent from it")), chain(question("a")), passage_id="p2"),
         reply(content="sorry", passage_id="p3"),
     ]
     funnel = verify(replies, [passage(), passage("p2"), passage("p3")], Exam([])).funnel()
-    expected = {"drafted": 7, "quote": 2, "balance": 1, "chain": 1, "unreadable": 1, "kept": 2}
+    expected = {"drafted": 7, "balance": 1, "chain": 1, "quote": 1, "duplicate": 1, "unreadable": 1, "kept": 2}
     assert list(funnel.items()) == list(expected.items())
 
 
@@ -130,60 +107,12 @@ def test_a_question_with_more_than_half_of_its_propositions_asked_before() -> No
     assert verified(chain(first), chain(again)).rejected == []  # two of five
 
 
-def test_a_duplicate_is_found_across_passages_but_not_of_a_rejected_draft() -> None:
-    replies = [reply(chain(question())), reply(chain(question()), passage_id="p2")]
-    result = verify(replies, [passage(), passage("p2")], Exam([]))
-    assert [(r.reason, r.passage_id) for r in result.rejected] == [("duplicate", "p2")]
-    assert rejection(chain(question(quote="absent from it")), chain(question()))[0] == "quote"
-
-
-def test_doses_that_differ_in_digits_are_no_duplicates() -> None:
-    quote = "Either 5 mg or 50 mg may be taken."
-    five, fifty = (
-        [{"text": f"Give {n} mg of {drug}", "is_true": drug == "zol", "quote": quote} for drug in DRUGS]
-        for n in (5, 50)
-    )
-    assert len(verified(chain(question(propositions=five)), chain(question(propositions=fifty)), text=quote).kept) == 2
-
-
-DRUGS = ("zol", "bex", "mir", "tar", "lux")
 COPY = "one two three four five six seven eight nine ten"
 
 
-@pytest.mark.parametrize(
-    "exam",
-    [exam_chain(vignette=f"Once, {COPY}!"), exam_chain(stem=COPY.upper()), exam_chain(proposition=f"x {COPY} y")],
-)
-@pytest.mark.parametrize(
-    "copied", [chain(question(stem=f"And {COPY}, which?")), chain(question(), vignette=f"A case. {COPY}.")]
-)
-def test_ten_words_in_a_row_of_the_exam_are_a_copy(exam: Chain, copied: dict[str, Any]) -> None:
-    assert len(COPY.split()) == COPY_WORDS
-    assert rejection(copied, exam=[exam]) == ("exam copy", f"shares with the exam's e1: {COPY!r}")
-
-
-def test_nine_words_in_a_row_or_another_number_are_no_copy() -> None:
-    exam = exam_chain(stem="The patient now takes a daily dose of 5.5 mg only")
-    for stem in ("the patient now takes a daily dose of 5.5", "The patient now takes a daily dose of 5.6 mg only"):
-        assert verified(chain(question(stem=stem)), exam=[exam]).rejected == []
-
-
-# --- keys ---
-
-
-@pytest.mark.parametrize(
-    ("text", "is_true", "reason"),
-    [
-        ("Each day 30 mg are given.", True, "number"),
-        ("The daily dose is 25 mg by mouth.", False, "key"),
-    ],
-)
-def test_keys_and_numbers_against_the_quote(text: str, is_true: bool, reason: str) -> None:
-    found, detail = rejection(chain(stating(text, is_true)))
-    assert found == reason and text in detail
-
-
-# --- round trip ---
+def test_a_copy_of_the_exam_names_its_chain_and_words() -> None:
+    copied, words = chain(question(), vignette=f"A case. {COPY}."), f"shares with the exam's e1: {COPY!r}"
+    assert rejection(copied, exam=[exam_chain(stem=COPY.upper())]) == ("exam copy", words)
 
 
 KEY = [True, False, False, False, False]

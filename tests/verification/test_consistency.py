@@ -9,26 +9,13 @@ from drafts import chain, outcome, question, stating, verified
     [
         ("Each day 25 mg are given.", True, "kept"),
         ("Each day 25 g are given.", True, "number"),
+        ("The daily dose is 25 mg by mouth.", False, "key"),
         ("Each day 30 mg are given.", False, "kept"),
-        ("Each day 0.025 g are given.", True, "kept"),  # the same amount
         ("A man of 40 years takes 25 mg.", True, "kept"),  # an example, no claim
     ],
 )
-def test_numbers_of_true_propositions_are_claims(text: str, is_true: bool, reason: str) -> None:
+def test_keys_and_numbers_against_the_quote(text: str, is_true: bool, reason: str) -> None:
     assert outcome(stating(text, is_true)) == reason
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("A level of 18 mg/dL is normal.", "kept"),  # within the limits quoted
-        ("A level of 30 mg/dL is too high.", "kept"),  # a case that they are applied to
-        ("The normal range is 14 to 30 mg/dL.", "number"),
-        ("Levels above 25 mg/dL are high.", "number"),
-    ],
-)
-def test_limits_are_claims_and_the_values_they_are_applied_to_are_not(text: str, reason: str) -> None:
-    assert outcome(stating(text, quote="The normal range is 14 to 22.5 mg/dL")) == reason
 
 
 @pytest.mark.parametrize("where", ["case", "earlier stem", "same stem"])
@@ -60,10 +47,8 @@ def test_another_statement_or_a_false_one_is_no_leak(case: str, text: str, is_tr
         ("A man aged 29.", "This 29-year-old patient returns.", ""),
         ("A man aged 29.", "Two years later this 31-year-old man returns.", ""),
         ("A man aged 29.", "Years later this 22-year-old man returns.", "the stem says 22 years, and before it was 29"),
-        ("Un homme de 29 ans.", "Trois ans plus tard, ce patient de 32 ans revient.", ""),
         ("Un homme de 29 ans.", "Ce patient de 36 ans revient.", "the stem says 36 years, and before it was 29"),
         ("29歳の男性。", "10年後、この39歳の患者は？", ""),
-        ("29歳の男性。", "この39歳の患者は？", "the stem says 39 years, and before it was 29"),
         ("A man of 29.", "This woman returns.", "the stem says 'This woman', and before it was 'man'"),
         ("She is 29.", "This man returns.", "the stem says 'This man', and before it was 'She'"),
         ("A man and his wife.", "This woman returns.", ""),
