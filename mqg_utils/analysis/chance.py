@@ -57,7 +57,8 @@ def guess(chains: Iterable[Chain], strategy: str) -> list[QuestionScore]:
     rate = {"all-true": 1.0, "all-false": 0.0, "prior": prior, "coin": 0.5}[strategy]
     return [
         QuestionScore(f"guess: {strategy}", 0, "none", chain.chain_id, q.question_id, position, len(q.propositions),
-                      *guess_question(q, rate))
+                      *guess_question(q, rate), pairs / 2, pairs, q.kind == "single")
         for chain in chains
         for position, q in enumerate(chain.questions, 1)
+        for pairs in [q.n_true * (len(q.propositions) - q.n_true)]
     ]  # fmt: skip

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from math import isnan, nan
 from typing import Any, NamedTuple
 
-from mqg_utils.analysis.calibration import auc
 from mqg_utils.analysis.chance import GUESSES, guess
 from mqg_utils.analysis.metrics import (
     MEASURES,
@@ -18,6 +17,7 @@ from mqg_utils.analysis.metrics import (
     compare,
     estimate,
     holm,
+    right_option,
     score_questions,
 )
 from mqg_utils.analysis.provenance import RunError
@@ -26,13 +26,12 @@ from mqg_utils.workflow.conditions import is_human
 
 
 def score_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """One row a history, for a table: estimates of MEASURES, and of the AUC."""
+    """One row a history, for a table: estimates of MEASURES."""
     scores = score_questions(predictions)
     rows = []
     for history in HISTORIES:
         asked = [s for s in scores if s.history == history]
-        area = auc(p for p in predictions if p.history == history)
-        rows.append({"history": history, **{m: estimate(asked, m) for m in MEASURES}, "AUC": area})
+        rows.append({"history": history, **{m: estimate(asked, m) for m in MEASURES}})
     return rows
 
 
@@ -79,7 +78,6 @@ class Comparison(NamedTuple):
     def of(
         cls,
         scores: Sequence[QuestionScore],
-        predictions: Sequence[Prediction],
         exam: Sequence[Chain],
         conditions: Sequence[str],
         references: Mapping[str, str],
@@ -87,7 +85,7 @@ class Comparison(NamedTuple):
         repeats: int = REPEATS,
         seed: int = 0,
     ) -> "Comparison":
-        """Estimates of MEASURES and AUC, of ECN points on progressive and on independent chains, and differences.
+        """Estimates of MEASURES, of ECN points by kind of chain, of right options of `single` questions; differences.
 
         references: condition -> the one it is compared with, on the same chains. Raises ValueError if two models did
         not answer the same chains, RunError if they were trained with different seeds. People have answers under
@@ -105,10 +103,9 @@ class Comparison(NamedTuple):
             for label, part in (("ecn_dp", True), ("ecn_qi", False)):
                 of_part = [s for s in items if (s.chain_id in progressive) is part]
                 cells[name, label] = estimate(of_part, "ecn", repeats, seed)
+            cells[name, "right_option"] = estimate(right_option(items), "emr", repeats, seed)
         cells = {key: e if key[0] in rows else e._replace(low=nan, high=nan) for key, e in cells.items()}
         for name, items in rows.items():
-            answers = (p for p in predictions if p.condition == name and p.history == asked[name])
-            cells[name, "auc"] = auc(answers, repeats, seed)
             if name not in pairs:
                 continue
             other = rows[pairs[name]]
@@ -124,6 +121,8 @@ class Comparison(NamedTuple):
                 )
             for measure in MEASURES:
                 against[name, measure] = compare(items, other, measure, repeats, seed)
+            if picked := right_option(items):
+                against[name, "right_option"] = compare(picked, right_option(other), "emr", repeats, seed)
         return cls(tuple(conditions), pairs, cells, against)
 
     def best_guess(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from mqg_utils.records import History, Kind, Prediction, Weight
 
 ECN_BY_DISCORDANCE = (1.0, 0.5, 0.2)  # points of a multiple question with 0, 1, 2 wrong propositions; then 0
-MEASURES = ("accuracy", "emr", "jaccard", "ecn")
+MEASURES = ("accuracy", "auc_within", "emr", "jaccard", "ecn")
 MIN_CHAINS = 5  # fewer have no interval
 WARN_CHAINS = 20
 REPEATS = 2000  # bootstrap samples
@@ -35,6 +35,9 @@ class QuestionScore(NamedTuple):
     emr: float
     jaccard: float
     ecn: float
+    won: float = 0.0  # pairs of a true and a false proposition in which the true one has the higher P(true), ties half
+    pairs: int = 0
+    single: bool = False
 
 
 class Estimate(NamedTuple):
@@ -43,7 +46,7 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
-    n: int  # propositions for accuracy and AUC, questions for the rest
+    n: int  # propositions for accuracy, questions for the rest (that have pairs, for AUC within questions)
     chains: int
 
     def shown(self) -> str:
@@ -79,6 +82,17 @@ def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:
     return both / either if either else float(None not in predicted)
 
 
+def pairs_won(gold: Sequence[bool], p_true: Sequence[float | None]) -> float:
+    """Pairs of a true and a false proposition in which the true one has the higher P(true); a tie is half a pair.
+
+    A pair with a proposition that has no P(true) is lost, as that proposition is wrong elsewhere.
+    """
+    true, false = (
+        [p for p, t in zip(p_true, gold, strict=True) if p is not None and t is side] for side in (True, False)
+    )
+    return sum((a > b) + 0.5 * (a == b) for a in true for b in false)
+
+
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
@@ -87,7 +101,10 @@ def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
         gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
-        scores.append(QuestionScore(*key, n, right, float(right == n), jaccard(gold, ticks), points))
+        pairs, single = sum(gold) * (n - sum(gold)), items[0].kind == "single"
+        won = pairs_won(gold, [p.p_true for p in items])
+        overlap = jaccard(gold, ticks)
+        scores.append(QuestionScore(*key, n, right, float(right == n), overlap, points, won, pairs, single))
     return scores
 
 
@@ -159,19 +176,37 @@ def ratio(
     below = np.ones(len(above)) if bottom is None else np.asarray(bottom, dtype=float)
     values = crossed(items, np.stack([above, below], axis=1))
     n_chains = int((values[:, :, 1].sum(axis=1) > 0).sum())
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = interval(_quotient(totals(values, repeats, seed)), n_chains)
-        value = float(_quotient(values.sum(axis=(0, 1))))
+    low, high = interval(_quotient(totals(values, repeats, seed)), n_chains)
+    value = float(_quotient(values.sum(axis=(0, 1))))
     return Estimate(value, low, high, round(below.sum() / values.shape[1]), n_chains)
 
 
 def _quotient(sums: np.ndarray) -> np.ndarray:
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+PARTS = {"accuracy": ("right", "n"), "auc_within": ("won", "pairs")}  # measure -> numerator, denominator
 
 
 def _parts(scores: Sequence[QuestionScore], measure: str) -> np.ndarray:
-    """Numerator and denominator of each question, (N, 2)."""
-    return np.array([(s.right, s.n) if measure == "accuracy" else (getattr(s, measure), 1.0) for s in scores])
+    """Numerator, denominator and size of each question, (N, 3): propositions for accuracy, else 1 if it counts."""
+    if measure not in PARTS:
+        return np.array([(getattr(s, measure), 1.0, 1.0) for s in scores])
+    above, below = np.array([[getattr(s, name) for name in PARTS[measure]] for s in scores], dtype=float).T
+    return np.stack([above, below, below if measure == "accuracy" else below > 0], axis=1)
+
+
+def right_option(scores: Iterable[QuestionScore]) -> list[QuestionScore]:
+    """The `single` questions, each its own unit, seeds averaged; their mean `emr` is the share answered rightly."""
+    found: dict[tuple[str, str], list[QuestionScore]] = {}
+    for s in scores:
+        if s.single:
+            found.setdefault((s.chain_id, s.question_id), []).append(s)
+    return [
+        items[0]._replace(chain_id=f"{chain} {question}", seed=0, emr=sum(s.emr for s in items) / len(items))
+        for (chain, question), items in found.items()
+    ]
 
 
 def estimate(scores: Sequence[QuestionScore], measure: str, repeats: int = REPEATS, seed: int = 0) -> Estimate:
@@ -181,8 +216,9 @@ def estimate(scores: Sequence[QuestionScore], measure: str, repeats: int = REPEA
     """
     if not scores:
         return NOTHING
-    above, below = _parts(scores, measure).T
-    return ratio(scores, above, below, repeats, seed)
+    above, below, size = _parts(scores, measure).T
+    n = round(size.sum() / len({s.seed for s in scores}))
+    return ratio(scores, above, below, repeats, seed)._replace(n=n)
 
 
 class Difference(NamedTuple):
@@ -202,15 +238,15 @@ def compare(
     """
     if odd := sorted({s.chain_id for s in scores} ^ {s.chain_id for s in base}):
         raise ValueError(f"the conditions did not answer the same chains: {odd[0]!r} and {len(odd) - 1} more differ")
-    first, second = (crossed(items, _parts(items, measure)) for items in (scores, base))  # (C, S, 2)
-    n_chains = len(first)
+    first, second = (crossed(items, _parts(items, measure)) for items in (scores, base))  # (C, S, 3)
+    n_chains = int((first[:, :, 1].sum(axis=1) > 0).sum())
     drawn = _quotient(totals(first, repeats, seed)) - _quotient(totals(second, repeats, seed, trainings=1))
     low, high = interval(drawn, n_chains)
-    n = round(first[:, :, 1].sum() / first.shape[1])
+    n = round(first[:, :, 2].sum() / first.shape[1])
     # means over seeds: a condition with more seeds must not weigh more when chains change sides
-    a, b = first.mean(axis=1), second.mean(axis=1)  # (C, 2)
+    a, b = first.mean(axis=1), second.mean(axis=1)  # (C, 3)
     observed = float(_quotient(a.sum(axis=0)) - _quotient(b.sum(axis=0)))
-    swap = np.random.default_rng(seed + 1).random((repeats, n_chains), dtype=np.float32) < 0.5
+    swap = np.random.default_rng(seed + 1).random((repeats, len(a)), dtype=np.float32) < 0.5
     moved = swap @ (b - a)  # gain of the first side
     swapped = _quotient(a.sum(axis=0) + moved) - _quotient(b.sum(axis=0) - moved)
     extreme = int((np.abs(swapped) >= abs(observed) - 1e-12).sum())

@@ -9,7 +9,12 @@ from typing import Any
 from mqg_utils.workflow.conditions import condition_named
 from mqg_utils.workflow.manifest import MANIFEST
 
-MEASURES = {"accuracy": "proposition accuracy", "emr": "exact match ratio", "ecn": "ECN points"}
+MEASURES = {
+    "accuracy": "proposition accuracy",
+    "auc_within": "AUC within questions",
+    "emr": "exact match ratio",
+    "ecn": "ECN points",
+}
 TEMPLATES = Path(__file__).parent / "templates"
 
 

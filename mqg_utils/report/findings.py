@@ -75,9 +75,7 @@ class Findings:
         self._predictions: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
         for p in run.predictions:
             self._predictions[p.condition, p.history].append(p)
-        self.comparison = Comparison.of(
-            self.scores, run.predictions, run.exam, run.conditions, run.references, self.main, **self.draws
-        )
+        self.comparison = Comparison.of(self.scores, run.exam, run.conditions, run.references, self.main, **self.draws)
         self.sections: dict[str, Section] = {}  # those made so far
 
     def scores_of(self, condition: str, history: str) -> list[QuestionScore]:

@@ -39,7 +39,7 @@ def answers(
 def comparison_of(exam: list[Chain], **wrong: int) -> Comparison:
     made = [p for name, n in wrong.items() for p in answers(exam, name, n)]
     references = {name: "base" for name in wrong if name != "base"}
-    return Comparison.of(score_questions(made), made, exam, list(wrong), references, repeats=200)
+    return Comparison.of(score_questions(made), exam, list(wrong), references, repeats=200)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_missing_and_extra_predictions_are_counted(drop: int, extra: list[Chain]
 
 def test_estimates_by_hand() -> None:
     a = comparison_of(exam_of(8), base=2, books=1)
-    found = {m: [a.cells[c, m].value for c in ("base", "books")] for m in ("accuracy", "ecn", "emr", "auc")}
-    by_hand = {"accuracy": [0.5, 0.75], "ecn": [0.2, 0.5], "emr": [0.0, 0.0], "auc": [0.5, 0.75]}
+    found = {m: [a.cells[c, m].value for c in ("base", "books")] for m in ("accuracy", "ecn", "emr", "auc_within")}
+    by_hand = {"accuracy": [0.5, 0.75], "ecn": [0.2, 0.5], "emr": [0.0, 0.0], "auc_within": [0.5, 0.75]}
     assert found == {m: pytest.approx(values) for m, values in by_hand.items()}
     assert a.cells["base", "ecn_dp"].chains == a.cells["base", "ecn_qi"].chains == 4
     assert a.against["books", "accuracy"].estimate.value == 0.25
@@ -85,7 +85,26 @@ def test_summary_has_each_number_with_its_n() -> None:
     assert (flat["accuracy.guess-coin"], flat["accuracy.guess-coin.n"]) == (0.5, 32)
     assert "accuracy.guess-coin.low" not in flat and "delta_accuracy.base" not in flat
     for name in ("base", "books"):
-        assert {f"{m}.{name}.n" for m in (*MEASURES, "auc", "ecn_dp", "ecn_qi")} <= set(flat)
+        assert {f"{m}.{name}.n" for m in (*MEASURES, "right_option", "ecn_dp", "ecn_qi")} <= set(flat)
+
+
+def test_the_right_option_of_single_questions_by_hand() -> None:
+    """Six single questions of two options, two seeds: base is right in none, books in five, and once in one seed."""
+    exam = [
+        c.model_copy(update={"questions": (c.questions[0].model_copy(update={"kind": "single"}),)}) for c in exam_of(6)
+    ]
+    made = [
+        p.model_copy(update={"kind": "single"})
+        for name, wrong in (("base", [1] * 6), ("books", [0] * 5 + [1]))
+        for seed in (0, 1)
+        for c, k in zip(exam, wrong, strict=True)
+        for p in answers([c], name, 0 if k and seed and name == "books" else k, seed, ("gold",))
+    ]
+    a = Comparison.of(score_questions(made), exam, ["base", "books"], {"books": "base"}, repeats=200)
+    picked, gain = a.cells["books", "right_option"], a.against["books", "right_option"]
+    assert (picked.value, picked.n, gain.estimate.value) == (pytest.approx(5.5 / 6), 6, pytest.approx(5.5 / 6))
+    assert gain.estimate.low > 0.7 and gain.p_value < 0.06
+    assert a.summary()["delta_right_option.books.n"] == 6
 
 
 def test_changes_by_hand() -> None:
@@ -101,5 +120,5 @@ def test_changes_by_hand() -> None:
 
 def test_score_rows_have_a_row_a_history() -> None:
     gold, predicted, none = score_rows(answers(exam_of(8), "base", 1, histories=("gold", "none")))
-    assert (gold["history"], gold["accuracy"].value, gold["AUC"].value) == ("gold", 0.75, pytest.approx(0.75))
+    assert (gold["history"], gold["accuracy"].value, gold["auc_within"].value) == ("gold", 0.75, 0.75)
     assert predicted["accuracy"].n == 0 and none["ecn"].value == 0.5

@@ -14,6 +14,7 @@ from mqg_utils.analysis.metrics import (
     estimate,
     holm,
     jaccard,
+    pairs_won,
     resampled,
     score_questions,
 )
@@ -42,7 +43,7 @@ def test_score_questions_counts_unanswered_propositions_as_wrong() -> None:
         for i, (gold, tick) in enumerate([(Y, Y), (N, None), (N, Y), (Y, Y)])
     ]  # fmt: skip
     (only,) = score_questions(answers)
-    assert only == QuestionScore("base", 0, "gold", "c1", "q1", 1, 4, 2, 0.0, 2 / 3, 0.2)
+    assert only == QuestionScore("base", 0, "gold", "c1", "q1", 1, 4, 2, 0.0, 2 / 3, 0.2, 2.0, 4)
 
 
 @pytest.mark.parametrize("kind", ["multiple", "single", "fixed"])
@@ -88,6 +89,18 @@ def test_ecn_points(kind: Any, gold: list[bool], ticked: list[bool | None], poin
 )
 def test_jaccard(gold: list[bool], ticked: list[bool | None], value: float) -> None:
     assert jaccard(gold, ticked) == pytest.approx(value, abs=1e-15)
+
+
+def test_auc_within_pools_the_pairs_of_each_question() -> None:
+    assert pairs_won([Y, Y, N, N], [0.9, 0.5, 0.5, 0.1]) == 3.5, "a tie is half a pair"
+    assert pairs_won([Y, Y, N], [0.9, None, 0.1]) == 1, "a pair with an unscored proposition is lost"
+    assert pairs_won([Y, N, N], [0.9, None, None]) == 0
+    scores = [score(f"c{i}", won=i % 2, pairs=1) for i in range(8)] + [score("c0", position=2, won=3, pairs=4)]
+    alone = score("c9", won=0, pairs=0)  # a question without a false proposition
+    found = estimate([*scores, alone], "auc_within")
+    assert (found.value, found.n, found.chains) == (7 / 12, 9, 8)
+    gain = compare(scores, [s._replace(won=0.0) for s in scores], "auc_within").estimate
+    assert (gain.value, gain.n) == (pytest.approx(7 / 12), 9) and 0 < gain.low < gain.high
 
 
 # --- estimates ---

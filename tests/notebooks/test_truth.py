@@ -9,7 +9,6 @@ draws, made here by another generator, and must agree within the error of 2,000 
 import itertools
 import json
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -114,29 +113,15 @@ def sign_flip(first: Sums, second: Sums) -> float:
     return (extreme + 1) / (REPEATS + 1)
 
 
-def wins(said: Rows) -> dict[tuple[str, str], tuple[float, int]]:
-    """(chain of a true, chain of a false proposition) -> pairs ranked rightly, ties counted half, and all pairs."""
-    found: dict[tuple[str, str], tuple[float, int]] = {}
+def pairs_won(said: Rows) -> Sums:
+    """chain -> pairs of a true and a false proposition of one question that are ranked rightly, ties half, and all."""
+    found: Sums = {}
     for t, f in itertools.product(*([p for p in said if p["gold"] is gold] for gold in (True, False))):
-        won, pairs = found.get((t["chain_id"], f["chain_id"]), (0.0, 0))
-        right = (t["p_true"] > f["p_true"]) + 0.5 * (t["p_true"] == f["p_true"])
-        found[t["chain_id"], f["chain_id"]] = won + right, pairs + 1
+        if (t["chain_id"], t["question_id"]) == (f["chain_id"], f["question_id"]):
+            won, pairs = found.get(t["chain_id"], (0.0, 0))
+            right = (t["p_true"] > f["p_true"]) + 0.5 * (t["p_true"] == f["p_true"])
+            found[t["chain_id"]] = won + right, pairs + 1
     return found
-
-
-def auc(said: Rows) -> float:
-    """The share of pairs of a true and a false proposition that are ranked rightly."""
-    return mean(wins(said))
-
-
-def auc_draws(said: Rows) -> list[float]:
-    rng, found = random.Random(97), wins(said)
-    chains, draws = sorted({p["chain_id"] for p in said}), []
-    for _ in range(REPEATS):
-        times = Counter(rng.choices(chains, k=len(chains)))
-        drawn = [(times[a] * times[b], *pair) for (a, b), pair in found.items()]
-        draws.append(sum(n * won for n, won, _ in drawn) / sum(n * pairs for n, _, pairs in drawn))
-    return draws
 
 
 # --- what a run holds ---
@@ -205,7 +190,8 @@ def test_every_score_of_every_condition_and_guess(facts: Facts) -> None:
             assert facts.summary[label] == pytest.approx(mean(sums), abs=1e-12), label
             assert facts.summary[f"{label}.n"] == sum(b for _, b in sums.values()), label
     for name in CONDITIONS:
-        assert facts.summary[f"auc.{name}"] == pytest.approx(auc(facts.said[name]), abs=1e-6)
+        within = pairs_won(facts.said[name])
+        assert facts.summary[f"auc_within.{name}"] == pytest.approx(mean(within), abs=1e-12)
 
 
 def test_every_interval(facts: Facts) -> None:
@@ -214,8 +200,8 @@ def test_every_interval(facts: Facts) -> None:
             label = f"{measure}.{name}"
             ends = facts.summary[f"{label}.low"], facts.summary[f"{label}.high"]
             check_interval(*ends, bootstrap(facts.sums(name, measure)))
-        low, high = facts.summary[f"auc.{name}.low"], facts.summary[f"auc.{name}.high"]
-        check_interval(low, high, auc_draws(facts.said[name]))
+        low, high = facts.summary[f"auc_within.{name}.low"], facts.summary[f"auc_within.{name}.high"]
+        check_interval(low, high, bootstrap(pairs_won(facts.said[name])))
 
 
 def test_every_difference_with_its_interval_and_p(facts: Facts) -> None:
@@ -244,8 +230,8 @@ def test_the_table_of_scores_shows_these_numbers(facts: Facts) -> None:
         for column in seen:
             value = mean(facts.sums(name, columns[column]))
             assert row[header.index(column)].split()[0] == f"{value:.3f}", (name, column)
-        shown = row[header.index("AUC")].split()[0]
-        assert shown == (f"{auc(facts.said[name]):.3f}" if name in CONDITIONS else "0.500")
+        shown = row[header.index("AUC within questions")].split()[0]
+        assert shown == (f"{mean(pairs_won(facts.said[name])):.3f}" if name in CONDITIONS else "0.500")
 
 
 def test_the_sentence_above_the_table_says_these_numbers(facts: Facts) -> None:

@@ -1,7 +1,5 @@
 """The sections of the report that compare conditions: scores, what changed between them, calibration."""
 
-from math import nan
-
 from mqg_utils.analysis import calibration
 from mqg_utils.analysis.comparison import shown_p
 from mqg_utils.analysis.metrics import NOTHING, Estimate, estimate
@@ -12,10 +10,10 @@ from mqg_utils.report.findings import Findings, Panel, Ref
 from mqg_utils.workflow.conditions import is_human
 
 MEASURES = {
-    "accuracy": "propositions right", "emr": "questions all right (EMR)", "jaccard": "Jaccard", "ecn": "ECN points",
+    "accuracy": "propositions right", "auc_within": "AUC within questions", "right_option": "right option",
+    "emr": "questions all right (EMR)", "jaccard": "Jaccard", "ecn": "ECN points",
 }  # fmt: skip
-COLUMNS = {**MEASURES, "auc": "AUC", "ecn_dp": "ECN, progressive", "ecn_qi": "ECN, independent"}
-CHANCE = Estimate(0.5, nan, nan, 0, 0)  # the AUC of guessing
+COLUMNS = {**MEASURES, "ecn_dp": "ECN, progressive", "ecn_qi": "ECN, independent"}
 
 
 def overview(f: Findings) -> list[Row]:
@@ -24,8 +22,9 @@ def overview(f: Findings) -> list[Row]:
     for name in (c.best_guess(), *f.run.conditions):
         against = f" from {c.references[name]}" if len(set(c.references.values())) > 1 and name in c.references else ""
         gap = c.against[name, "accuracy"].estimate if (name, "accuracy") in c.against else NOTHING
-        accuracy, ecn = c.cells[name, "accuracy"], c.cells[name, "ecn"]
-        rows.append({"condition": name + against, "propositions right": accuracy, "difference": gap, "ECN points": ecn})
+        accuracy, within, ecn = (c.cells[name, measure] for measure in ("accuracy", "auc_within", "ecn"))
+        row = {"propositions right": accuracy, "difference": gap, "AUC within questions": within, "ECN points": ecn}
+        rows.append({"condition": name + against, **row})
     return rows
 
 
@@ -49,12 +48,12 @@ def _differences(f: Findings) -> Panel:
 
 def _scores(f: Findings) -> Panel:
     conditions, cells = f.run.conditions, f.comparison.cells
-    charts = {MEASURES[m]: {"": {c: cells[c, m] for c in conditions}} for m in ("accuracy", "ecn", "emr")}
+    charts = {MEASURES[m]: {"": {c: cells[c, m] for c in conditions}} for m in ("accuracy", "auc_within", "ecn")}
     guess = f.comparison.best_guess()
     best = cells[guess, "accuracy"].value
     figure = figures.intervals(charts, {f"best guess ({guess.removeprefix('guess: ')})": best})
     table = [
-        {"condition": name, **{label: cells.get((name, m), CHANCE) for m, label in COLUMNS.items()}}
+        {"condition": name, **{label: cells[name, m] for m, label in COLUMNS.items()}}
         for name in dict.fromkeys(name for name, _ in cells)
     ]
     first = cells[conditions[0], "emr"]
@@ -68,6 +67,8 @@ def _scores(f: Findings) -> Panel:
         f"Conditions whose whole interval is above the best guess: {', '.join(above) or 'none'}.",
     ]
     note = (
+        "AUC within questions: share of pairs of a true and a false option of one question in which the true one has "
+        "the higher P(true); 0.5 is chance. Right option: share of `single` questions whose right option is picked. "
         "EMR: share of questions with every proposition right. ECN points: 1, 0.5, 0.2 and 0 for 0, 1, 2 and more "
         "wrong propositions of a multiple question. Guessing is computed exactly and has no interval."
     )
