@@ -108,18 +108,23 @@ def read_textbook(source: Path | str | Sequence[Path | str], language: str = "",
     return list(Library(source, language, strict))
 
 
-def select_chapter(sections: Iterable[Section], chapter: str) -> Iterator[Section]:
-    """The sections under one heading (case ignored), or all if `chapter` is "". Raises FileError if there are none."""
-    titles: dict[str, None] = {}
-    any_text = not chapter
+def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Iterator[Section]:
+    """The sections under these headings (case ignored), or all if there are none.
+
+    Raises FileError that names the headings without text.
+    """
+    expected, titles = {chapter.casefold(): chapter for chapter in chapters}, dict[str, None]()
+    missing = dict(expected)
     for section in sections:
-        if not chapter or chapter.casefold() in (heading.casefold() for heading in section.path):
-            any_text = True
+        under = expected.keys() & {heading.casefold() for heading in section.path}
+        if under or not chapters:
+            missing = {name: chapter for name, chapter in missing.items() if name not in under}
             yield section
         elif len(titles) < 60:
             titles |= dict.fromkeys(section.path[:2])
-    if not any_text:
-        raise FileError(f"no chapter {chapter!r} with text. The headings:\n  " + "\n  ".join(titles))
+    if missing:
+        names = ", ".join(map(repr, missing.values()))
+        raise FileError(f"no text under the heading {names}. Other headings:\n  " + "\n  ".join(titles))
 
 
 # --- which files ---

@@ -14,12 +14,24 @@ def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
     return [c for c in chains if not c.source.startswith("module ") or c.source in places]
 
 
-def assign_splits(chains: Sequence[Chain], shares: Sequence[float] = (0.3, 0.2, 0.5), seed: int = 0) -> list[Chain]:
+def assign_splits(
+    chains: Sequence[Chain],
+    shares: Sequence[float] = (0.3, 0.2, 0.5),
+    seed: int = 0,
+    taught: set[str] | None = None,
+) -> list[Chain]:
     """Give every chain without a split one, by `shares` of train, validation and test.
 
     Whole chains, progressive and independent ones separately, ordered by a hash of seed and id: the same on every
-    machine, whatever the order of the file. Raises ValueError.
+    machine, whatever the order of the file. With places `taught`, the chains `taught_in` them are the test split and
+    the others train and validation: a student learns the exam's form, and no fact that it is examined on.
+    Raises ValueError.
     """
+    if taught is not None:
+        test = {chain.chain_id for chain in taught_in(chains, taught)}
+        chains = [c.model_copy(update={"split": "test" if c.chain_id in test else ""}) for c in chains]
+        both = sum(shares[:2]) or 1.0
+        shares = (shares[0] / both, shares[1] / both, 0.0)
     if len(shares) != 3 or abs(sum(shares) - 1) > 1e-9 or min(shares) < 0:
         raise ValueError(f"split shares {shares} must be three shares that add up to 1")
     assigned = {chain.chain_id: chain.split for chain in chains}

@@ -7,7 +7,7 @@ import pytest
 from books import refusal, section, written
 from files import docx, epub, lines, pdf
 
-from mqg_utils.corpus.library import Library, read_textbook, select_chapter
+from mqg_utils.corpus.library import Library, read_textbook, select_chapters
 from mqg_utils.text.files import MAX_FILE_BYTES, FileError
 
 GOOD = "# Good\n\nThis file is whole.\n"
@@ -71,11 +71,11 @@ def test_progress_names_the_book_being_read(tmp_path: Path) -> None:
 
 def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> None:
     sections = [section("a", path=("Bone", "Cells")), section("b", path=("Skin",)), section("c", path=("BONE",))]
-    assert [s.blocks for s in select_chapter(sections, "bone")] == [("a",), ("c",)]
-    assert [s.blocks for s in select_chapter(sections, "Cells")] == [("a",)]
-    assert list(select_chapter(sections, "")) == sections
-    with pytest.raises(FileError, match="no chapter 'Heart' with text"):
-        list(select_chapter(sections, "Heart"))
+    assert [s.blocks for s in select_chapters(sections, ["bone"])] == [("a",), ("c",)]
+    assert [s.blocks for s in select_chapters(sections, ["Cells"])] == [("a",)]
+    assert list(select_chapters(sections, [])) == sections
+    with pytest.raises(FileError, match="no text under the heading 'Heart'"):
+        list(select_chapters(sections, ["Bone", "Heart"]))
 
 
 def test_a_source_without_books(tmp_path: Path) -> None:

@@ -23,10 +23,18 @@ def chain(chain_id: str, n_questions: int = 1, **changes: Any) -> Chain:
 @needs_book
 @pytest.mark.slow
 def test_the_real_questions_taught_in_one_chapter() -> None:
-    from mqg_utils.corpus.library import read_textbook, select_chapter
+    from mqg_utils.corpus.library import read_textbook, select_chapters
 
-    places = {s.place for s in select_chapter(read_textbook(BOOK), "Bone Tissue and the Skeletal System")}
+    places = {s.place for s in select_chapters(read_textbook(BOOK), ["Bone Tissue and the Skeletal System"])}
     assert len(taught_in(read_exam(BOOK / "review_mcq.jsonl").chains, places)) == 39
+
+
+def test_the_taught_questions_are_the_test_split_and_the_others_train_and_validation() -> None:
+    chains = [chain(f"c{i}", source=f"module m{i % 3}") for i in range(30)]
+    split = {c.chain_id: c.split for c in assign_splits(chains, (0.3, 0.1, 0.6), taught={"module m0"})}
+    assert {split[f"c{i}"] for i in range(0, 30, 3)} == {"test"}
+    others = [split[f"c{i}"] for i in range(30) if i % 3]
+    assert (others.count("train"), others.count("validation")) == (15, 5)
 
 
 def test_taught_in_keeps_what_names_no_place() -> None:

@@ -58,9 +58,9 @@ def test_one_seed_for_all_is_the_seed_of_the_run(project):
 
 
 def test_flags_are_read_as_their_parameter_declares(project):
-    flags = ["corpus.chapter=The Heart: Anatomy", "finetune.learning_rate=2e-4", "corpus.language=no"]
+    flags = ["corpus.exam_format=The Heart: Anatomy", "finetune.learning_rate=2e-4", "corpus.language=no"]
     corpus, *_, tune, _, _, _ = plan("quick", flags).steps
-    assert corpus.parameters["chapter"] == "The Heart: Anatomy" and corpus.parameters["language"] == "no"
+    assert corpus.parameters["exam_format"] == "The Heart: Anatomy" and corpus.parameters["language"] == "no"
     assert tune.parameters["learning_rate"] == 2e-4
 
 
@@ -74,11 +74,11 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
     [
         (
             "corpus.chaptr=Drugs",
-            ["-p corpus.chaptr=Drugs", "01_corpus has no parameter 'chaptr'", "did you mean 'chapter'?"],
+            ["-p corpus.chaptr=Drugs", "01_corpus has no parameter 'chaptr'", "did you mean 'chapters'?"],
         ),
         ("pretrain.epochs=many", ["-p pretrain.epochs=many", "epochs is float", "'many'"]),
         ("pretrain.lora_rank=1.5", ["lora_rank is int", "1.5"]),
-        ("corpus.only_taught=1", ["only_taught is bool", "1"]),
+        ("corpus.strict=1", ["strict is bool", "1"]),
         ("corpus.textbook=/no/such/book", ["textbook: no such file or folder: '/no/such/book'"]),
         ("corpus.textbook=", ["textbook is empty"]),
         ("nostage.epochs=1", ["unknown stage 'nostage'", "corpus"]),

@@ -189,7 +189,7 @@ def failing(project: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_is_wrong_with_the_input_is_said_and_kept_in_the_notebook(tmp_path):
     project = make_project(tmp_path)
-    done = failing(project, "corpus.chapter=Cardiology")
+    done = failing(project, "corpus.chapters=[Cardiology]")
     assert "no chapter 'Cardiology'" in done.stderr and "01_corpus" in done.stderr
     page = (project / "outputs/quick/01_corpus/notebook.html").read_text()
     assert "This notebook failed in cell" in page
