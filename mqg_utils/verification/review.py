@@ -172,6 +172,8 @@ class Reviewer:
             raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
         if edited is not None and (fault := self.run.fault(item, edited)):
             raise ReviewError(fault)
+        if not (decision or rating or comment.strip()):
+            raise ReviewError("nothing to save: decide, rate or comment")
         if decision == "rejected" and not reason.strip():
             raise ReviewError("a rejection needs a reason")
         review = Review(

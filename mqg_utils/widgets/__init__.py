@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "case_explorer": ["CaseExplorer"],
         "exam_room": ["ExamRoom"],
         "passage_browser": ["PassageBrowser"],
-        "passage_index": ["PassageIndex"],
         "review_desk": ["ReviewDesk"],
         "training_curves": ["LiveCurves", "TrainingCurves", "reading_bar"],
     },

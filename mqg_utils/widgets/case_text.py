@@ -49,18 +49,19 @@ def read_case(text: str, chain_id: str = "new", language: str = "en", like: Chai
     for number, line in enumerate(text.splitlines(), 1):
         match = _LINE.match(line)
         sign, content = (match[1], match[2].strip()) if match else ("", line.strip())
+        propositions = questions[-1]["propositions"] if questions else []
         if sign in KINDS:
             questions.append({"stem": content, "kind": KINDS[sign], "propositions": []})
             starts.append(number)
             last, key = questions[-1], "stem"
-        elif sign in ("+", "-") and questions:
-            questions[-1]["propositions"].append({"text": content, "is_true": sign == "+"})
-            last, key = questions[-1]["propositions"][-1], "text"
-        elif sign == ">" and questions and questions[-1]["propositions"]:
-            last, key = questions[-1]["propositions"][-1], "quote"
-            last[key] = content
         elif not questions:  # a list of findings is part of the case
             vignette.append(line.strip())
+        elif sign in ("+", "-"):
+            propositions.append({"text": content, "is_true": sign == "+"})
+            last, key = propositions[-1], "text"
+        elif sign == ">" and propositions:
+            last, key = propositions[-1], "quote"
+            last[key] = content
         elif content:
             last[key] = f"{last[key]} {content}".strip()
     if not questions:
@@ -75,9 +76,6 @@ def read_case(text: str, chain_id: str = "new", language: str = "en", like: Chai
     try:
         return Chain.model_validate({**fields, "questions": questions})
     except ValidationError as error:
-        raise CaseTextError("; ".join(_with_line(problem, starts) for problem in problems_of(error))) from error
-
-
-def _with_line(problem: str, starts: list[int]) -> str:
-    match = re.match(r"questions\.(\d+)", problem)
-    return f"line {starts[int(match[1])]}: {problem}" if match else problem
+        problem = problems_of(error)[0]
+        at = re.match(r"questions\.(\d+)", problem)
+        raise CaseTextError(f"line {starts[int(at[1])]}: {problem}" if at else problem) from error

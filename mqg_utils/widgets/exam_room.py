@@ -13,15 +13,15 @@ from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
 from mqg_utils.widgets import exam_session
 from mqg_utils.widgets.exam_session import ExamQuestion, ExamSession, SessionError
-from mqg_utils.widgets.keys import LETTERS, KeyBox, button, message_html, notice, show, style
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, row, show, style
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 from mqg_utils.workflow.stage import Stage, StageError
 
 KEYS = "A letter ticks a proposition. Ctrl+Enter, or Tab and Enter, gives the answer; it cannot be changed."
 INTRODUCTION = (
-    "Each answer is saved under this name at once; enter the same name to resume. "
-    "Later findings stay hidden until you have answered the question before them."
+    "Each answer is saved under this name at once; enter the same name to resume. Of the cases, everyone gets the same "
+    "first ones. Later findings stay hidden until you have answered the question before them."
 )
 
 
@@ -30,21 +30,26 @@ class ExamRoom:
 
     def __init__(
         self, namespace: Mapping[str, Any], run_dir: str | Path, person: str = "", split: str = "test",
-        max_chains: int = 0, seed: int = 0,
+        max_chains: int = 0, progressive_only: bool = False,
     ) -> None:  # fmt: skip
-        self.run_dir = locate(str(run_dir))
+        self.run_dir, self.split = locate(str(run_dir)), split
         self._begin_stage = lambda variant: Stage.begin(exam_session.STAGE, namespace, variant)
-        self.split, self.chains = split, exam_session.exam_chains(self.run_dir, split)
-        self.drawn = exam_session.draw(self.chains, max_chains, seed)
+        self.chains = exam_session.exam_chains(self.run_dir, split)
         self.session: ExamSession  # set by `_begin`
         self.asked: ExamQuestion | None = None
         self.keybox = KeyBox(self.press)
         self.view, self.options = ipw.HTML(), ipw.VBox()
-        self.name = self.keybox.ask_name(person, INTRODUCTION, self._begin)
+        n = len(self.chains)
+        self.most = ipw.BoundedIntText(max_chains or n, description="Cases", min=min(1, n), max=n, style=LABEL)
+        self.progressive = ipw.Checkbox(progressive_only, description="only cases of several questions", indent=False)
+        self.name = self.keybox.ask_name(person, INTRODUCTION, self._begin, self.most, self.progressive)
 
     def _begin(self) -> None:
+        chains = [c for c in self.chains if c.is_progressive or not self.progressive.value]
         try:
-            self.session = ExamSession(self.run_dir, self.name.value, self.drawn)
+            if not chains:
+                raise SessionError("No case of this exam has several questions; clear the box beside the number.")
+            self.session = ExamSession(self.run_dir, self.name.value, exam_session.draw(chains, self.most.value))
         except SessionError as error:
             self.keybox.say(str(error), bad=True)
             return
@@ -56,11 +61,11 @@ class ExamRoom:
         if self.asked is None:
             self._end()
             return
-        question, answers = self.asked.question, self.session.answers.values()
+        question = self.asked.question
         kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind].format(n=question.n_true)
         before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
-        counts = {"number": len(answers) + 1, "of": sum(len(chain.questions) for chain in self.drawn)}
-        self.view.value = fragment("exam_question.html.j2", asked=self.asked, before=before, kind=kind, **counts)
+        of = len(self.session.questions)
+        self.view.value = fragment("exam_question.html.j2", asked=self.asked, before=before, kind=kind, of=of)
         self.ticks = [False] * len(question.propositions)
         self.options.children = [
             button(f"☐ {LETTERS[i].upper()}\u2002{p.text}", partial(self._tick, i))
@@ -69,8 +74,8 @@ class ExamRoom:
         for option in self.options.children:
             option.add_class("option")
         answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; cannot be changed")
-        self.keybox.fill([self.view, self.options, ipw.HBox([answer]), ipw.HTML(f'<span class="where">{KEYS}</span>')])
-        self.keybox.keys.seconds_before = sum(answer.seconds for answer in answers)
+        self.keybox.fill([self.view, self.options, row(answer), ipw.HTML(f'<span class="where">{KEYS}</span>')])
+        self.keybox.keys.seconds_before = sum(answer.seconds for answer in self.session.answers.values())
         self.keybox.new_screen()
 
     def _tick(self, index: int) -> None:
@@ -95,11 +100,11 @@ class ExamRoom:
         assert self.asked is not None
         try:
             self.session.answer(self.asked, self.ticks)
-            self.keybox.say("")
         except (SessionError, OSError) as error:
             self.keybox.say(f"Not saved. {error}", bad=True)
-        if self.session.is_answered(self.asked):  # here or in another window
-            self._next()
+            return
+        self.keybox.say("")
+        self._next()
 
     def _end(self) -> None:
         self.keybox.keys.seconds_before = -1.0
@@ -113,7 +118,8 @@ class ExamRoom:
             f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
             "The table lists everyone who answered the same chains, each after their own answers."
         )
-        self.view.value = message_html(text) + table(exam_session.ranking_rows(self.run_dir, self.drawn)).data
+        ranking = exam_session.ranking_rows(self.run_dir, self.session.chains)
+        self.view.value = message_html(text) + table(ranking).data
         self.keybox.fill([self.view])
 
     def show(self) -> None:
@@ -122,7 +128,7 @@ class ExamRoom:
             text = f"The run {self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."
             display(notice(text))
             return
-        text = f"An exam of {len(self.drawn)} chains is ready. Open this notebook in JupyterLab to take it."
+        text = f"An exam of {self.most.value} cases is ready. Open this notebook in JupyterLab to take it."
         show(self.keybox.box, style() + message_html(text))
 
     def ranking(self) -> list[dict[str, Any]]:

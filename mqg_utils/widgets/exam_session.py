@@ -42,10 +42,11 @@ class Answer(Record):
 
 
 class ExamQuestion(NamedTuple):
-    """A question and what is shown with it: the case, and the earlier questions with the person's answers."""
+    """A question, its place in the exam, and the earlier questions of its case with the person's answers."""
 
     chain: Chain
     question: Question
+    number: int  # from 1
     before: tuple[tuple[Question, tuple[bool, ...]], ...]
 
 
@@ -57,11 +58,13 @@ class ExamSession:
     ) -> None:
         """Begin or resume the exam of `chains`. Answers to questions that have changed since do not count.
 
-        Raises SessionError for an invalid name.
+        Signs other than letters, digits and dots become hyphens in the condition. Raises SessionError: no name.
         """
-        self.chains, self.condition = chains, HUMAN + person.strip()
-        if not re.fullmatch(r"\w[\w.-]*", person.strip()):
-            raise SessionError(f"invalid name {person!r}: use letters, digits, - and . without spaces")
+        name = re.sub(r"[^\w.]+", "-", person).strip("-._")
+        if not name:
+            raise SessionError("Give your name; your answers are saved under it.")
+        self.chains, self.condition = chains, HUMAN + name
+        self.questions = [(chain, question) for chain in chains for question in chain.questions]
         self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
         self._log, self._clock, self._shown_at = AppendLog(self.folder / "answers.jsonl", Answer), clock, clock()
         self.refresh()
@@ -69,50 +72,40 @@ class ExamSession:
     def refresh(self) -> None:
         """Read the answers saved so far, those of other windows too. The first answer to a question counts."""
         first = {answer.text_hash: answer for answer in reversed(self._log.read())}
-        hashes = [text_hash(chain, question) for chain in self.chains for question in chain.questions]
-        self.answers = {key: first[key] for key in hashes if key in first}
+        self.answers = {key: first[key] for key in (text_hash(*asked) for asked in self.questions) if key in first}
 
     def show(self) -> ExamQuestion | None:
         """The first question without an answer, or None; starts its clock."""
         self._shown_at = self._clock()
-        for chain in self.chains:
-            for k, question in enumerate(chain.questions):
-                if text_hash(chain, question) not in self.answers:
-                    before = [(q, self.answers[text_hash(chain, q)].ticks) for q in chain.questions[:k]]
-                    return ExamQuestion(chain, question, tuple(before))
+        for number, (chain, question) in enumerate(self.questions, 1):
+            if text_hash(chain, question) not in self.answers:
+                earlier = chain.questions[: chain.questions.index(question)]
+                before = tuple((q, self.answers[text_hash(chain, q)].ticks) for q in earlier)
+                return ExamQuestion(chain, question, number, before)
         return None
 
     def answer(self, asked: ExamQuestion, ticks: Sequence[bool]) -> None:
-        """Save the answer to the question shown. Raises SessionError: a wrong number of ticks, or answered before."""
+        """Save the answer to the question shown. Raises SessionError: a wrong number of ticks."""
         expected = {"single": 1, "fixed": asked.question.n_true}.get(asked.question.kind, sum(ticks))
         if sum(ticks) != expected:
             raise SessionError(f"Tick {expected}; {sum(ticks)} are ticked.")
-        time, seconds = datetime.now(UTC).isoformat(timespec="milliseconds"), round(self._clock() - self._shown_at, 2)
-        key, question_id = text_hash(asked.chain, asked.question), asked.question.question_id
-        answer = Answer(time=time, text_hash=key, question_id=question_id, ticks=tuple(ticks), seconds=seconds)
-
-        def check(answers: Sequence[Answer]) -> None:
-            if any(earlier.text_hash == key for earlier in answers):
-                raise SessionError("This question was answered in another window; the first answer counts.")
-
-        try:
-            self._log.append(answer, check)
-        finally:
-            self.refresh()
-
-    def is_answered(self, asked: ExamQuestion) -> bool:
-        return text_hash(asked.chain, asked.question) in self.answers
+        answer = Answer(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"), text_hash=text_hash(asked.chain, asked.question),
+            question_id=asked.question.question_id, ticks=tuple(ticks),
+            seconds=round(self._clock() - self._shown_at, 2),
+        )  # fmt: skip
+        self._log.append(answer)
+        self.refresh()
 
     def predictions(self) -> list[Prediction]:
         """The answers in a model's form: `p_true` is 1 or 0, the history the person's own answers."""
         return [
             Prediction(
                 condition=self.condition, seed=0, history="predicted", chain_id=chain.chain_id,
-                question_id=q.question_id, position=position, proposition=i, kind=q.kind, weight=p.weight,
-                gold=p.is_true, p_true=float(tick), predicted=tick,
+                question_id=q.question_id, position=chain.questions.index(q) + 1, proposition=i, kind=q.kind,
+                weight=p.weight, gold=p.is_true, p_true=float(tick), predicted=tick,
             )
-            for chain in self.chains
-            for position, q in enumerate(chain.questions, 1)
+            for chain, q in self.questions
             for i, (p, tick) in enumerate(zip(q.propositions, self.answers[text_hash(chain, q)].ticks, strict=True))
         ]  # fmt: skip
 
@@ -137,10 +130,11 @@ def exam_chains(run_dir: Path, split: str) -> list[Chain]:
     return by_split(read_jsonl(file, Chain), split) if file.exists() else []
 
 
-def draw(chains: Sequence[Chain], most: int, seed: int) -> list[Chain]:
-    """`most` of the chains (0: all), the same for everyone with this seed, in their order."""
+def draw(chains: Sequence[Chain], most: int, seed: int = 0) -> list[Chain]:
+    """`most` of the chains (0: all) in their order, for everyone with this seed the same; more contain fewer."""
     ids = sorted(chain.chain_id for chain in chains)
-    drawn = set(random.Random(seed).sample(ids, min(most or len(ids), len(ids))))
+    random.Random(seed).shuffle(ids)
+    drawn = set(ids[: most or len(ids)])
     return [chain for chain in chains if chain.chain_id in drawn]
 
 

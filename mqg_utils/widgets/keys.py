@@ -1,4 +1,4 @@
-"""What all widgets share: a box that acts on keys, buttons, messages, the style sheet, and the way they are shown."""
+"""What all widgets share: a box that acts on keys, controls, messages, the style sheet, and the way they are shown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,16 +6,17 @@ from typing import Any
 
 import anywidget
 import ipywidgets as ipw
-import pandas as pd
 import traitlets
 from IPython.display import HTML, display
-from itables.widget import ITable
 
 from mqg_utils.workflow.pages import fragment
 
 TEMPLATES = Path(__file__).parent / "templates"
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; a question has at most 25
-ROW = {"display": "flex", "flex_flow": "row wrap", "align_items": "center"}
+ROW = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
+FAULTS = (ValueError, OSError)  # what is wrong with a run or a choice: shown, not raised
+LABEL = {"description_width": "auto"}
+WIDE = {"width": "auto", "flex": "1 1 260px", "min_width": "220px", "max_width": "420px"}
 
 
 class Keys(anywidget.AnyWidget):
@@ -40,11 +41,10 @@ class KeyBox:
     def fill(self, parts: Sequence[ipw.Widget]) -> None:
         self._content.children = parts
 
-    def ask_name(self, name: str, text: str, begin: Callable[[], None]) -> ipw.Text:
-        """Fill the box with a text field for a name."""
-        field = ipw.Text(name, description="Your name", style={"description_width": "auto"})
-        row = ipw.HBox([field, button("Begin", begin, "primary")], layout=ROW)
-        self.fill([row, ipw.HTML(message_html(text))])
+    def ask_name(self, name: str, text: str, begin: Callable[[], None], *more: ipw.Widget) -> ipw.Text:
+        """Fill the box with a text field for a name, and `more`."""
+        field = ipw.Text(name, description="Your name", style=LABEL)
+        self.fill([row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))])
         return field
 
     def new_screen(self, aim: str = ".head") -> None:
@@ -67,13 +67,26 @@ def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = 
     return made
 
 
-def data_table(frame: pd.DataFrame, **options: Any) -> ITable:
-    """A table to search, sort and select rows in."""
-    options["layout"] = {"topStart": None}  # with itables' own layout a short table has no search
-    options |= {"classes": "display compact", "style": "table-layout:auto;width:100%;margin:0", "showIndex": False}
-    made = ITable(frame, maxBytes=0, paging=True, **options)
-    made.layout = {"width": "100%", "overflow": "auto"}
-    return made
+def row(*parts: ipw.Widget) -> ipw.HBox:
+    """Controls side by side, in several lines where they do not fit."""
+    return ipw.HBox(parts, layout=ROW)
+
+
+def dropdown(label: str, options: Sequence[Any] = ()) -> ipw.Dropdown:
+    return ipw.Dropdown(options=list(options), description=label, style=LABEL, layout=WIDE)
+
+
+def offer(control: ipw.Dropdown, options: Sequence[tuple[str, Any]], default: Any, preferred: Any = None) -> None:
+    """New options; the value is the preferred or else the present one if it is among them, else the default."""
+    values = [value for _, value in options]
+    value = next((v for v in (preferred, control.value) if v not in (None, "") and v in values), default)
+    control.options = list(options)
+    control.value = value
+
+
+def labelled(names: Sequence[str], none: str) -> list[tuple[str, str]]:
+    """Options of a dropdown: the value "" as `none`, then the names."""
+    return [(none, ""), *((name, name) for name in names)]
 
 
 def message_html(text: str, bad: bool = False) -> str:

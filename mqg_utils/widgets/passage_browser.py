@@ -1,39 +1,137 @@
-"""A table of passages to search, filter and sort beside the chosen passage."""
+"""The passages of a run with near-duplicates, overlap with the exam and generated questions, in tables to browse."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import ipywidgets as ipw
 import pandas as pd
-from IPython.display import HTML, display
+from IPython.display import display
+from itables.widget import ITable
 
-from mqg_utils.widgets.keys import data_table, message_html, show, style
-from mqg_utils.widgets.passage_index import PassageIndex
+from mqg_utils.corpus.passages import Merged, without_near_duplicates
+from mqg_utils.exams.contamination import Overlap
+from mqg_utils.records import Chain, Passage, Question, R, read_jsonl
+from mqg_utils.verification.quotes import split_at_quotes
+from mqg_utils.widgets.keys import message_html, notice, show, style
+from mqg_utils.workflow.manifest import MANIFEST
+from mqg_utils.workflow.pages import fragment
+from mqg_utils.workflow.paths import locate
 
+SIMILAR = 0.7  # least Jaccard similarity of the runs of five words of two near-duplicates
+NO_CHAPTER = "(no heading)"
 COLUMN_CONTROL = [{"target": 0, "content": ["order"]}, {"target": 1, "content": ["search"]}]
 
 
 class PassageBrowser:
-    """Choose a passage by click, or with the arrow keys and the space bar. The search covers the text as well."""
+    """What stages 01 and 03 of a run wrote. `missing` says what it has not written yet. Raises RecordError."""
 
-    def __init__(self, index: PassageIndex) -> None:
-        self.index = index
-        frame = pd.DataFrame(index.rows()).assign(text=[entry.passage.text for entry in index.entries])
-        self.open = ipw.HTML(index.page(0) if index.entries else "")
-        hidden = [{"targets": [frame.columns.get_loc("text")], "visible": False}]
-        chosen = [0] if index.entries else []
-        self.table = data_table(
-            frame, select="single", selected_rows=chosen, keys=True, columnControl=COLUMN_CONTROL, columnDefs=hidden
-        )
-        self.table.observe(lambda _: self._open(), "selected_rows")
-        page = ipw.Box([self.open], layout={"max_height": "36em", "overflow": "auto"})
-        self.widget = ipw.VBox([ipw.HTML(style()), self.table, page])
+    def __init__(self, run_dir: str | Path) -> None:
+        run = locate(str(run_dir))
+        corpus, summary, self.missing = run / "01_corpus", run / "01_corpus" / "summary.json", ""
+        if not (run / "03_generate" / MANIFEST).exists():
+            self.missing = "There are no generated questions: 03_generate is not finished."
+        if not (corpus / MANIFEST).exists():
+            self.missing = f"{run} has no finished 01_corpus: run 01_corpus.ipynb, or name another run."
+        self.passages = _read(corpus / "passages.jsonl", Passage)
+        self.merged = json.loads(summary.read_text("utf-8")).get("merged", 0) if summary.exists() else 0
+        self.splits: dict[str, str] = {}  # of an exam's chain or question
+        for chain in _read(corpus / "exam.jsonl", Chain):
+            self.splits |= dict.fromkeys([chain.chain_id, *(q.question_id for q in chain.questions)], chain.split)
+        self._overlaps: dict[str, list[Overlap]] = {p.passage_id: [] for p in self.passages}
+        for overlap in sorted(_read(corpus / "overlap.jsonl", Overlap), key=lambda o: (-o.words, o.a, o.b)):
+            self._overlaps[overlap.b].append(overlap)
+        self._questions: dict[str, list[Question]] = {p.passage_id: [] for p in self.passages}
+        for question in (q for chain in _read(run / "03_generate/questions.jsonl", Chain) for q in chain.questions):
+            for passage_id in {p.passage_id for p in question.propositions} & self._questions.keys():
+                self._questions[passage_id].append(question)
+        self._similar: dict[str, list[tuple[str, float]]] = {p.passage_id: [] for p in self.passages}
+        for pair in near_duplicates(self.passages):
+            self._similar[pair.passage_id].append((pair.kept_id, pair.similarity))
+            self._similar[pair.kept_id].append((pair.passage_id, pair.similarity))
 
-    def _open(self) -> None:
-        if self.table.selected_rows:
-            self.open.value = self.index.page(self.table.selected_rows[0])
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per passage."""
+        rows = []
+        for p in self.passages:
+            overlaps, chapter = self._overlaps[p.passage_id], p.section[0] if p.section else NO_CHAPTER
+            tests = [o.words for o in overlaps if self.splits.get(o.a) == "test"]
+            row = {"passage": title(p), "chapter": chapter, "book": p.book, "tokens": p.n_tokens}
+            row |= {"exam words": max((o.words for o in overlaps), default=0), "test words": max(tests, default=0)}
+            row |= {"near-duplicates": len(self._similar[p.passage_id])}
+            rows.append(row | {"questions": len(self._questions[p.passage_id])})
+        return rows
+
+    def chapters(self) -> list[dict[str, Any]]:
+        """One row per chapter of each book, in their order."""
+        if not self.passages:
+            return []
+        groups = pd.DataFrame(self.rows()).groupby(["book", "chapter"], sort=False)
+
+        def some(column: pd.Series) -> int:
+            return int((column > 0).sum())
+
+        columns: dict[str, Any] = {
+            "passages": ("tokens", "size"), "tokens": ("tokens", "sum"),
+            "median length": ("tokens", lambda tokens: round(tokens.median())),
+            "near-duplicates": ("near-duplicates", some), "share words with the exam": ("exam words", some),
+            "of these with its test split": ("test words", some), "generated questions": ("questions", "sum"),
+        }  # fmt: skip
+        rows: list[dict[str, Any]] = groups.agg(**columns).reset_index().to_dict("records")
+        return rows
+
+    def page(self, index: int) -> str:
+        """A passage as HTML: its text with what the exam shares marked, its near-duplicates and its questions."""
+        passage = self.passages[index]
+        overlaps, texts = self._overlaps[passage.passage_id], {p.passage_id: p.text for p in self.passages}
+        parts = split_at_quotes(passage.text, [o.b_text for o in overlaps])
+        return fragment(
+            "passage.html.j2", passage=passage, title=title(passage), questions=self._questions[passage.passage_id],
+            parts=parts, overlaps=overlaps, splits=self.splits,
+            similar=[(name, share, texts[name]) for name, share in self._similar[passage.passage_id]],
+        )  # fmt: skip
 
     def show(self) -> None:
-        """Display the browser; without a kernel, the first passage."""
-        if not self.index.entries:
-            display(HTML(message_html("There are no passages to browse.")))
+        """Display a table beside the chosen passage; without a kernel, the first passage."""
+        if not self.passages:
+            display(notice(f"There are no passages to browse. {self.missing}"))
             return
+        frame = pd.DataFrame(self.rows()).assign(text=[passage.text for passage in self.passages])
+        hidden = [{"targets": [frame.columns.get_loc("text")], "visible": False}]  # but searched
+        table = ITable(
+            frame, maxBytes=0, select="single", selected_rows=[0], keys=True, columnControl=COLUMN_CONTROL,
+            columnDefs=hidden, layout={"topStart": None}, classes="display compact", showIndex=False,
+            style="table-layout:auto;width:100%;margin:0",
+        )  # fmt: skip
+        table.layout = {"width": "100%", "overflow": "auto"}
+        page = ipw.HTML(self.page(0))
+
+        def turn(_: Any) -> None:
+            if table.selected_rows:
+                page.value = self.page(table.selected_rows[0])
+
+        table.observe(turn, "selected_rows")
+        box = ipw.Box([page], layout={"max_height": "36em", "overflow": "auto"})
         text = message_html("Open this notebook in JupyterLab to choose a passage. The first one:")
-        show(self.widget, style() + text + self.open.value)
+        show(ipw.VBox([ipw.HTML(style()), table, box]), style() + text + page.value)
+
+
+def title(passage: Passage) -> str:
+    """Its last heading, with `#2` for the second piece of a section."""
+    heading = passage.section[-1] if passage.section else passage.book
+    _, sharp, piece = passage.passage_id.rpartition("#")
+    return f"{heading} #{piece}" if sharp and piece.isdigit() else heading
+
+
+def near_duplicates(passages: Iterable[Passage], least: float = SIMILAR) -> list[Merged]:
+    """The passages that nearly repeat an earlier one, of the same book too, each with the most similar one."""
+    merged: list[Merged] = []
+    # stage 01 keeps repetitions within a book, so each passage stands for a book here
+    list(without_near_duplicates((p.model_copy(update={"book": p.passage_id}) for p in passages), merged, least))
+    return merged
+
+
+def _read(file: Path, model: type[R]) -> list[R]:
+    """The records of a file of a finished stage."""
+    return read_jsonl(file, model) if file.exists() and file.with_name(MANIFEST).exists() else []

@@ -1,5 +1,7 @@
-"""The desk at which generated questions are reviewed; `verification.review` stores and checks the decisions."""
+"""The desk at which questions are reviewed; `verification.review` stores and checks the decisions."""
 
+import random
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -9,17 +11,18 @@ from IPython.display import display
 
 from mqg_utils.records import Chain, Question
 from mqg_utils.report.figures import table
+from mqg_utils.text.search import question_text
 from mqg_utils.verification import review
 from mqg_utils.verification.quotes import split_at_quotes
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import LETTERS, ROW, KeyBox, button, notice, show, style
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, row, show, style
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 
 EDIT = "A line begins with ? (stem), + (true proposition), - (false proposition) or > (the quote of the one above)."
-KEYS = "Keys: A accept · R reject · E edit · 1 to 5 rate · N next · P previous · O next open"
-RATE = f"1 is useless, {review.MAX_RATING} is fit for an exam"
+KEYS = "Keys: A accept · R reject · E edit · K show the key · 1 to 5 rate · N next · P previous · O next open"
 BUTTONS = {"Accept (A)": "success", "Reject (R)": "danger", "Edit (E)": "", "‹ Previous (P)": "", "Next (N) ›": ""}
+EXAM = "exam"
 STATIC_QUESTIONS = 20  # rows of the table shown without a kernel
 
 
@@ -27,11 +30,23 @@ class ReviewDesk:
     """One question beside its passage at a time. Every decision is saved before the next question is shown."""
 
     def __init__(self, run: str | Path, reviewer: str = "") -> None:
-        self.run, self.at, self.mode = review.ReviewSet(locate(str(run))), 0, "name"
+        folder = locate(str(run))
+        self.run, self.exam = review.ReviewSet(folder), review.ReviewSet(folder, of_exam=True)
+        self.at, self.mode = 0, "name"
         self.keybox = KeyBox(self.press)
         self.view, self.panel = ipw.HTML(), ipw.VBox()
+        self.comment = ipw.Text(description="Comment", continuous_update=False, style=LABEL)
+        self.comment.observe(lambda _: self._comment(), "value")  # once the field is left
         self.panel.add_class("panel")
-        self.reviewer: review.Reviewer  # set by `_begin`
+        dropped = sorted({_reason(item) for item in self.run.items if item.dropped})
+        options = [("generated questions", ""), *((f"dropped: {reason}", reason) for reason in dropped)]
+        self.what = dropdown("Show", [*options, ("the exam", EXAM)])
+        self.find = ipw.Text(description="with the words", continuous_update=False, style=LABEL)
+        self.sample = ipw.BoundedIntText(0, max=10**6, description="sample (0: all)", style=LABEL)
+        self.blind = ipw.Checkbox(description="blind: hide the key", indent=False)
+        for control in (self.what, self.find, self.sample, self.blind):
+            control.observe(lambda _: self._choose(), "value")
+        self.reviewers: dict[bool, review.Reviewer] = {}  # by whether they review the exam; set by `_begin`
         text = "Every decision is saved under this name at once; enter the same name to resume."
         self.name = self.keybox.ask_name(reviewer, text, self._begin)
         if reviewer and not self.run.missing:
@@ -39,99 +54,110 @@ class ReviewDesk:
 
     def _begin(self) -> None:
         try:
-            self.reviewer = review.Reviewer(self.run, self.name.value)
+            self.reviewers = {s.of_exam: review.Reviewer(s, self.name.value) for s in (self.run, self.exam)}
         except review.ReviewError as error:
             self.keybox.say(str(error), bad=True)
             return
-        self.at = self.reviewer.next_open() or 0
-        self.keybox.fill([self.view, self.panel])
-        self._draw()
+        self.keybox.fill([row(self.what, self.find, self.sample, self.blind), self.view, self.panel])
+        self._choose()
+
+    @property
+    def reviewer(self) -> review.Reviewer:
+        return self.reviewers[self.what.value == EXAM]
 
     @property
     def item(self) -> review.Item:
-        return self.run.items[self.at]
+        return self.reviewer.items[self.at]
 
-    def _draw(self) -> None:
+    def _choose(self) -> None:
+        """Show the questions that pass the filter; a sample of them is the same for everyone."""
+        what, text = self.what.value, self.find.value.casefold()
+        items = [i for i in self.reviewer.run.items if what in (EXAM, _reason(i)) and text in _text(i).casefold()]
+        sample = random.Random(0).sample(range(len(items)), min(self.sample.value or len(items), len(items)))
+        self.reviewer.items = [items[place] for place in sorted(sample)]
+        self.at = self.reviewer.next_open() or 0
+        self.keybox.say("" if items else "No question passes this filter.")
+        self._draw()
+
+    def _draw(self, show_key: bool = False) -> None:
         """Show the question as it is saved now."""
-        self.reviewer.refresh()
         self.mode = "decide"
+        if not self.reviewer.items:
+            self.view.value, self.panel.children = "", []
+            return
+        self.reviewer.refresh()
         opinion, item = self.reviewer.opinion(self.item), self.item
         question = opinion.edited or item.question
+        blind = self.blind.value and not (opinion.decision or show_key)
         passage = self.run.passages.get(question.propositions[0].passage_id)
-        parts = split_at_quotes(passage.text, [p.quote for p in question.propositions]) if passage else []
-        quoted = {i for _, by in parts for i in by}
+        quotes = [] if blind else [p.quote for p in question.propositions]
+        parts = split_at_quotes(passage.text, quotes) if passage else []
+        quoted, n = {i for _, by in parts for i in by}, len(question.propositions)
+        back = () if blind else self.run.restored(question).propositions[n:]
         self.view.value = fragment(
-            "review.html.j2", number=self.at + 1, of=len(self.run.items), decided=self.reviewer.decided,
-            reviewer=self.reviewer.name, opinion=opinion, most=review.MAX_RATING, chain=item.chain,
-            before=item.earlier, question=question, passage=passage, parts=parts,
-            lost=set(range(len(question.propositions))) - quoted if passage else set(), letters=LETTERS,
+            "review.html.j2", number=self.at + 1, reviewer=self.reviewer, opinion=opinion, most=review.MAX_RATING,
+            item=item, question=question, passage=passage, parts=parts, back=back, letters=LETTERS, blind=blind,
+            lost=set(range(n)) - quoted if passage and not blind else set(),
         )  # fmt: skip
-        buttons = [
-            button(label, partial(self.press, label.split("(")[1][0].lower()), colour)
-            for label, colour in BUTTONS.items()
-        ]
+        labels = BUTTONS | ({"Put back (U)": "warning"} if back else {}) | ({"Show the key (K)": ""} if blind else {})
+        buttons = [button(name, partial(self.press, name.split("(")[1][0].lower()), labels[name]) for name in labels]
         ratings = [
-            button(str(i), partial(self.press, str(i)), "info" if opinion.rating == i else "", RATE)
+            button(str(i), partial(self.press, str(i)), "info" if opinion.rating == i else "")
             for i in range(1, review.MAX_RATING + 1)
         ]
-        rate = ipw.HBox([ipw.HTML("<span>Rate</span>"), *ratings], layout=ROW)
-        self.panel.children = [ipw.HBox(buttons, layout=ROW), rate, ipw.HTML(f'<span class="where">{KEYS}</span>')]
+        self.comment.value = opinion.comment
+        remark = row(ipw.HTML("<span>Rate, 5 is best</span>"), *ratings, self.comment)
+        self.panel.children = [row(*buttons), remark, ipw.HTML(f'<span class="where">{KEYS}</span>')]
         self.keybox.new_screen()
 
     def _ask_reason(self) -> None:
         self.mode = "reject"
-        text = ipw.Text(placeholder="another reason", layout={"width": "min(100%, 420px)"})
         reasons = [
             button(f"{i}\u2002{reason}", partial(self.press, str(i))) for i, reason in enumerate(review.REASONS, 1)
         ]
-        other = button("Reject for this reason", lambda: self._decide("rejected", reason=text.value))
-        self.panel.children = [
-            ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back."),
-            ipw.HBox(reasons, layout=ROW),
-            ipw.HBox([text, other], layout=ROW),
-            ipw.HBox([button("Back (Escape)", self._draw)]),
-        ]
+        why = ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back.")
+        self.panel.children = [why, row(*reasons), row(button("Back (Escape)", self._draw))]
         self.keybox.new_screen(".panel")
 
     def _ask_edit(self) -> None:
         self.mode = "edit"
         question = self.reviewer.opinion(self.item).edited or self.item.question
-        self.before = write_case(_alone(self.item.chain, question), quotes=True)
         # the text is sent when the box loses the focus, so before a button can be pressed
-        self.text = ipw.Textarea(self.before, rows=14, continuous_update=False, layout={"width": "100%"})
+        self.text = ipw.Textarea(rows=14, continuous_update=False, layout={"width": "100%"})
+        self.text.value = write_case(_alone(self.item, question), quotes=True)
         save = button("Save the edit (Ctrl+Enter)", self._save_edit, "primary")
         hint = ipw.HTML(f'<span class="where">{escape(EDIT)}</span>')
-        self.panel.children = [hint, self.text, ipw.HBox([save, button("Back (Escape)", self._draw)], layout=ROW)]
+        self.panel.children = [hint, self.text, row(save, button("Back (Escape)", self._draw))]
         self.keybox.new_screen(".panel textarea")
         self.text.focus()
 
     def press(self, key: str) -> None:
         """A key, or its button."""
         number = int(key) if key.isdecimal() else 0
-        if self.mode == "name":
+        if self.mode == "name" or not self.reviewer.items:
             return
-        if self.mode != "decide":
-            if key == "escape":
-                self.keybox.say("")
-                self._draw()
-            elif self.mode == "edit" and key == "Save":
-                self._save_edit()
-            elif self.mode == "reject" and 0 < number <= len(review.REASONS):
-                self._decide("rejected", reason=review.REASONS[number - 1])
-        elif key == "a":
-            self._decide("accepted")
-        elif key == "r":
-            self._ask_reason()
-        elif key == "e":
-            self._ask_edit()
-        elif 0 < number <= review.MAX_RATING:
-            self._decide(rating=number)
-        elif key in ("n", "p"):
-            self.at = (self.at + (1 if key == "n" else -1)) % len(self.run.items)
+        if self.mode == "decide":
+            acts: dict[str, Callable[[], None]] = {
+                "a": partial(self._decide, "accepted"), "r": self._ask_reason, "e": self._ask_edit,
+                "k": partial(self._draw, show_key=True), "u": self._put_back, "o": self._go_to_open,
+                "n": partial(self._move, 1), "p": partial(self._move, -1),
+            }  # fmt: skip
+            if 0 < number <= review.MAX_RATING:
+                self._decide(rating=number)
+            elif key in acts:
+                acts[key]()
+        elif key == "escape":
             self.keybox.say("")
             self._draw()
-        elif key == "o":
-            self._go_to_open()
+        elif self.mode == "edit" and key == "Save":
+            self._save_edit()
+        elif self.mode == "reject" and 0 < number <= len(review.REASONS):
+            self._decide("rejected", reason=review.REASONS[number - 1])
+
+    def _move(self, step: int) -> None:
+        self.at = (self.at + step) % len(self.reviewer.items)
+        self.keybox.say("")
+        self._draw()
 
     def _go_to_open(self) -> None:
         following = self.reviewer.next_open(self.at + 1)
@@ -148,21 +174,23 @@ class ReviewDesk:
         try:
             self.reviewer.decide(self.item, decision, reason, rating, edited)
         except (review.ReviewError, OSError) as error:
-            if self.mode != "edit":
-                self._draw()  # an edit in progress stays
             self.keybox.say(f"Not saved. {error}", bad=True)
             return
         self.keybox.say(saved)
         (self._go_to_open if decision else self._draw)()
 
+    def _comment(self) -> None:
+        comment = self.comment.value.strip()
+        if comment not in ("", self.reviewer.opinion(self.item).comment):
+            self.reviewer.decide(self.item, comment=comment)
+            self.keybox.say("Saved: comment")
+
     def _save_edit(self) -> None:
         question = self.item.question
         try:
-            edited, *more = read_case(self.text.value, like=_alone(self.item.chain, question)).questions
+            edited, *more = read_case(self.text.value, like=_alone(self.item, question)).questions
             if more:
                 raise CaseTextError("edit one question at a time: remove the second line that begins with ?")
-            if self.text.value.split() == self.before.split():
-                raise CaseTextError("nothing has changed; press Escape, then accept the question as it is")
         except CaseTextError as error:
             self.keybox.say(f"Not saved. {error}", bad=True)
             return
@@ -174,13 +202,19 @@ class ReviewDesk:
         ]
         self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
 
+    def _put_back(self) -> None:
+        """Take back the propositions that were dropped as label errors."""
+        question = self.reviewer.opinion(self.item).edited or self.item.question
+        if (restored := self.run.restored(question)) != question:
+            self._decide("edited", edited=restored)
+
     def show(self) -> None:
         """Display the desk; without a kernel a table of the first questions, without questions what to do."""
         if self.run.missing:
             display(notice(self.run.missing))
             return
         latest = review.read_opinions(self.run.file)
-        rows = [(item.question, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
+        rows = [(item, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
         show(self.keybox.box, style() + fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
 
     def show_agreement(self) -> None:
@@ -193,5 +227,14 @@ class ReviewDesk:
             display(table(rows) if rows else notice(none))
 
 
-def _alone(chain: Chain, question: Question) -> Chain:
-    return chain.model_copy(update={"vignette": "", "questions": (question,)})
+def _alone(item: review.Item, question: Question) -> Chain:
+    return item.chain.model_copy(update={"vignette": "", "questions": (question,)})
+
+
+def _reason(item: review.Item) -> str:
+    """Why a question was dropped, in a word or two; KEPT if it was not."""
+    return item.dropped.split(":")[0]
+
+
+def _text(item: review.Item) -> str:
+    return f"{item.chain.vignette}\n{question_text(item.question)}"

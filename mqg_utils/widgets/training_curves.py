@@ -14,7 +14,7 @@ from IPython.display import HTML, display
 from mqg_utils.analysis.curves import Curve, Entry, Watch, read_curves, rows_of
 from mqg_utils.analysis.results import runs_in
 from mqg_utils.report import figures
-from mqg_utils.widgets.keys import message_html, show, style
+from mqg_utils.widgets.keys import WIDE, message_html, row, show, style
 from mqg_utils.workflow.paths import locate
 
 REDRAW_S = 0.5  # least time between two drawings of a growing chart
@@ -47,14 +47,10 @@ class Chart:
         if self._shown:
             # JupyterLab's plotly ignores an update of its own output, so a placeholder as high as the chart comes
             # between; without the height the page would jump
-            self._put({"text/html": f'<div style="height: {figure.layout.height or 360}px"></div>'})
-        self._put(figures.bundle(figure))
+            self.put({"text/html": f'<div style="height: {figure.layout.height or 360}px"></div>'})
+        self.put(figures.bundle(figure))
 
-    def say(self, text: str) -> None:
-        """A message in place of the chart."""
-        self._put({"text/html": message_html(text)})
-
-    def _put(self, bundle: dict[str, Any]) -> None:
+    def put(self, bundle: dict[str, Any]) -> None:
         if self._shown:
             self._shown.update(bundle, raw=True)
         else:
@@ -89,20 +85,16 @@ class TrainingCurves:
         self.runs = [run for run in runs_in(locate(str(outputs)), ["0[24]_*"]) if not runs or run.name in runs]
         self.curves: list[Curve] = []
         self._chart = Chart()
-        tall = {"layout": {"width": "auto", "flex": "1 1 220px", "height": "8.5em"}}
-        self.run, self.condition = (ipw.SelectMultiple(description=name, **tall) for name in ("Runs", "Conditions"))
-        measures = [("loss", "loss"), ("learning rate", "learning_rate"), ("gradient norm", "grad_norm")]
-        self.y = ipw.Dropdown(options=measures, description="Show")
-        self.log = ipw.Checkbox(description="logarithmic scale", indent=False)
+        tall = {**WIDE, "height": "8.5em"}
+        self.run, self.condition = (
+            ipw.SelectMultiple(description=name, layout=tall) for name in ("Runs", "Conditions")
+        )
         self.message, self.table = ipw.HTML(), ipw.HTML()
-        others = ipw.VBox([self.y, self.log], layout={"flex": "1 1 260px"})
-        choice = ipw.Box([self.run, self.condition, others], layout={"flex_flow": "row wrap", "width": "100%"})
-        self.widget = ipw.VBox([ipw.HTML(style()), choice, self.message])
+        self.widget = ipw.VBox([ipw.HTML(style()), row(self.run, self.condition), self.message])
         self.run.options = self.run.value = [run.name for run in self.runs]
         self._read()
-        self._offer_conditions()
         self._report()
-        for control in (self.run, self.condition, self.y, self.log):
+        for control in (self.run, self.condition):
             control.observe(lambda _: self._draw(), "value")
 
     def show(self) -> None:
@@ -119,15 +111,13 @@ class TrainingCurves:
         return [curve for curve in self.curves if curve.run in self.run.value and curve.condition in conditions]
 
     def _read(self) -> bool:
-        """Read the files again; whether anything is new."""
+        """Read the files again; whether anything is new. New conditions are chosen at once."""
         before = [(curve.state, len(curve.entries)) for curve in self.curves]
         self.curves = [curve for run in self.runs for curve in read_curves(run)]
-        return before != [(curve.state, len(curve.entries)) for curve in self.curves]
-
-    def _offer_conditions(self) -> None:
         names = tuple(dict.fromkeys(curve.condition for curve in self.curves if curve.condition))
         if names != self.condition.options:
             self.condition.options = self.condition.value = names
+        return before != [(curve.state, len(curve.entries)) for curve in self.curves]
 
     def _report(self) -> None:
         running = sum(curve.state == RUNNING for curve in self.curves)
@@ -137,13 +127,13 @@ class TrainingCurves:
     def _draw(self) -> None:
         self._report()
         if chosen := self.chosen():
-            self._chart.draw(figures.curves({c.name: c.entries for c in chosen}, self.y.value, self.log.value))
+            self._chart.draw(figures.curves({c.name: c.entries for c in chosen}))
         else:
-            self._chart.say("No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first.")
+            text = "No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first."
+            self._chart.put({"text/html": message_html(text)})
 
     async def _follow(self) -> None:
         while any(curve.state == RUNNING for curve in self.curves):
             await asyncio.sleep(POLL_S)
             if await asyncio.to_thread(self._read):
-                self._offer_conditions()
                 self._draw()

@@ -5,7 +5,7 @@ import simulated
 from small import tiny_student
 
 from mqg_utils.evaluation.decision import Decision, Examinee
-from mqg_utils.records import Chain, read_jsonl, write_jsonl
+from mqg_utils.records import write_jsonl
 from mqg_utils.student.loading import save
 from mqg_utils.widgets import ask_model, keys
 from mqg_utils.widgets.case_explorer import CaseExplorer
@@ -52,7 +52,6 @@ def test_another_condition_and_a_comparison_change_what_is_shown(cases):
     assert cases.map.rows != before
     cases.compare.value = "books"
     assert "Comparison: books." in cases.message.value
-    assert "points, comparison" in cases.table.df.columns
     cases.error.value = "wrong here, right in the comparison"
     assert 0 < len(cases.map.rows) < 6
     cases.compare.value = ""
@@ -61,27 +60,27 @@ def test_another_condition_and_a_comparison_change_what_is_shown(cases):
 
 def test_a_filter_without_a_match_leaves_an_empty_map(cases):
     cases.text.value = "zebra"
-    assert (cases.map.rows, cases.map.chosen, len(cases.table.df)) == ([], "", 0)
+    assert (cases.map.rows, cases.map.chosen) == ([], "")
     assert "No case matches this filter" in cases.case.value
     cases.text.value = ""
     assert cases.map.chosen == cases.map.rows[0][0]
 
 
-def test_ticked_cases_are_exported(cases, outputs):
-    cases.export.click()
-    assert "Tick a case" in cases.exported.value
-    cases.table.selected_rows = [1, 4]
-    ticked = [cases.ids[1], cases.ids[4]]
-    assert cases.map.chosen == ticked[-1]
-    cases.name.value = "two cases"
-    cases.export.click()
-    file = outputs / "one" / "explored" / "two cases.jsonl"
-    assert [c.chain_id for c in read_jsonl(file, Chain)] == ticked
-    for name in ("../elsewhere", ""):
-        cases.name.value = name
-        cases.export.click()
-        assert "name the file with letters" in cases.exported.value
-    assert not list(outputs.glob("elsewhere*"))
+def test_a_dispute_and_a_comment_are_saved_and_shown_by_a_new_kernel(cases, outputs):
+    cases.map.chosen = "c0003"
+    cases._remark("rejected")
+    assert "Not saved: give your name" in cases.said.value
+    cases.person.value, cases.about.value, cases.comment.value = "Dr. Ada", 2, "see <the> guideline"
+    cases._remark("rejected")
+    assert "Saved in disputes.jsonl of one" in cases.said.value
+    again = CaseExplorer([outputs / "one"])
+    again.map.chosen = "c0003"
+    assert "Dr. Ada disputes the key (the key is wrong): see &lt;the&gt; guideline" in again.case.value
+    again.map.chosen = "c0004"
+    assert "disputes the key" not in again.case.value
+    cases._remark("accepted")  # withdrawn
+    assert "disputes the key" not in cases.case.value
+    (outputs / "one" / "disputes.jsonl").unlink()
 
 
 def test_an_unfinished_run_is_reported(outputs):
@@ -95,10 +94,9 @@ def test_runs_on_one_exam_are_compared_and_others_refused(cases):
     cases.runs.value = ("one", "other")
     assert "other was not evaluated on the same exam as one" in cases.message.value
     assert (cases.map.rows, cases.case.value) == ([], "")
-    for control in (cases.text, cases.name):  # nothing breaks while there is nothing to show
-        control.value = "x"
-    cases.export.click()
-    cases.text.value = ""
+    for text in ("x", ""):  # nothing breaks while there is nothing to show
+        cases.text.value = text
+    cases._remark("rejected")
     cases.runs.value = ("one",)
     assert len(cases.map.rows) == 6
 
@@ -116,21 +114,31 @@ def asker(outputs):
     return ask_model.ModelAsker(outputs / "one")
 
 
-def test_every_question_of_a_case_is_answered_beside_the_exam(asker):
+def test_a_case_of_the_exam_is_answered_beside_it_and_another_text_alone(asker):
     asker.ask.click()
     assert "base answered 2 questions" in asker.message.value
     assert asker.answers.value.count("in the exam:") == 2
-    before = asker.answers.value
     asker.text.value = asker.text.value.replace("?", "The patient is much worse today. ?", 1)
+    assert (asker.answers.value, asker.effects.value) == ("", ""), "answers to another text go"
     asker.ask.click()
-    assert asker.answers.value != before
+    assert "in the exam:" not in asker.answers.value
+    assert "This text is not in the exam" in asker.message.value
+    asker.history.value = "none"
+    assert asker.answers.value == ""
+    asker.undo.click()
+    text = asker.text.value
+    asker.case.value = ""  # a new case, written as one of the exam
+    asker.text.value = text.replace("\n\n", "\n\n\n")
+    asker.history.value = "gold"
+    asker.ask.click()
+    assert asker.answers.value.count("in the exam:") == 2
 
 
 def test_a_new_case_has_no_exam_beside_it(asker):
     asker.case.value = ""
     assert asker.text.value == ask_model.EXAMPLE
     asker.ask.click()
-    assert "in the exam" not in asker.answers.value
+    assert "in the exam:" not in asker.answers.value
     assert "An ECG is needed" in asker.answers.value
     asker.remove.click()
     assert "Removed 2 findings" in asker.message.value

@@ -36,7 +36,7 @@ def test_no_text_becomes_markup():
     evil = [chain(question(EVIL, EVIL, EVIL + "2 bile"), case=EVIL, name='c"<b>')]
     index = run(evil)
     moved = Effects([0.5, 0.5], [Effect(f, [0.1, -0.1]) for f in findings(evil[0])], 1, 0.1)
-    pages = [case_view.static_html(index, index.view("base", "predicted")), keys.message_html(EVIL)]
+    pages = [case_view.case_of_run(index, evil[0].chain_id, index.view("base", "predicted")), keys.message_html(EVIL)]
     pages.append(case_view.occlusion_html(evil[0], 0, moved))
     for page in map(soup, pages):
         assert not page.select("script, img, b b, [onerror]")
@@ -57,9 +57,9 @@ def test_a_case_shows_key_verdict_and_probability_in_every_history():
 def test_answers_without_a_verdict_show_why():
     index = run([chain(question("s?", "yes", "no"), name="c")], histories=("gold",))
     view = index.view("base", "gold")
-    answers = index._answers[view]["c", "c-0"]
-    answers[0] = answers[0].model_copy(update={"p_true": None, "predicted": None, "status": "failed"})
-    del answers[1]
+    answers, key = index.answers[view], ("c", "c-0")
+    answers[*key, 0] = answers[*key, 0].model_copy(update={"p_true": None, "predicted": None, "status": "failed"})
+    del answers[*key, 1]
     cells = soup(case_view.case_of_run(index, "c", view)).select("td.answer")
     assert [td.get_text(strip=True) for td in cells] == ["failed", "not asked"]
 
@@ -76,28 +76,35 @@ def test_compared_conditions_have_their_names_above_their_columns():
     page = soup(case_view.case_of_run(index, "c", base, books))
     assert [(th.get_text(), th["colspan"]) for th in page.select("th[colspan]")] == [("base", "2"), ("books", "2")]
     headline = case_view.headline(index, ["c"], base, books)
-    assert headline.startswith("1 of 1 cases; base, shown right answers") and "1 are right in both" in headline
+    assert headline.startswith("1 of 1 cases; base, shown right answers") and headline.endswith(
+        "1.00 here, 1.00 there."
+    )
 
 
 def test_findings_are_sorted_by_their_effect():
     case = chain(question("a?", "x", "y"), case="One. Two. Three.", name="c")
-    moves = ([0.1, 0.0], [0.0, -0.4], [None, 0.2])
+    moves = ([0.1, 0.0], [0.02, -0.4], [None, 0.2])
     effects = [Effect(f, list(m)) for f, m in zip(findings(case), moves, strict=True)]
     page = soup(case_view.occlusion_html(case, 0, Effects([0.3, None], effects, 100, 0.5)))
     rows = [[td.get_text(" ", strip=True) for td in tr.select("td")] for tr in page.select("tbody tr")]
     assert rows == [
         ["none: the whole case", "0.30", "too long"],
-        ["Two.", "+0.00", "▼ -0.40"],
+        ["Two.", "+0.02", "▼ -0.40"],
         ["Three.", "–", "▲ +0.20"],
         ["One.", "▲ +0.10", "+0.00"],
     ]
+    assert [span["class"] for span in page.select("tbody tr:nth-child(2) span[class]")] == [["slight"], ["down"]]
+    bold = page.select("span[style]")
+    assert [span.get_text(strip=True) for span in bold] == ["▼ -0.40", "▲ +0.20"], "half of the largest"
+    noise = case_view.occlusion_html(case, 0, Effects([0.3, 0.3], [Effect(findings(case)[0], [0.01, -0.02])], 9, 0.5))
+    assert not soup(noise).select(".up, .down, [style*=font-weight]"), "noise is not marked"
 
 
-def test_an_edited_case_is_shown_beside_the_exam():
+def test_a_case_is_shown_beside_its_exam():
     case = chain(question("a?", "x"), name="c")
     exam = run([case], histories=("gold",)).run.predictions
     now = [p.model_copy(update={"p_true": 0.1, "predicted": False}) for p in exam]
     page = soup(case_view.case_beside_exam(case, now, exam))
     assert [td.get_text(" ", strip=True) for td in page.select("td.answer")] == ["✗ false 0.10", "✓ true 0.70"]
     tags = [tag.get_text() for tag in page.select(".tag")]
-    assert tags == ["as it stands here: 0.5 of 1 point", "in the exam: 1 of 1 point"]
+    assert tags == ["now: 0.5 of 1 point", "in the exam: 1 of 1 point"]

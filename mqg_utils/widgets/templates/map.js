@@ -9,12 +9,12 @@ function square(sign) {
   return made;
 }
 
-function strip([name, signs], index) {
+function strip([name, signs, words], index) {
   const made = document.createElement("div");
   made.setAttribute("role", "option");
   made.tabIndex = -1;
   made.dataset.index = index;
-  made.title = `${name}: ${[...signs].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}`;
+  made.title = `${name}, ${words}: ${[...signs].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}`;
   made.setAttribute("aria-label", made.title);
   made.append(...[...signs].map(square));
   return made;

@@ -1,10 +1,11 @@
 """The passages of a run with what belongs to them, and how one is shown."""
 
+import pytest
 from small import chain, passage, question
 
 from mqg_utils.exams.contamination import Overlap
 from mqg_utils.records import write_json, write_jsonl
-from mqg_utils.widgets.passage_index import PassageIndex, near_duplicates
+from mqg_utils.widgets.passage_browser import PassageBrowser, near_duplicates, title
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 DOSE = "Give zolarin 5 mg by mouth every morning for ten days and then see the person again in the clinic."
@@ -41,15 +42,16 @@ def generated(name, text=HOSTILE):
     return chain(asked, name=f"of {name}")
 
 
-def index():
-    return PassageIndex(PASSAGES, EXAM, OVERLAPS, [generated("p3")])
-
-
-def test_entries_hold_what_belongs_to_a_passage():
-    entries = index().entries
-    assert [[o.words for o in entry.overlaps] for entry in entries] == [[9, 4], [], [], [3]]
-    assert [len(entry.questions) for entry in entries] == [0, 0, 0, 1]
-    assert [[name for name, _ in entry.near_duplicates] for entry in entries] == [["p1"], ["p0"], [], []]
+@pytest.fixture
+def run(tmp_path):
+    write_jsonl(tmp_path / "01_corpus" / "passages.jsonl", PASSAGES)
+    write_jsonl(tmp_path / "01_corpus" / "exam.jsonl", EXAM)
+    write_jsonl(tmp_path / "01_corpus" / "overlap.jsonl", OVERLAPS)
+    write_json(tmp_path / "01_corpus" / "summary.json", {"merged": 7})
+    write_jsonl(tmp_path / "03_generate" / "questions.jsonl", [generated("p3")])
+    for stage in ("01_corpus", "03_generate"):
+        write_json(tmp_path / stage / "manifest.json", {})
+    return tmp_path
 
 
 def test_near_duplicates_have_the_same_numbers():
@@ -59,42 +61,37 @@ def test_near_duplicates_have_the_same_numbers():
     assert (pair.passage_id, pair.kept_id, round(pair.similarity, 3)) == ("p1", "p0", round(15 / 17, 3))
 
 
-def test_rows():
-    bones, nails = index().chapters()
+def test_rows_of_passages_and_of_chapters(run):
+    browser = PassageBrowser(run)
+    bones, nails = browser.chapters()
     assert list(bones.values()) == ["b", "Bones", 3, 90, 30, 2, 1, 1, 0]
     assert list(nails.values()) == ["b", "Nails", 1, 5, 5, 0, 1, 0, 1]
-    assert [(row["passage"], row["near-duplicate"]) for row in index().duplicates()] == [("p0", "p1")]
-    assert [(r["passage"], r["exam"], r["split"], r["words shared"]) for r in index().overlaps(2)] == [
-        ("p0", "qi-0, proposition 2", "train", "9"),
-        ("p0", "dp-0, proposition 1", "test", "4"),
-    ]
-    assert list(index().rows()[0].values()) == ["About p0", "Bones", "b", 20, 9, 4, 1, 0]
+    assert [list(row.values())[3:] for row in browser.rows()] == [
+        [20, 9, 4, 1, 0], [30, 0, 0, 1, 0], [40, 0, 0, 0, 0], [5, 3, 0, 0, 1],
+    ]  # fmt: skip
+    assert (browser.merged, browser.missing) == (7, "")
 
 
 def test_later_pieces_of_a_section_have_a_number():
-    pieces = PassageIndex([about("One.", "b/s"), about("Two.", "b/s#2")])
-    assert [entry.title for entry in pieces.entries] == ["About b/s", "About b/s#2 #2"]
+    assert [title(about("One.", name)) for name in ("b/s", "b/s#2")] == ["About b/s", "About b/s#2 #2"]
 
 
-def test_what_a_run_has_not_written_is_reported(tmp_path):
-    run = tmp_path / "r"
-    assert "has no finished 01_corpus: run 01_corpus.ipynb" in PassageIndex.read(run).missing[0]
-    write_jsonl(run / "01_corpus" / "passages.jsonl", PASSAGES)
-    write_jsonl(run / "01_corpus" / "exam.jsonl", EXAM)
-    write_jsonl(run / "01_corpus" / "overlap.jsonl", OVERLAPS)
-    write_json(run / "01_corpus" / "summary.json", {"merged": 7})
-    assert not PassageIndex.read(run).entries, "without a manifest it is not finished"
-    write_json(run / "01_corpus" / "manifest.json", {})
-    read = PassageIndex.read(run)
-    assert (len(read.entries), read.merged, "03_generate" in read.missing[0]) == (4, 7, True)
-    write_jsonl(run / "03_generate" / "questions.jsonl", [generated("p3")])
-    write_json(run / "03_generate" / "manifest.json", {})
-    assert PassageIndex.read(run).entries == index().entries
+def test_what_a_run_has_not_written_is_reported(run):
+    (run / "03_generate" / "manifest.json").unlink()
+    browser = PassageBrowser(run)
+    assert "03_generate is not finished" in browser.missing
+    assert [row["questions"] for row in browser.rows()] == [0, 0, 0, 0]
+    (run / "01_corpus" / "manifest.json").unlink()
+    browser = PassageBrowser(run)
+    assert "has no finished 01_corpus: run 01_corpus.ipynb" in browser.missing
+    assert browser.chapters() == browser.passages == []
 
 
-def test_a_page_is_escaped_and_whole():
-    page = index().page(3)
+def test_a_page_is_escaped_and_whole(run):
+    browser = PassageBrowser(run)
+    page = browser.page(3)
     assert "<mark>The heel hurts</mark>. &lt;img src=x onerror=alert(1)&gt;" in page
     assert "✓ true: &lt;img src=x" in page and HOSTILE not in page
     assert "qi-0, proposition 1" in page and "Overlap with the exam: 1<" in page
-    assert "<summary>p1, similarity 88%" in index().page(0)
+    assert "<summary>p1, similarity 88%" in browser.page(0)
+    assert [o.words for o in browser._overlaps["p0"]] == [9, 4], "the longest first"
