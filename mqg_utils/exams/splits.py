@@ -7,11 +7,20 @@ from mqg_utils.records import SPLITS, Chain
 
 
 def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
-    """The chains whose `source` is one of these places of the textbook, such as "module m46281".
+    """The chains most of whose questions are about these places of the textbook.
 
-    Chains whose source is not a place of a book are kept.
+    A place is the `source` of a chain, such as "module m46281", or the passage that settles a true proposition. Chains
+    that name neither are kept.
     """
-    return [c for c in chains if not c.source.startswith("module ") or c.source in places]
+
+    def taught(chain: Chain) -> list[bool]:
+        if chain.source.startswith("module "):
+            return [chain.source in places]
+        named = [{p.passage_id for p in q.propositions if p.is_true and p.passage_id} for q in chain.questions]
+        return [bool(passages & places) for passages in named if passages]
+
+    marked = [(chain, taught(chain)) for chain in chains]
+    return [chain for chain, marks in marked if not marks or 2 * sum(marks) > len(marks)]
 
 
 def assign_splits(

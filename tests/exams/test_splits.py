@@ -37,6 +37,18 @@ def test_the_taught_questions_are_the_test_split_and_the_others_train_and_valida
     assert (others.count("train"), others.count("validation")) == (15, 5)
 
 
+def test_a_chain_is_taught_where_most_of_its_questions_are() -> None:
+    one = chain("a", 3)
+    named = ["book/heart/1", "book/heart/2", "book/liver/1"]
+    questions = [
+        q.model_copy(update={"propositions": (q.propositions[0].model_copy(update={"passage_id": place}),)})
+        for q, place in zip(one.questions, named, strict=True)
+    ]
+    case = one.model_copy(update={"questions": tuple(questions)})
+    assert taught_in([case], {"book/heart/1", "book/heart/2"}) == [case]
+    assert taught_in([case], {"book/liver/1"}) == []
+
+
 def test_taught_in_keeps_what_names_no_place() -> None:
     chains = [chain("a", source="module m1"), chain("b", source="module m2"), chain("c", source="ECN 2020"), chain("d")]
     assert [c.chain_id for c in taught_in(chains, {"module m1"})] == ["a", "c", "d"]
