@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from mqg_utils.workflow.manifest import manifest_of
+from mqg_utils.workflow.manifest import read_manifest
 
 LOG = "log.jsonl"  # in the checkpoints folder of a training, which is removed when its stage is finished
 PASSAGES = "passages"
@@ -69,7 +69,7 @@ def read_curves(run_dir: Path) -> list[Curve]:
     curves: list[Curve] = []
     for folder in [run_dir / "02_pretrain", *sorted((run_dir / "04_finetune").glob("*"))]:
         condition, _, seed = ("" if folder.name == "02_pretrain" else folder.name).partition("@")
-        manifest = manifest_of(folder)
+        manifest = read_manifest(folder)
         read = _finished if manifest else _logged  # a curve.json without manifest is of an earlier training
         known = (manifest or {}).get("parameters", {}).get("seed", seed or 0)
         curves += [Curve(run_dir.name, condition, int(known), *fields) for fields in read(folder)]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, Manifest, damaged, manifest_of, other_format, recorded
+from mqg_utils.workflow.manifest import MANIFEST, Manifest, damaged, read_manifest, recorded
 
 READ = (
     "exam.jsonl", "passages.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl",
@@ -22,14 +22,9 @@ def folder_of(manifest: Manifest) -> str:
 
 
 def manifests_of(folder: Path) -> list[Manifest]:
-    """Those of all stages of a run, in order. Raises RunError for one of another version."""
-    manifests = []
-    for path in sorted({path.parent for name in (MANIFEST, UNSEALED) for path in folder.rglob(name)}):
-        manifest = manifest_of(path)
-        if manifest is not None and "stage" in manifest:  # a model's folder may contain another manifest.json
-            if why := other_format(manifest):
-                raise RunError(f"{path.relative_to(folder)}: {why}; run its notebook again")
-            manifests.append(manifest)
+    """Those of all stages of a run, in order."""
+    found = [read_manifest(path.parent) for path in folder.rglob(MANIFEST)]
+    manifests = [m for m in found if m is not None and "stage" in m]  # a model's folder may contain another file
     return sorted(manifests, key=lambda m: (m["stage"], m["variant"]))
 
 

@@ -4,17 +4,17 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mqg_utils.cli.progress import SIGNS, RunProgress, bars, console, errors, near, plain, refusal
+from mqg_utils.cli.progress import BAD, OK, SIGNS, RunProgress, console, errors, near, plain, refusal
 from mqg_utils.workflow.errors import RESUMES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+convert_app = typer.Typer(no_args_is_help=True, help="Convert other formats to this project's files.")
+app.add_typer(convert_app, name="convert")
 
 
 @app.callback()
@@ -22,8 +22,8 @@ def main() -> None:
     """MQG workbench: train a small model on textbooks and generated questions, and see where it fails."""
 
 
-@app.command("run")
-def run_command(
+@app.command()
+def run(
     preset: Annotated[str, typer.Argument(help="a preset of notebooks/presets, or a YAML file")],
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", help="stage.parameter=value; may be repeated")
@@ -34,109 +34,109 @@ def run_command(
     ] = False,
 ) -> None:
     """Execute the six notebooks of a preset in order; complete and unchanged stages are skipped."""
+    from mqg_utils.workflow import runner
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.plan import plan
-    from mqg_utils.workflow.runner import StageFailed, run
 
     with refusal(ParameterError, code=2):
         planned = plan(preset, parameter or [], name)
-    started = time.monotonic()
-    shown = RunProgress(planned)
-    signal.signal(signal.SIGTERM, _terminate)  # handled as Ctrl-C: the kernel is stopped, and the next step printed
+    started, shown = time.monotonic(), RunProgress()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's; as Ctrl-C, it stops the kernel
     try:
-        with refusal(StageFailed), refusal(ParameterError, code=2), shown.progress:
-            run(planned, shown.report, keep_versions)
-    except KeyboardInterrupt as error:
-        by = "by SIGTERM" if isinstance(error, _Terminated) else "by Ctrl-C"
-        errors.print(f"Stopped {by} in {plain(shown.stage or 'the beginning')}. {RESUMES}")
-        raise typer.Exit(143 if isinstance(error, _Terminated) else 130) from None
+        with refusal(runner.StageFailed), refusal(ParameterError, code=2), shown.status:
+            runner.run(planned, shown.report, keep_versions)
+    except KeyboardInterrupt:
+        errors.print(f"Stopped in {plain(shown.stage or 'the beginning')}. {RESUMES}")
+        raise typer.Exit(130) from None
     why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
-    console.print(f"[green]✓[/] run {plain(planned.name)} complete in {time.monotonic() - started:.0f} s{why}")
+    console.print(f"{OK} run {plain(planned.name)} complete in {time.monotonic() - started:.0f} s{why}")
     for label, page in (("report", "06_report/report.html"), ("index", "index.html")):
         console.print(f"  {label + ':':8}{plain(near(planned.folder / page))}")
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which a scheduler sends, handled as an interrupt."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
-
-
-@app.command("sweep")
-def sweep_command(
+@app.command()
+def sweep(
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="a preset and the axes of its parameters")],
     scheduler: Annotated[str, typer.Option(help="address of a Dask scheduler; local workers without it")] = "",
     workers: Annotated[int, typer.Option(min=1, help="local workers, which share the cores")] = 2,
 ) -> None:
     """Run every combination of a sweep in parallel, shared stages once; then compare all in one report."""
-    from mqg_utils.cli.sweep import ClusterError, connected, execute, read_sweep
+    from mqg_utils.cli import sweep as sweeps
     from mqg_utils.workflow.parameters import ParameterError
 
-    try:
-        with refusal(ParameterError, ClusterError, code=2):
-            sweep = read_sweep(file)
-            plans = [run.plan for run in sweep.runs]
-            with connected(scheduler, workers) as client, bars() as progress:
-                task = progress.add_task("steps", total=sum(len(plan.steps) for plan in plans))
-
-                def report(step: str, outcome: str) -> None:
-                    console.print(f"{SIGNS[outcome]} {plain(step)}: {outcome}")
-                    progress.advance(task)
-
-                counts, failures = execute(plans, client, report)
-    except KeyboardInterrupt:
-        errors.print(f"Stopped by Ctrl-C. {RESUMES}")
-        raise typer.Exit(130) from None
+    with refusal(ParameterError, sweeps.ClusterError, code=2):
+        name, plans = sweeps.read_sweep(file)
+        try:
+            with sweeps.connected(scheduler, workers) as client:
+                counts, failures = sweeps.execute(plans, client, _print_outcome)
+        except KeyboardInterrupt:
+            errors.print(f"Stopped. {RESUMES}")
+            raise typer.Exit(130) from None
     for failure in failures:
-        errors.print(f"{SIGNS['fail']} {plain(failure)}")
+        errors.print(f"{BAD} {plain(failure)}")
     done = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("executed", "taken", "unchanged"))
     if failures:
-        errors.print(f"sweep {plain(sweep.name)} is not complete (stages: {done}; {RESUMES})")
+        errors.print(f"sweep {plain(name)} is not complete (stages: {done}; {RESUMES})")
         raise typer.Exit(1)
-    console.print(f"[green]✓[/] sweep {plain(sweep.name)}: {len(plans)} runs complete (stages: {done})")
-    from mqg_utils.cli.sweep_report import compare
-
-    _compare(lambda outputs: compare(sweep, outputs))
+    console.print(f"{OK} sweep {plain(name)}: {len(plans)} runs complete (stages: {done})")
+    _compare([plan.folder for plan in plans], f"report-{name}", f"Sweep {name}")
 
 
-def _compare(write: Callable[[Path], Path]) -> None:
-    """Write a report into outputs/, and print where it is."""
+def _print_outcome(step: str, outcome: str) -> None:
+    console.print(f"{SIGNS[outcome]} {plain(step)}: {outcome}")
+
+
+def _compare(folders: list[Path], into: str, title: str) -> None:
+    """Write the report of one or several runs into outputs/, and print where it is."""
     from mqg_utils.analysis.provenance import RunError
+    from mqg_utils.analysis.results import read_runs
     from mqg_utils.records import RecordError
+    from mqg_utils.report.findings import Findings
+    from mqg_utils.report.write import write_report
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.paths import project_root
 
     with refusal(ParameterError, RunError, RecordError, OSError, code=2):
-        page = write(project_root() / "outputs")
-    console.print(f"[green]✓[/] report: {plain(near(page))}")
+        page = write_report(Findings(read_runs(folders)), project_root() / "outputs" / into, title)
+    console.print(f"{OK} report: {plain(near(page))}")
 
 
-@app.command("release")
-def release_command(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="a complete run in outputs/")],
+@app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs in outputs/, or their folders")],
+) -> None:
+    """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
+    from mqg_utils.workflow.paths import project_root
+
+    folders = [Path(name) if Path(name).is_dir() else project_root() / "outputs" / name for name in names]
+    runs = [folder.resolve().name for folder in folders]
+    _compare(folders, f"report-{'-'.join(runs)}", f"Runs compared: {', '.join(runs)}" if len(runs) > 1 else "")
+
+
+@app.command()
+def release(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a complete run in outputs/")],
     to: Annotated[Path | None, typer.Option(help="folder to write (default: outputs/RUN/release)")] = None,
     condition: Annotated[str, typer.Option(help="whose model")] = "books+questions",
     push: Annotated[str, typer.Option(help="hub repository to upload to; nothing is uploaded without it")] = "",
 ) -> None:
     """Write a run's model and generated questions as folders for a model hub, with cards."""
-    from mqg_utils.cli.release import ReleaseError, release
+    from mqg_utils.cli import release as releases
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.plan import run_folder
 
-    with refusal(ReleaseError, ParameterError):
-        folder = run_folder(run_name)
-        for written in release(folder, to or folder / "release", condition, push):
+    with refusal(releases.ReleaseError, ParameterError):
+        folder = run_folder(run)
+        for written in releases.release(folder, to or folder / "release", condition, push):
             console.print(plain(near(written)))
 
 
-@app.command("runs")
-def runs_command() -> None:
+@app.command()
+def runs() -> None:
     """List the runs in outputs/ with their state."""
-    from mqg_utils.workflow.run_index import runs
+    from mqg_utils.workflow import run_index
 
-    found = list(runs())
+    found = list(run_index.runs())
     if not found:
         console.print("no runs yet; `mqg run quick` makes one")
     for name, states, report in found:
@@ -146,46 +146,17 @@ def runs_command() -> None:
 
 
 @app.command()
-def report(
-    names: Annotated[list[str], typer.Argument(metavar="RUN [RUN ...]", help="runs in outputs/, or their folders")],
-) -> None:
-    """Write the report of a run, or of several runs on the same exam side by side, into outputs/report-<names>/."""
-    from mqg_utils.report.write import report_runs
-    from mqg_utils.workflow.paths import project_root
-
-    folders = [Path(name) if Path(name).is_dir() else project_root() / "outputs" / name for name in names]
-    _compare(lambda outputs: report_runs([folder.resolve() for folder in folders], outputs))
-
-
-@app.command()
 def check(file: Annotated[Path, typer.Argument(help="chains.jsonl, passages.jsonl, or a known exam format")]) -> None:
     """Validate an exam or passages file; list every error as file:line: field: problem."""
-    from mqg_utils.exams.convert import read_exam
-    from mqg_utils.records import SPLITS, Passage, RecordError, by_split, read_jsonl
+    from mqg_utils.cli import files
+    from mqg_utils.records import RecordError
 
-    with refusal(RecordError, OSError, sign=""):
-        with file.open("rb") as opened:
-            passages = b'"passage_id"' in opened.readline().split(b'"questions"')[0]
-        if passages:
-            console.print(f"[green]✓[/] {plain(file)}: {len(read_jsonl(file, Passage))} passages")
-            return
-        chains = read_exam(file).chains
-    questions = [question for chain in chains for question in chain.questions]
-    propositions = [p for question in questions for p in question.propositions]
-    splits = ", ".join(f"{len(by_split(chains, name))} {name or 'without a split'}" for name in (*SPLITS, ""))
-    console.print(
-        f"[green]✓[/] {plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; "
-        f"{splits}), {len(questions)} questions, {len(propositions)} propositions "
-        f"({sum(p.is_true for p in propositions)} true)"
-    )
-
-
-convert_app = typer.Typer(no_args_is_help=True, help="Convert other formats to this project's files.")
-app.add_typer(convert_app, name="convert")
+    with refusal(RecordError, OSError):
+        files.check(file)
 
 
 @convert_app.command("exam")
-def convert_exam_command(
+def convert_exam(
     source: Annotated[Path, typer.Argument(help="the exam: JSON, JSONL, CSV or Excel")],
     target: Annotated[Path, typer.Argument(help="the chains.jsonl to write")],
     format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
@@ -193,40 +164,11 @@ def convert_exam_command(
     without_images: Annotated[bool, typer.Option(help="leave out questions that need an image")] = False,
 ) -> None:
     """Convert an exam to chains.jsonl; for an unknown structure, print what is needed."""
-    from mqg_utils.exams.convert import read_exam
-    from mqg_utils.records import RecordError, write_jsonl
-
-    with refusal(RecordError, OSError, sign=""):
-        if target.exists() and target.samefile(source):
-            raise RecordError(f"{target} is the exam itself; name another file to write")
-        exam = read_exam(source, format, dict(map_entry(entry) for entry in map or []), images=not without_images)
-        write_jsonl(target, exam.chains)
-    questions = [question for chain in exam.chains for question in chain.questions]
-    several = sum(question.n_true > 1 for question in questions)
-    console.print(
-        f"[green]✓[/] {plain(target)}: {len(exam.chains)} chains, {len(questions)} questions, "
-        f"{several} with several true propositions (format {exam.format})"
-    )
-    console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in exam.fields.items())))
-    kinds = Counter(question.kind for question in questions)
-    console.print("  kinds: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()))
-    kept = "left out" if without_images else "kept; --without-images leaves them out"
-    for what, which in {
-        f"need an image ({kept})": exam.with_image,
-        "have no stem, options or key and are left out": exam.incomplete,
-    }.items():
-        if which:
-            console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
-
-
-def map_entry(entry: str) -> tuple[str, str]:
-    """role=field as a pair. Raises RecordError."""
+    from mqg_utils.cli import files
     from mqg_utils.records import RecordError
 
-    role, equals, field = entry.partition("=")
-    if not equals or not field:
-        raise RecordError(f"--map {entry}: expected role=field")
-    return role.strip(), field.strip()
+    with refusal(RecordError, OSError):
+        files.convert(source, target, format, map or [], without_images)
 
 
 @app.command()
@@ -238,9 +180,10 @@ def overlap(
     strict: Annotated[bool, typer.Option("--strict", help="stop at a book that cannot be read")] = False,
 ) -> None:
     """Find what two files share: long runs of words, and nearly identical sentences."""
-    from mqg_utils.cli.overlap import print_overlap
+    from mqg_utils.cli import files
 
-    print_overlap(a, b, words, out, strict)
+    with refusal(ValueError, OSError):
+        files.overlap(a, b, words, out, strict)
 
 
 @app.command()

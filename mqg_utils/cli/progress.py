@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from mqg_utils.workflow.plan import Plan, Step
+    from mqg_utils.workflow.plan import Step
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-SIGNS = {
-    "start": "▸", "skip": "[green]=[/]", "done": "[green]✓[/]", "fail": "[red]✗[/]",
-    "unchanged": "[green]=[/]", "taken": "[green]=[/]", "executed": "[green]✓[/]", "failed": "[red]✗[/]",
-}  # fmt: skip
+OK, SAME, BAD = "[green]✓[/]", "[green]=[/]", "[red]✗[/]"
+SIGNS = {"start": "▸", "skip": SAME, "done": OK, "unchanged": SAME, "taken": SAME, "executed": OK, "failed": BAD}
 
 
 def plain(text: object) -> str:
@@ -32,41 +29,26 @@ def near(path: Path) -> Path:
 
 
 @contextmanager
-def refusal(*kinds: type[Exception], code: int = 1, sign: str = "[red]✗[/] ") -> Iterator[None]:
+def refusal(*kinds: type[Exception], code: int = 1) -> Iterator[None]:
     """End the command with this exit code and the error's message, without a traceback, if one of these is raised."""
     try:
         yield
     except kinds as error:
-        errors.print(f"{sign}{plain(error)}")
+        errors.print(f"{BAD} {plain(error)}")
         raise typer.Exit(code) from None
 
 
-def bars() -> Progress:
-    """A progress display on a terminal; nothing elsewhere."""
-    columns = (BarColumn(20), TextColumn("{task.completed}/{task.total} {task.description}"), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
 class RunProgress:
-    """Progress of a run and the last line its stage printed: bars on a terminal, lines elsewhere."""
+    """Progress of a run: a line when a stage starts and ends, and on a terminal the last line it printed."""
 
-    def __init__(self, plan: "Plan") -> None:
-        self.executed, self.stage = 0, ""
-        self.progress = bars()
-        self._stages = self.progress.add_task("stages", total=len(plan.steps))
-        self._output = self.progress.add_task("", total=None, visible=False)
+    def __init__(self) -> None:
+        self.executed, self.stage, self.status = 0, "", console.status("")
 
     def report(self, event: str, step: "Step", detail: str) -> None:
         """Show an event of a step: a `runner.Report`."""
-        text = plain(detail)
         if event == "output":
-            self.progress.update(self._output, description=text[:100], visible=True)
-        elif event == "start":
-            self.stage = step.title
-            self.executed += 1
-            console.print(f"{SIGNS['start']} {plain(step.title)}: {text}")
-            self.progress.update(self._stages, description=plain(step.title))
-        else:
-            console.print(f"{SIGNS[event]} {plain(step.title)}: {'skipped, ' * (event == 'skip')}{text}")
-            self.progress.advance(self._stages)
-            self.progress.update(self._output, visible=False)
+            return self.status.update(plain(detail)[:100])
+        if event == "start":
+            self.executed, self.stage = self.executed + 1, step.title
+        self.status.update(plain(step.title))
+        console.print(f"{SIGNS[event]} {plain(step.title)}: {'skipped, ' * (event == 'skip')}{plain(detail)}")

@@ -1,20 +1,14 @@
 """A finished run as folders for a model hub: weights, tokenizer, questions, and cards written from the run."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from mqg_utils.workflow.conditions import condition_named
-from mqg_utils.workflow.manifest import MANIFEST
+from mqg_utils.workflow.manifest import read_manifest
 
-MEASURES = {
-    "accuracy": "proposition accuracy",
-    "auc_within": "AUC within questions",
-    "emr": "exact match ratio",
-    "ecn": "ECN points",
-}
+DATASET = ("questions", "rejected", "label_errors")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -28,58 +22,35 @@ def release(run: Path, folder: Path, condition: str = "books+questions", push: s
     The model is whole (adapters merged) and in safetensors. `push` names a hub repository that gets the model, and
     with `-questions` after it the dataset. Raises ReleaseError; nothing is uploaded unless both cards are written.
     """
-    parts = condition_named(condition)
-    manifests = {name: _read(run / name / MANIFEST) for name in ("01_corpus", f"04_finetune/{condition}", "06_report")}
-    if missing := [name for name, manifest in manifests.items() if not manifest]:
+    of = condition_named(condition)
+    needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
+    needed |= {"pretraining": "02_pretrain"} if of.from_books else {}
+    needed |= {"generation": "03_generate"} if of.learns_questions else {}
+    stages = {name: _read(run / stage) for name, stage in needed.items()}
+    if missing := [needed[name] for name in needed if not stages[name]]:
         raise ReleaseError(f"{run}: {', '.join(missing)} not complete; run the preset to its end, then release it")
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
-    corpus, training = manifests["01_corpus"]["parameters"], manifests[f"04_finetune/{condition}"]
-    generation = _read(run / "03_generate" / MANIFEST).get("parameters", {}) if parts.learns_questions else {}
-    generated = _read(run / "03_generate" / "summary.json")
-    facts = {
-        "run": run.name, "condition": condition, "paper": "2405.14654",
-        "scores": _table(_read(run / "06_report" / "summary.json")),
-        "training": training, "learns_exam": parts.learns_exam,
-        "corpus": _read(run / "01_corpus" / "summary.json"),
-        "textbook": Path(corpus["textbook"].removeprefix("bundled:")).name,
-        "exam": Path(corpus["exam"].removeprefix("bundled:")).name,
-        "pretraining": _read(run / "02_pretrain" / MANIFEST) if parts.from_books else {},
-        "source": " ".join(filter(None, (generation.get("source"), generation.get("teacher_model")))),
-        "kept": generated.get("propositions.kept"), "label_errors": generated.get("propositions.label_errors"),
-        "share_true": round(100 * generated.get("share_true", 0)),
-        "disclaimer": manifests["06_report"]["parameters"].get("disclaimer", ""),
-    }  # fmt: skip
-    written = [_model(run / "04_finetune" / condition, folder / "model", facts)]
-    if parts.learns_questions:
-        written.append(_dataset(run / "03_generate", folder / "dataset", facts))
+    about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
+    written = [_model(run / needed["training"], folder / "model", about)]
+    if of.learns_questions:
+        written.append(_dataset(run / "03_generate", folder / "dataset", about))
     for path, kind in zip(written, ("model", "dataset"), strict=False) if push else ():
-        _upload(path, push if kind == "model" else f"{push}-questions", kind)
+        from huggingface_hub import HfApi
+
+        api, repository = HfApi(), push if kind == "model" else f"{push}-questions"  # the token: environment or login
+        api.create_repo(repository, repo_type=kind, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=str(path), repo_type=kind)
     return written
 
 
-def _read(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return content
+def _read(folder: Path) -> dict[str, Any]:
+    """A stage's manifest with its numbers as `summary`; empty if it is not complete."""
+    manifest = read_manifest(folder)
+    return manifest | {"summary": json.loads((folder / "summary.json").read_text("utf-8"))} if manifest else {}
 
 
-def _table(scores: dict[str, Any]) -> str:
-    """The scores of all conditions, as a Markdown table."""
-    conditions = sorted(name.partition(".")[2] for name in scores if re.fullmatch(r"accuracy\.[^.]+", name))
-    rows = [["condition", *MEASURES.values()], ["---"] * (len(MEASURES) + 1)]
-    rows += [[condition, *(_cell(scores, f"{m}.{condition}") for m in MEASURES)] for condition in conditions]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _cell(scores: dict[str, Any], name: str) -> str:
-    value, low, high = (scores.get(name + end) for end in ("", ".low", ".high"))
-    if not isinstance(value, float):
-        return "–"
-    interval = f" [{low:.3f}, {high:.3f}]" if isinstance(low, float) and isinstance(high, float) else ""
-    return f"{value:.3f}{interval}, n = {scores.get(f'{name}.n')}"
-
-
-def _model(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
+def _model(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
     from huggingface_hub import ModelCard, ModelCardData
 
     from mqg_utils.evaluation.decision import Examinee
@@ -88,33 +59,24 @@ def _model(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
     examinee = Examinee.read(stage / "decision.json")
     save(load(examinee.student, examinee.revision, device="cpu"), folder)
     examinee._replace(student=str(folder.resolve()), revision="").write(folder.resolve() / "decision.json")
-    base = facts["training"]["parameters"]["model"]
+    base = about["training"]["parameters"]["model"]
     header = ModelCardData(
         library_name="transformers", pipeline_tag="text-generation", tags=["medical", "exam-questions", "mqg"],
         base_model=base if "/" in base and not Path(base).exists() else None,
     )  # fmt: skip
-    ModelCard.from_template(header, str(TEMPLATES / "model_card.md.j2"), **facts).save(folder / "README.md")
+    ModelCard.from_template(header, str(TEMPLATES / "model_card.md.j2"), **about).save(folder / "README.md")
     return folder
 
 
-def _dataset(stage: Path, folder: Path, facts: dict[str, Any]) -> Path:
+def _dataset(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
     from huggingface_hub import DatasetCard, DatasetCardData
 
     folder.mkdir(parents=True)
-    names = ("questions", "rejected", "label_errors")
-    for name in names:
-        shutil.copy(stage / f"{name}.jsonl", folder / f"{name}.jsonl")
-    files = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in names]
+    for name in DATASET:
+        shutil.copy(stage / f"{name}.jsonl", folder)
+    files = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in DATASET]
     header = DatasetCardData(
         task_categories=["question-answering"], tags=["medical", "synthetic", "mqg"], configs=files
     )
-    DatasetCard.from_template(header, str(TEMPLATES / "dataset_card.md.j2"), **facts).save(folder / "README.md")
+    DatasetCard.from_template(header, str(TEMPLATES / "dataset_card.md.j2"), **about).save(folder / "README.md")
     return folder
-
-
-def _upload(folder: Path, repository: str, kind: str) -> None:
-    from huggingface_hub import HfApi
-
-    api = HfApi()  # its token comes from the environment or from its own login
-    api.create_repo(repository, repo_type=kind, exist_ok=True)
-    api.upload_folder(repo_id=repository, folder_path=str(folder), repo_type=kind)

@@ -1,6 +1,5 @@
 """A sweep: one preset under every combination of some parameters, each a run of its own, on Dask workers."""
 
-import hashlib
 import json
 import math
 import os
@@ -9,25 +8,24 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-from mqg_utils.records import write_json
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mqg_utils.records import problems_of, write_json
 from mqg_utils.workflow import runner
-from mqg_utils.workflow.lock import Lock
-from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, code_digest, read_manifest, results
-from mqg_utils.workflow.parameters import ParameterError, code_cells
+from mqg_utils.workflow.manifest import MANIFEST, NOTEBOOK, PAGE, read_manifest, results
+from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import Plan, Step, plan, read_yaml, sources_of
 from mqg_utils.workflow.run_index import write_index
-from mqg_utils.workflow.stage import LOCK_TIMEOUT_S
 from mqg_utils.workflow.state import state_of
 
-KEYS = ("preset", "set", "axes", "name")
 MAX_RUNS = 10_000
-WITHIN = ("run.seeds", "run.conditions")  # runs that differ only in these are rows of one table
+WITHIN = ("run.seeds", "run.conditions")  # their values are rows of each run
 _ONE_STAGE = threading.Lock()  # a worker has one working folder and one environment
 
 
@@ -35,75 +33,59 @@ class ClusterError(RuntimeError):
     """A cluster that is not available. The message says what to do."""
 
 
-class Run(NamedTuple):
-    """One combination: its plan, and the group of runs (other seeds and conditions) it is reported with."""
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
-    plan: Plan
-    group: str
-
-
-class Sweep(NamedTuple):
-    """All runs of a sweep file."""
-
-    name: str
-    runs: list[Run]
+    preset: str
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)] | dict[str, dict[str, Any]]]
+    set: dict[str, Any] = {}
+    name: str = ""
 
 
 # --- reading ---
 
 
-def read_sweep(file: Path) -> Sweep:
-    """The runs of a sweep file, every parameter checked. Raises ParameterError naming the file and the run.
+def read_sweep(file: Path) -> tuple[str, list[Plan]]:
+    """The name of a sweep and its runs, every parameter checked. Raises ParameterError naming the file and the run.
 
     The file has `preset`, and `axes`: a parameter as in `-p` with its values, or a word with named settings
     (`teacher: {cloze: {generate.source: cloze}, …}`); `set` has parameters of all runs, `name` prefixes their names.
+    The axes run.seeds and run.conditions make no runs of their own: each run has all their values.
     """
-    given, _ = read_yaml(file)
-    if not isinstance(given, dict) or not isinstance(given.get("axes"), dict) or not given.get("preset"):
-        raise ParameterError(f"{file}: a sweep has a `preset` and `axes`, each a parameter with its values")
-    if unknown := sorted(set(map(str, given)) - set(KEYS)):
-        raise ParameterError(f"{file}: unknown key {unknown[0]!r}; expected one of {', '.join(KEYS)}")
-    name = str(given.get("name") or file.stem)
-    base = _settings(given.get("set") or {}, f"{file.name}: set")
-    axes = [_axis(file, axis, values) for axis, values in given["axes"].items()]
+    try:
+        given = _File.model_validate(read_yaml(file))
+    except ValidationError as error:
+        expected = "expected `preset`, `axes` (each a list of values, or names with parameters each), `set` and `name`"
+        raise ParameterError(f"{file.name}: {problems_of(error)[0]}; {expected}") from error
+    name = given.name or file.stem
+    if wrong := {"seed", "corpus.seed"} & given.axes.keys():
+        raise ParameterError(f"{file.name}: axes.{wrong.pop()} would split the exam differently in every run; use "
+                             "run.seeds: [0, 1]")  # fmt: skip
+    axes = [_points(axis, values) for axis, values in given.axes.items()]
     if (count := math.prod(map(len, axes))) > MAX_RUNS:
         raise ParameterError(f"{file.name}: too many runs ({count}, limit {MAX_RUNS}); split the sweep")
-    runs: dict[str, Run] = {}
+    plans: dict[str, Plan] = {}
     for points in product(*axes):
-        labels = dict(zip(given["axes"], (label for label, _ in points), strict=True))
-        run_name = "-".join([name, *labels.values()])
-        group = "-".join([name, *(label for axis, label in labels.items() if axis not in WITHIN)])
-        if run_name in runs:
+        run_name = "-".join([name, *(label for label, _ in points if label)])
+        if run_name in plans:
             raise ParameterError(f"{file.name}: duplicate run name {run_name!r}; give the values names of their own")
-        settings = base | {key: value for _, chosen in points for key, value in chosen.items()}
-        flags = [f"{key}={value}" for key, value in settings.items()]
+        settings = given.set | {key: value for _, chosen in points for key, value in chosen.items()}
+        texts = {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in settings.items()}
         try:
-            runs[run_name] = Run(plan(str(given["preset"]), flags, run_name), group)
+            plans[run_name] = plan(given.preset, [f"{n}={text}" for n, text in texts.items()], run_name)
         except ParameterError as error:
             raise ParameterError(f"{file.name}, run {run_name}: {error}") from error
-    return Sweep(name, list(runs.values()))
+    return name, list(plans.values())
 
 
-def _axis(file: Path, axis: str, values: Any) -> list[tuple[str, dict[str, str]]]:
-    """The values of an axis, each a label and the settings that it stands for."""
-    where = f"{file.name}: axes.{axis}"
-    if axis in ("seed", "corpus.seed"):
-        raise ParameterError(f"{where} would split the exam differently in every run; use run.seeds: [[0], [1]]")
-    if isinstance(values, dict) and values and all(isinstance(chosen, dict) for chosen in values.values()):
-        return [(_label(label), _settings(chosen, f"{where}.{label}")) for label, chosen in values.items()]
-    if isinstance(values, list) and values:
-        return [(_label(value), {axis: _flag(value)}) for value in values]
-    raise ParameterError(f"{where} is {values!r}; expected a list of values, or names with parameters each")
-
-
-def _settings(given: Any, where: str) -> dict[str, str]:
-    if not isinstance(given, dict):
-        raise ParameterError(f"{where} is {given!r}; expected parameters with their values")
-    return {str(key): _flag(value) for key, value in given.items()}
-
-
-def _flag(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)  # YAML has dates
+def _points(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The points of an axis, each the label in the run's name and the parameters that it stands for."""
+    if isinstance(values, dict):
+        return [(_label(label), chosen) for label, chosen in values.items()]
+    if axis in WITHIN:
+        items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+        return [("", {axis: list(dict.fromkeys(items))})]
+    return [(_label(value), {axis: value}) for value in values]
 
 
 def _label(value: Any) -> str:
@@ -116,21 +98,18 @@ def _label(value: Any) -> str:
 
 
 def shared_steps(plans: Sequence[Plan]) -> dict[Path, Step]:
-    """A step's folder -> the first step of the sweep, in another run, that does the same.
+    """A step's folder -> the first step of the sweep, in another run, with the same parameters and sources.
 
-    The same notebook, parameters and inputs as far as plans tell; `take_over` compares the files. A report names its
-    run, and so is never shared.
+    A report names its run, and so is never shared.
     """
-    first: dict[str, Step] = {}
+    first: dict[Any, Step] = {}
     shared = {}
     for run_plan in plans:
-        keys: dict[Path, str] = {}
+        keys: dict[Path, Any] = {}
         for step in run_plan.steps:
-            given = {name: value for name, value in step.parameters.items() if name != "run_dir"}
-            code = code_digest([cell.source for cell in code_cells(step.notebook)])
-            behind = [keys[source.folder] for source in sources_of(step, run_plan.steps)]
-            text = json.dumps([step.stage, step.variant, code, given, behind], sort_keys=True, default=str)
-            key = keys[step.folder] = hashlib.sha256(text.encode()).hexdigest()
+            given = json.dumps({n: v for n, v in step.parameters.items() if n != "run_dir"}, sort_keys=True)
+            behind = tuple(keys[source.folder] for source in sources_of(step, run_plan.steps))
+            key = keys[step.folder] = (step.stage, step.variant, given, behind)
             if step.key != "report" and first.setdefault(key, step) is not step:
                 shared[step.folder] = first[key]
     return shared
@@ -143,30 +122,16 @@ def take_over(step: Step, run_dir: Path, other: Step) -> bool:
     """
     if state_of(step._replace(folder=other.folder), run_dir).state != "complete":
         return False
-    lock = Lock(step.folder)
-    step.folder.mkdir(parents=True, exist_ok=True)
-    lock.acquire(LOCK_TIMEOUT_S)
-    try:
-        for old in (step.folder / MANIFEST, step.folder / UNSEALED, *results(step.folder)):
-            old.unlink(missing_ok=True)
-        for file in [*results(other.folder), other.folder / "notebook.ipynb", other.folder / "notebook.html"]:
-            target = step.folder / file.relative_to(other.folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            _copy(file, target)
-        write_json(step.folder / MANIFEST, {**(read_manifest(other.folder) or {}), "taken_from": f"{other.folder}"})
-    finally:
-        lock.release()
-    return True
-
-
-def _copy(file: Path, target: Path) -> None:
-    if file.suffix == ".safetensors":  # gigabytes, and never appended to; Stage.begin removes links
-        try:
-            return os.link(file, target)
+    shutil.rmtree(step.folder, ignore_errors=True)
+    for file in [*results(other.folder), other.folder / NOTEBOOK, other.folder / PAGE]:
+        target = step.folder / file.relative_to(other.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:  # weights are gigabytes and never appended to; Stage.begin removes links
+            (os.link if file.suffix == ".safetensors" else shutil.copy2)(file, target)
         except OSError:  # another disk, or one without links
-            pass
-    shutil.copy2(file, target)
+            shutil.copy2(file, target)
+    write_json(step.folder / MANIFEST, {**(read_manifest(other.folder) or {}), "taken_from": f"{other.folder}"})
+    return True
 
 
 # --- on workers ---
@@ -179,23 +144,19 @@ def connected(scheduler: str, workers: int) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ClusterError("a sweep needs Dask: pip install 'mqg-workbench[sweep]'") from error
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=20)
-        except (OSError, ValueError) as error:
-            raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
-            yield client
-        return
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    with (
-        LocalCluster(  # memory_limit: a stage's memory is its kernel's, which Dask does not see
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
-            silence_logs=50, env=environment,
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
+    with ExitStack() as opened:
+        where: Any = scheduler or opened.enter_context(
+            LocalCluster(  # memory_limit: a stage's memory is its kernel's, which Dask does not see
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
+                silence_logs=50, env=environment,
+            )
+        )  # fmt: skip
+        try:
+            client = opened.enter_context(Client(where, timeout=20))
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         yield client
 
 
@@ -209,25 +170,19 @@ def execute(plans: Sequence[Plan], client: Any, report: Callable[[str, str], Non
 
     counts: Counter[str] = Counter()
     failures: dict[str, None] = {}
-    locks: list[Lock] = []
-    try:
+    with ExitStack() as held:
         for run_plan in plans:
-            locks.append(runner.locked(run_plan))
-            write_index(run_plan, {})
+            held.callback(runner.locked(run_plan).release)
+            write_index(run_plan)
+            held.callback(write_index, run_plan)
         for future in as_completed(_submit(plans, client), raise_errors=False):
-            if future.status == "finished":
-                counts[future.result()] += 1
-                report(str(future.key), future.result())
-                continue
-            error = future.exception()
-            killed = isinstance(error, KilledWorker)  # else a step that waited for a failed one has its error
-            message = f"{future.key}: its workers died, one after another; memory is the usual cause" if killed else ""
-            failures[message or str(error)] = None
-            report(str(future.key), "failed")
-    finally:
-        for run_plan, lock in zip(plans, locks, strict=False):
-            write_index(run_plan, {step.folder: state_of(step, run_plan.folder) for step in run_plan.steps})
-            lock.release()
+            outcome = future.result() if future.status == "finished" else "failed"
+            counts[outcome] += 1
+            report(str(future.key), outcome)
+            if outcome == "failed":
+                error = future.exception()  # of a step that waited for a failed one: that one's
+                killed = f"{future.key}: its workers died, one after another; memory is the usual cause"
+                failures[killed if isinstance(error, KilledWorker) else str(error)] = None
     return counts, list(failures)
 
 
@@ -239,11 +194,8 @@ def _submit(plans: Sequence[Plan], client: Any) -> list[Any]:
         for step in run_plan.steps:
             other = shared.get(step.folder)
             behind = [source.folder for source in sources_of(step, run_plan.steps)] + ([other.folder] if other else [])
-            waits_for = [futures[folder] for folder in behind]
-            key = f"{run_plan.name} {step.title}"
-            futures[step.folder] = client.submit(
-                complete, step, run_plan, str(project_root()), other, waits_for, key=key, pure=False
-            )
+            arguments = step, run_plan, str(project_root()), other, [futures[folder] for folder in behind]
+            futures[step.folder] = client.submit(complete, *arguments, key=f"{run_plan.name} {step.title}", pure=False)
     return list(futures.values())
 
 
@@ -252,17 +204,13 @@ def complete(step: Step, run_plan: Plan, root: str, other: Step | None, _: Seque
 
     Repeating it does nothing, so that Dask may ask again for what a dead worker had finished.
     """
-    outcome = "unchanged"
-
-    def report(event: str, step: Step, detail: str) -> None:
-        nonlocal outcome
-        outcome = "executed" if event == "start" else outcome
-
+    events = []
     with _ONE_STAGE, chdir(root):
         if other and state_of(step, run_plan.folder).state != "complete" and take_over(step, run_plan.folder, other):
             return "taken"
         try:
-            runner.do(step, run_plan, report)
+            runner.do(step, run_plan, lambda event, *_: events.append(event))
+            runner.make_page(step, run_plan.folder)
         except runner.StageFailed as error:
             raise runner.StageFailed(f"{run_plan.name}: {error}") from None
-    return outcome
+    return "executed" if "start" in events else "unchanged"

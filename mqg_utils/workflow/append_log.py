@@ -1,6 +1,5 @@
 """A file of records, one a line, to which several processes append."""
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,22 +27,16 @@ class AppendLog(Generic[R]):
 
     def read(self) -> list[R]:
         """All records; a line torn by a crash is skipped with a warning. Raises RecordError for invalid records."""
-        if not self.path.exists():
-            return []
         records = []
-        for number, line in enumerate(self.path.read_bytes().split(b"\n"), 1):
+        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        for number, line in enumerate(lines, 1):
             try:
-                fields = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError):  # torn, perhaps inside a character
-                warnings.warn(f"{self.path}:{number}: skipped an incomplete line, torn by a crash", stacklevel=2)
-                continue
-            if fields is None:
-                continue
-            try:
-                records.append(self._model.model_validate(fields))
+                records += [self._model.model_validate_json(line)] if line.strip() else []
             except ValidationError as error:
-                problem = problems_of(error)[0]
-                raise RecordError(f"{self.path}:{number}: {problem}; fix or delete the line") from error
+                if error.errors()[0]["type"] != "json_invalid":  # else torn, perhaps inside a character
+                    problem = problems_of(error)[0]
+                    raise RecordError(f"{self.path}:{number}: {problem}; fix or delete the line") from error
+                warnings.warn(f"{self.path}:{number}: skipped an incomplete line, torn by a crash", stacklevel=2)
         return records
 
     def append(self, record: R, check: Callable[[Sequence[R]], None] | None = None) -> None:

@@ -18,28 +18,24 @@ class Condition(NamedTuple):
     is_server: bool = False  # a chat model behind an API
 
 
-CONDITIONS = {
-    condition.name: condition
-    for condition in (
-        Condition("zero-shot"),
-        Condition("base", learns_exam=True),
-        Condition("books", from_books=True, learns_exam=True),
-        Condition("questions", learns_questions=True, learns_exam=True),
-        Condition("books+questions", from_books=True, learns_questions=True, learns_exam=True),
-        Condition("open-book", learns_exam=True, open_book=True),
-        Condition("server", is_server=True),
-    )
-}
+_ALL = (
+    Condition("zero-shot"),
+    Condition("base", learns_exam=True),
+    Condition("books", from_books=True, learns_exam=True),
+    Condition("questions", learns_questions=True, learns_exam=True),
+    Condition("books+questions", from_books=True, learns_questions=True, learns_exam=True),
+    Condition("open-book", learns_exam=True, open_book=True),
+    Condition("server", is_server=True),
+)
+CONDITIONS = {condition.name: condition for condition in _ALL}
 PAPER_CONDITIONS = tuple(CONDITIONS)[:5]
 
 
 def condition_named(name: str) -> Condition:
     """The condition of this name; a person's (`human:anna`) has no flag. Raises ParameterError for an unknown one."""
-    if name.startswith(HUMAN):
-        return Condition(name)
-    if name not in CONDITIONS:
+    if name not in CONDITIONS and not name.startswith(HUMAN):
         raise ParameterError(f"unknown condition {name!r}; expected one of {', '.join(CONDITIONS)}, {HUMAN}<name>")
-    return CONDITIONS[name]
+    return CONDITIONS.get(name, Condition(name))
 
 
 def is_human(name: str) -> bool:

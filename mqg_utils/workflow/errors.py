@@ -2,52 +2,30 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 RESUMES = "Complete stages are kept; the same command resumes from here."
 LESS_MEMORY = "use less: a smaller row_tokens, activation_checkpointing=true, lora_rank=16, or a smaller model"
 
-
-class _Fault(NamedTuple):
-    pattern: str  # in messages of the system, of Python, of torch, or of safetensors' Rust
-    cause: str
-    advice: str
-
-
-_FAULTS = (
-    _Fault(
-        r"No space left on device|Disk quota exceeded|File too large|StorageFull|\[Errno (28|122|27)\]",
-        "the disk that holds {folder} is full",
-        "free some space there (`mqg runs` lists the runs)",
-    ),
-    _Fault(
-        r"Read-only file system|Permission denied|Operation not permitted|\[Errno (30|13|1)\]",
-        "{folder} is not writable",
-        "make it writable, or work in another folder",
-    ),
-    _Fault(
-        r"MemoryError|can't allocate memory|not enough memory|out of memory|Cannot allocate memory|bad_alloc",
-        "memory ran out",
-        LESS_MEMORY,
-    ),
-    _Fault(
-        r"[Kk]ernel died|DeadKernel|Kernel didn't respond",
-        "the notebook kernel was killed, most likely because memory ran out",
-        f"see what killed it (`dmesg | tail`); if it was memory, {LESS_MEMORY}",
-    ),
-    _Fault(
-        r"Input/output error|Stale file handle|\[Errno (5|116)\]",
-        "the disk or network folder that holds {folder} fails",
-        "check the disk, or work in another folder",
-    ),
-)
+_FAULTS = (  # a pattern in messages of the system, Python, torch or safetensors' Rust; the cause; the advice
+    (r"No space left on device|Disk quota exceeded|File too large|StorageFull|\[Errno (28|122|27)\]",
+     "the disk that holds {folder} is full", "free some space there (`mqg runs` lists the runs)"),
+    (r"Read-only file system|Permission denied|Operation not permitted|\[Errno (30|13|1)\]",
+     "{folder} is not writable", "make it writable, or work in another folder"),
+    (r"MemoryError|can't allocate memory|not enough memory|out of memory|Cannot allocate memory|bad_alloc",
+     "memory ran out", LESS_MEMORY),
+    (r"[Kk]ernel died|DeadKernel|Kernel didn't respond",
+     "the notebook kernel was killed, most likely because memory ran out",
+     f"see what killed it (`dmesg | tail`); if it was memory, {LESS_MEMORY}"),
+    (r"Input/output error|Stale file handle|\[Errno (5|116)\]",
+     "the disk or network folder that holds {folder} fails", "check the disk, or work in another folder"),
+)  # fmt: skip
 
 
 def remedy(message: str, folder: Path) -> str:
     """Two lines, `cause:` and `next:`, for an error's message; only the second where the message states the cause."""
-    for fault in _FAULTS:
-        if re.search(fault.pattern, message):
-            return f"cause: {fault.cause.format(folder=folder)}\nnext: {fault.advice}. {RESUMES}"
-    return (
-        RESUMES if "\nnext: " in message else f"next: fix the problem above and run the same command again. {RESUMES}"
-    )
+    for pattern, cause, advice in _FAULTS:
+        if re.search(pattern, message):
+            return f"cause: {cause.format(folder=folder)}\nnext: {advice}. {RESUMES}"
+    if "\nnext: " in message:
+        return RESUMES
+    return f"next: fix the problem above and run the same command again. {RESUMES}"

@@ -1,12 +1,11 @@
 """A lock on a folder, released when its process ends, with a note that names its owner."""
 
-import getpass
-import os
 import platform
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 
@@ -25,7 +24,8 @@ class Lock:
         self._lock = FileLock(folder / ".lock", is_singleton=reentrant)
 
     def acquire(self, timeout_s: float = 0) -> None:
-        """Take the lock. Raises LockHeld after `timeout_s`, OSError if the folder is not writable."""
+        """Take the lock; the folder is made. Raises LockHeld after `timeout_s`, OSError if it is not writable."""
+        self._owner.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=timeout_s)
         except Timeout as error:
@@ -33,19 +33,11 @@ class Lock:
             with suppress(OSError):
                 owner = self._owner.read_text(encoding="utf-8")
             raise LockHeld(f"{owner} is working there; wait for it, or stop it") from error
-        since = datetime.now(UTC).isoformat(" ", "seconds")
-        self._owner.write_text(f"process {os.getpid()} of {_user()} on {platform.node()} (since {since})", "utf-8")
+        me, since = psutil.Process(), datetime.now(UTC).isoformat(" ", "seconds")
+        self._owner.write_text(f"process {me.pid} of {me.username()} on {platform.node()} (since {since})", "utf-8")
 
     def release(self) -> None:
         """Let the next process in."""
-        try:
-            self._owner.unlink(missing_ok=True)
-        finally:
-            self._lock.release(force=True)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return f"user {os.getuid()}"
+        with suppress(OSError):
+            self._owner.unlink()
+        self._lock.release(force=True)

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,60 +19,29 @@ from mqg_utils.workflow.paths import BUNDLED, PACKAGE, matches
 Manifest = dict[str, Any]
 
 MANIFEST = "manifest.json"
-UNSEALED = "manifest.unsealed.json"  # all is written but the notebook and its page; the runner then renames it
 FORMAT = 1
-NOT_RESULTS = {MANIFEST, UNSEALED, "notebook.ipynb", "notebook.html"}
+NOTEBOOK, PAGE = "notebook.ipynb", "notebook.html"
+RUNNING = "running.ipynb"  # while the runner executes it
+FAILED, FAILED_PAGE = "failed.ipynb", "failed.html"  # beside the results of an execution before, if they still hold
+NOT_RESULTS = {MANIFEST, NOTEBOOK, PAGE, RUNNING, FAILED, FAILED_PAGE}
 # results may differ in their last digits between versions of these; the versions of others are recorded only
 NUMERICAL = ("torch", "transformers", "tokenizers", "peft", "accelerate")
-PACKAGES = (
-    *NUMERICAL,
-    "numpy",
-    "pandas",
-    "plotly",
-    "papermill",
-    "jupyterlab",
-    "openai",
-    "lxml",
-    "pypdfium2",
-    "mammoth",
-)
-
-
-# --- reading ---
+OTHERS = "mqg-workbench numpy pandas plotly papermill jupyterlab openai lxml pypdfium2 mammoth"
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest | None:
-    """A stage's manifest, or None if there is none that can be read."""
+    """A stage's manifest, or None if there is none that this version can read."""
     try:
         manifest = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def manifest_of(folder: Path) -> Manifest | None:
-    """The manifest of a stage whose results are complete, sealed or not; it may be sealed while it is read."""
-    found = (read_manifest(folder, name) for name in (MANIFEST, UNSEALED, MANIFEST))
-    return next((manifest for manifest in found if manifest is not None), None)
-
-
-def other_format(manifest: Manifest) -> str:
-    """Why this version cannot use a manifest of another version; "" if it is of this one."""
-    if manifest.get("format", 1) == FORMAT:
-        return ""
-    which = "a newer" if is_newer(manifest) else "an older"
-    return f"its manifest is of {which} version (format {manifest['format']!r}; this version writes format {FORMAT})"
-
-
-def is_newer(manifest: Manifest) -> bool:
-    """Whether a newer version wrote it, whose results this one must not replace."""
-    return isinstance(manifest.get("format", 1), int) and manifest.get("format", 1) > FORMAT
+    return manifest if isinstance(manifest, dict) and manifest.get("format", FORMAT) == FORMAT else None
 
 
 def damaged(folder: Path, file: str, manifest: Manifest) -> str:
-    """What is wrong with a file or folder that a stage wrote; "" if it is as the stage left it."""
-    known = {k: v for k, v in manifest.get("outputs", {}).items() if k == file or k.startswith(f"{file}/")}
-    if not known:
+    """What is wrong with a file or folder that a stage wrote ("" is all it wrote); "" if it is as the stage left it."""
+    known = {k: v for k, v in manifest.get("outputs", {}).items() if not file or k == file or k.startswith(f"{file}/")}
+    if file and not known:
         return "was not written by the stage"
     changed = [label for label, sha in known.items() if digest(folder / label) != sha]
     return f"was changed or damaged since: the SHA-256 of {changed[0]} differs" if changed else ""
@@ -86,13 +55,10 @@ def recorded(folder_label: str, path: str, manifest: Manifest) -> str:
     return outputs.get(file) or (_of_folder({n: outputs[f"{file}/{n.as_posix()}"] for n in inside}) if inside else "")
 
 
-# --- contents ---
-
-
 def results(folder: Path) -> list[Path]:
     """The files a stage wrote for others to read: no notebook, page, manifest, checkpoint or hidden file."""
-    inside = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    return [p for p in inside if p.relative_to(folder).parts[0] != "checkpoints" and p.name not in NOT_RESULTS]
+    inside = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name[0] != "." and p.name not in NOT_RESULTS]
+    return [p for p in inside if p.relative_to(folder).parts[0] != "checkpoints"]
 
 
 def input_label(path: Path, run_dir: Path) -> str:
@@ -132,12 +98,9 @@ def _of_file(path: Path, *_: int) -> str:
 
 def code_digest(cells: list[str]) -> str:
     """Hash of a notebook's code without its parameters: an edited notebook is another stage."""
-    code = [cell.strip() for cell in cells if cell.strip() and not _is_injected(cell) and not is_parameters_cell(cell)]
+    code = [cell.strip() for cell in cells if cell.strip() and not is_parameters_cell(cell)]
+    code = [cell for cell in code if cell.split("\n")[0] != "# Parameters"]  # papermill's own cell of values
     return hashlib.sha256("\n\n".join(code).encode()).hexdigest()
-
-
-def _is_injected(cell: str) -> bool:
-    return bool(re.match(r"#\s*(Injected-)?Parameters\s*$", cell.strip().split("\n")[0]))
 
 
 def source_digest() -> str:
@@ -145,19 +108,23 @@ def source_digest() -> str:
     return _of_folder({p.relative_to(PACKAGE): digest(p) for p in sorted(PACKAGE.rglob("*.py"))})[:16]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, this package and the packages that matter to a result."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in ("mqg-workbench", *PACKAGES)}
+def versions(packages: Iterable[str] = (*NUMERICAL, *OTHERS.split())) -> dict[str, str]:
+    """The installed versions of packages, by default those that matter to a result."""
+    found = {}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def numerical() -> dict[str, str]:
     """Versions of the numerical packages that this process has loaded."""
-    return {name: _version(name) for name in NUMERICAL if name in sys.modules}
+    return versions(name for name in NUMERICAL if name in sys.modules)
 
 
 def other_versions(known: Mapping[str, str]) -> list[str]:
     """The numerical packages whose version differs from `known` by more than a patch release."""
-    now = {name: _version(name) for name in known}
+    now = dict.fromkeys(known, "none") | versions(known)
     return [f"{name} {known[name]}, installed: {now[name]}" for name in known if minor(known[name]) != minor(now[name])]
 
 
@@ -166,30 +133,18 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def git_commit() -> str:
     """The commit of the checkout, with "+changes" if files differ from it; "" outside git."""
-
-    def git(*words: str) -> str:
-        try:
-            command = ["git", "-C", str(PACKAGE), *words]
-            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return ""
-
-    commit = git("rev-parse", "HEAD")
-    return commit + "+changes" * bool(commit and git("status", "--porcelain", "--untracked-files=no"))
+    command = ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def hardware() -> str:
     """Processor, cores and memory in words; the accelerator if torch is loaded and sees one."""
-    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else 0
+    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     words = f"{platform.machine()}, {os.cpu_count()} cores, {gib:.0f} GiB memory"
     torch = sys.modules.get("torch")
     return words + (f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else "")

@@ -1,19 +1,19 @@
-"""The page of an executed notebook, as one HTML file."""
+"""The page of an executed notebook: an HTML file, which shares plotly.js with the other pages of its run."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import plotly.offline
 from bs4 import BeautifulSoup
 from markupsafe import Markup
 from nbconvert.exporters.html import HTMLExporter
-from nbconvert.filters.markdown_mistune import InvalidNotebook
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 
-from mqg_utils.workflow.pages import TEMPLATES, chart_json, write_page
+from mqg_utils.records import write_text
+from mqg_utils.workflow.pages import TEMPLATES, chart_json, plotly_js, write_page
 
 PLOTLY = "application/vnd.plotly.v1+json"
 # best first; a widget is left out so that its text/html or text/plain is shown instead
@@ -37,14 +37,12 @@ class CellExporter(HTMLExporter):
         return config
 
 
-def render_notebook(notebook: Path, page: Path) -> None:
-    """Write an executed notebook as one HTML file, whole or not at all.
+def render_notebook(notebook: Path, page: Path, run_dir: Path) -> None:
+    """Write an executed notebook as an HTML file, and plotly.min.js into `run_dir` if it has charts.
 
     Its title is the first level-1 heading, or the file's name.
     Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
     """
-    nb = _read(notebook)
-    failure = _number_cells(nb)
     exporter = CellExporter(
         template_name="base",
         template_file="cells.html.j2",
@@ -52,13 +50,19 @@ def render_notebook(notebook: Path, page: Path) -> None:
         filters={"chart_json": chart_json},
     )
     try:
-        cells, _ = exporter.from_notebook_node(nb, {"metadata": {"path": str(notebook.parent)}})
-    except InvalidNotebook as error:  # an image names an attachment that the cell lacks
-        raise ValueError(f"{notebook}: {error}") from error
-    soup = BeautifulSoup(cells, "html.parser")
+        nb = nbformat.read(notebook, as_version=4)
+        nbformat.validate(nb)
+        failure = _number_cells(nb)
+        soup = BeautifulSoup(exporter.from_notebook_node(nb)[0], "html.parser")
+    except OSError:
+        raise
+    except Exception as error:  # nbformat and nbconvert trust what they read
+        raise ValueError(f"{notebook} is not a Jupyter notebook: {str(error)[:200]}") from error
     _settle(soup)
     heading = soup.select_one(".markdown h1")
-    charts = soup.select_one(".chart") is not None
+    charts, plotly = soup.select_one(".chart") is not None, run_dir / "plotly.min.js"
+    if charts and not (plotly.exists() and plotly.stat().st_size == len(plotly_js().encode())):
+        write_text(plotly, plotly_js())
     write_page(
         page,
         "notebook.html.j2",
@@ -69,19 +73,8 @@ def render_notebook(notebook: Path, page: Path) -> None:
         failure=failure,
         has_code=soup.select_one("details.code") is not None,
         cells=Markup(soup),  # HTML by design: nbconvert escaped what is text
-        plotly_js=Markup(plotly.offline.get_plotlyjs()) if charts else "",
+        plotly_src=os.path.relpath(plotly, page.parent) if charts else "",
     )
-
-
-def _read(notebook: Path) -> nbformat.NotebookNode:
-    try:
-        nb: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)
-        nbformat.validate(nb)
-        return nb
-    except OSError:
-        raise
-    except Exception as error:  # older versions are converted by code that trusts them
-        raise ValueError(f"{notebook} is not a Jupyter notebook: {str(error)[:200]}") from error
 
 
 def _number_cells(nb: nbformat.NotebookNode) -> dict[str, Any] | None:

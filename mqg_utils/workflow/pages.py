@@ -1,6 +1,6 @@
-"""Pages, each one HTML file that makes no network request, and fragments of them for a notebook's cells.
+"""Pages, which make no network request, and fragments of them for a notebook's cells.
 
-Styles, scripts and plotly.js are inside the file; a content security policy blocks whatever might still be requested.
+Styles and scripts are inside the file; a content security policy blocks whatever might still be requested.
 """
 
 import json
@@ -26,15 +26,16 @@ def chart_json(figure: Mapping[str, Any]) -> str:
     return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c")
 
 
-def render_index(page: Path, run: Mapping[str, Any]) -> None:
-    """Write the index page of a run: its state, its stages, their numbers and parameters. Raises OSError."""
-    write_page(page, "index.html.j2", run=run)
+@cache
+def plotly_js() -> str:
+    """The text of plotly.min.js."""
+    return plotly.offline.get_plotlyjs()
 
 
 def render_report(page: Path, **values: Any) -> None:
-    """Write the report (see mqg_utils.report). Raises OSError if it cannot be written."""
+    """Write the report (see mqg_utils.report), with its own plotly.js. Raises OSError if it cannot be written."""
     sources = {"report_css": _source("report.css"), "report_js": _source("report.js")}
-    write_page(page, "report.html.j2", plotly_js=Markup(plotly.offline.get_plotlyjs()), **sources, **values)
+    write_page(page, "report.html.j2", plotly_js=Markup(plotly_js()), **sources, **values)
 
 
 def fragment(template: str, **values: Any) -> str:

@@ -5,26 +5,21 @@ papermill only warns about an unknown name and accepts any value for any type, s
 
 import ast
 import io
+import json
 import re
 import tokenize
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from mqg_utils.workflow.paths import locate, matches
 
-TYPES: dict[str, Any] = {
-    "int": int, "float": float, "str": str, "bool": bool,
-    "list[str]": list[str], "list[int]": list[int], "list[float]": list[float],
-    "int | None": int | None, "float | None": float | None, "str | None": str | None,
-}  # fmt: skip
-
+_TYPE = re.compile(r"(list\[)?(int|float|str|bool)\]?( \| None)?")
 _LIMITS = re.compile(r"^\[([^\]]+)\]\s*")
-_NUMBER = r"(-?\d[\d.e-]*)"
-_RANGE = re.compile(rf"(above )?{_NUMBER}(?: or more| to (below )?{_NUMBER})?")
+_RANGE = re.compile(r"(above )?(-?\d[\d.e-]*)(?: or more| to (below )?(-?\d[\d.e-]*))?")
+_SCALARS: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 class ParameterError(ValueError):
@@ -48,30 +43,49 @@ class Parameter(NamedTuple):
         return self.comment.startswith("path:")
 
     @property
-    def limits(self) -> str:
-        match = _LIMITS.match(self.comment)
-        return match[1] if match else ""
-
-    @property
-    def description(self) -> str:
-        """The comment without its marks."""
-        return _LIMITS.sub("", self.comment).removeprefix("path: ")
-
-    @property
     def meaning(self) -> str:
         """The allowed values and the description."""
-        return f"{self.limits}: {self.description}" if self.limits else self.description
+        return _LIMITS.sub(r"\1: ", self.comment).removeprefix("path: ")
+
+    def check(self, value: Any, where: str) -> Any:
+        """The value, of the declared type and within the limits. Raises ParameterError naming `where`."""
+        match = _TYPE.fullmatch(self.type)
+        if not match:
+            raise ParameterError(f"{where}: unknown type {self.type!r}; expected {', '.join(_SCALARS)} or a list")
+        in_list, scalar, optional = match.groups()
+        limits = _LIMITS.match(self.comment)
+        kind: Any = _limited(_SCALARS[scalar], limits[1]) if limits else _SCALARS[scalar]
+        kind = list.__class_getitem__(kind) if in_list else kind
+        adapter = TypeAdapter(kind | None if optional else kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+        problem = f"{where}: {self.name} is {repr(value)[:200]}"
+        try:
+            checked = adapter.validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].replace("Input", "it")
+            raise ParameterError(f"{problem}, and {reason} ({self.type}; {self.meaning})") from error
+        if any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" for sign in str(checked)):
+            raise ParameterError(f"{problem}, which contains a control character")
+        return checked
+
+
+def _limited(kind: Any, limits: str) -> Any:
+    """A type with the limits that a comment states in brackets."""
+    if numbers := _RANGE.fullmatch(limits):
+        above, low, below, high = numbers.groups()
+        bounds = {"gt" if above else "ge": low} | ({"lt" if below else "le": high} if high else {})
+        return Annotated[kind, Field(**{name: ast.literal_eval(bound) for name, bound in bounds.items()})]
+    return Literal[tuple(choice.strip() for choice in limits.split(","))]
 
 
 def parse_parameters(source: str) -> list[Parameter]:
     """The parameters of a cell in which every statement is an annotated literal. Raises ParameterError."""
     try:
         body = ast.parse(source).body
-    except SyntaxError as error:
-        raise ParameterError(f"parameters cell, line {error.lineno}: not Python: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or brackets nested too deeply
-        raise ParameterError(f"parameters cell: not Python: {error}") from error
-    comments = _comments(source)
+    except (SyntaxError, ValueError) as error:  # ValueError: a NUL
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ParameterError(f"parameters cell{line}: not Python: {getattr(error, 'msg', error)}") from error
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
     parameters = []
     for node in body:
         where = f"parameters cell, line {node.lineno}"
@@ -79,18 +93,12 @@ def parse_parameters(source: str) -> list[Parameter]:
             raise ParameterError(f"{where}: only `name: type = literal` is allowed here")
         try:
             value = ast.literal_eval(node.value)
-        except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        except (ValueError, TypeError) as error:
             raise ParameterError(f"{where}: the value is not a literal") from error
-        comment = comments.get(node.end_lineno, "")
-        parameter = Parameter(node.target.id, ast.unparse(node.annotation), value, comment)
-        _check_limits(parameter, _check_type(parameter, value, where), where)
-        parameters.append(parameter)
+        comment = comments.get(node.end_lineno or 0, "")
+        parameters.append(Parameter(node.target.id, ast.unparse(node.annotation), value, comment))
+        parameters[-1].check(value, where)
     return parameters
-
-
-def _comments(source: str) -> dict[int | None, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
 
 
 def is_parameters_cell(source: str) -> bool:
@@ -101,74 +109,28 @@ def is_parameters_cell(source: str) -> bool:
         return False
 
 
-def code_cells(notebook: Path) -> list[Any]:
-    """The code cells of a notebook file, as nbformat reads them."""
-    import nbformat  # pulls in jsonschema with its grammars: half a second
-
-    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    """The code cells of a notebook file, each with its source as one text."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell | {"source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
 
 
 def notebook_parameters(notebook: Path) -> list[Parameter]:
     """The parameters that a notebook declares in its one cell tagged `parameters`. Raises ParameterError."""
-    cells = [c for c in code_cells(notebook) if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ParameterError(f"{notebook}: expected exactly one cell tagged `parameters`, found {len(cells)}")
+    cells = [cell["source"] for cell in code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
     try:
-        return parse_parameters(cells[0].source)
+        if len(cells) != 1:
+            raise ParameterError(f"expected exactly one cell tagged `parameters`, found {len(cells)}")
+        return parse_parameters(cells[0])
     except ParameterError as error:
         raise ParameterError(f"{notebook}: {error}") from error
 
 
-def _check_type(parameter: Parameter, value: Any, where: str) -> Any:
-    if parameter.type not in TYPES:
-        raise ParameterError(f"{where}: unknown type {parameter.type!r}; expected one of {', '.join(TYPES)}")
-    adapter = TypeAdapter(TYPES[parameter.type], config=ConfigDict(strict=True, allow_inf_nan=False))
-    try:
-        checked = adapter.validate_python(value)
-    except ValidationError as error:
-        raise ParameterError(
-            f"{where}: {parameter.name} is {parameter.type} ({parameter.meaning}), not {repr(value)[:200]}"
-        ) from error
-    if any(unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" for sign in str(checked)):
-        raise ParameterError(f"{where}: {parameter.name} contains a control character: {repr(value)[:200]}")
-    return checked
-
-
-def _check_limits(parameter: Parameter, value: Any, where: str) -> None:
-    if not parameter.limits:
-        return
-    numbers = _RANGE.fullmatch(parameter.limits)
-    choices = [choice.strip() for choice in parameter.limits.split(",")]
-    for item in value if isinstance(value, list) else [value]:
-        if item is None or (_in_range(item, numbers) if numbers else str(item) in choices):
-            continue
-        allowed = parameter.limits if numbers else f"one of {parameter.limits}"
-        raise ParameterError(f"{where}: {parameter.name} is {item!r}, and must be {allowed} ({parameter.description})")
-
-
-def _in_range(value: Any, numbers: re.Match[str]) -> bool:
-    above, low, below, high = numbers.groups()
-    over = value > float(low) if above else value >= float(low)  # neither is true of nan
-    return over and (high is None or (value < float(high) if below else value <= float(high)))
-
-
 def check_value(parameter: Parameter, value: Any, where: str) -> Any:
-    """The value, of the parameter's type and limits; a path must exist. Raises ParameterError naming `where`."""
-    checked = _check_type(parameter, value, where)
-    _check_limits(parameter, checked, where)
+    """The value, checked; a path must exist. Raises ParameterError naming `where`."""
+    checked = parameter.check(value, where)
     if parameter.is_path and not checked and parameter.default:
-        raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.description}")
+        raise ParameterError(f"{where}: {parameter.name} is empty; it names {parameter.meaning}")
     if parameter.is_path and checked and not matches(locate(checked)):
         raise ParameterError(f"{where}: {parameter.name}: no such file or folder: {checked!r}")
     return checked
-
-
-def check_all(
-    parameters: Iterable[Parameter], values: dict[str, Any], where: dict[str, str], owner: str
-) -> dict[str, Any]:
-    """All values, checked. `where` says for each name where it was set; `owner` is the notebook's name."""
-    known = {parameter.name: parameter for parameter in parameters}
-    for name in values:
-        if name not in known:
-            raise ParameterError(f"{where[name]}: {owner} has no parameter {name!r}; it has {', '.join(known)}")
-    return {name: check_value(known[name], value, where[name]) for name, value in values.items()}

@@ -3,14 +3,14 @@
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from mqg_utils.workflow.conditions import HUMAN, PAPER_CONDITIONS, condition_named
-from mqg_utils.workflow.parameters import Parameter, ParameterError, check_all, notebook_parameters
+from mqg_utils.workflow.conditions import PAPER_CONDITIONS, condition_named, is_human
+from mqg_utils.workflow.parameters import Parameter, ParameterError, check_value, notebook_parameters
 from mqg_utils.workflow.paths import BUNDLED, locate, project_root
 from mqg_utils.workflow.secrets import KEY_VARIABLE, is_secret
 
@@ -25,23 +25,25 @@ STAGES = {
 SECTIONS = ("run", "shared", *STAGES)
 BY_CONDITION = ("finetune", "evaluate")  # these run once per condition and seed
 # parameters that a run sets itself, from its name, conditions and seeds
-RESERVED = {key: {"run_dir"} for key in STAGES}
-RESERVED |= {key: {"run_dir", "condition", "variant", "seed"} for key in BY_CONDITION}
-RESERVED |= {"report": {"run_dir", "conditions", "seeds", "disclaimer"}}
+RESERVED = dict.fromkeys(BY_CONDITION, ("run_dir", "condition", "variant", "seed"))
+RESERVED |= {"report": ("run_dir", "conditions", "seeds", "disclaimer")}
 DISCLAIMER = "For research only. Not for the care of patients."
-RUN_DEFAULTS: dict[str, Any] = {
-    "conditions": list(PAPER_CONDITIONS),
-    "seeds": [0],
-    "disclaimer": DISCLAIMER,
-    "description": "",
-}
-
-Settings = dict[str, dict[str, Any]]  # section -> name -> value
-Places = dict[tuple[str, str], str]  # (section, name) -> what set it: file:line, or the flag
+RUN = (
+    Parameter("conditions", "list[str]", list(PAPER_CONDITIONS), "rows of the report"),
+    Parameter("seeds", "list[int]", [0], "trainings of each condition"),
+    Parameter("disclaimer", "str", DISCLAIMER, "shown on the report"),
+    Parameter("description", "str", "", "of the preset"),
+)
 
 
-class Flag(str):
-    """The text of a command-line flag, to be read as the type that its parameter declares."""
+class Setting(NamedTuple):
+    """A value as a preset or a flag gives it, and what set it: file:line, or the flag."""
+
+    value: Any
+    where: str
+
+
+Settings = dict[str, dict[str, Setting]]  # section -> name
 
 
 class Step(NamedTuple):
@@ -70,66 +72,68 @@ class Plan(NamedTuple):
     disclaimer: str
 
 
-# --- presets ---
+# --- presets and flags ---
 
 
-def read_preset(file: Path) -> tuple[Settings, Places]:
-    """The settings of a preset, and the line that sets each. Raises ParameterError."""
-    values, root = read_yaml(file)
-    values = values or {}
-    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
-        raise ParameterError(f"{file}: a preset consists of sections ({', '.join(SECTIONS)}) of `name: value`")
-    where = {}
-    for section, body in root.value if root else []:
-        if section.value not in SECTIONS:
-            raise ParameterError(f"{file}: unknown section {section.value!r}; expected one of {', '.join(SECTIONS)}")
-        for key, _ in body.value:
-            place = f"{file.name}:{key.start_mark.line + 1}"
-            if (section.value, key.value) in where:
-                raise ParameterError(f"{place}: duplicate name {key.value!r} in section {section.value!r}")
-            where[section.value, key.value] = place
-    return values, where
-
-
-def read_yaml(file: Path) -> tuple[Any, Any]:
-    """The value in a YAML file and its root node, which knows line numbers. Raises ParameterError."""
+def read_yaml(file: Path, read: Callable[[str], Any] = yaml.safe_load) -> Any:
+    """What is in a YAML file. Raises ParameterError."""
     try:
-        text = file.read_text(encoding="utf-8")
-        return yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+        return read(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date, not UTF-8
         raise ParameterError(f"{file}: not valid YAML: {error}") from error
 
 
-def _preset_file(preset: str) -> Path:
-    folder = project_root() / "notebooks" / "presets"
-    file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ParameterError(f"unknown preset {preset!r}; choose one of {known}, or give the path of a YAML file")
-    return file
+def _settings(file: Path, flags: Sequence[str]) -> Settings:
+    """What a preset sets, then what flags do: stage.parameter=value, or parameter=value for every stage that has it."""
+    values, root = read_yaml(file) or {}, read_yaml(file, lambda text: yaml.compose(text, yaml.SafeLoader))
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        raise ParameterError(f"{file}: a preset consists of sections ({', '.join(SECTIONS)}) of `name: value`")
+    settings: Settings = {section: {} for section in SECTIONS}
+    for section, body in root.value if root else []:
+        if section.value not in SECTIONS:
+            raise ParameterError(f"{file}: unknown section {section.value!r}; expected one of {', '.join(SECTIONS)}")
+        for key, _ in body.value:
+            where = f"{file.name}:{key.start_mark.line + 1}"
+            if key.value in settings[section.value]:
+                raise ParameterError(f"{where}: duplicate name {key.value!r} in section {section.value!r}")
+            settings[section.value][key.value] = Setting(values[section.value].get(key.value), where)
+    for flag in flags:
+        target, equals, text = flag.partition("=")
+        section, _, name = target.strip().rpartition(".")
+        if not equals or not name:
+            raise ParameterError(f"-p {flag}: expected stage.parameter=value")
+        if section and section not in SECTIONS:
+            raise ParameterError(f"-p {flag}: unknown stage {section!r}; expected one of {', '.join(STAGES)}")
+        settings[section or "shared"][name] = Setting(text, f"-p {flag}")
+    return settings
 
 
-def _override(settings: Settings, where: Places, flag: str) -> None:
-    """Set what a flag says: stage.parameter=value, or parameter=value for every stage that has it."""
-    target, equals, text = flag.partition("=")
-    section, _, name = target.strip().rpartition(".")
-    section = section or "shared"
-    if not equals or not name:
-        raise ParameterError(f"-p {flag}: expected stage.parameter=value")
-    if section not in SECTIONS:
-        raise ParameterError(f"-p {flag}: unknown stage {section!r}; expected one of {', '.join(STAGES)}")
-    settings.setdefault(section, {})[name] = _yaml_value(text) if section == "run" else Flag(text)
-    where[section, name] = f"-p {flag}"
+def _typed(value: Any, type_: str) -> Any:
+    """A value of its parameter's type if it is a text: flags are, and YAML takes 2e-4 for one. Checked later."""
+    if isinstance(value, str) and not type_.startswith("str"):
+        try:
+            value = yaml.safe_load(value) if value else []
+            value = float(value) if isinstance(value, str) and type_.startswith("float") else value
+        except (yaml.YAMLError, ValueError, RecursionError):
+            pass
+    return [value] if type_.startswith("list") and not isinstance(value, list) else value
 
 
-def _yaml_value(text: str) -> Any:
-    """A flag's text as YAML, or the text itself if it is not valid YAML."""
-    try:
-        return yaml.safe_load(text) if text else ""
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
+def _checked(parameter: Parameter, setting: Setting) -> Any:
+    """The value of a setting; a path is made absolute for the kernel. Raises ParameterError."""
+    name, where = parameter.name, setting.where
+    value = check_value(parameter, _typed(setting.value, parameter.type), where)
+    key = os.environ.get(KEY_VARIABLE, "").strip()  # all parameters are written into the run
+    if is_secret(key) and key in str(value):
+        raise ParameterError(f"{where}: {name} contains the API key; leave it in {KEY_VARIABLE}")
+    if name == "base_url" and re.search(r"//[^/]*@|[?#]", value):
+        raise ParameterError(
+            f"{where}: base_url contains a user, a password or a query, and would be written into the run; "
+            f"give the address alone, and the key in {KEY_VARIABLE}"
+        )
+    return str(locate(value)) if parameter.is_path and value and not value.startswith(BUNDLED) else value
 
 
 # --- steps ---
@@ -141,23 +145,27 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     `overrides` are `stage.parameter=value`, or `parameter=value` for every stage that has it. Raises
     ParameterError naming the preset's line or the flag.
     """
-    file = _preset_file(preset)
-    settings, where = read_preset(file)
-    for flag in overrides:
-        _override(settings, where, flag)
-    given = settings.pop("run", {})
-    if "seed" in settings.get("shared", {}) and "seeds" not in given:  # one seed for all is a run of that seed
-        given, where["run", "seeds"] = {**given, "seeds": [settings["shared"]["seed"]]}, where["shared", "seed"]
-    run = _run_settings(given, where)
-    _check_secrets(given, {n: where["run", n] for n in given})
-    name = run_name(name or file.stem)
+    folder = project_root() / "notebooks" / "presets"
+    file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ParameterError(f"unknown preset {preset!r}; choose one of {known}, or give the path of a YAML file")
+    settings, name = _settings(file, overrides), run_name(name or file.stem)
+    shared, of_run = settings["shared"], settings["run"]
+    if "seed" in shared:  # one seed for all is a run of that seed
+        of_run.setdefault("seeds", shared["seed"])
     notebooks = {key: project_root() / "notebooks" / f"{stage}.ipynb" for key, stage in STAGES.items()}
-    declared = {key: notebook_parameters(path) for key, path in notebooks.items()}
-    _check_names(settings, where, declared)
-    folder = project_root() / "outputs" / name
-    steps = []
+    declared = {"run": RUN} | {key: tuple(notebook_parameters(path)) for key, path in notebooks.items()}
+    allowed = {
+        key: {p.name: p for p in ps if p.name not in RESERVED.get(key, ("run_dir",))} for key, ps in declared.items()
+    }
+    _check_names(settings, allowed)
+    run = {p.name: p.default for p in RUN} | {n: _checked(allowed["run"][n], s) for n, s in of_run.items()}
+    _check_run(run, of_run)
+    folder, steps = run_folder(name), []
     for key, stage in STAGES.items():
-        values = _values(key, settings, where, declared[key]) | {"run_dir": f"outputs/{name}"}
+        given = {n: s for n, s in shared.items() if n in allowed[key]} | settings[key]
+        values = {n: _checked(allowed[key][n], s) for n, s in given.items()} | {"run_dir": f"outputs/{name}"}
         if key == "report":
             values |= {setting: run[setting] for setting in ("conditions", "seeds", "disclaimer")}
         for condition, seed in _variants(key, run):
@@ -165,6 +173,31 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
             own = {"condition": condition, "seed": seed, "variant": variant} if condition else {}
             steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values | own))
     return Plan(name, file.stem, folder, steps, run["disclaimer"])
+
+
+def _check_names(settings: Settings, allowed: dict[str, dict[str, Parameter]]) -> None:
+    """Every name must belong to the stage it is set for; a shared one to some stage."""
+    every = {name for key in STAGES for name in allowed[key]}
+    for section, given in settings.items():
+        known = every if section == "shared" else set(allowed[section])
+        for name in set(given) - known:
+            owner = "no stage has a" if section == "shared" else f"{STAGES.get(section, section)} has no"
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
+            raise ParameterError(f"{given[name].where}: {owner} parameter {name!r}; {hint}")
+
+
+def _check_run(run: dict[str, Any], given: dict[str, Setting]) -> None:
+    """Conditions and seeds are some, each once, and the conditions known."""
+    for name in ("conditions", "seeds"):
+        if not run[name] or len(set(run[name])) < len(run[name]):
+            what = "contains duplicates" if run[name] else "is empty"
+            raise ParameterError(f"{given[name].where}: run.{name} {what}: {run[name]}")
+    for condition in run["conditions"]:
+        try:
+            condition_named(condition)
+        except ParameterError as error:
+            raise ParameterError(f"{given['conditions'].where}: {error}") from None
 
 
 def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
@@ -194,61 +227,10 @@ def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
     conditions = [condition_named(name) for name in run["conditions"]]
     if key in BY_CONDITION:
         # a person's condition is made in take_exam.ipynb, and a chat model is not trained
-        names = [c.name for c in conditions if not c.name.startswith(HUMAN) and not (key == "finetune" and c.is_server)]
+        names = [c.name for c in conditions if not is_human(c.name) and not (key == "finetune" and c.is_server)]
         return [(name, seed) for seed in run["seeds"] for name in names]
-    unread = (key == "pretrain" and not any(c.from_books for c in conditions)) or (
-        key == "generate" and not any(c.learns_questions for c in conditions)
-    )
-    return [] if unread else [("", 0)]
-
-
-def _values(key: str, settings: Settings, where: Places, declared: list[Parameter]) -> dict[str, Any]:
-    """A stage's parameters as preset and flags set them, checked; paths are made absolute for the kernel."""
-    by_name = {p.name: p for p in declared}
-    shared = {n: v for n, v in settings.get("shared", {}).items() if n in by_name and n not in RESERVED[key]}
-    given = shared | settings.get(key, {})
-    places = {n: where.get((key, n)) or where["shared", n] for n in given}
-    values = {n: _as_declared(v, by_name[n].type) for n, v in given.items()}
-    values = check_all(declared, values, places, STAGES[key])
-    _check_secrets(values, places)
-    local = {n for n, v in values.items() if by_name[n].is_path and v and not str(v).startswith(BUNDLED)}
-    return {n: str(locate(v)) if n in local else v for n, v in values.items()}
-
-
-def _as_declared(value: Any, type_: str) -> Any:
-    """A flag's text as its parameter's type; a float that YAML takes for text (2e-4) becomes a number."""
-    if isinstance(value, Flag):
-        value = str(value) if type_ == "str" else _yaml_value(value)
-    if type_.startswith("float") and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value  # the check then names it
-    return value
-
-
-def _run_settings(given: dict[str, Any], where: Places) -> dict[str, Any]:
-    run: dict[str, Any] = {**RUN_DEFAULTS, **given}
-    for name, value in given.items():
-        place = where["run", name]
-        if name not in RUN_DEFAULTS:
-            raise ParameterError(f"{place}: run has no parameter {name!r}; it has {', '.join(RUN_DEFAULTS)}")
-        expected = type(RUN_DEFAULTS[name])
-        if expected is list and isinstance(value, str):
-            value = run[name] = [part.strip() for part in value.split(",")]
-        if not isinstance(value, expected) or value == []:
-            raise ParameterError(f"{place}: run.{name} is a {expected.__name__}, not {value!r}")
-        if expected is list and len({str(item) for item in value}) < len(value):
-            raise ParameterError(f"{place}: run.{name} contains duplicates: {value!r}")
-    for condition in run["conditions"]:
-        try:
-            condition_named(str(condition))
-        except ParameterError as error:
-            raise ParameterError(f"{where['run', 'conditions']}: {error}") from None
-    run["seeds"] = [_yaml_value(seed) if isinstance(seed, str) else seed for seed in run["seeds"]]
-    if not all(type(seed) is int for seed in run["seeds"]):
-        raise ParameterError(f"{where['run', 'seeds']}: run.seeds are whole numbers, not {run['seeds']!r}")
-    return run
+    readers = {"pretrain": [c.from_books for c in conditions], "generate": [c.learns_questions for c in conditions]}
+    return [("", 0)] if any(readers.get(key, [True])) else []
 
 
 def run_folder(name: str) -> Path:
@@ -261,29 +243,3 @@ def run_name(name: str) -> str:
     if not re.fullmatch(r"\w(?:[\w .,+@=()-]*[\w+@=()-])?", name) or len(os.fsencode(name)) > 100:
         raise ParameterError(f"run name {name[:60]!r}: use letters, digits and . , + @ = - _ only, at most 100 bytes")
     return name
-
-
-def _check_secrets(values: dict[str, Any], places: dict[str, str]) -> None:
-    """Raise ParameterError where a value is secret: all parameters are written into the run."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    for name, value in values.items():
-        if is_secret(key) and key in str(value):
-            raise ParameterError(f"{places[name]}: {name} contains the API key; leave it in {KEY_VARIABLE}")
-        if name == "base_url" and re.search(r"//[^/]*@|[?#]", str(value)):
-            raise ParameterError(
-                f"{places[name]}: base_url contains a user, a password or a query, and would be written into the run; "
-                f"give the address alone, and the key in {KEY_VARIABLE}"
-            )
-
-
-def _check_names(settings: Settings, where: Places, declared: dict[str, list[Parameter]]) -> None:
-    """Every name must belong to the stage it is set for; a shared one to some stage."""
-    for section, values in settings.items():
-        keys = [key for key in declared if section in ("shared", key)]
-        known = {p.name for key in keys for p in declared[key] if p.name not in RESERVED[key]}
-        for name in values:
-            if name not in known:
-                owner = "no stage has a" if section == "shared" else f"{STAGES[section]} has no"
-                close = difflib.get_close_matches(str(name), known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
-                raise ParameterError(f"{where[section, str(name)]}: {owner} parameter {name!r}; {hint}")

@@ -1,26 +1,27 @@
 """A run: a preset's stages in order, executed by papermill, skipped where complete, each with its page."""
 
 import logging
-import os
 import re
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from mqg_utils.workflow import manifest as manifests
 from mqg_utils.workflow.errors import remedy
 from mqg_utils.workflow.lock import Lock, LockHeld
-from mqg_utils.workflow.manifest import MANIFEST, UNSEALED
+from mqg_utils.workflow.manifest import FAILED, FAILED_PAGE, MANIFEST, NOTEBOOK, PAGE, RUNNING, read_manifest
 from mqg_utils.workflow.parameters import ParameterError, code_cells
 from mqg_utils.workflow.plan import Plan, Step
 from mqg_utils.workflow.run_index import write_index
-from mqg_utils.workflow.stage import SEAL_LATER
-from mqg_utils.workflow.state import State, is_finished, state_of
+from mqg_utils.workflow.state import state_of
 
-Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip, start, output, done, fail
+Report = Callable[[str, Step, str], None]  # (event, step, detail); events: skip, start, output, done
+FORMER = ".former.json"  # the manifest of the execution before, until the new one is complete
 
 
 class StageFailed(RuntimeError):
@@ -31,24 +32,27 @@ def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
     """Execute what is not complete, in order. Raises StageFailed at the first stage that fails.
 
     Raises ParameterError if another process works on this run. An interrupt stops the kernel and leaves the run
-    resumable. A stage's page is made while the next stage's kernel starts.
+    resumable. A stage's page is made while the next stage runs.
     """
-    for name in ("asyncio", "papermill", "traitlets"):  # what they log about a dead kernel is reported here
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    states: dict[Path, State] = {}
+    failed: dict[Path, str] = {}
     try:
         lock = locked(plan)
-        write_index(plan, states)  # from now on the run is listed, as incomplete
         try:
+            write_index(plan, failed, keep_versions)  # from now on the run is listed, as incomplete
             with ThreadPoolExecutor(1) as background:
-                seals = [
-                    seal for step in plan.steps if (seal := _do(step, plan, report, background, keep_versions, states))
-                ]
-                for seal in seals:
-                    seal.result()
+                pages = []
+                for step in plan.steps:
+                    try:
+                        do(step, plan, report, keep_versions)
+                    except StageFailed as error:
+                        failed[step.folder] = str(error).partition("\n")[0]
+                        raise
+                    pages.append(background.submit(make_page, step, plan.folder))
+                for page in pages:
+                    page.result()
         finally:
             with suppress(OSError):  # a full disk was reported by then
-                write_index(plan, states)
+                write_index(plan, failed, keep_versions)
             lock.release()
     except OSError as error:
         raise StageFailed(_failure(f"run {plan.name}", "stopped", str(error), plan.folder)) from error
@@ -57,7 +61,6 @@ def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
 def locked(plan: Plan) -> Lock:
     """The lock on a run's folder, taken. Raises ParameterError if another process works on the run."""
     lock = Lock(plan.folder)
-    plan.folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire()
     except LockHeld as error:
@@ -65,128 +68,96 @@ def locked(plan: Plan) -> Lock:
     return lock
 
 
-def do(step: Step, plan: Plan, report: Report) -> None:
-    """Complete one step of a run, with its page, unless it is current. Raises StageFailed. The run's lock is held."""
-    with ThreadPoolExecutor(1) as background:
-        if seal := _do(step, plan, report, background, False, {}):
-            seal.result()
+def do(step: Step, plan: Plan, report: Report, keep_versions: bool = False) -> None:
+    """Execute a step unless it is complete. Raises StageFailed. The run's lock is held."""
+    state = state_of(step, plan.folder, keep_versions)
+    if state.state == "complete":
+        return report("skip", step, state.why or "unchanged")
+    report("start", step, state.why)
+    started, former = time.monotonic(), step.folder / FORMER
+    try:
+        step.folder.mkdir(parents=True, exist_ok=True)
+        for name in (FAILED, FAILED_PAGE):
+            (step.folder / name).unlink(missing_ok=True)
+        if (step.folder / MANIFEST).exists():
+            (step.folder / MANIFEST).replace(former)
+        _execute(step, report)
+        (step.folder / RUNNING).replace(step.folder / NOTEBOOK)
+        former.unlink(missing_ok=True)
+    except OSError as error:
+        raise StageFailed(_failure(step.title, "stopped", str(error), step.folder)) from error
+    finally:
+        if (step.folder / RUNNING).exists() or former.exists():
+            _undo(step, plan.folder)
+    report("done", step, f"{time.monotonic() - started:.0f} s")
+
+
+def _undo(step: Step, run_dir: Path) -> None:
+    """After a failure: what an execution before wrote is complete again, unless some of it was written over."""
+    from mqg_utils.workflow.notebook_page import render_notebook
+
+    with suppress(OSError):
+        (step.folder / MANIFEST).unlink(missing_ok=True)  # a cell after `finish` failed
+        before = read_manifest(step.folder, FORMER)
+        if before and not manifests.damaged(step.folder, "", before):
+            (step.folder / FORMER).replace(step.folder / MANIFEST)
+        (step.folder / RUNNING).replace(step.folder / FAILED)
+        render_notebook(step.folder / FAILED, step.folder / FAILED_PAGE, run_dir)
 
 
 def _failure(what: str, event: str, message: str, folder: Path) -> str:
     return f"{what} {event}: {message}\n{remedy(message, folder)}"
 
 
-def _do(
-    step: Step,
-    plan: Plan,
-    report: Report,
-    background: ThreadPoolExecutor,
-    keep_versions: bool,
-    states: dict[Path, State],
-) -> Future[None] | None:
-    """Execute a step unless it is complete, note its state, and return the future of its page."""
-    state = state_of(step, plan.folder, keep_versions)
-    if state.state == "missing" and is_finished(step, plan.folder, keep_versions):
-        _seal(step)  # it was stopped between its last cell and its page
-        state = state_of(step, plan.folder, keep_versions)
-    states[step.folder] = state
-    if state.state == "newer":
-        advice = "next: update the workbench, or give this run another name with --name"
-        raise StageFailed(f"{step.title} is complete, and {state.why}\n{advice}")
-    if state.state == "complete":
-        report("skip", step, "; ".join(filter(None, (state.why, state.note))))
-        return None
-    report("start", step, state.why)
-    states[step.folder] = State("missing", "stopped before its end")
-    started = time.monotonic()
-    try:
-        execute(step, report)
-    except StageFailed:
-        states[step.folder] = State("failed", "")
-        raise
-    states[step.folder] = State("complete", "")
-    report("done", step, f"{time.monotonic() - started:.0f} s")
-    return background.submit(_seal, step)
+def _execute(step: Step, report: Report) -> None:
+    def show(text: str) -> None:
+        if text.strip():
+            report("output", step, re.split(r"[\r\n]+", text.strip())[-1])
 
-
-def execute(step: Step, report: Report) -> None:
-    """Execute a notebook with papermill into the step's folder. Raises StageFailed."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    output = step.folder / "notebook.ipynb"
-    os.environ[SEAL_LATER] = "1"
+    for name in ("asyncio", "papermill", "traitlets"):  # what they log about a dead kernel is reported here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        step.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="mqg-") as sockets:
             papermill.execute_notebook(
                 str(step.notebook),
-                str(output),
+                str(step.folder / RUNNING),
                 parameters=step.parameters,
                 kernel_name="python3",
                 progress_bar=False,
                 request_save_on_cell_execute=True,
-                stdout_file=_LastLine(lambda line: report("output", step, line)),
+                stdout_file=SimpleNamespace(write=show, flush=lambda: None),
                 # the kernel's sockets lie in a folder of the user's own: nobody else can listen
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
                 shutdown_kernel="immediate",  # a stage has synced its files before its last cell ends
             )
     except PapermillExecutionError as error:
-        words = _words_of(error, output)
-        message = _failure(step.title, f"failed in cell {error.exec_count}", words, step.folder)
-        with suppress(OSError):  # a full disk has no room for the page either
-            _render(step)
-            message += f"\nThe notebook with the error: {output}"
-        report("fail", step, message.partition("\n")[0])
-        raise StageFailed(message) from error
-    except (DeadKernelError, OSError, RuntimeError) as error:
-        message = _failure(step.title, "stopped", str(error), step.folder)
-        report("fail", step, message.partition("\n")[0])
-        raise StageFailed(message) from error
-    finally:
-        os.environ.pop(SEAL_LATER, None)
+        message = _failure(step.title, f"failed in cell {error.exec_count}", _words_of(error, step), step.folder)
+        raise StageFailed(f"{message}\nThe notebook with the error: {step.folder / FAILED}") from error
+    except (DeadKernelError, RuntimeError) as error:
+        raise StageFailed(_failure(step.title, "stopped", str(error), step.folder)) from error
 
 
-def _words_of(error: Any, notebook: Path) -> str:
+def _words_of(error: Any, step: Step) -> str:
     """An error's name and message. Without memory to format them the kernel writes them to its cell's stderr."""
-    if not error.evalue:
-        cells = [cell for cell in code_cells(notebook) if cell.execution_count == error.exec_count]
-        texts = [o.text for cell in cells for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
-        lines = [line for line in "".join(texts).splitlines() if re.match(r"[\w.]*(Error|Exception)\b", line)]
-        if lines:
-            return str(lines[0])
-    return f"{error.ename}: {error.evalue}"
+    cells = [] if error.evalue else code_cells(step.folder / RUNNING)
+    outputs = [o for cell in cells if cell["execution_count"] == error.exec_count for o in cell["outputs"]]
+    text = "".join(line for o in outputs if o.get("name") == "stderr" for line in o["text"])
+    lines = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", text, re.MULTILINE)
+    return lines[0] if lines else f"{error.ename}: {error.evalue}"
 
 
-class _LastLine:
-    """A text sink that passes on the last line written, for a progress display."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self._show = show
-
-    def write(self, text: str) -> None:
-        lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
-        if lines:
-            self._show(lines[-1])
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-
-def _render(step: Step) -> None:
+def make_page(step: Step, run_dir: Path) -> None:
+    """Write the page of an executed notebook if there is none. Raises StageFailed."""
     from mqg_utils.workflow.notebook_page import render_notebook
 
-    render_notebook(step.folder / "notebook.ipynb", step.folder / "notebook.html")
-
-
-def _seal(step: Step) -> None:
-    """Write the page, then the manifest: only now is the stage complete. Raises StageFailed."""
+    if (step.folder / PAGE).exists() or not (step.folder / NOTEBOOK).exists():  # without one it was run in JupyterLab
+        return
     try:
-        _render(step)
-        if (step.folder / UNSEALED).exists():
-            (step.folder / UNSEALED).touch()  # its time shows that it is the last
-            (step.folder / UNSEALED).replace(step.folder / MANIFEST)
+        render_notebook(step.folder / NOTEBOOK, step.folder / PAGE, run_dir)
     except OSError as error:
         raise StageFailed(_failure(step.title, "could not write its page", str(error), step.folder)) from error

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
@@ -14,13 +14,12 @@ from mqg_utils.records import write_json
 from mqg_utils.workflow import manifest as manifests
 from mqg_utils.workflow.errors import remedy
 from mqg_utils.workflow.lock import Lock, LockHeld
-from mqg_utils.workflow.manifest import MANIFEST, UNSEALED, Manifest, digest
+from mqg_utils.workflow.manifest import MANIFEST, NOTEBOOK, PAGE, Manifest, digest
 from mqg_utils.workflow.parameters import check_value, is_parameters_cell, parse_parameters
 from mqg_utils.workflow.paths import locate, matches, project_root
 
 TINY = "tiny"  # the student that is built from the corpus
 LOCK_TIMEOUT_S = 20
-SEAL_LATER = "MQG_SEAL_LATER"  # set for kernels that the runner starts
 
 
 class StageError(RuntimeError):
@@ -37,7 +36,6 @@ class Stage:
         self.inputs: dict[str, str] = {}
         self._started, self._clock = datetime.now(UTC), time.monotonic()  # the date may be set back meanwhile
         self._namespace: Mapping[str, Any] = {}
-        self._notes: list[str] = []
         self._lock = Lock(self.folder, reentrant=True)  # one kernel may begin its stage twice
 
     @classmethod
@@ -62,10 +60,8 @@ class Stage:
 
     def _take_folder(self) -> None:
         try:  # the kernel of a killed run lives on for a moment; two must not write to one folder
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(LOCK_TIMEOUT_S)
-            for name in (MANIFEST, UNSEALED):  # from here on the folder is incomplete until `finish`
-                (self.folder / name).unlink(missing_ok=True)
+            (self.folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is incomplete until `finish`
             for linked in (p for p in manifests.results(self.folder) if p.stat().st_nlink > 1):
                 linked.unlink()  # weights that a sweep shares between runs must not be overwritten
         except LockHeld as error:
@@ -76,24 +72,20 @@ class Stage:
 
     def settings(self) -> list[dict[str, str]]:
         """The parameters as rows of a table: name, value, meaning."""
-        return [
-            {"parameter": name, "value": repr(value), "meaning": self.meanings[name]}
-            for name, value in self.parameters.items()
-        ]
+        return [{"parameter": n, "value": repr(v), "meaning": self.meanings[n]} for n, v in self.parameters.items()]
 
     def needs(self, stage: str, file: str, variant: str = "") -> Path:
         """A file or folder that another stage of the run wrote.
 
-        Raises StageError if that stage is not complete or of another version, or the file was changed since.
+        Raises StageError if that stage is not complete, or the file was changed since.
         """
         folder = self.run_dir / stage / variant
-        title, manifest = f"{stage} ({variant})" if variant else stage, manifests.manifest_of(folder)
+        title, manifest = f"{stage} ({variant})" if variant else stage, manifests.read_manifest(folder)
         if manifest is None:
-            notebook = "explore/take_exam" if variant.startswith("human-") else stage
-            raise StageError(
-                f"{self.name} needs {title}, which is not complete in {self.run_dir}; run {notebook}.ipynb first"
-            )
-        if why := manifests.other_format(manifest) or manifests.damaged(folder, file, manifest):
+            first = "explore/take_exam" if variant.startswith("human-") else stage
+            incomplete = f"which is not complete in {self.run_dir}; run {first}.ipynb first"
+            raise StageError(f"{self.name} needs {title}, {incomplete}")
+        if why := manifests.damaged(folder, file, manifest):
             raise StageError(f"{self.name} needs {file} of {title}, but it {why}; run {stage}.ipynb again")
         return self.reads(folder / file)
 
@@ -106,19 +98,13 @@ class Stage:
     def checkpoints(self, name: str = "") -> Path:
         """The folder of a training's checkpoints; another one if a setting, an input or a numerical version differs.
 
-        A training resumes from a checkpoint of edited code, so that a correction of wording costs no day of training;
-        the notebook and the manifest's `notes` say so.
+        A training resumes from a checkpoint of edited code: a correction of wording costs no day of training.
         """
         made_by = {package: manifests.minor(version) for package, version in manifests.numerical().items()}
         key = json.dumps([self.parameters, self.inputs, name, made_by], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.folder / "checkpoints" / (f"{name}-{tag}" if name else tag)
-        begun = folder / "sources.json"
-        if not begun.exists() or not any(folder.glob("checkpoint-*")):
-            write_json(begun, manifests.source_digest())
-        elif json.loads(begun.read_text(encoding="utf-8")) != manifests.source_digest():
-            self._notes.append(f"training {name} resumed from a checkpoint that other code wrote")
-            print(f"{self._notes[-1]}; remove {folder} to start it again")
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def reads(self, path: Path | str) -> Path:
@@ -130,7 +116,7 @@ class Stage:
         return found
 
     def finish(self, summary: Mapping[str, float | int | str]) -> dict[str, Any]:
-        """Write summary.json, then the manifest, last: its existence means that the stage is complete."""
+        """Write summary.json, then the manifest: its existence means that the stage is complete."""
         write_json(self.folder / "summary.json", dict(summary))
         manifest: Manifest = {
             "format": manifests.FORMAT,
@@ -141,16 +127,17 @@ class Stage:
             "outputs": {str(p.relative_to(self.folder)): digest(p) for p in manifests.results(self.folder)},
             "facts": {name: value for name, value in summary.items() if isinstance(value, str)},
             "code": manifests.code_digest(self._namespace["In"]),
-            "versions": manifests.versions(),
+            "versions": {"python": platform.python_version(), **manifests.versions()},
             "models": dict(getattr(sys.modules.get("mqg_utils.student.loading"), "COMMITS", {})),
             "numerical": manifests.numerical(),
             "sources": manifests.source_digest(),
-            "notes": self._notes,
             "git_commit": manifests.git_commit(),
             "hardware": manifests.hardware(),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self._clock, 1),
         }
-        write_json(self.folder / (UNSEALED if os.environ.get(SEAL_LATER) else MANIFEST), manifest)
+        for name in (NOTEBOOK, PAGE):  # of an execution before; the runner writes those of this one
+            (self.folder / name).unlink(missing_ok=True)
+        write_json(self.folder / MANIFEST, manifest)
         self._lock.release()
         return manifest

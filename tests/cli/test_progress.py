@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from mqg_utils.cli.progress import RunProgress, console, near, plain, refusal
-from mqg_utils.workflow.plan import Plan, Step
+from mqg_utils.workflow.plan import Step
 
 HOSTILE = "[bold]x[/] \x1b]0;title\x07 \x9b2J"
 
@@ -33,7 +33,7 @@ def test_a_path_is_shown_from_where_one_is(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
     step = Step("finetune", "04_finetune", "base", Path("n.ipynb"), Path("f"), {})
-    shown = RunProgress(Plan("r", "r", Path("r"), [step], ""))
+    shown = RunProgress()
     for event, detail in (("start", "why"), ("output", "x"), ("done", "3 s"), ("skip", "unchanged")):
         shown.report(event, step, detail)
     assert capsys.readouterr().out.splitlines() == [

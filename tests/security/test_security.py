@@ -164,8 +164,8 @@ def test_a_release_and_a_stage_stay_where_they_belong(project: Path) -> None:
         ("shared: !!python/object/apply:os.system ['touch pwned']", "not valid YAML"),
         ("[" * 5000, "not valid YAML"),
         ("run: {seeds: 2024-99-99}", "not valid YAML"),
-        ("shared: {1: 2}", "no stage has a parameter 1"),
-        ("pretrain: {learning_rate: .nan}", "learning_rate is float"),
+        ("shared: {1: 2}", "no stage has a parameter '1'"),
+        ("pretrain: {learning_rate: .nan}", "learning_rate is nan"),
         ('shared: {model: "a\\0b"}', "contains a control character"),
     ],
 )

@@ -1,15 +1,14 @@
 """The parameters cell: what may stand in it, and that no value of another type passes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mqg_utils.workflow import parameters
 from mqg_utils.workflow.parameters import (
     Parameter,
     ParameterError,
-    check_all,
     check_value,
     is_parameters_cell,
     parse_parameters,
@@ -65,26 +64,26 @@ def test_a_cell_is_read_in_order_past_comments_and_blank_lines() -> None:
 @pytest.mark.parametrize(
     ("line", "bad", "allowed"),
     [
-        ('a: str = "x"  # [x, y] which', ["z", ""], "one of x, y"),
-        ("a: int = 0  # [0 or more] how many", [-1], "0 or more"),
-        ("a: int = -1  # [-1 or more] how many", [-2], "-1 or more"),
-        ("a: float = 2e-3  # [above 0] how fast", [0.0, -1.0], "above 0"),
-        ("a: float = 1.0  # [0 to 1] which share", [-0.1, 1.1], "0 to 1"),
-        ("a: float = 0.5  # [0 to below 1] which share", [1.0], "0 to below 1"),
-        ("a: list[float] = [0.5]  # [0 to 1] shares", [[0.5, 2.0]], "0 to 1"),
+        ('a: str = "x"  # [x, y] which', ["z", ""], "it should be 'x' or 'y' (str; x, y: which)"),
+        (
+            "a: int = 0  # [0 or more] how many",
+            [-1],
+            "it should be greater than or equal to 0 (int; 0 or more: how many)",
+        ),
+        ("a: int = -1  # [-1 or more] how many", [-2], "greater than or equal to -1"),
+        ("a: float = 2e-3  # [above 0] how fast", [0.0, -1.0], "greater than 0"),
+        ("a: float = 1.0  # [0 to 1] which share", [1.1], "less than or equal to 1"),
+        ("a: float = 0.5  # [0 to below 1] which share", [1.0], "less than 1"),
+        ("a: list[float] = [0.5]  # [0 to 1] shares", [[0.5, 2.0]], "less than or equal to 1"),
+        ("a: float = 2e-3  # [above 0] how fast", [float("nan")], "a finite number"),
     ],
 )
 def test_brackets_say_what_values_there_are(line: str, bad: list[Any], allowed: str) -> None:
     parameter = parse_parameters(line)[0]
     assert check_value(parameter, parameter.default, "here") == parameter.default
     for value in bad:
-        with pytest.raises(ParameterError, match=rf"^here: a is .*, and must be {allowed} \("):
+        with pytest.raises(ParameterError, match=rf"^here: a is .*, and .*{re.escape(allowed)}"):
             check_value(parameter, value, "here")
-
-
-def test_no_number_is_within_no_limits() -> None:
-    with pytest.raises(ParameterError, match=r"^here: a is float \(above 0: how fast\), not nan"):
-        check_value(parse_parameters("a: float = 2e-3  # [above 0] how fast")[0], float("nan"), "here")
 
 
 def test_the_ends_of_a_range_belong_to_it_unless_said() -> None:
@@ -93,7 +92,7 @@ def test_the_ends_of_a_range_belong_to_it_unless_said() -> None:
 
 
 def test_a_default_outside_its_own_limits_is_refused() -> None:
-    with pytest.raises(ParameterError, match="line 1: a is 'z', and must be one of x, y"):
+    with pytest.raises(ParameterError, match="line 1: a is 'z', and it should be 'x' or 'y'"):
         parse_parameters('a: str = "z"  # [x, y] which')
 
 
@@ -119,9 +118,8 @@ def test_path_comments_mark_files() -> None:
         ("a: int = 2 * 3", "line 1: the value is not a literal"),
         ("a: str = f'{1}'", "line 1: the value is not a literal"),
         ("a: int = {[1]: 2}", "line 1: the value is not a literal"),
-        ("a: dict = {}", f"line 1: unknown type 'dict'; expected one of {', '.join(parameters.TYPES)}"),
-        ("a: Path = 'x'", f"line 1: unknown type 'Path'; expected one of {', '.join(parameters.TYPES)}"),
-        ("a: int = 1.5  # steps", "line 1: a is int (steps), not 1.5"),
+        ("a: dict = {}", "line 1: unknown type 'dict'; expected int, float, str, bool or a list"),
+        ("a: int = 1.5  # steps", "line 1: a is 1.5, and it should be a valid integer (int; steps)"),
         ("a: int = b = 1", "line 1: not Python: invalid syntax"),
         ("a: int = 1\nfoo(", "line 2: not Python: '(' was never closed"),
     ],
@@ -155,36 +153,13 @@ def test_every_type_takes_its_own_values_only(type: str, good: list[Any], bad: l
     for value in bad:
         with pytest.raises(ParameterError) as caught:
             check_value(parameter, value, "-p s.x")
-        assert str(caught.value) == f"-p s.x: x is {type} (unit), not {value!r}"
+        assert re.fullmatch(rf"-p s\.x: x is .*, and it should be .* \({re.escape(type)}; unit\)", str(caught.value))
 
 
 def test_an_int_given_for_a_float_becomes_one() -> None:
     for type, value, wanted in (("float", 3, 3.0), ("list[float]", [1], [1.0])):
         checked = check_value(Parameter("x", type, 0.5, ""), value, "here")
         assert repr(checked) == repr(wanted)
-
-
-# --- names and places ---
-
-
-def test_all_values_are_checked() -> None:
-    known = parse_parameters("a: int = 1\nb: float = 0.5\nc: str = ''")
-    values = {"b": 2, "a": 7}
-    assert check_all(known, values, {"a": "A", "b": "B"}, "01_corpus") == {"b": 2.0, "a": 7}
-
-
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    known = parse_parameters("seed: int = 1\nchapter: str = ''")
-    with pytest.raises(ParameterError) as caught:
-        check_all(known, {"sede": 1}, {"sede": "quick.yaml"}, "01_corpus")
-    assert str(caught.value) == "quick.yaml: 01_corpus has no parameter 'sede'; it has seed, chapter"
-
-
-def test_a_wrong_value_names_where_it_was_set() -> None:
-    known = parse_parameters("lr: float = 0.1  # peak\nseed: int = 1")
-    with pytest.raises(ParameterError) as caught:
-        check_all(known, {"seed": 2, "lr": "oops"}, {"seed": "quick.yaml", "lr": "-p pretrain.lr"}, "02_pretrain")
-    assert str(caught.value) == "-p pretrain.lr: lr is float (peak), not 'oops'"
 
 
 # --- paths ---
