@@ -35,6 +35,7 @@ class Run:
     summaries: dict[str, Row] = field(default_factory=dict)  # stage -> its numbers
     manifests: list[Row] = field(default_factory=list)
     disclaimer: str = DISCLAIMER
+    folders: tuple[Path, ...] = ()
 
 
 def variants(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -105,6 +106,7 @@ def read_run(
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
         manifests=used,
+        folders=(folder,),
         disclaimer=f"Evaluated on the {split} split, not on the test split. " * (split != "test") + disclaimer,
     )
 
@@ -176,5 +178,6 @@ def joined(runs: Sequence[Run]) -> Run:
         references=references,
         curves=[curve for run in runs for curve in run.curves],
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
+        folders=tuple(folder for run in runs for folder in run.folders),
         disclaimer=" ".join(dict.fromkeys(run.disclaimer for run in runs)),
     )

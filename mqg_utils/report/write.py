@@ -15,7 +15,7 @@ from mqg_utils.analysis.results import read_runs
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Panel, Section, plain_rows
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
-from mqg_utils.report.sections import appendix, chain, errors, scores
+from mqg_utils.report.sections import appendix, chain, disputes, errors, scores
 from mqg_utils.workflow import pages
 
 Maker = Callable[[Findings], list[Panel] | str]  # panels, or why there are none
@@ -30,6 +30,7 @@ SECTIONS: dict[str, tuple[str, Maker]] = {  # in the order of the page
     "changes": ("Chains fixed and broken", scores.changed),
 }
 APPENDIX: dict[str, tuple[str, Maker]] = {
+    "disputes": ("Disputed keys", disputes.disputed),
     "generated": ("Generated questions", appendix.generated),
     "training": ("Training", appendix.trained),
     "corpus": ("Exam and corpus", appendix.corpus),

@@ -15,9 +15,10 @@ from small import tiny_student
 from mqg_utils.analysis.curves import append_log, begin_log
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.exams.contamination import Overlap
-from mqg_utils.records import Prediction, read_jsonl, write_json, write_jsonl
+from mqg_utils.records import Chain, Prediction, read_jsonl, write_json, write_jsonl
 from mqg_utils.student.loading import save
-from mqg_utils.verification.review import FILE
+from mqg_utils.verification.checks import Rejected
+from mqg_utils.verification.review import FILE, disputes
 from mqg_utils.workflow.notebook_page import render_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -33,6 +34,9 @@ def make_explorable(run):
     pair = Overlap(kind="run", a="case-2", a_part="stem", b="stone", words=4, similarity=1.0, a_text="", b_text="")
     overlap = pair.model_copy(update={"a_text": "they block the sutrix", "b_text": "they block the sutrix"})
     write_jsonl(run / "01_corpus" / "overlap.jsonl", [overlap])
+    draft = QUESTIONS[0].questions[0].model_copy(update={"stem": "What was dropped?"}).model_dump(mode="json")
+    dropped = [Rejected(passage_id="quellor", reason="key", detail="called True", question=draft)]
+    write_jsonl(run / "03_generate" / "rejected.jsonl", dropped)
     base = run / "04_finetune" / "base"
     save(tiny_student(), base / "model")
     Examinee(str(base / "model"), "", Decision()).write(base / "decision.json")
@@ -67,8 +71,8 @@ def test_without_a_kernel_a_notebook_is_an_accessible_page(name, project, chromi
         "ask_model": "Removed 1 findings in",
         "chains": "6 of 6 cases; base",
         "corpus": "3 passages; 2 more",
-        "review_questions": "3 of 3 generated questions",
-        "take_exam": "An exam of 6 chains is ready",
+        "review_questions": "4 of 4 questions",
+        "take_exam": "An exam of 6 cases is ready",
         "training": "1 trainings · 0 running",
     }
     with open_page(chromium, page) as opened:
@@ -96,6 +100,7 @@ def test_an_empty_run_is_reported_and_no_cell_fails(name, tmp_path):
 
 
 def test_a_person_explores_the_cases(project, jupyterlab, chromium):
+    exam = project / "outputs" / "quick" / "01_corpus" / "exam.jsonl"
     with jupyterlab.open(chromium, notebook_of(project, "chains")) as notebook:
         notebook.run_all()
         page, strips = notebook.page, notebook.page.locator(STRIP)
@@ -117,12 +122,17 @@ def test_a_person_explores_the_cases(project, jupyterlab, chromium):
         text.fill(names[1])
         text.press("Enter")
         page.wait_for_function("n => document.querySelectorAll('.mqg-map [role=option]').length < n", arg=6)
-        page.locator("table.dataTable tbody tr").first.click()
-        page.get_by_text("1 cases ticked.").wait_for()
-        page.get_by_role("button", name="Export the ticked cases").click()
-        page.get_by_text("1 cases are in").wait_for()
-        exported = project / "outputs" / "quick" / "explored" / "selected.jsonl"
-        assert json.loads(exported.read_text())["chain_id"] == names[1]
+        control(page, "Your name").fill("Dr. Ada")
+        control(page, "Comment").fill("see the guideline")
+        page.get_by_role("button", name="Dispute this key").click()
+        remark = "Dr. Ada disputes the key (the key is wrong): see the guideline"
+        page.locator(".mqg-case .remark", has_text=remark).wait_for()
+        notebook.restart_kernel()
+        notebook.run_all()
+        page.locator(f"{STRIP}[title^='{names[1]}:']").click()
+        page.locator(".mqg-case .remark", has_text=remark).wait_for()
+        ((item, _),) = disputes(project / "outputs" / "quick", read_jsonl(exam, Chain))
+        assert item.chain.chain_id == names[1]
 
         notebook.set_dark()
         notebook.set_zoom(150)
@@ -150,11 +160,14 @@ def test_a_person_browses_passages_and_asks_the_model(project, jupyterlab, chrom
     with jupyterlab.open(chromium, notebook_of(project, "ask_model")) as notebook:
         notebook.run_all()
         page = notebook.page
-        page.locator(CASE).wait_for()
+        page.locator(CASE, has_text="in the exam").wait_for()
         box = page.locator("textarea:not([readonly])").filter(visible=True).last
         box.fill("A man has a fever. His heel hurts.\n\n? Which are right?\n+ He is ill.\n- He is <b>well</b>.\n")
+        box.blur()
+        page.locator(CASE).wait_for(state="detached")  # the answers were to another text
         page.get_by_role("button", name="Ask", exact=True).click()
         page.locator(".mqg-case", has_text="He is <b>well</b>.").wait_for()
+        assert "in the exam" not in page.locator(CASE).inner_text()
         page.get_by_role("button", name="Remove each finding").click()
         page.get_by_text("Removed 2 findings").wait_for()
         assert notebook.problems() == []
@@ -206,14 +219,24 @@ def test_a_reviewer_decides_by_keyboard_over_a_restart(project, jupyterlab, chro
         text.fill(before.replace("Stones are rare before 50.", "Stones are seldom seen before 50."))
         press(page, "Control+Enter", "You have decided on every question")
         cells = page.locator(".jp-Notebook .jp-CodeCell").count()
+        control(page, "Show").select_option("dropped: key")
+        page.locator(BOX, has_text="What was dropped?").wait_for()
+        control(page, "blind: hide the key").check()
+        page.locator(f"{BOX} .true").first.wait_for(state="detached")
+        control(page, "Comment").fill("a sound question")
+        control(page, "Comment").blur()
+        page.locator(BOX, has_text="Saved: comment").wait_for()
+        page.get_by_role("button", name="Accept (A)").click()
+        page.locator(BOX, has_text="Saved: accepted").wait_for()
         for key in ("x", "d", "d", "b", "Escape"):  # in JupyterLab's command mode these cut, delete and insert cells
             page.keyboard.press(key)
         assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
         assert notebook.problems() == []
-    decisions = [(review["decision"], review["rating"], review["reason"]) for review in saved()]
-    assert decisions == [("", 4, ""), ("accepted", 0, ""), ("rejected", 0, "unclear or ambiguous"), ("edited", 0, "")]
-    assert saved()[-1]["edited"]["propositions"][0]["text"] == "Stones are seldom seen before 50."
-    assert (saved()[-1]["reviewer"], saved()[-1]["question_id"]) == ("anna", "stone|1-1")
+    decisions = [(review["decision"], review["rating"], review["reason"] or review["comment"]) for review in saved()]
+    first = [("", 4, ""), ("accepted", 0, ""), ("rejected", 0, "unclear or ambiguous"), ("edited", 0, "")]
+    assert decisions == [*first, ("", 0, "a sound question"), ("accepted", 0, "")]
+    assert saved()[3]["edited"]["propositions"][0]["text"] == "Stones are seldom seen before 50."
+    assert (saved()[3]["reviewer"], saved()[3]["question_id"]) == ("anna", "stone|1-1")
 
 
 def test_a_person_takes_the_exam_by_keyboard(project, jupyterlab, chromium):
@@ -221,7 +244,7 @@ def test_a_person_takes_the_exam_by_keyboard(project, jupyterlab, chromium):
     file = project / "notebooks" / "explore" / "take_exam.ipynb"
     file.write_text(file.read_text().replace("outputs/quick", "outputs/exam"))
     with jupyterlab.open(chromium, file) as notebook:
-        page = begin(notebook)
+        page = begin(notebook, "Dr. Anna / Lyon", cases=1)
         assert EXAM[0].vignette in page.content()
         assert LATER not in page.content() and "Brastin" not in page.content(), "later findings are not in the page"
         assert page.locator(f"{BOX} .option").nth(1).inner_text() == f"☐ B\u2002The heart {HOSTILE}"
@@ -235,9 +258,9 @@ def test_a_person_takes_the_exam_by_keyboard(project, jupyterlab, chromium):
             if page.evaluate("document.activeElement.textContent").startswith("Answer"):
                 break
         page.keyboard.press("Enter")
-        page.locator(BOX, has_text="stored as human:anna").wait_for()
-        assert "human:anna" in page.locator(f"{BOX} table").inner_text()
+        page.locator(BOX, has_text="stored as human:Dr.-Anna-Lyon").wait_for()
+        assert "human:Dr.-Anna-Lyon" in page.locator(f"{BOX} table").inner_text()
         assert page.title() != "ran"
         assert notebook.problems() == []
-    predictions = read_jsonl(run / "05_evaluate" / "human-anna" / "predictions.jsonl", Prediction)
+    predictions = read_jsonl(run / "05_evaluate" / "human-Dr.-Anna-Lyon" / "predictions.jsonl", Prediction)
     assert [p.predicted for p in predictions] == [True, False, False, False, True]

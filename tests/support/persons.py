@@ -88,12 +88,14 @@ READY = (
 )
 
 
-def begin(notebook: Any, person: str = "anna") -> Any:
+def begin(notebook: Any, person: str = "anna", cases: int = 0) -> Any:
     """Run All, give a name in the box, and wait until it takes keys; the page."""
     notebook.run_all()
     page = notebook.page
     page.set_default_timeout(90_000)  # a machine may be busy; nothing is judged by its speed
     page.get_by_label("Your name").fill(person)
+    if cases:
+        page.get_by_role("spinbutton", name="Cases").fill(str(cases))
     page.get_by_role("button", name="Begin").click()
     page.locator(f"{DESK} .stem").wait_for()
     page.wait_for_function(READY, arg="", polling=100)

@@ -14,7 +14,7 @@ function strip([name, signs, words], index) {
   made.setAttribute("role", "option");
   made.tabIndex = -1;
   made.dataset.index = index;
-  made.title = `${name}, ${words}: ${[...signs].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}`;
+  made.title = `${name}: ${[...signs].map((m, i) => `question ${i + 1} ${WORDS[m]}`).join(", ")}. ${words}`;
   made.setAttribute("aria-label", made.title);
   made.append(...[...signs].map(square));
   return made;

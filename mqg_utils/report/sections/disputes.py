@@ -1,0 +1,39 @@
+"""The section of the report on keys of the exam that readers dispute, and the scores without them."""
+
+from mqg_utils.analysis.metrics import estimate
+from mqg_utils.analysis.results import Row
+from mqg_utils.report.findings import Findings, Panel, Ref
+from mqg_utils.verification import review
+
+
+def disputed(f: Findings) -> list[Panel] | str:
+    pairs = [pair for folder in f.run.folders for pair in review.disputes(folder, f.run.exam)]
+    if not pairs:
+        return "Nobody has disputed a key of this exam or commented on it."
+    rows: list[Row] = [
+        {"question": Ref(f"{item.chain.chain_id}, {len(item.earlier) + 1}", *_key(item)), "by": r.reviewer,
+         "key": f"disputed: {r.reason}" if r.decision == "rejected" else "", "comment": r.comment}
+        for item, r in pairs
+    ]  # fmt: skip
+    keys = {_key(item) for item, r in pairs if r.decision == "rejected"}
+    reading = f"{len(keys)} of {sum(len(c.questions) for c in f.run.exam)} questions have a disputed key."
+    panels = [Panel("disputes", "Disputed keys and comments", reading, rows)]
+    if keys:
+        scores: list[Row] = []
+        for c in f.run.conditions:
+            of = f.scores_of(c, f.shown)
+            left = [s for s in of if (s.chain_id, s.question_id) not in keys]
+            row: Row = {"condition": c}
+            for measure, label in (("accuracy", "propositions right"), ("ecn", "ECN points")):
+                row |= {
+                    label: estimate(of, measure, **f.draws),
+                    f"{label}, without": estimate(left, measure, **f.draws),
+                }
+            scores.append(row)
+        note = f"Every condition under {f.shown} history, with all questions and without those whose key is disputed."
+        panels.append(Panel("undisputed", "Scores without the disputed questions", "", scores, None, note))
+    return panels
+
+
+def _key(item: review.Item) -> tuple[str, str]:
+    return item.chain.chain_id, item.question.question_id
