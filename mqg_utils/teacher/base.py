@@ -1,6 +1,7 @@
 """Teachers: given a passage, each replies with exam questions about it, and records every outcome."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher
 from mqg_utils.teacher.responses import read_list
+from mqg_utils.text.words import normalise
 
 LEDGER = "costs.jsonl"
 SERVER_SETTINGS = ("base_url", "temperature", "concurrency", "max_tokens", "reply_format", "timeout_s")
@@ -21,15 +23,23 @@ T = TypeVar("T")
 
 
 class RecordedTeacher:
-    """Replays a replies file: the reply for each passage and round that it contains."""
+    """Replays a replies file: the reply for each passage and round that it contains.
+
+    A reply on a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs
+    to the passage that holds most of its quotes, however the book was cut.
+    """
 
     notes: Sequence[str] = ()
     spent_usd = 0.0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, passages: Sequence[Passage] = ()) -> None:
         self.name = f"recorded:{path.name}"
         self._replies: dict[tuple[str, int], Reply] = {}
-        for reply in read_jsonl(path, Reply):
+        by_place: dict[str, dict[str, str]] = {}
+        for passage in passages:
+            by_place.setdefault(passage.place, {})[passage.passage_id] = normalise(passage.text)
+        replies = [part for reply in read_jsonl(path, Reply) for part in by_passage(reply, by_place)]
+        for reply in replies:
             # keyed by its text, so that an edited reply is a new one to the cache
             key = hashlib.sha256(f"{reply.passage_id}\n{reply.content}".encode()).hexdigest()[:32]
             self._replies[reply.passage_id, reply.round] = reply.model_copy(update={"key": key})
@@ -43,6 +53,20 @@ class RecordedTeacher:
             if reply := self._replies.get((request.passage.passage_id, request.round)):
                 cache.add(reply)
                 yield reply
+
+
+def by_passage(reply: Reply, by_place: Mapping[str, Mapping[str, str]]) -> list[Reply]:
+    """A reply on a place as replies on its passages, given the text of each; any other reply as it is."""
+    texts = by_place.get(reply.passage_id)
+    if not texts:
+        return [reply]
+    parts: dict[str, list[Any]] = {}
+    for chain in read_list(reply.content, "chains"):
+        quotes = [normalise(p["quote"]) for q in chain["questions"] for p in q["propositions"]]
+        holder = max(texts, key=lambda name: sum(quote in texts[name] for quote in quotes))
+        parts.setdefault(holder, []).append(chain)
+    contents = {name: json.dumps({"chains": chains}, ensure_ascii=False) for name, chains in parts.items()}
+    return [reply.model_copy(update={"passage_id": name, "content": text}) for name, text in contents.items()]
 
 
 # all have a `name`, `notes` for the user, `spent_usd` of the whole run, `key(request)`, which identifies a request, and
@@ -59,7 +83,7 @@ def from_settings(
     """
     source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
     if source == "recorded" and replies:
-        return RecordedTeacher(replies)
+        return RecordedTeacher(replies, passages)
     if source in ("cloze", "cloze-chains"):
         return ClozeTeacher(passages, questions, seed, source == "cloze-chains")
     if source == "cloze-single":

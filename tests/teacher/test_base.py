@@ -1,5 +1,6 @@
 """Teachers: from settings, recorded, shards, rounds, and what asking has in common."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,25 @@ from drafts import chain, question
 from drafts import reply as drafted
 from test_cache import reply, request
 
-from mqg_utils.records import write_jsonl
+from mqg_utils.records import Passage, write_jsonl
 from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings, shard
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.prompts import requests_for
+
+
+def test_a_reply_on_a_place_is_told_apart_by_the_passages_of_its_quotes(tmp_path: Path) -> None:
+    passages = [
+        Passage(passage_id=f"p{i}", book="b", section=("s",), text=text, place="module m1")
+        for i, text in enumerate(["Bone is  hard.", "Skin is soft."])
+    ]
+    drafts = [{"questions": [{"propositions": [{"quote": quote}]}]} for quote in ("skin is soft", "Bone is hard.")]
+    recorded = Reply(key="k", passage_id="module m1", model="m", content=json.dumps({"chains": drafts}))
+    write_jsonl(tmp_path / "replies.jsonl", [recorded])
+    teacher = RecordedTeacher(tmp_path / "replies.jsonl", passages)
+    replies = teacher.ask([Request(passage=p) for p in passages], ReplyCache(tmp_path / "cache.jsonl"))
+    chains = [(r.passage_id, json.loads(r.content)["chains"]) for r in replies]
+    assert chains == [("p0", [drafts[1]]), ("p1", [drafts[0]])]
 
 
 def test_only_new_requests_are_asked_and_replies_come_in_the_order_of_the_requests(tmp_path: Path) -> None:
