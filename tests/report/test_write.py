@@ -23,7 +23,7 @@ def made(run: Run) -> dict[str, Section]:
 def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
     sections = made(simulated.run(simulated.exam(12), seeds=(0, 1), passages=8))
     missing = {name for name, found in sections.items() if found.missing}
-    assert missing == {"training", "provenance"}, "a simulated run was not trained and has no manifests"
+    assert missing == {"training", "provenance", "disputes"}, "a simulated run was not trained and has no files"
     for found in sections.values():
         for panel in found.panels:
             assert panel.reading.rstrip()[-1] in ".:" and panel.rows, panel.name

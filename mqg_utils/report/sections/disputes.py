@@ -30,8 +30,8 @@ def disputed(f: Findings) -> list[Panel] | str:
                     f"{label}, without": estimate(left, measure, **f.draws),
                 }
             scores.append(row)
-        note = f"Every condition under {f.shown} history, with all questions and without those whose key is disputed."
-        panels.append(Panel("undisputed", "Scores without the disputed questions", "", scores, None, note))
+        reading = f"Under {f.shown} history, with all questions and without those whose key is disputed."
+        panels.append(Panel("undisputed", "Scores without the disputed questions", reading, scores))
     return panels
 
 
