@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from math import isnan
 from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, ratio
@@ -88,15 +87,10 @@ def shares(items: Sequence[Outcome], repeats: int = REPEATS, seed: int = 0, exam
 def reading(rows: Sequence[Share]) -> str:
     """One sentence on where the errors come from."""
     by_name = {row.name: row for row in rows}
-    errors, blind, misled = by_name["propagated"], by_name["context-blind"], by_name["misled"]
+    errors = by_name["propagated"]
     if not errors.of:
         return "No error after its own answers was also asked after the right ones."
-    share, low, high = (100 * value for value in errors.share[:3])
-    interval = "" if isnan(low) else f", 95 % interval {low:.0f} to {high:.0f}"
-    text = (
+    return (
         f"Of {errors.of} wrong answers after its own answers, {by_name['intrinsic'].questions} stay wrong when the "
-        f"earlier answers are right, and {errors.questions} are propagated ({share:.0f} %{interval})"
+        f"earlier answers are right, and {errors.questions} are propagated ({100 * errors.share.value:.0f} %)."
     )
-    if blind.of:
-        text += f"; {blind.questions} of {blind.of} questions needed the history, and it misled {misled.questions}"
-    return text + "."

@@ -73,6 +73,7 @@ class Comparison(NamedTuple):
     references: dict[str, str]  # condition -> the one it is compared with
     cells: dict[tuple[str, str], Estimate]  # (condition or guess, measure)
     against: dict[tuple[str, str], Difference]  # (condition, measure), for conditions with a reference
+    history: History  # of models' answers
 
     @classmethod
     def of(
@@ -123,39 +124,41 @@ class Comparison(NamedTuple):
                 against[name, measure] = compare(items, other, measure, repeats, seed)
             if picked := right_option(items):
                 against[name, "right_option"] = compare(picked, right_option(other), "emr", repeats, seed)
-        return cls(tuple(conditions), pairs, cells, against)
+        return cls(tuple(conditions), pairs, cells, against, history)
 
-    def best_guess(self) -> str:
-        """The guess with the most propositions right."""
-        return max((f"guess: {strategy}" for strategy in GUESSES), key=lambda name: self.cells[name, "accuracy"].value)
+    def best_guess(self, measure: str) -> tuple[str, float]:
+        """The guess that scores most in this measure, and its score; nan if no question counts."""
+        scores = {strategy: self.cells[f"guess: {strategy}", measure].value for strategy in GUESSES}
+        best = max(scores, key=scores.__getitem__)
+        return best, scores[best]
 
     def adjusted(self) -> dict[tuple[str, str], float]:
         """(condition, measure) -> p-value after Holm's correction for all of them."""
         return dict(zip(self.against, holm([d.p_value for d in self.against.values()]), strict=True))
 
     def answer(self) -> str:
-        """One paragraph, written from the numbers."""
+        """One paragraph, written from the numbers: the last model, its gain, and people."""
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
-        best = max(models, key=lambda name: self.cells[name, "accuracy"].value)
-        top = self.cells[best, "accuracy"]
-        guess = 100 * self.cells[self.best_guess(), "accuracy"].value
-        text = [
-            f"On {top.n} propositions of {top.chains} unseen chains, the best condition, **{best}**, gets "
-            f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; guessing gets at most {guess:.1f} %."
-        ]
         last = models[-1]
-        if (last, "accuracy") in self.against:
-            gain, reference = self.against[last, "accuracy"].estimate, self.references[last]
-            zero = "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"
-            zero = "too few chains for an interval" if isnan(gain.low) else zero
-            text.append(
-                f"**{last}** differs from {reference} by {100 * gain.value:+.1f} points{_interval(gain)}: {zero}."
-            )
+        top, within = self.cells[last, "accuracy"], self.cells[last, "auc_within"]
+        text = [
+            f"On {top.n} propositions of {top.chains} unseen chains (history: {self.history}), **{last}** gets "
+            f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; the best guess gets "
+            f"{100 * self.best_guess('accuracy')[1]:.1f} %."
+        ]
+        if within.n:
+            text.append(f"Its AUC within questions is {within.shown()}; 0.5 is chance.")
+        if last in self.references:
+            gain, area = (self.against[last, measure].estimate for measure in ("accuracy", "auc_within"))
+            moved = f"that is {100 * gain.value:+.1f} points{_interval(gain)}: {_zero(gain)}"
+            moved += f"; in AUC within questions {area.shown('+')}: {_zero(area)}" if area.n else ""
+            text.append(f"Against {self.references[last]}, {moved}.")
         for name in self.conditions:
             if name not in models:
                 e = self.cells[name, "accuracy"]
                 text.append(f"**{name}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
-        return " ".join(filter(None, [*text, few_chains(top.chains)]))
+        caution = f"Fewer than {WARN_CHAINS} chains: read every interval with caution."
+        return " ".join([*text, *([caution] if top.chains < WARN_CHAINS else [])])
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""
@@ -215,13 +218,6 @@ def _wrong(p: Prediction) -> bool:
     return p.predicted != p.gold
 
 
-def few_chains(n: int) -> str:
-    """What few chains mean for intervals, or nothing."""
-    if n < MIN_CHAINS:
-        return f"Fewer than {MIN_CHAINS} chains: no interval is given."
-    return f"Fewer than {WARN_CHAINS} chains: read every interval with caution." if n < WARN_CHAINS else ""
-
-
 def shown_p(value: float) -> str:
     return "—" if isnan(value) else f"{value:.4f}"
 
@@ -238,3 +234,9 @@ def _flat(label: str, e: Estimate, interval: bool = True) -> dict[str, Any]:
 
 def _interval(e: Estimate, unit: str = " points") -> str:
     return "" if isnan(e.low) else f" (95 % interval {100 * e.low:.1f} to {100 * e.high:.1f}{unit})"
+
+
+def _zero(gain: Estimate) -> str:
+    if isnan(gain.low):
+        return "too few chains for an interval"
+    return "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"

@@ -49,10 +49,10 @@ class Estimate(NamedTuple):
     n: int  # propositions for accuracy, questions for the rest (that have pairs, for AUC within questions)
     chains: int
 
-    def shown(self) -> str:
-        """The value to three places, its interval in brackets where there is one; a dash for nan."""
-        interval = "" if isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
-        return "—" if isnan(self.value) else f"{self.value:.3f}{interval}"
+    def shown(self, sign: str = "") -> str:
+        """The value to three places, its interval in brackets where there is one; a dash for nan. sign: "+" or ""."""
+        interval = "" if isnan(self.low) else f" [{self.low:{sign}.3f}, {self.high:{sign}.3f}]"
+        return "—" if isnan(self.value) else f"{self.value:{sign}.3f}{interval}"
 
 
 Numbers = Sequence[float] | np.ndarray

@@ -1,4 +1,4 @@
-"""Along the chain: where in a case a model fails, how long it stays perfect, what it loses.
+"""Along the chain: where in a case a model fails, and how long it stays perfect.
 
 A question is *right* when all of its propositions are; give the scores of one condition and one history.
 """
@@ -66,19 +66,6 @@ def error_kinds(predictions: Iterable[Prediction]) -> dict[tuple[int, str, str],
         key: "no answer" if "no answer" in wrong else "both" if len(wrong) == 2 else "".join(wrong)
         for key, wrong in kinds.items()
     }
-
-
-def losses(
-    scores: Sequence[QuestionScore], predictions: Iterable[Prediction], repeats: int = REPEATS, seed: int = 0
-) -> dict[tuple[int, str], Estimate]:
-    """(position, kind of error) -> ECN points lost per question; all kinds of a position add up to 1 - its points."""
-    kinds = error_kinds(predictions)
-    lost = {}
-    for position, here in _by_position(scores):
-        for kind in ERROR_KINDS:
-            points = [(1 - s.ecn) * (kinds[s.seed, s.chain_id, s.question_id] == kind) for s in here]
-            lost[position, kind] = ratio(here, points, None, repeats, seed)
-    return lost
 
 
 def worst_first(scores: Iterable[QuestionScore]) -> dict[str, list[QuestionScore]]:

@@ -1,9 +1,8 @@
-"""Do errors propagate? Two answers, the weaker claim first.
+"""Do errors propagate? The odds ratio of an error with each question as its own control.
 
-1. How errors follow each other after the model's own answers (`transitions`). Hard cases alone make such a gap.
-2. The odds ratio with each question as its own control (`matched_odds`): the same question by the same model, its
-   last answer shown wrong (predicted history) and shown right (gold history). Case, position and difficulty cancel.
-   In simulations (true odds ratios 1, 2, 3; 30 to 200 chains) its interval contained the truth in 94.8 to 97.2 %.
+The same question by the same model, its last answer shown wrong (predicted history) and shown right (gold history):
+case, position and difficulty cancel. That errors follow errors proves nothing, as some cases are harder than others.
+In simulations (true odds ratios 1, 2, 3; 30 to 200 chains) the interval contained the truth in 94.8 to 97.2 %.
 
 Give the scores of one condition, of progressive chains. A question is wrong unless all of its propositions are right.
 """
@@ -12,17 +11,9 @@ from collections.abc import Sequence
 from math import exp, isfinite, log, nan, sqrt
 from typing import NamedTuple
 
-from mqg_utils.analysis.metrics import MIN_CHAINS, REPEATS, Estimate, QuestionScore, ratio
+from mqg_utils.analysis.metrics import MIN_CHAINS, QuestionScore
 
 Key = tuple[int, str, int]  # seed, chain, position
-
-
-class Transitions(NamedTuple):
-    """Questions by whether the one before was wrong, and their shares wrong."""
-
-    counts: tuple[tuple[int, int], tuple[int, int]]  # [before right, wrong][now right, wrong]
-    after_right: Estimate
-    after_error: Estimate
 
 
 class Odds(NamedTuple):
@@ -66,17 +57,6 @@ def _steps(scores: Sequence[QuestionScore]) -> list[tuple[QuestionScore, bool]]:
     predicted = _under(scores, "predicted")
     before = ((s, predicted.get((s.seed, s.chain_id, s.position - 1))) for s in predicted.values())
     return [(s, b.emr < 1) for s, b in before if b is not None]
-
-
-def transitions(scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> Transitions:
-    """P(wrong at k | right at k-1) and P(wrong at k | wrong at k-1) under predicted history, and the counts."""
-    shares, counts = [], []
-    for error in (False, True):
-        now = [s for s, before in _steps(scores) if before is error]
-        wrong = [s.emr < 1 for s in now]
-        counts.append((len(wrong) - sum(wrong), sum(wrong)))
-        shares.append(ratio(now, wrong, None, repeats, seed))
-    return Transitions((counts[0], counts[1]), *shares)
 
 
 def matched_odds(scores: Sequence[QuestionScore]) -> Odds:

@@ -20,6 +20,7 @@ SYMBOLS = ("circle", "square", "triangle-up", "x", "cross", "triangle-down", "st
 DASHES = ("solid", "dash", "dot", "dashdot")
 PATTERNS = ("", "/", ".", "x")
 QUIET = "#8a94a6"
+AXIS = 0.3  # least width of an axis of shares: differences of a point must not look large
 LABEL_WIDTH = 26  # characters of a row's label on one line
 DIAGONAL = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"dash": "dot", "color": QUIET})
 
@@ -101,11 +102,11 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def intervals(
-    panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]], lines: Mapping[str, float] | None = None
+    panels: Mapping[str, Mapping[str, Mapping[str, Estimate]]], guessing: Mapping[str, float] | None = None
 ) -> go.Figure:
     """Estimates with their intervals, a row a name and a mark a series, side by side for several measures.
 
-    panels: x label -> series -> row -> estimate. lines: name -> x of a value to compare with, in the first panel.
+    panels: x label -> series -> row -> estimate. guessing: x label -> what guessing scores, a dotted line.
     """
     rows = list(dict.fromkeys(row for series in panels.values() for values in series.values() for row in values))
     names = list(next(iter(panels.values())))
@@ -121,14 +122,26 @@ def intervals(
                 hovertemplate="%{text}<extra>" + escape(name) + "</extra>",
             )  # fmt: skip
             figure.add_trace(trace, 1, column)
-        figure.update_xaxes(title=label, col=column, nticks=6)
-    for name, x in (lines or {}).items():
-        dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
-        figure.add_trace(
-            go.Scatter(x=[x, x], y=[-0.5, len(rows) - 0.5], mode="lines", name=escape(name), line=dotted), 1, 1
-        )
+        shown = [x for values in series.values() for e in values.values() for x in (e.value, e.low, e.high)]
+        if label in (guessing or {}):
+            x = (guessing or {})[label]
+            dotted = {"color": QUIET, "dash": "dot", "width": 1.5}
+            line = {"x": [x, x], "y": [-0.5, len(rows) - 0.5], "mode": "lines", "line": dotted, "name": "best guess"}
+            figure.add_trace(go.Scatter(**line, legendgroup="guess", showlegend=column == 1), 1, column)
+            shown.append(x)
+        figure.update_xaxes(title=label, col=column, nticks=6, range=_share_axis(shown))
     tall = max(26 + 10 * (len(names) - 1), 16 * max((_label(row).count("<br>") + 1 for row in rows), default=1))
     return _rows(_styled(figure, height=110 + tall * len(rows)), rows)
+
+
+def _share_axis(shown: Sequence[float]) -> list[float] | None:
+    """A range of at least AXIS around shares, inside 0 to 1; None (plotly's own) for other numbers."""
+    known = [x for x in shown if isfinite(x)]
+    if not known or min(known) < 0 or max(known) > 1:
+        return None
+    spare = max(0.02, (AXIS - max(known) + min(known)) / 2)
+    low, high = min(known) - spare, max(known) + spare
+    return [max(low - max(high - 1, 0), -0.02), min(high + max(-low, 0), 1.02)]
 
 
 def lines(panels: Mapping[str, Series], x: str) -> go.Figure:
@@ -157,7 +170,8 @@ def calibration(bins: Mapping[str, Sequence[Bin]]) -> go.Figure:
     """Share of true propositions by P(true), with intervals, against the diagonal."""
     series = [(name, [(b.mean_p, b.share_true) for b in rows]) for name, rows in bins.items()]
     traces = [_points(points, name, i) for i, (name, points) in enumerate(series)]
-    return _figure([DIAGONAL, *traces], "P(true), mean of the bin", "share true", height=380)
+    figure = _figure([DIAGONAL, *traces], "P(true), mean of the bin", "share true", height=380)
+    return figure.update_xaxes(range=[-0.03, 1.03]).update_yaxes(range=[-0.03, 1.03])
 
 
 def bars(parts: Mapping[str, Mapping[str, float]], x: str) -> go.Figure:

@@ -11,13 +11,19 @@ from plotly.graph_objects import Figure
 
 from mqg_utils.analysis import attribution, coverage, positions
 from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
-from mqg_utils.analysis.metrics import MIN_CHAINS, REPEATS, Estimate, QuestionScore, score_questions
-from mqg_utils.analysis.propagation import Odds, Transitions, matched_odds, transitions
+from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, score_questions
+from mqg_utils.analysis.propagation import Odds, matched_odds
 from mqg_utils.analysis.results import Row, Run
+from mqg_utils.analysis.validity import FEW_CHAINS, problems
 from mqg_utils.records import HISTORIES, History, Prediction, Question
 from mqg_utils.workflow.conditions import is_human
 
 Key = tuple[str, str]  # chain_id, question_id
+EXPLAINED = ("along", "propagation", "attribution", "slices", "calibration")
+VOID = {  # a problem of the condition that is explained -> the sections that it makes void
+    "few": (*EXPLAINED, "changes"), "untrained": ("changes",), "constant": (*EXPLAINED, "coverage", "changes"),
+    "equal": ("changes",), "tied": ("calibration",),
+}  # fmt: skip
 
 
 class Ref(NamedTuple):
@@ -49,11 +55,12 @@ class Panel(NamedTuple):
 
 
 class Section(NamedTuple):
-    """`missing` says why there is nothing to show."""
+    """`history` is the one of its answers, "" where there are none; `missing` says why there is nothing to show."""
 
     name: str
     title: str
     panels: list[Panel]
+    history: str = ""
     missing: str = ""
 
 
@@ -76,7 +83,19 @@ class Findings:
         for p in run.predictions:
             self._predictions[p.condition, p.history].append(p)
         self.comparison = Comparison.of(self.scores, run.exam, run.conditions, run.references, self.main, **self.draws)
+        self.problems = problems(run.predictions, run.conditions, run.seeds, self.main, run.summaries)
         self.sections: dict[str, Section] = {}  # those made so far
+
+    def void(self, section: str) -> str:
+        """Why a section can say nothing, in a sentence; "" if it can."""
+        about = {self.focus, self.comparison.references.get(self.focus, "")}
+        for problem in self.problems:
+            involved = self.focus in problem.conditions and (
+                problem.kind != "equal" or about <= set(problem.conditions)
+            )
+            if section in VOID[problem.kind] and involved:
+                return problem.sentence
+        return ""
 
     def scores_of(self, condition: str, history: str) -> list[QuestionScore]:
         return self._scores[condition, history]
@@ -98,8 +117,8 @@ class Findings:
         return {c: positions.by_position(items, **self.draws) for c, items in scores.items() if items}
 
     @cached_property
-    def propagation(self) -> dict[str, tuple[Transitions, Odds]]:
-        return {c: (transitions(items, **self.draws), matched_odds(items)) for c, items in self.progressive.items()}
+    def propagation(self) -> dict[str, Odds]:
+        return {c: matched_odds(items) for c, items in self.progressive.items()}
 
     @cached_property
     def outcomes(self) -> dict[str, list[attribution.Outcome]]:
@@ -117,7 +136,7 @@ class Findings:
     def links(self) -> dict[Key, coverage.Links]:
         if not self.run.passages:
             return {}
-        return coverage.links(self.run.exam, self.run.passages, self.training_questions, self.draws["seed"])
+        return coverage.links(self.run.exam, self.run.passages, self.training_questions)
 
     @cached_property
     def changes(self) -> dict[tuple[str, str], Changes]:
@@ -125,9 +144,9 @@ class Findings:
         return {pair: changes(*(self.predictions_of(c, self.shown) for c in pair)) for pair in pairs}
 
     def summary(self) -> dict[str, float | int | str]:
-        """The flat numbers of summary.json: the comparison's, propagation's and attribution's."""
-        flat = self.comparison.summary()
-        for name, (_, odds) in self.propagation.items() if self.shown == "predicted" else ():
+        """The flat numbers of summary.json: the comparison's, propagation's and attribution's; `void`: its problems."""
+        flat = self.comparison.summary() | {"void": ", ".join(dict.fromkeys(p.kind for p in self.problems)) or "none"}
+        for name, odds in self.propagation.items() if self.shown == "predicted" else ():
             for end, value in (("", odds.value), (".low", odds.low), (".high", odds.high)):
                 flat[f"propagation_odds.{name}{end}"] = number(value)
             flat[f"propagation_odds.{name}.n"] = odds.n
@@ -137,25 +156,24 @@ class Findings:
         return flat
 
     def answer(self) -> str:
-        """Two paragraphs: what the conditions score; where the last one fails and where its errors come from."""
-        text = []
-        if rows := [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= MIN_CHAINS]:
+        """Paragraphs: what makes results void; what the conditions score; where the last one fails, and why."""
+        void, text = " ".join(f"**{problem.sentence}**" for problem in self.problems), []
+        rows = [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= FEW_CHAINS]
+        if rows and not self.void("along"):
             worst, best = (choose(rows, key=lambda r: r.accuracy.value) for choose in (min, max))
             text.append(
-                f"Along a case, {self.focus} is weakest in question {worst.position} ({percent(worst.accuracy)} of "
-                f"propositions right) and strongest in question {best.position} ({percent(best.accuracy)})."
+                f"Along a case (history: {self.shown}), {self.focus} is weakest in question {worst.position} "
+                f"({percent(worst.accuracy)} of propositions right) and strongest in question {best.position} "
+                f"({percent(best.accuracy)})."
             )
         propagated = next(row for row in self.attribution[self.focus] if row.name == "propagated")
-        if propagated.of:
+        if propagated.of and not self.void("attribution"):
             text.append(
                 f"Of the {propagated.of} questions that {self.focus} gets wrong after its own answers, "
                 f"{propagated.questions} would be right if the earlier answers were right."
             )
-        wrong = [o for o in self.outcomes[self.focus] if o.predicted]
-        if wrong and self.links and self.training_questions:
-            missed = sum(not self.links[o.chain_id, o.question_id].asked for o in wrong)
-            text.append(f"For {missed} of the {len(wrong)} wrong questions, no generated question covers the topic.")
-        return "\n\n".join(filter(None, [self.comparison.answer(), " ".join(text)]))
+        few = any(problem.kind == "few" for problem in self.problems)
+        return "\n\n".join(filter(None, [void, "" if few else self.comparison.answer(), " ".join(text)]))
 
 
 def percent(e: Estimate) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from mqg_utils.analysis.attribution import MEANINGS
-from mqg_utils.analysis.coverage import CELLS
 from mqg_utils.analysis.metrics import QuestionScore
 from mqg_utils.analysis.positions import worst_first
 from mqg_utils.analysis.results import Row
@@ -33,6 +32,11 @@ def chain_data(f: Findings) -> dict[str, Any]:
         (p.condition, p.chain_id, p.question_id, p.proposition): p
         for c in run.conditions for p in f.predictions_of(c, f.shown) if p.seed == seed
     }  # fmt: skip
+    others = [h for h in f.histories if h != f.shown]
+    ticks = {
+        (p.condition, h, p.chain_id, p.question_id, p.proposition): p.predicted
+        for h in others for c in run.conditions for p in f.predictions_of(c, h) if p.seed == seed
+    }  # fmt: skip
     points = {
         (c, s.chain_id, s.question_id): s.ecn
         for c in run.conditions for s in f.scores_of(c, f.shown) if s.seed == seed
@@ -53,12 +57,12 @@ def chain_data(f: Findings) -> dict[str, Any]:
             "id": q.question_id, "s": q.stem, "k": q.kind,
             "e": [points.get((c, *key)) for c in run.conditions],
             "t": [tags.get((c, *key), []) for c in run.conditions],
-            "c": CELLS.index(links.cell) if links else -1,
             "np": [passages[link.place] for link in links.passages[:NEAREST]] if links else [],
             "nl": [generated[link.place] for link in links.training_questions[:NEAREST]] if links else [],
             "p": [
                 {"x": p.text, "g": int(p.is_true), "w": p.weight, "b": p.explanation, "q": p.quote, "s": p.passage_id,
-                 "a": [_answer(answers.get((c, *key, i))) for c in run.conditions]}
+                 "a": [_answer(answers.get((c, *key, i))) for c in run.conditions],
+                 "h": [[ticks.get((c, h, *key, i)) for h in others] for c in run.conditions]}
                 for i, p in enumerate(q.propositions)
             ],
         }  # fmt: skip
@@ -67,7 +71,8 @@ def chain_data(f: Findings) -> dict[str, Any]:
     return {
         "conditions": list(run.conditions), "focus": run.conditions.index(f.focus),
         "references": [run.conditions.index(f.comparison.references.get(c, c)) for c in run.conditions],
-        "tags": names, "meanings": list(MEANINGS.values()), "cells": list(CELLS),
+        "tags": names, "meanings": list(MEANINGS.values()),
+        "histories": [f.shown, *others],
         "chains": [
             {"id": chain.chain_id, "case": chain.vignette, "lang": chain.language, "dp": int(chain.is_progressive),
              "qs": [question(chain, q) for q in chain.questions]}

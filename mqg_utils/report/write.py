@@ -19,33 +19,32 @@ from mqg_utils.report.sections import appendix, chain, disputes, errors, scores
 from mqg_utils.workflow import pages
 
 Maker = Callable[[Findings], list[Panel] | str]  # panels, or why there are none
-SECTIONS: dict[str, tuple[str, Maker]] = {  # in the order of the page
-    "along": ("Along the case", chain.along),
-    "scores": ("Scores", scores.compare),
-    "propagation": ("Do errors propagate?", chain.propagation),
-    "attribution": ("Error attribution", errors.attributed),
-    "coverage": ("Training-data coverage", errors.covered),
-    "slices": ("Errors by slice", errors.sliced),
-    "calibration": ("Calibration", scores.calibrated),
-    "changes": ("Chains fixed and broken", scores.changed),
+SECTIONS: dict[str, tuple[str, str, Maker]] = {  # title, whose history (of Findings), panels; in the page's order
+    "along": ("Along the case", "shown", chain.along),
+    "scores": ("Scores", "main", scores.compare),
+    "propagation": ("Do errors propagate?", "all", chain.propagation),
+    "attribution": ("Error attribution", "all", errors.attributed),
+    "coverage": ("Nearest passages", "shown", errors.covered),
+    "slices": ("Errors by slice", "shown", errors.sliced),
+    "calibration": ("Calibration", "shown", scores.calibrated),
+    "changes": ("Chains fixed and broken", "shown", scores.changed),
 }
-APPENDIX: dict[str, tuple[str, Maker]] = {
-    "disputes": ("Disputed keys", disputes.disputed),
-    "generated": ("Generated questions", appendix.generated),
-    "training": ("Training", appendix.trained),
-    "corpus": ("Exam and corpus", appendix.corpus),
-    "provenance": ("Provenance", appendix.provenance),
+APPENDIX: dict[str, tuple[str, str, Maker]] = {
+    "disputes": ("Disputed keys", "shown", disputes.disputed),
+    "generated": ("Generated questions", "", appendix.generated),
+    "training": ("Training", "", appendix.trained),
+    "provenance": ("Provenance", "", appendix.provenance),
 }
 
 
 def section(findings: Findings, name: str) -> Section:
     """One of SECTIONS or APPENDIX, made once."""
     if name not in findings.sections:
-        title, make = (SECTIONS | APPENDIX)[name]
-        made = make(findings)
-        findings.sections[name] = (
-            Section(name, title, [], made) if isinstance(made, str) else Section(name, title, made)
-        )
+        title, of, make = (SECTIONS | APPENDIX)[name]
+        history = {"main": findings.main, "shown": findings.shown, "all": ", ".join(findings.histories)}.get(of, "")
+        made = findings.void(name) or make(findings)
+        panels, missing = ([], made) if isinstance(made, str) else (made, "")
+        findings.sections[name] = Section(name, title, panels, history, missing)
     return findings.sections[name]
 
 
@@ -56,8 +55,8 @@ def show(findings: Findings, name: str) -> None:
     from mqg_utils.report.figures import table
 
     made = section(findings, name)
-    if made.missing:
-        display(HTML(f"<p><em>{escape(made.missing)}</em></p>"))
+    if said := made.missing or (f"History: {made.history}." if made.history else ""):
+        display(HTML(f"<p><em>{escape(said)}</em></p>"))
     for panel in made.panels:
         display(HTML(f"<h3>{escape(panel.title)}</h3><p>{escape(panel.reading)}</p>"))
         if panel.figure is not None:
@@ -71,8 +70,11 @@ def show(findings: Findings, name: str) -> None:
 def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
     """Write report.html and tables/*.csv into `folder`; return the page. Raises OSError."""
     run = findings.run
-    sections, last = ([section(findings, name) for name in names] for names in (SECTIONS, APPENDIX))
-    frames = {name: pd.DataFrame(rows) for name, rows in plain_rows(sections + last).items()}
+    sections = [section(findings, name) for name in (*SECTIONS, *APPENDIX)]
+    left_out: dict[str, list[str]] = {}  # why -> titles
+    for missing in (s for s in sections if s.missing):
+        left_out.setdefault(missing.missing, []).append(missing.title)
+    frames = {name: pd.DataFrame(rows) for name, rows in plain_rows(sections).items()}
     frames["questions"] = pd.DataFrame([s._asdict() for s in findings.scores])
     frames["predictions"] = pd.DataFrame([p.model_dump() for p in run.predictions])
     for name, frame in frames.items():
@@ -83,11 +85,14 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         title=title or "Did the book and the questions help?",
         run=run,
         answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")],
+        void=bool(findings.problems),
+        history=findings.main,
         overview=scores.overview(findings),
-        sections=sections,
-        appendix=last,
+        sections=[s for s in sections if not s.missing],
+        left_out=list(left_out.items()),
         data=packed(chain_data(findings)),
-        shown=f"{findings.focus}, {'after its own answers' if findings.shown == 'predicted' else findings.shown}",
+        focus=findings.focus,
+        shown=findings.shown,
         failing=sum(any(s.emr < 1 for s in items) for items in shown_chains(findings).values()),
     )
     return page

@@ -14,8 +14,6 @@ from mqg_utils.records import Chain, Passage, Question
 from mqg_utils.text.words import singular, weight, words
 
 NEAREST = 3  # links kept for each query
-CHANCE = 95  # percentile of the coverage of random words, which a text that treats a question exceeds
-RANDOM_QUERIES = 400
 _ACCENT = re.compile("[\u0300-\u036f]")
 
 
@@ -80,16 +78,6 @@ class Index:
             for i in best
             if scores[i] > 0
         )
-
-    def chance(self, queries: Sequence[Sequence[str]], seed: int = 0) -> float:
-        """The coverage of random words by their nearest text: the CHANCE percentile of RANDOM_QUERIES."""
-        rng = np.random.default_rng(seed)
-        pool = [term for query in queries for term in query]
-        covered = []
-        for i in rng.integers(0, len(queries), RANDOM_QUERIES):
-            links = self.nearest([pool[j] for j in rng.integers(0, len(pool), len(queries[i]))], 1)
-            covered.append(max((link.covered for link in links), default=0.0))
-        return float(np.percentile(covered, CHANCE))
 
 
 def open_book(chains: Sequence[Chain], passages: Sequence[Passage], n: int = 1) -> list[Chain]:

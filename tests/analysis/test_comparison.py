@@ -68,12 +68,22 @@ def test_estimates_by_hand() -> None:
     assert set(a.against) == {("books", measure) for measure in MEASURES}
 
 
-def test_the_answer_with_few_chains() -> None:
-    assert comparison_of(exam_of(4), base=2, books=1).answer() == (
-        "On 16 propositions of 4 unseen chains, the best condition, **books**, gets **75.0 %** right; "
-        "guessing gets at most 50.0 %. **books** differs from base by +25.0 points: too few chains for an interval. "
-        "Fewer than 5 chains: no interval is given."
+def test_the_answer_in_words() -> None:
+    assert comparison_of(exam_of(8), base=2, books=1).answer() == (
+        "On 32 propositions of 8 unseen chains (history: gold), **books** gets **75.0 %** right (95 % interval 75.0 to "
+        "75.0 %); the best guess gets 50.0 %. Its AUC within questions is 0.750 [0.750, 0.750]; 0.5 is chance. Against "
+        "base, that is +25.0 points (95 % interval 25.0 to 25.0 points): the interval excludes zero; in AUC within "
+        "questions +0.250 [+0.250, +0.250]: the interval excludes zero. "
+        "Fewer than 20 chains: read every interval with caution."
     )
+
+
+def test_each_measure_has_its_own_best_guess() -> None:
+    """Of two true and two false propositions, every tick costs ECN points alike; a coin is right in all by luck."""
+    a = comparison_of(exam_of(8), base=2)
+    assert a.best_guess("auc_within")[1] == 0.5 and a.best_guess("accuracy")[1] == 0.5
+    # coin: 1/16 all right, 4/16 one wrong, 6/16 two wrong
+    assert a.best_guess("ecn") == ("prior", pytest.approx(1 / 16 + 0.5 * 4 / 16 + 0.2 * 6 / 16))
 
 
 def test_summary_has_each_number_with_its_n() -> None:

@@ -1,13 +1,9 @@
-"""Along the chain: scores by position, survival, first errors, recovery, points lost."""
+"""Along the chain: scores by position, survival, kinds of error."""
 
 import pytest
 
-from mqg_utils.analysis.metrics import QuestionScore, score_questions
-from mqg_utils.analysis.positions import (
-    by_position,
-    error_kinds,
-    losses,
-)
+from mqg_utils.analysis.metrics import QuestionScore
+from mqg_utils.analysis.positions import by_position, error_kinds
 from mqg_utils.records import Prediction
 
 
@@ -41,7 +37,7 @@ def test_by_position_by_hand() -> None:
     assert [(r.accuracy.n, r.ecn.n, r.survival.chains) for r in rows] == [(20, 4, 4), (20, 4, 4), (10, 2, 2)]
 
 
-# --- points lost ---
+# --- kinds of error ---
 
 
 def answered(chain: str, position: int, *pairs: tuple[bool, bool | None]) -> list[Prediction]:
@@ -65,14 +61,3 @@ def test_error_kinds_by_hand() -> None:
         *answered("a", 4, RIGHT), *answered("a", 5, SILENT, MISSED),
     ]  # fmt: skip
     assert list(error_kinds(made).values()) == ["missed truth", "accepted falsehood", "both", "", "no answer"]
-
-
-def test_losses_add_up_to_what_a_place_loses() -> None:
-    made = [*answered("a", 1, MISSED, RIGHT), *answered("b", 1, MISSED, ACCEPTED), *answered("c", 1, RIGHT, RIGHT),
-            *answered("a", 2, SILENT, RIGHT)]  # fmt: skip
-    rows = {key: e.value for key, e in losses(score_questions(made), made).items()}
-    # one wrong loses 0.5, two 0.8; three questions at place 1
-    assert rows[1, "missed truth"] == pytest.approx(0.5 / 3) and rows[1, "both"] == pytest.approx(0.8 / 3)
-    assert rows[1, "accepted falsehood"] == rows[1, "no answer"] == 0
-    assert rows[2, "no answer"] == 0.5
-    assert len(rows) == 8

@@ -1,4 +1,4 @@
-"""Propagation: transitions and matched odds ratios, by hand and on simulated cases."""
+"""Propagation: matched odds ratios, by hand and on simulated cases."""
 
 from math import exp, isnan, log, sqrt
 
@@ -8,7 +8,7 @@ from scipy.stats import t as student
 from simulated import answers
 
 from mqg_utils.analysis.metrics import QuestionScore
-from mqg_utils.analysis.propagation import matched_odds, transitions
+from mqg_utils.analysis.propagation import matched_odds
 
 
 def scores(history: str = "predicted", seed: int = 0, **chains: str) -> list[QuestionScore]:
@@ -18,20 +18,6 @@ def scores(history: str = "predicted", seed: int = 0, **chains: str) -> list[Que
         for chain, marks in chains.items()
         for k, m in enumerate(marks, 1)
     ]  # fmt: skip
-
-
-def test_transitions_by_hand() -> None:
-    # pairs (before, now): a +- --, b -- -+, c ++ ++ +-
-    found = transitions(scores(a="+--", b="--+", c="+++-"))
-    assert found.counts == ((2, 2), (1, 2))
-    assert (found.after_error.value, found.after_error.n) == (pytest.approx(2 / 3), 3)
-    assert (found.after_right.value, found.after_right.n) == (pytest.approx(2 / 4), 4)
-
-
-def test_transitions_do_not_cross_chains_seeds_or_histories() -> None:
-    found = transitions([*scores(a="-"), *scores(seed=1, a="++"), *scores(b="+-"), *scores("gold", b="--")])
-    assert found.counts == ((1, 1), (0, 0))
-    assert isnan(found.after_error.value) and found.after_error.n == 0
 
 
 def test_matched_odds_by_hand() -> None:

@@ -15,13 +15,21 @@ ENTRIES = [{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.0}, {"step": 3, 
 
 
 def test_intervals_have_arms_where_there_is_an_interval_and_rows_from_the_top() -> None:
-    figure = figures.intervals({"share": {"one": {"a": HALF, "b": BARE}, "two": {"b": HALF}}}, {"guess": 0.5})
+    figure = figures.intervals({"share": {"one": {"a": HALF, "b": BARE}, "two": {"b": HALF}}}, {"share": 0.5})
     one, two, guess = figure.data
     assert one.error_x.array == pytest.approx((0.2, nan), nan_ok=True)
     assert one.error_x.arrayminus == pytest.approx((0.1, nan), nan_ok=True)
     assert one.y[0] < two.y[0] and one.y[1] < two.y[0] < 1.5, "series of a row stand side by side"
-    assert guess.x == (0.5, 0.5) and guess.name == "guess"
+    assert guess.x == (0.5, 0.5) and guess.name == "best guess"
     assert list(figure.layout.yaxis.range) == [1.5, -0.5] and figure.layout.yaxis.ticktext == ("a", "b")
+
+
+def test_an_axis_of_shares_stays_wide_and_inside_0_to_1() -> None:
+    sure = Estimate(0.99, 0.98, 1.0, 10, 6)
+    low, high = figures.intervals({"share": {"": {"a": sure}}}).layout.xaxis.range
+    assert low == pytest.approx(0.7) and high <= 1.02
+    gain = Estimate(-0.1, -0.2, 0.1, 10, 6)
+    assert figures.intervals({"gain": {"": {"a": gain}}}).layout.xaxis.range is None
 
 
 def test_bars_add_up_by_row() -> None:

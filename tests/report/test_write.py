@@ -23,13 +23,17 @@ def made(run: Run) -> dict[str, Section]:
 def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
     sections = made(simulated.run(simulated.exam(12), seeds=(0, 1), passages=8))
     missing = {name for name, found in sections.items() if found.missing}
-    assert missing == {"training", "provenance", "disputes"}, "a simulated run was not trained and has no files"
+    assert missing == {"generated", "training", "provenance", "disputes"}, "a simulated run has no files"
     for found in sections.values():
         for panel in found.panels:
             assert panel.reading.rstrip()[-1] in ".:" and panel.rows, panel.name
             assert len({tuple(row) for row in panel.rows}) == 1, "one set of columns a table"
     drawn = {e.name for s in sections.values() for e in s.panels if e.figure is not None}
-    assert {"scores", "positions", "losses", "transitions", "attribution", "coverage", "slices", "calibration"} <= drawn
+    assert {"scores", "positions", "attribution", "slices", "calibration"} <= drawn
+    assert {found.name: found.history for found in sections.values() if found.history} == {
+        "scores": "gold", **dict.fromkeys(("propagation", "attribution"), "gold, predicted, none"),
+        **dict.fromkeys(("along", "coverage", "slices", "calibration", "changes"), "predicted"),
+    }  # fmt: skip
 
 
 def all_right_or_wrong(asked: list[Chain], right: bool) -> Run:
@@ -70,6 +74,22 @@ def test_an_edge_has_a_result_or_a_sentence_and_never_an_empty_figure(name: str)
             assert panel.reading and " nan" not in panel.reading, panel.name
             if panel.figure is not None:
                 assert any(len(trace.x or ()) for trace in panel.figure.data), panel.name
+
+
+def test_what_is_void_comes_first_and_its_sections_fold_into_one_line(tmp_path: Path) -> None:
+    run = simulated.run(simulated.exam(3))
+    findings = Findings(run, repeats=50)
+    few = "Only 3 chains were examined (questions: 15): too few to compare conditions."
+    assert findings.answer() == f"**{few}**" and findings.summary()["void"] == "few"
+    text = write_report(findings, tmp_path).read_text("utf-8")
+    titles = "Along the case, Do errors propagate?, Error attribution, Errors by slice, Calibration, Chains fixed and"
+    assert (
+        text.index(f"<b>{few}</b>") < text.index('id="table-overview"') and f"Left out: {titles} broken. {few}" in text
+    )
+    assert "%</b> right" not in text and "gain in" not in text
+    same = [p.model_copy(update={"condition": "books"}) for p in run.predictions if p.condition == "base"]
+    twins = Findings(replace(run, predictions=[p for p in run.predictions if p.condition == "base"] + same), repeats=50)
+    assert "give the same answer" in twins.answer()
 
 
 def test_tables_are_written_for_programs(tmp_path: Path) -> None:

@@ -1,32 +1,21 @@
 """The last sections of the report: what the model was trained on, and how everything was made."""
 
-from collections import Counter
-
 from mqg_utils.analysis.results import Row
 from mqg_utils.report import figures
 from mqg_utils.report.findings import Findings, Panel
 
 
 def generated(f: Findings) -> list[Panel] | str:
-    questions, summary = f.training_questions, f.run.summaries.get("03_generate", {})
+    summary = f.run.summaries.get("03_generate", {})
     counts = {k.removeprefix("questions."): v for k, v in summary.items() if k.startswith("questions.")}
-    if not questions and not counts:
+    if not counts:
         return "No condition of this run is trained on generated questions."
-    panels = []
-    if counts:
-        drafted, kept = counts.get("drafted", 0), counts.get("kept", 0)
-        share = f" ({100 * kept / drafted:.0f} %)" if drafted else ""
-        rows: list[Row] = [{"step": k, "questions": v} for k, v in counts.items()]
-        reading = f"{kept} of {drafted} drafted questions were kept{share}."
-        figure = figures.bars({"questions": counts}, "questions")
-        panels.append(Panel("funnel", "Drafted, rejected, kept", reading, rows, figure))
-    if questions:
-        sample = questions[:: max(1, len(questions) // 6)][:6]
-        texts = ["\n".join(f"{'✓' if p.is_true else '✗'} {p.text}" for p in q.propositions) for q in sample]
-        rows = [{"question": q.stem, "propositions": text} for q, text in zip(sample, texts, strict=True)]
-        reading = f"{len(rows)} of {len(questions)}, evenly spaced; ✓ marks what is true according to the teacher."
-        panels.append(Panel("kept", "Examples of training questions", reading, rows))
-    return panels
+    drafted, kept = counts.get("drafted", 0), counts.get("kept", 0)
+    share = f" ({100 * kept / drafted:.0f} %)" if drafted else ""
+    rows: list[Row] = [{"step": k, "questions": v} for k, v in counts.items()]
+    reading = f"{kept} of {drafted} drafted questions were kept{share}."
+    figure = figures.bars({"questions": counts}, "questions")
+    return [Panel("funnel", "Drafted, rejected, kept", reading, rows, figure)]
 
 
 def trained(f: Findings) -> list[Panel] | str:
@@ -38,23 +27,6 @@ def trained(f: Findings) -> list[Panel] | str:
     losses = {name: [e["loss"] for e in entries if "loss" in e] for name, entries in curves.items()}
     ends = "; ".join(f"{name} {values[0]:.3g} → {values[-1]:.3g}" for name, values in losses.items() if values)
     return [Panel("curves", "Loss by step", f"Loss from first to last entry: {ends}.", rows, figures.curves(curves))]
-
-
-def corpus(f: Findings) -> list[Panel]:
-    run, questions = f.run, [q for c in f.run.exam for q in c.questions]
-    counts = {
-        "chains in the exam": len(run.exam), "progressive chains": sum(c.is_progressive for c in run.exam),
-        "questions": len(questions), "propositions": sum(len(q.propositions) for q in questions),
-        "true propositions": sum(q.n_true for q in questions), "passages": len(run.passages),
-        "words in passages": sum(len(p.text.split()) for p in run.passages),
-        **{f"01_corpus: {k}": v for k, v in run.summaries.get("01_corpus", {}).items()},
-    }  # fmt: skip
-    books = ", ".join(dict.fromkeys(p.book for p in run.passages))
-    reading = f"The corpus: {books}." if books else "The run has no passages."
-    lengths = Counter(len(c.questions) for c in run.exam if c.is_progressive)
-    reading += f" Cases have {min(lengths)} to {max(lengths)} questions." if lengths else ""
-    rows = [{"item": k, "count": v} for k, v in counts.items()]
-    return [Panel("corpus", "Size of exam and corpus", reading, rows)]
 
 
 def provenance(f: Findings) -> list[Panel] | str:

@@ -5,6 +5,7 @@ from collections import Counter
 from mqg_utils.analysis import attribution, coverage, slices
 from mqg_utils.report import figures
 from mqg_utils.report.findings import Findings, Panel, Ref
+from mqg_utils.text.search import NEAREST
 
 
 def attributed(f: Findings) -> list[Panel] | str:
@@ -29,25 +30,6 @@ def attributed(f: Findings) -> list[Panel] | str:
 def covered(f: Findings) -> list[Panel] | str:
     if not f.links:
         return "The run has no passages, so questions cannot be linked to the book."
-    cells = {c: coverage.cells(f.links, f.scores_of(c, f.shown), **f.draws) for c in f.run.conditions}
-    present = [name for name, (wrong, _) in cells[f.focus].items() if wrong.n]
-    chart = {c: {name: rows[name][1] for name in present} for c, rows in cells.items()}
-    table = [
-        {"condition": c, "topic": name, "questions": wrong.n, "questions wrong": wrong, "propositions wrong": share}
-        for c, rows in cells.items() for name, (wrong, share) in rows.items()
-    ]  # fmt: skip
-    note = (
-        "Test questions are linked to the nearest passages and generated questions by their words (BM25), not their "
-        "meaning. A text covers a question if it contains more of the question's words than the nearest text contains "
-        "of random words of the exam, 95 times in 100; passages that the exam itself names always do."
-    )
-    note += "" if f.training_questions else " This run has no generated questions, so no topic was asked about."
-    reading = f"{f.focus}: {coverage.reading(cells[f.focus])}"
-    figure = figures.intervals({"propositions wrong": chart})
-    return [Panel("coverage", "Errors by coverage", reading, table, figure, note), _worst(f)]
-
-
-def _worst(f: Findings) -> Panel:
     wrong = {(s.chain_id, s.question_id) for s in f.scores_of(f.focus, f.shown) if s.emr < 1}
     nearest = {key: links.passages[0].place for key, links in f.links.items() if links.passages}
     near, errors = Counter(nearest.values()), Counter(place for key, place in nearest.items() if key in wrong)
@@ -57,11 +39,15 @@ def _worst(f: Findings) -> Panel:
          "generated questions": generated[p.passage_id], "test questions": near[i], "with an error": errors[i]}
         for i in sorted(near, key=lambda i: (-errors[i], near[i], i))[:15] for p in (f.run.passages[i],)
     ]  # fmt: skip
+    hits, of = coverage.hit_rate(f.links, f.run.exam, f.run.passages)
     reading = (
-        "Open a passage to read it, with the training questions generated from it and the test questions nearest to it "
-        f"({len(near)} passages have one)."
+        f"{len(near)} of {len(f.run.passages)} passages are the nearest to a test question. Open one to read it, its "
+        "training questions and the test questions near it."
     )
-    return Panel("passages", "Passages with the most errors", reading, rows)
+    note = "Near is what shares most words (BM25): no verdict on whether the passage answers the question."
+    if of:
+        note += f" Of {of} questions that name a passage, {hits} have it among their {NEAREST} nearest."
+    return [Panel("passages", f"Passages nearest to errors of {f.focus}", reading, rows, None, note)]
 
 
 def sliced(f: Findings) -> list[Panel] | str:

@@ -1,5 +1,7 @@
 """The sections of the report that compare conditions: scores, what changed between them, calibration."""
 
+from math import nan
+
 from mqg_utils.analysis import calibration
 from mqg_utils.analysis.comparison import shown_p
 from mqg_utils.analysis.metrics import NOTHING, Estimate, estimate
@@ -13,19 +15,25 @@ MEASURES = {
     "accuracy": "propositions right", "auc_within": "AUC within questions", "right_option": "right option",
     "emr": "questions all right (EMR)", "jaccard": "Jaccard", "ecn": "ECN points",
 }  # fmt: skip
+SHORT = {"accuracy": "propositions", "auc_within": "AUC"}
 COLUMNS = {**MEASURES, "ecn_dp": "ECN, progressive", "ecn_qi": "ECN, independent"}
 
 
 def overview(f: Findings) -> list[Row]:
-    """The table under the answer: the best guess and every condition."""
+    """The table under the answer: every condition with its gains, and the best guess of each measure by itself."""
     c, rows = f.comparison, []
-    for name in (c.best_guess(), *f.run.conditions):
+    measures = [m for m in ("accuracy", "auc_within", "right_option", "ecn") if c.cells[f.focus, m].n]
+    few = any(problem.kind == "few" for problem in f.problems)
+    for name in f.run.conditions:
         against = f" from {c.references[name]}" if len(set(c.references.values())) > 1 and name in c.references else ""
-        gap = c.against[name, "accuracy"].estimate if (name, "accuracy") in c.against else NOTHING
-        accuracy, within, ecn = (c.cells[name, measure] for measure in ("accuracy", "auc_within", "ecn"))
-        row = {"propositions right": accuracy, "difference": gap, "AUC within questions": within, "ECN points": ecn}
-        rows.append({"condition": name + against, **row})
-    return rows
+        row: Row = {"condition": name + against}
+        for m in measures:
+            row[MEASURES[m]] = c.cells[name, m]
+            if m in ("accuracy", "auc_within") and c.references and not few:
+                row[f"gain in {SHORT[m]}"] = c.against[name, m].estimate if (name, m) in c.against else NOTHING
+        rows.append(row)
+    guessed: Row = {MEASURES[m]: Estimate(c.best_guess(m)[1], nan, nan, c.cells[f.focus, m].n, 0) for m in measures}
+    return [*rows, {name: guessed.get(name, NOTHING) for name in rows[0]} | {"condition": "best guess"}]
 
 
 def compare(f: Findings) -> list[Panel]:
@@ -48,23 +56,25 @@ def _differences(f: Findings) -> Panel:
 
 def _scores(f: Findings) -> Panel:
     conditions, cells = f.run.conditions, f.comparison.cells
-    charts = {MEASURES[m]: {"": {c: cells[c, m] for c in conditions}} for m in ("accuracy", "auc_within", "ecn")}
-    guess = f.comparison.best_guess()
-    best = cells[guess, "accuracy"].value
-    figure = figures.intervals(charts, {f"best guess ({guess.removeprefix('guess: ')})": best})
+    drawn = [m for m in ("accuracy", "auc_within", "ecn") if cells[f.focus, m].n]
+    charts = {MEASURES[m]: {"": {c: cells[c, m] for c in conditions}} for m in drawn}
+    guess = {m: f.comparison.best_guess(m) for m in drawn}
+    figure = figures.intervals(charts, {MEASURES[m]: value for m, (_, value) in guess.items()})
     table = [
         {"condition": name, **{label: cells[name, m] for m, label in COLUMNS.items()}}
         for name in dict.fromkeys(name for name, _ in cells)
     ]
     first = cells[conditions[0], "emr"]
     seeds = f"{len(f.run.seeds)} seeds" if len(f.run.seeds) > 1 else "one seed"
-    above = [name for name in conditions if cells[name, "accuracy"].low > best]
+    above = {m: [name for name in conditions if cells[name, m].low > value] for m, (_, value) in guess.items()}
     people = [f"{c} ({cells[c, 'accuracy'].chains} chains)" for c in conditions if is_human(c)]
     reading = [
-        f"Under {f.main} history; n = {cells[conditions[0], 'accuracy'].n} propositions of {first.n} questions in "
+        f"n = {cells[conditions[0], 'accuracy'].n} propositions of {first.n} questions in "
         f"{first.chains} chains, {seeds}.",
         f"People are scored and compared after their own answers: {', '.join(people)}." if people else "",
-        f"Conditions whose whole interval is above the best guess: {', '.join(above) or 'none'}.",
+        "Whole interval above the best guess: "
+        + "; ".join(f"in {MEASURES[m]} ({guess[m][0]}) {', '.join(names) or 'none'}" for m, names in above.items())
+        + ".",
     ]
     note = (
         "AUC within questions: share of pairs of a true and a false option of one question in which the true one has "
@@ -76,17 +86,20 @@ def _scores(f: Findings) -> Panel:
 
 
 def _histories(f: Findings) -> Panel:
-    accuracy: dict[str, dict[str, Estimate]] = {
-        h: {c: estimate(f.scores_of(c, h), "accuracy", **f.draws) for c in f.run.conditions} for h in f.histories
+    measures = [m for m in ("accuracy", "auc_within") if f.comparison.cells[f.focus, m].n]
+    found: dict[str, dict[str, dict[str, Estimate]]] = {
+        m: {h: {c: estimate(f.scores_of(c, h), m, **f.draws) for c in f.run.conditions} for h in f.histories}
+        for m in measures
     }
     reading = "Not every history was asked."
     if {"gold", "predicted"} <= set(f.histories):
-        models = [c for c in f.run.conditions if not is_human(c)] or f.run.conditions
-        shift = {c: 100 * (accuracy["predicted"][c].value - accuracy["gold"][c].value) for c in models}
-        most = max(shift, key=lambda c: abs(shift[c]))
-        reading = f"Replacing the right answers by its own changes the accuracy of {most} by {shift[most]:+.1f} points."
-    rows = [{"condition": c, **{h: accuracy[h][c] for h in f.histories}} for c in f.run.conditions]
-    figure = figures.intervals({MEASURES["accuracy"]: accuracy})
+        shift = 100 * (found["accuracy"]["predicted"][f.focus].value - found["accuracy"]["gold"][f.focus].value)
+        reading = f"Replacing the right answers by its own changes the accuracy of {f.focus} by {shift:+.1f} points."
+    rows = [
+        {"condition": c, "measure": MEASURES[m], **{h: by_history[h][c] for h in f.histories}}
+        for m, by_history in found.items() for c in f.run.conditions
+    ]  # fmt: skip
+    figure = figures.intervals({MEASURES[m]: by_history for m, by_history in found.items()})
     note = "History is what the model sees of earlier questions: gold, the right answers; predicted, its own; none."
     return Panel("histories", "Scores by history", reading, rows, figure, note)
 

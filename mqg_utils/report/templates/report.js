@@ -18,8 +18,7 @@ function el(tag, attributes = {}, ...children) {
 const block = (tag, name, text) => el(tag, text.length > 2500 ? { class: `${name} long`, tabindex: "0", text } : { class: name, text });
 
 const ROWS = 80;  // chains of the map shown at once
-const CARDS = 6;  // chains in full shown at once
-const PRINTED = 60;  // all are printed up to this number
+const CARDS = 1;  // chains in full shown at once
 const state = { rows: ROWS, cards: CARDS, only: null, list: [] };
 let data;
 
@@ -33,6 +32,8 @@ async function unpack() {
 const points = (e) => e === null ? "no points" : `${e} point${e === 1 ? "" : "s"}`;
 const mark = (e) => e === null ? ["–", "p0"] : e >= 1 ? ["●", "p1"] : e >= 0.5 ? ["◐", "p5"] : e > 0 ? ["◔", "p2"] : ["○", "p0"];
 const right = (p, c) => p.a[c][0] !== null && p.a[c][1] === p.g;
+// A chain's title: the first words of its case, or of its first question.
+const title = (chain) => { const words = (chain.case || chain.qs[0].s).split(/\s+/); return words.slice(0, 9).join(" ").slice(0, 80) + (words.length > 9 ? " …" : ""); };
 const perfect = (chain, c) => chain.qs.every((q) => q.p.every((p) => right(p, c)));
 const mean = (chain, c) => chain.qs.reduce((sum, q) => sum + (q.e[c] ?? 0), 0) / chain.qs.length;
 
@@ -72,6 +73,15 @@ function prepare() {
 const chosen = (name) => byId(`f-${name}`).value;
 const condition = () => Number(chosen("condition"));
 
+const searched = () => chosen("text").toLowerCase().split(/\s+/).filter(Boolean);
+
+// Whether a question is one that the filters are about: of the cause chosen, with all words searched.
+function marked(q, c) {
+  const tag = chosen("tag"), words = searched();
+  const text = words.length ? [q.s, ...q.p.map((p) => p.x)].join("\n").toLowerCase() : "";
+  return (tag !== "" || words.length > 0) && (tag === "" || q.t[c].includes(Number(tag))) && words.every((word) => text.includes(word));
+}
+
 function fill(name, options) {
   byId(`f-${name}`).replaceChildren(...options.map(([value, text]) => el("option", { value, text })));
 }
@@ -80,7 +90,6 @@ function fillFilters() {
   fill("condition", data.conditions.map((text, i) => [i, text]));
   fill("status", Object.entries(STATUS).map(([key, [text]]) => [key, text]));
   fill("tag", [["", "any"], ...data.tags.map((text, i) => [i, text])]);
-  fill("cell", [["", "any"], ...data.cells.map((text, i) => [i, text])]);
   fill("sort", Object.entries(SORTS).map(([key, [text]]) => [key, text]));
   defaults();
 }
@@ -89,22 +98,21 @@ function defaults() {
   byId("f-text").value = "";
   byId("f-condition").value = data.focus;
   byId("f-status").value = "failing";
-  for (const name of ["tag", "cell"]) byId(`f-${name}`).value = "";
+  byId("f-tag").value = "";
   byId("f-sort").value = "worst";
 }
 
 function apply() {
   const c = condition();
-  const words = chosen("text").toLowerCase().split(/\s+/).filter(Boolean);
+  const words = searched();
   const [, keep] = STATUS[chosen("status")];
-  const [tag, cell] = [chosen("tag"), chosen("cell")];
+  const tag = chosen("tag");
   state.list = data.chains.filter((chain) =>
     chain.sat[c] && keep(chain, c)
     && (tag === "" || chain.qs.some((q) => q.t[c].includes(Number(tag))))
-    && (cell === "" || chain.qs.some((q) => q.c === Number(cell)))
     && words.every((word) => chain.words.includes(word)));
   const [, order] = SORTS[chosen("sort")];
-  state.list.sort((a, b) => order(a, b, c));  // stable: equal ones stay by name
+  state.list.sort((a, b) => b.dp - a.dp || order(a, b, c));  // stable: equal ones stay by name
   state.rows = ROWS;
   state.cards = CARDS;
   drawMap();
@@ -118,11 +126,11 @@ function row(chain) {
   const c = condition();
   const marks = chain.qs.map((q, i) => {
     const [sign, shade] = mark(q.e[c]);
-    return el("span", { class: `m ${shade}`, text: sign, "data-q": i, title: `question ${i + 1}: ${points(q.e[c])}` });
+    return el("span", { class: `m ${shade}${marked(q, c) ? " hit" : ""}`, text: sign, "data-q": i, title: `question ${i + 1}: ${points(q.e[c])}` });
   });
   const said = chain.qs.map((q) => q.e[c] ?? "none").join(", ");
   return el("a", { class: "row", href: address(chain), "data-id": chain.id },
-    el("span", { class: "id", text: chain.id.slice(0, 200) }), el("span", { class: "hidden", text: `: points ${said}; mean ` }),
+    el("span", { class: "id", text: title(chain), title: chain.id.slice(0, 200) }), el("span", { class: "hidden", text: `: points ${said}; mean ` }),
     el("span", { class: "marks", "aria-hidden": "true" }, ...marks), el("span", { class: "mean", text: chain.mean[c].toFixed(2) }));
 }
 
@@ -143,6 +151,8 @@ function drawMap() {
 // --- a chain in full
 function said(p, c) {
   const [thousandths, tick] = p.a[c];
+  const others = p.h[c].map((other, i) => other === null ? "" : `${data.histories[i + 1]} ${other === Boolean(p.g) ? "✓" : "✗"}`).filter(Boolean);
+  const below = others.length ? el("span", { class: "other", text: others.join(" · "), title: "the same question under other histories" }) : "";
   if (tick === "missing") return [el("span", { text: "– not asked" })];
   if (thousandths === null) return [el("span", { class: "said wrong", text: `✗ ${tick}` })];
   const good = right(p, c);
@@ -150,12 +160,13 @@ function said(p, c) {
   return [
     el("span", { class: `said ${good ? "right" : "wrong"}`, text: `${good ? "✓" : "✗"} ${tick ? "true" : "false"} ${shown}` }),
     el("span", { class: `bar said ${good ? "right" : "wrong"}`, title: `P(true) = ${shown}` }, el("i", { style: `width:${thousandths / 10}%` })),
-  ];
+    below,
+  ].filter(Boolean);
 }
 
 function because(p) {
   if (!p.b && !p.q) return null;
-  return el("p", { class: "because" }, p.b ? `${p.b} ` : "", p.q ? el("q", { text: p.q }) : "",
+  return el("details", { class: "because" }, el("summary", { text: "Why" }), p.b ? `${p.b} ` : "", p.q ? el("q", { text: p.q }) : "",
     p.s && p.q ? el("span", {}, " ", passageLink(p.s, "in its passage")) : "");
 }
 
@@ -178,7 +189,7 @@ function propositions(q) {
 }
 
 function links(q) {
-  if (q.c < 0) return null;
+  if (!q.np.length && !q.nl.length) return null;
   const items = [
     ...q.np.map((i) => el("li", {}, "passage: ", passageLink(data.passages[i].id))),
     ...q.nl.map((i) => {
@@ -186,7 +197,7 @@ function links(q) {
       return el("li", {}, `generated question: ${question.s} `, passageLink(question.from, "from its passage"));
     }),
   ];
-  return el("details", { class: "links" }, el("summary", { text: `Coverage: ${data.cells[q.c]}` }), el("ul", {}, ...items));
+  return el("details", { class: "links" }, el("summary", { text: "Nearest in the book and among the training questions" }), el("ul", {}, ...items));
 }
 
 function card(chain) {
@@ -194,20 +205,22 @@ function card(chain) {
   const at = state.list.indexOf(chain);
   const step = (to, words) => to ? el("a", { href: address(to), class: "tag", text: words }) : "";
   const box = el("article", { class: "card", tabindex: "-1", "aria-label": `Chain ${chain.id.slice(0, 200)}` },
-    el("h3", {}, block("span", "id", chain.id),
+    el("h3", {}, el("span", { text: title(chain) }), block("span", "id tag", chain.id),
       el("span", { class: "tag", text: chain.dp ? `progressive, ${chain.qs.length} questions` : "independent" }),
       el("span", { class: "tag", text: `${chain.mean[c].toFixed(2)} points a question` }),
       el("a", { href: address(chain), class: "tag", text: "link" }),
       step(state.list[at - 1], "← previous"), step(state.list[at + 1], "next →")),
     chain.case ? block("p", "case", chain.case) : null);
+  // in a list, only the first question with an error is open, and those that the filters are about
+  const first = Math.max(0, chain.qs.findIndex((q) => q.p.some((p) => !right(p, c))));
   chain.qs.forEach((q, i) => {
     const [sign, shade] = mark(q.e[c]);
-    box.append(el("h4", { "data-question": q.id }, el("span", { class: `m ${shade}`, text: sign, "aria-hidden": "true" }),
+    const fold = el("details", { open: state.only === chain || i === first || marked(q, c) });
+    fold.append(el("summary", {}, el("h4", { "data-question": q.id, class: marked(q, c) ? "hit" : null }, el("span", { class: `m ${shade}`, text: sign, "aria-hidden": "true" }),
       `Question ${i + 1}: ${points(q.e[c])}`,
-      ...q.t[c].map((t) => el("span", { class: "tag bad", text: data.tags[t], title: data.meanings[t] }))));
-    box.append(block("p", "stem", q.s), propositions(q));
-    const more = links(q);
-    if (more) box.append(more);
+      ...q.t[c].map((t) => el("span", { class: "tag bad", text: data.tags[t], title: data.meanings[t] })))));
+    fold.append(block("p", "stem", q.s), propositions(q), links(q) || "");
+    box.append(fold);
   });
   return box;
 }
@@ -253,6 +266,7 @@ function follow() {
   const asked = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B"));
   if (asked.has("passage")) return openPassage(asked.get("passage"));
   byId("passage").close();
+  byId(location.hash.slice(1))?.closest("details.fold")?.setAttribute("open", "");
   const chain = data.byId.get(asked.get("chain"));
   if (!chain && !state.only) return;
   state.only = chain || null;
@@ -289,6 +303,11 @@ function download(button) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 for (const button of document.querySelectorAll(".csv")) button.addEventListener("click", () => download(button));
+
+// a chart drawn in a closed section has no width of its own
+for (const fold of document.querySelectorAll("details")) {
+  fold.addEventListener("toggle", () => { if (fold.open) fold.querySelectorAll(".js-plotly-plot").forEach((chart) => Plotly.Plots.resize(chart)); });
+}
 
 const toc = byId("toc");
 const wide = matchMedia("(min-width: 1000px)");
@@ -328,17 +347,6 @@ async function start() {
   // following the same link twice does not change the address
   addEventListener("click", (event) => { const to = event.target.closest?.("a")?.getAttribute("href"); if (to && to === location.hash) follow(); });
   addEventListener("hashchange", follow);
-  addEventListener("beforeprint", () => {
-    document.documentElement.classList.add("paper");
-    if (state.list.length > PRINTED) return;  // more only after "Show all"
-    state.before = state.cards;
-    state.cards = Infinity;
-    drawCards();
-  });
-  addEventListener("afterprint", () => {
-    document.documentElement.classList.remove("paper");
-    if (state.before) { state.cards = state.before; state.before = 0; drawCards(); }
-  });
   follow();
   document.documentElement.dataset.ready = "true";
 }
