@@ -32,7 +32,7 @@ def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
     assert {"scores", "positions", "attribution", "slices", "calibration"} <= drawn
     assert {found.name: found.history for found in sections.values() if found.history} == {
         "scores": "gold", **dict.fromkeys(("propagation", "attribution"), "gold, predicted, none"),
-        **dict.fromkeys(("along", "coverage", "slices", "calibration", "changes"), "predicted"),
+        **dict.fromkeys(("along", "coverage", "slices", "calibration", "changes", "disputes"), "predicted"),
     }  # fmt: skip
 
 
