@@ -1,0 +1,72 @@
+"""Questions to know of in an exam: those that need an image, and those whose options or keys contradict."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+from mqg_utils.exams.answer_keys import folded
+from mqg_utils.exams.formats import TABLE
+from mqg_utils.records import Chain, Question
+
+FLAWS = {
+    "images": "need an image",
+    "references": "have an option about other options",
+    "contradictions": "have the same option as true and as false",
+    "conflicts": "are asked twice with different keys",
+}
+MARK = re.compile(r' \[(image|references): ("(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)\]')  # in a chain's source
+IMAGE = re.compile("|".join(TABLE["image_mentions"]).format(**TABLE["image_words"]), re.IGNORECASE)
+REFERENCE = re.compile(
+    rf"(?:{'|'.join(TABLE['option_references']).replace('{label}', TABLE['option_label'])})[.。]?", re.IGNORECASE
+)
+Flawed = dict[str, list[tuple[str, str]]]  # flaw -> (chain_id, question_id)
+
+
+def needs_image(stem: str, case: str = "") -> bool:
+    """Whether a stem, or the case of a single question, shows an image."""
+    return bool(IMAGE.search(stem) or IMAGE.search(case))
+
+
+def is_reference(option: str) -> bool:
+    """Whether an option is about the others: "all of the above", "both A and B"."""
+    return bool(REFERENCE.fullmatch(option.strip()))
+
+
+def find_flaws(chains: Iterable[Chain]) -> Flawed:
+    """The questions with each of FLAWS: by the marks of their chain and by their words."""
+    found: Flawed = {flaw: [] for flaw in FLAWS}
+    asked: dict[tuple[str, str, frozenset[str]], dict[tuple[str, str], frozenset[str]]] = defaultdict(dict)
+    for chain in chains:
+        marked_ids = dict(MARK.findall(chain.source)).get("image", "")
+        for question in chain.questions:
+            place = chain.chain_id, question.question_id
+            true, false = (frozenset(folded(p.text) for p in question.propositions if p.is_true is t) for t in (True, False))
+            asked[folded(chain.vignette), folded(question.stem), true | false][place] = true
+            case = chain.vignette if len(chain.questions) == 1 else ""
+            flaws = {
+                "images": json.dumps(question.question_id, ensure_ascii=False) in marked_ids or needs_image(question.stem, case),
+                "references": any(is_reference(p.text) for p in question.propositions),
+                "contradictions": bool(true & false),
+            }
+            for flaw in (name for name, has in flaws.items() if has):
+                found[flaw].append(place)
+    found["conflicts"] = [place for keys in asked.values() if len(set(keys.values())) > 1 for place in keys]
+    return found
+
+
+def marked(chain: Chain, images: Collection[str]) -> Chain:
+    """A chain whose source marks the questions with these ids as needing an image, and those with references."""
+    references = [q.question_id for q in chain.questions if any(is_reference(p.text) for p in q.propositions)]
+    named = {"references": references, "image": [q.question_id for q in chain.questions if q.question_id in images]}
+    ends = [f" [{flaw}: {json.dumps(ids, ensure_ascii=False)[1:-1]}]" for flaw, ids in named.items() if ids]
+    return chain.model_copy(update={"source": chain.source + "".join(ends)})
+
+
+def without(chains: Sequence[Chain], flawed: Flawed, flaws: Collection[str]) -> list[Chain]:
+    """The chains without the questions that have one of these flaws."""
+    out = {place for flaw in flaws for place in flawed[flaw]}
+    kept: list[tuple[Chain, tuple[Question, ...]]] = [
+        (chain, tuple(q for q in chain.questions if (chain.chain_id, q.question_id) not in out)) for chain in chains
+    ]
+    return [chain.model_copy(update={"questions": questions}) for chain, questions in kept if questions]
