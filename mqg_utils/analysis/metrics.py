@@ -63,7 +63,10 @@ NOTHING = Estimate(nan, nan, nan, 0, 0)
 
 
 def ecn_points(kind: Kind, gold: Sequence[bool], predicted: Sequence[bool | None], weights: Sequence[Weight]) -> float:
-    """ECN points of one question, in [0, 1]; an unanswered proposition (None) counts as wrong."""
+    """ECN points of one question, in [0, 1]; an unanswered proposition (None) counts as wrong.
+
+    Of a `fixed` question, each tick beyond the number asked for takes back the points of one that is right.
+    """
     for tick, weight in zip(predicted, weights, strict=True):
         if (weight == "indispensable" and not tick) or (weight == "unacceptable" and tick is not False):
             return 0.0
@@ -72,7 +75,9 @@ def ecn_points(kind: Kind, gold: Sequence[bool], predicted: Sequence[bool | None
         return ECN_BY_DISCORDANCE[wrong] if wrong < len(ECN_BY_DISCORDANCE) else 0.0
     if kind == "single":
         return float(wrong == 0)
-    return sum(t and tick is True for t, tick in zip(gold, predicted, strict=True)) / max(sum(gold), 1)
+    right = sum(t and tick is True for t, tick in zip(gold, predicted, strict=True))
+    too_many = max(sum(tick is True for tick in predicted) - sum(gold), 0)
+    return max(right - too_many, 0) / max(sum(gold), 1)
 
 
 def jaccard(gold: Sequence[bool], predicted: Sequence[bool | None]) -> float:

@@ -161,14 +161,22 @@ def convert_exam(
     target: Annotated[Path, typer.Argument(help="the chains.jsonl to write")],
     format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
     map: Annotated[list[str] | None, typer.Option(help="role=field; may be repeated")] = None,
+    set: Annotated[list[str] | None, typer.Option(help="role=value for the whole file, such as language=fr")] = None,
     without_images: Annotated[bool, typer.Option(help="leave out questions that need an image")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="leave out questions with images, references, contradictions or conflicts")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="refuse an exam with a row that cannot be used")] = False,
 ) -> None:
     """Convert an exam to chains.jsonl; for an unknown structure, print what is needed."""
     from mqg_utils.cli import files
     from mqg_utils.records import RecordError
 
     with refusal(RecordError, OSError):
-        files.convert(source, target, format, map or [], without_images)
+        files.convert(
+            source, target, not without_images, format=format, fields=map or [], values=set or [], strict=strict,
+            leave_out=without or [],
+        )  # fmt: skip
 
 
 @app.command()

@@ -1,14 +1,26 @@
 """`mqg check`, `mqg convert exam` and `mqg overlap`: what is in a file, and what two files share."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mqg_utils.cli.progress import OK, console, errors, plain
 from mqg_utils.corpus.library import READERS, Fault, Library
 from mqg_utils.exams.contamination import Text, find_overlap, parts
-from mqg_utils.exams.convert import read_exam
-from mqg_utils.records import SPLITS, Passage, RecordError, by_split, iter_jsonl, read_jsonl, write_jsonl
+from mqg_utils.exams.convert import Converted, read_exam
+from mqg_utils.records import (
+    MAX_REPORTED,
+    SPLITS,
+    Chain,
+    Passage,
+    RecordError,
+    by_split,
+    iter_jsonl,
+    read_jsonl,
+    refuse,
+    write_jsonl,
+)  # fmt: skip
 
 
 def has_passages(file: Path) -> bool:
@@ -21,7 +33,10 @@ def check(file: Path) -> None:
     """Validate an exam or passages file, and print what it has. Raises RecordError, OSError."""
     if has_passages(file):
         return console.print(f"{OK} {plain(file)}: {len(read_jsonl(file, Passage))} passages")
-    chains = read_exam(file).chains
+    exam = read_exam(file)
+    if exam.format == "chains":
+        refuse(exam.left_out)
+    chains = exam.chains
     questions = [question for chain in chains for question in chain.questions]
     keys = [p.is_true for question in questions for p in question.propositions]
     splits = ", ".join(f"{len(by_split(chains, name))} {name or 'without a split'}" for name in (*SPLITS, ""))
@@ -29,16 +44,14 @@ def check(file: Path) -> None:
         f"{OK} {plain(file)}: {len(chains)} chains ({sum(c.is_progressive for c in chains)} progressive; {splits}), "
         f"{len(questions)} questions, {len(keys)} propositions ({sum(keys)} true)"
     )
+    print_findings(exam)
 
 
-def convert(source: Path, target: Path, format: str, roles: list[str], without_images: bool) -> None:
+def convert(source: Path, target: Path, images: bool, **options: Any) -> None:
     """Write an exam as chains.jsonl, and print where each role came from. Raises RecordError, OSError."""
     if target.exists() and target.samefile(source):
         raise RecordError(f"{target} is the exam itself; name another file to write")
-    pairs = [[part.strip() for part in entry.split("=", 1)] for entry in roles]
-    if wrong := ["=".join(pair) for pair in pairs if len(pair) < 2 or not all(pair)]:
-        raise RecordError(f"--map {wrong[0]}: expected role=field")
-    exam = read_exam(source, format, dict(pairs), images=not without_images)
+    exam = read_exam(source, images=images, **options)
     write_jsonl(target, exam.chains)
     questions = [question for chain in exam.chains for question in chain.questions]
     several = sum(question.n_true > 1 for question in questions)
@@ -49,11 +62,24 @@ def convert(source: Path, target: Path, format: str, roles: list[str], without_i
     console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in exam.fields.items())))
     kinds = Counter(question.kind for question in questions)
     console.print("  kinds: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common()))
-    kept = "left out" if without_images else "kept; --without-images leaves them out"
-    absent = "have no stem, options or key and are left out"
-    for what, which in {f"need an image ({kept})": exam.with_image, absent: exam.incomplete}.items():
-        if which:
-            console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
+    for role, origins in exam.origins.items():
+        console.print(plain(f"  {role}: {', '.join(f'{origin} {n}' for origin, n in origins.most_common())}"))
+    print_findings(exam)
+    if exam.with_image:
+        kept = "kept; --without-images leaves them out" if images else "left out"
+        console.print(f"  questions that need an image are {kept}")
+
+
+def print_findings(exam: Converted) -> None:
+    """Print what of an exam is left out, and what is odd in it."""
+    for what, which in exam.notes.items():
+        console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
+    if exam.left_out:
+        errors.print(f"  {len(exam.left_out)} rows or questions cannot be used and are left out:")
+    for line in exam.left_out[:MAX_REPORTED]:
+        errors.print(plain(f"    {line}"))
+    if len(exam.left_out) > MAX_REPORTED:
+        errors.print(f"    and {len(exam.left_out) - MAX_REPORTED} more")
 
 
 def texts_of(path: Path, strict: bool, faults: list[Fault]) -> Iterator[Text]:
@@ -62,8 +88,12 @@ def texts_of(path: Path, strict: bool, faults: list[Fault]) -> Iterator[Text]:
     A book's file that cannot be read is added to `faults`, or with `strict` raises FileError. Raises RecordError.
     """
     if path.is_file() and path.suffix.lower() not in READERS:
-        for record in iter_jsonl(path, Passage) if has_passages(path) else read_exam(path).chains:
-            yield from parts(record)
+        if has_passages(path):
+            records: Iterable[Passage | Chain] = iter_jsonl(path, Passage)
+        else:
+            exam = read_exam(path, strict=strict)
+            records, faults[len(faults) :] = exam.chains, [Fault(path, line) for line in exam.left_out]
+        yield from (text for record in records for text in parts(record))
         return
     library = Library(path, strict=strict)
     for section in library:

@@ -80,12 +80,14 @@ def _of_objects(options: Options, roles: Mapping[str, str]) -> tuple[Options, se
     text = field("text", lambda values: [folded(value) for value in values] not in labels)
     if text not in filled[0]:
         raise ValueError(f"options have fields {', '.join(filled[0])}; name the text with --map text=field")
-    truth = field("is_true", lambda values: all(_truth_of(value) is not None for value in values))
+    truth = field("is_true", lambda values: any(value and _truth_of(value) is not None for value in values))
     label = field("label", lambda values: None not in values)
     if truth and None in (truths := [_truth_of(o.get(truth)) for o in objects]):
         odd = objects[truths.index(None)].get(truth)
         raise ValueError(f"{odd!r} is not a truth value; expected true or false")
-    pairs = [(folded(o.get(label)) if label else key, o.get(text)) for (key, _), o in zip(options, objects, strict=True)]
+    pairs = [
+        (folded(o.get(label)) if label else key, o.get(text)) for (key, _), o in zip(options, objects, strict=True)
+    ]
     return pairs, {i for i, o in enumerate(objects) if _truth_of(o.get(truth))} if truth else None
 
 

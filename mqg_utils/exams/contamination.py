@@ -5,7 +5,7 @@ Numbers count as words: "5 mg" and "50 mg" are different.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ COPY_WORDS = 10  # a generated question or a passage with so long a run of the e
 LEAK_WORDS = 12  # a run of a case in training data that is a leak
 SENTENCE_WORDS = 6  # of the shortest sentence compared
 PROPOSITION_WORDS = 4  # of the shortest proposition that is a copy when repeated whole
+FEW = 2  # different texts of an exam share a run or a sentence; in more of them it is a stock phrase
 SIMILAR = 0.6  # least Jaccard similarity of the word triples of two sentences
 
 
@@ -82,17 +83,31 @@ def find_overlap(a: Iterable[Source], b: Iterable[Source], n_words: int = OVERLA
             by_sentence.add(sentence, (text, sentence))
     best: dict[tuple[str, str, str, str], Overlap] = {}
     for other in (text for source in b for text in parts(source)):
-        sharing = {text for _, run in runs(words(other.text), n_words) for text in by_run.get(run, ())}
+        shared_runs = [by_run[run] for _, run in runs(words(other.text), n_words) if run in by_run]
+        sharing = {text for texts in shared_runs if not _stock(texts, n_words) for text in texts}
         pairs = [_longest_run(text, other) for text in sharing if text.id != other.id]
         for sentence in _sentences(other):
-            for (text, ours), similarity in by_sentence.matches(sentence):
-                if text.id != other.id:
+            matches = by_sentence.matches(sentence)
+            stock = _stock({text for (text, _), _ in matches}, len(words(sentence)))
+            for (text, ours), similarity in matches:
+                if text.id != other.id and not stock:
                     pairs.append(_overlap(text, other, "sentence", len(words(ours)), similarity, ours, sentence))
         for pair in pairs:
             key = (pair.kind, pair.a, pair.a_part, pair.b)
             if key not in best or (pair.words, pair.similarity) > (best[key].words, best[key].similarity):
                 best[key] = pair
     return sorted(best.values(), key=lambda s: (s.kind, -s.words, -s.similarity, s.a, s.a_part, s.b))
+
+
+def _stock(texts: Collection[Text], n_words: int) -> bool:
+    """Whether what these texts share is a stock phrase: more than a few texts that share nothing much longer."""
+    different: list[Text] = []
+    for text in sorted(texts) if len(texts) > FEW else ():
+        if all(_longest_run(text, other).words < 2 * n_words and text.text != other.text for other in different):
+            different.append(text)
+        if len(different) > FEW:
+            return True
+    return False
 
 
 def _longest_run(a: Text, b: Text) -> Overlap:
@@ -149,13 +164,16 @@ class Exam:
     """The texts of all splits of an exam, to find copies of them: shared runs of words, or near-duplicates."""
 
     def __init__(self, chains: Sequence[Chain]) -> None:
-        self._known: dict[tuple[str, ...], str] = {}  # runs of words, and whole propositions -> chain_id
+        self._known: dict[tuple[str, ...], tuple[Text, ...]] = {}  # runs of words, and whole propositions
+        self._chains: dict[str, str] = {}  # id of a text -> chain_id
         self._questions = AskedQuestions()
         self._long = NearDuplicates()  # cases and stems
         for chain in chains:
             for text in parts(chain):
                 for run in _copyable(text.text, text.part.startswith("proposition")):
-                    self._known.setdefault(run, chain.chain_id)
+                    if len(known := self._known.get(run, ())) < 4 * FEW:
+                        self._known[run] = (*known, text)
+                self._chains[text.id] = chain.chain_id
                 if text.part in ("case", "stem") and weight(words(text.text)) >= COPY_WORDS:
                     self._long.add(text.text, Copy(chain.chain_id, text.text[:200]))
             for question in chain.questions:
@@ -178,8 +196,9 @@ class Exam:
         return {p.passage_id: copy for p in passages if (copy := self._copied(p.text))}
 
     def _copied(self, *texts: str, whole: bool = False) -> Copy | None:
-        run = next((run for text in texts for run in _copyable(text, whole) if run in self._known), None)
-        return Copy(self._known[run], _joined(run)) if run else None
+        known = (run for text in texts for run in _copyable(text, whole) if run in self._known)
+        run = next((run for run in known if not _stock(self._known[run], COPY_WORDS)), None)
+        return Copy(self._chains[self._known[run][0].id], _joined(run)) if run else None
 
 
 def _copyable(text: str, whole: bool) -> Iterator[tuple[str, ...]]:

@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 
 from mqg_utils.exams.flaws import FLAWS, find_flaws, without
 from mqg_utils.exams.formats import (
-    ANYWHERE, FORMATS, ROLES, TABLE, Row, check_roles, columns_of, field_names, find_roles, inner_fields, known,
+    ANYWHERE,
+    FORMATS,
+    ROLES,
+    TABLE,
+    Row,
+    check_roles,
+    columns_of,
+    field_names,
+    find_roles,
+    inner_fields,
+    known,
     recognise,
 )  # fmt: skip
 from mqg_utils.exams.reader import Reader
@@ -15,6 +25,7 @@ from mqg_utils.exams.rows import read_rows
 from mqg_utils.records import Chain, RecordError, refuse
 
 FOR_A_FILE = ("kind", "language", "split", "image", "source", "explanation", "base")  # roles said for a whole file
+Pairs = Mapping[str, str] | Sequence[str]  # role -> field or value, or "role=value" each
 
 
 class Converted(NamedTuple):
@@ -34,8 +45,8 @@ class Converted(NamedTuple):
 
 
 def read_exam(
-    path: Path, format: str = "auto", fields: Mapping[str, str] | None = None, images: bool = True, *,
-    values: Mapping[str, str] | None = None, strict: bool = False, leave_out: Collection[str] = (),
+    path: Path, format: str = "auto", fields: Pairs | None = None, images: bool = True, *,
+    values: Pairs | None = None, strict: bool = False, leave_out: Collection[str] = (),
 ) -> Converted:  # fmt: skip
     """An exam file as chains: this project's chains.jsonl, or a format of formats.yaml in JSON, JSONL, CSV or Excel.
 
@@ -46,8 +57,9 @@ def read_exam(
     formats = ("chains", *FORMATS)
     if format not in ("auto", *formats):
         raise RecordError(f"unknown exam format {format!r}; expected one of: auto, {', '.join(formats)}")
-    given = _checked("map", fields or {}, [*ROLES, "base"])
-    values = _checked("set", {k: given.pop(k) for k in ("base",) if k in given} | dict(values or {}), FOR_A_FILE)
+    given, said = _pairs("map", fields, [*ROLES, "base"]), _pairs("set", values, FOR_A_FILE)
+    if "base" in given:
+        said["base"] = given.pop("base")
     if unknown := set(leave_out) - set(FLAWS):
         raise RecordError(f"cannot leave out {min(unknown)!r}; expected some of: {', '.join(FLAWS)}")
     rows = list(read_rows(path))
@@ -55,7 +67,7 @@ def read_exam(
     if format == "auto":
         format = "table" if given else recognise(path, records)
     roles = {} if format == "chains" else _roles(path, format, records, given)
-    reader = _read(Reader(path, format, roles, values), rows)
+    reader = _read(Reader(path, format, roles, said), rows)
     chains = reader.chains()
     if reader.left_out and (strict or not chains):
         refuse(_grouped(reader.left_out))
@@ -66,36 +78,36 @@ def read_exam(
     chains = without(chains, flaws, [*leave_out, *(() if images else ("images",))])
     if not chains:
         raise RecordError(f"{path}: every question is left out, as it has a flaw: {'; '.join(notes)}")
-    found = {role: name for role, name in reader.roles.items() if _inside(records, name)}
+    seen = {name for record in records for name in field_names(record)}
+    found = {role: field for role, field in reader.roles.items() if seen.issuperset(columns_of(field, seen))}
     return Converted(chains, format, found, reader.origins, reader.left_out, notes)
 
 
-def _checked(option: str, given: Mapping[str, str], roles: Collection[str]) -> dict[str, str]:
+def _pairs(option: str, given: Pairs | None, roles: Collection[str]) -> dict[str, str]:
     """What --map or --set says, by the roles' own names. Raises RecordError."""
-    given = {TABLE["aliases"].get(role, role): value for role, value in given.items()}
-    if unknown := sorted(set(given) - set(roles)):
-        raise RecordError(f"--{option} {unknown[0]}: unknown role; expected one of: {', '.join(roles)}")
-    for role in ("kind", "split", "language") if option == "set" else ():
-        if given.get(role) and not known(role, given[role]):
+    pairs = given.items() if isinstance(given, Mapping) else (entry.partition("=")[::2] for entry in given or ())
+    found = {TABLE["aliases"].get(role := name.strip(), role): value.strip() for name, value in pairs}
+    for role, value in found.items():
+        if role not in roles:
+            raise RecordError(f"--{option} {role}: unknown role; expected one of: {', '.join(roles)}")
+        if not value and (option, role) != ("set", "split"):
+            raise RecordError(f"--{option} {role}: expected {role}={'field' if option == 'map' else 'value'}")
+        if option == "set" and value and role in ("kind", "split", "language") and not known(role, value):
             words = ", ".join(dict.fromkeys(TABLE[f"{role}s"].values()))
-            raise RecordError(f"--set {role}={given[role]}: unknown {role}; expected one of: {words}")
-    return given
+            raise RecordError(f"--set {role}={value}: unknown {role}; expected one of: {words}")
+    return found
 
 
 def _roles(path: Path, format: str, records: Sequence[Row], given: Mapping[str, str]) -> dict[str, str]:
     """role -> field of a file's rows. Raises RecordError."""
     form, names = FORMATS[format], dict.fromkeys(name for record in records for name in record)
-    if lost := [field for field in given.values() if records and not _inside(records, field)]:
+    seen = {name for record in records for name in field_names(record)} if given else set()
+    if lost := [name for field in given.values() for name in columns_of(field, seen) if records and name not in seen]:
         inner = "".join(f"; {name} holds records of {fields}" for name, fields in inner_fields(records[0]).items())
         raise RecordError(f"{path}: --map names {lost[0]!r}, which no record has; fields: {', '.join(names)}{inner}")
     if records and "signature" not in form:
         check_roles(path, records, given)
     return find_roles(names, {**form.get("fields", {}), **given}, ANYWHERE if "signature" in form else ROLES)
-
-
-def _inside(records: Sequence[Row], field: str) -> bool:
-    """Whether a record has this field, or each of "A,B,C", at any depth."""
-    return any({*columns_of(field, dict.fromkeys(f := set(field_names(record))))} <= f for record in records)
 
 
 def _read(reader: Reader, rows: Sequence[tuple[str, Any]]) -> Reader:

@@ -38,14 +38,15 @@ def find_flaws(chains: Iterable[Chain]) -> Flawed:
     found: Flawed = {flaw: [] for flaw in FLAWS}
     asked: dict[tuple[str, str, frozenset[str]], dict[tuple[str, str], frozenset[str]]] = defaultdict(dict)
     for chain in chains:
-        marked_ids = dict(MARK.findall(chain.source)).get("image", "")
+        images = dict(MARK.findall(chain.source)).get("image", "")
         for question in chain.questions:
             place = chain.chain_id, question.question_id
-            true, false = (frozenset(folded(p.text) for p in question.propositions if p.is_true is t) for t in (True, False))
+            true = frozenset(folded(p.text) for p in question.propositions if p.is_true)
+            false = frozenset(folded(p.text) for p in question.propositions if not p.is_true)
             asked[folded(chain.vignette), folded(question.stem), true | false][place] = true
             case = chain.vignette if len(chain.questions) == 1 else ""
             flaws = {
-                "images": json.dumps(question.question_id, ensure_ascii=False) in marked_ids or needs_image(question.stem, case),
+                "images": _quoted(question.question_id) in images or needs_image(question.stem, case),
                 "references": any(is_reference(p.text) for p in question.propositions),
                 "contradictions": bool(true & false),
             }
@@ -59,7 +60,7 @@ def marked(chain: Chain, images: Collection[str]) -> Chain:
     """A chain whose source marks the questions with these ids as needing an image, and those with references."""
     references = [q.question_id for q in chain.questions if any(is_reference(p.text) for p in q.propositions)]
     named = {"references": references, "image": [q.question_id for q in chain.questions if q.question_id in images]}
-    ends = [f" [{flaw}: {json.dumps(ids, ensure_ascii=False)[1:-1]}]" for flaw, ids in named.items() if ids]
+    ends = [f" [{flaw}: {', '.join(map(_quoted, ids))}]" for flaw, ids in named.items() if ids]
     return chain.model_copy(update={"source": chain.source + "".join(ends)})
 
 
@@ -70,3 +71,7 @@ def without(chains: Sequence[Chain], flawed: Flawed, flaws: Collection[str]) -> 
         (chain, tuple(q for q in chain.questions if (chain.chain_id, q.question_id) not in out)) for chain in chains
     ]
     return [chain.model_copy(update={"questions": questions}) for chain, questions in kept if questions]
+
+
+def _quoted(question_id: str) -> str:
+    return json.dumps(question_id, ensure_ascii=False)

@@ -3,7 +3,7 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def _option_columns(folded: Mapping[str, str]) -> list[str]:
     return []
 
 
-def columns_of(field: str, row: Mapping[str, Any]) -> list[str]:
+def columns_of(field: str, row: Container[str]) -> list[str]:
     """The fields that the field of a role stands for: several where it is "A,B,C" and no field's name."""
     return [field] if field in row or "," not in field else [part.strip() for part in field.split(",")]
 

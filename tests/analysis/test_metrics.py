@@ -70,6 +70,8 @@ def test_weights_zero_a_question(kind: Any) -> None:
         ("fixed", [Y, Y, Y, N, N], [Y, Y, N, Y, N], 2 / 3),
         ("fixed", [Y, Y, Y, N, N], [Y, Y, Y, N, N], 1.0),
         ("fixed", [Y, Y, N, N], [None, Y, None, None], 0.5),
+        ("fixed", [Y, Y, N, N, N], [Y, Y, Y, N, N], 0.5),  # one tick more than asked for
+        ("fixed", [Y, Y, N, N, N], [Y] * 5, 0.0),
     ],
 )
 def test_ecn_points(kind: Any, gold: list[bool], ticked: list[bool | None], points: float) -> None:

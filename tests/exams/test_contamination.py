@@ -58,6 +58,17 @@ def test_cases_stems_and_propositions_are_compared_and_the_same_question_is_not(
     assert find_overlap([alone], [alone]) == []
 
 
+def test_what_many_questions_of_an_exam_share_is_no_sign_of_a_copy() -> None:
+    stock = "Which of the following is the most appropriate next step?"
+    cases = ("A fish swims in circles for two days.", "A lamp is dark.", "A spleen is large.")
+    asked = [chain(question(f"{case} {stock}", "salt"), name=f"c{i}") for i, case in enumerate(cases)]
+    assert find_overlap(asked, [passage(f"Questions often end with: {stock}")]) == []
+    assert Exam(asked).copied(drafted("x", stem=f"A new one. {stock}")) is None
+    assert [p.a for p in find_overlap(asked[:2], [passage(stock)]) if p.kind == "run"] == ["c0-0", "c1-0"]
+    same = [chain(question(f"{BOOK} And part {i} of it?", "salt"), name=f"c{i}") for i in "abcd"]  # one case, repeated
+    assert len({p.a for p in find_overlap(same, [passage(BOOK)])}) == 4
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
 def test_runs_are_those_of_a_plain_search(a: list[str], b: list[str]) -> None:
     # words of one letter, three and more in a row

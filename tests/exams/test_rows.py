@@ -28,15 +28,15 @@ def book_of(folder: Path, *rows: list[Any]) -> Path:
 
 def refusal(path: Path, **fields: str) -> str:
     with pytest.raises(RecordError) as caught:
-        read_exam(path, "table", fields)
+        read_exam(path, "table", fields, strict=True)
     return str(caught.value).replace(str(path), "FILE")
 
 
 def test_cells_stay_text_and_keep_their_line_breaks(tmp_path: Path) -> None:
     path = csv_of(tmp_path, 'id,question,\r\n007,"Fever\r\nWhich drug?",x\r\n\r\n8,Why?\r\n')
     assert list(read_rows(path)) == [
-        (f"{path}:2", {"id": "007", "question": "Fever\nWhich drug?"}),
-        (f"{path}:5", {"id": "8", "question": "Why?"}),
+        (f"{path}:2", {"id": "007", "question": "Fever\nWhich drug?", "column 3": "x"}),
+        (f"{path}:5", {"id": "8", "question": "Why?", "column 3": ""}),
     ]
 
 
@@ -48,6 +48,22 @@ def test_a_row_longer_than_its_headings_is_refused(tmp_path: Path) -> None:
 def test_a_heading_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     path = csv_of(tmp_path, "question,A,B,A,answer\nWhich?,x,y,z,A\n")
     assert refusal(path) == "FILE:1: two columns have the same heading 'A'; rename one"
+
+
+def test_a_quote_that_is_never_closed_loses_no_line_silently(tmp_path: Path) -> None:
+    path = csv_of(tmp_path, 'question,A,B,answer\nWhich?,x,y,A\n"Why?,x,y,A\nHow?,x,y,A\n')
+    assert len(read_exam(path).chains) == 1 and "with it lines 3 to 4 are lost" in refusal(path)
+    path = csv_of(tmp_path, 'question,A,B,answer\n"Which" one?,x,y,A\nWhy?,x,y,A\n')
+    assert [chain.questions[0].stem for chain in read_exam(path).chains] == ["Why?"]
+
+
+def test_a_field_that_occurs_twice_with_two_values_is_refused(tmp_path: Path) -> None:
+    lines = '{"question":"Which?","options":["x","y"],"answer":"A","answer":"B"}\n'
+    lines += '{"question":"Why?","options":{"A":"x","B":"y","B":"z"},"answer":"A"}\n'
+    assert [line[5:] for line in refusal(csv_of(tmp_path, lines, "exam.jsonl")).split("\n")] == [
+        "1: record: field 'answer' occurs twice",
+        "2: record: field 'B' occurs twice",
+    ]
 
 
 def test_the_first_mmlu_files_have_no_header(tmp_path: Path) -> None:
