@@ -1,16 +1,18 @@
 """The command `mqg`. Each command imports what it needs, so that `mqg --help` answers at once."""
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqg_utils.cli.progress import BAD, OK, SIGNS, RunProgress, console, errors, near, plain, refusal
+from mqg_utils.cli.progress import BAD, OK, SIGNS, RunProgress, console, errors, interruptible, near, plain, refusal
 from mqg_utils.workflow.errors import RESUMES
+
+if TYPE_CHECKING:
+    from mqg_utils.workflow.plan import Step
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 convert_app = typer.Typer(no_args_is_help=True, help="Convert other formats to this project's files.")
@@ -32,26 +34,54 @@ def run(
     keep_versions: Annotated[
         bool, typer.Option("--keep-versions", help="keep stages made with other versions of torch and transformers")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="send paid requests without asking")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and what it costs, and stop")] = False,
 ) -> None:
     """Execute the six notebooks of a preset in order; complete and unchanged stages are skipped."""
     from mqg_utils.workflow import runner
+    from mqg_utils.workflow.lock import LockHeld
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.plan import plan
+    from mqg_utils.workflow.state import state_of
 
     with refusal(ParameterError, code=2):
         planned = plan(preset, parameter or [], name)
+    if dry_run:
+        for step in planned.steps:
+            state = state_of(step, planned.folder, keep_versions)
+            console.print(plain(f"{step.title}: {state.state}{f' ({state.why})' if state.why else ''}"))
+            _estimate(step, planned.folder)
+        return
     started, shown = time.monotonic(), RunProgress()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's; as Ctrl-C, it stops the kernel
-    try:
-        with refusal(runner.StageFailed), refusal(ParameterError, code=2), shown.status:
-            runner.run(planned, shown.report, keep_versions)
-    except KeyboardInterrupt:
-        errors.print(f"Stopped in {plain(shown.stage or 'the beginning')}. {RESUMES}")
-        raise typer.Exit(130) from None
+
+    def report(event: str, step: "Step", detail: str) -> None:
+        shown.report(event, step, detail)
+        if event == "start" and _estimate(step, planned.folder) and not yes:
+            shown.status.stop()
+            if not sys.stdin.isatty() or not typer.confirm("Send these requests?"):
+                raise runner.StageFailed(f"{step.title} was not started; --yes sends its requests without asking")
+            shown.status.start()
+
+    with refusal(runner.StageFailed), refusal(LockHeld, code=2), interruptible(), shown.status:
+        runner.run(planned, report, keep_versions)
     why = " (every stage was complete and unchanged)" if shown.executed == 0 else ""
     console.print(f"{OK} run {plain(planned.name)} complete in {time.monotonic() - started:.0f} s{why}")
     for label, page in (("report", "06_report/report.html"), ("index", "index.html")):
         console.print(f"  {label + ':':8}{plain(near(planned.folder / page))}")
+
+
+def _estimate(step: "Step", run_dir: Path) -> bool:
+    """Print what a step will pay for, and whether it will."""
+    from mqg_utils.cli import costs
+
+    if not costs.is_paid(step):
+        return False
+    try:
+        table = costs.estimate(step, run_dir)
+    except (OSError, ValueError) as error:
+        table = {"estimate": f"after 01_corpus ({error})"}
+    console.print(plain("  " + ", ".join(f"{name}: {value}" for name, value in table.items())))
+    return True
 
 
 @app.command()
@@ -62,16 +92,13 @@ def sweep(
 ) -> None:
     """Run every combination of a sweep in parallel, shared stages once; then compare all in one report."""
     from mqg_utils.cli import sweep as sweeps
+    from mqg_utils.workflow.lock import LockHeld
     from mqg_utils.workflow.parameters import ParameterError
 
-    with refusal(ParameterError, sweeps.ClusterError, code=2):
+    with refusal(ParameterError, LockHeld, code=2), interruptible():
         name, plans = sweeps.read_sweep(file)
-        try:
-            with sweeps.connected(scheduler, workers) as client:
-                counts, failures = sweeps.execute(plans, client, _print_outcome)
-        except KeyboardInterrupt:
-            errors.print(f"Stopped. {RESUMES}")
-            raise typer.Exit(130) from None
+        with sweeps.connected(scheduler, workers) as client:
+            counts, failures = sweeps.execute(plans, client, _print_outcome)
     for failure in failures:
         errors.print(f"{BAD} {plain(failure)}")
     done = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("executed", "taken", "unchanged"))
@@ -195,15 +222,23 @@ def overlap(
 
 
 @app.command()
-def lab() -> None:
+def lab(
+    port: Annotated[int, typer.Option(help="of the server (default: JupyterLab's)")] = 0,
+    ip: Annotated[str, typer.Option(help="address to listen on; only this machine unless given")] = "127.0.0.1",
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="print the address, and open no browser")] = False,
+) -> None:
     """Start JupyterLab on the notebooks, on this machine only, protected by the token that it prints."""
     from mqg_utils.workflow.paths import project_root
 
-    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the only user of a container
+    remote = ip not in ("127.0.0.1", "localhost", "::1")
+    if remote:
+        errors.print(f"Warning: others can reach {plain(ip)}; whoever sees the token can run code on this machine.")
     # set here, so that no setting of the user's own opens it to others; the token is JupyterLab's, or JUPYTER_TOKEN
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={project_root()}",
-                              "--ServerApp.ip=127.0.0.1", "--ServerApp.allow_remote_access=False",
-                              "--LabApp.default_url=/lab/tree/notebooks/01_corpus.ipynb", *as_root])  # fmt: skip
+    options = [f"--ServerApp.root_dir={project_root()}", f"--ServerApp.ip={ip}"]
+    options += [f"--ServerApp.allow_remote_access={remote}", "--LabApp.default_url=/lab/tree/notebooks/start.ipynb"]
+    options += [f"--ServerApp.port={port}"] * bool(port) + ["--no-browser"] * no_browser
+    options += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # a container's only user
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the command prints: lines for steps, bars on a terminal, and refusals without a traceback."""
 
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+
+from mqg_utils.workflow.errors import RESUMES
 
 if TYPE_CHECKING:
     from mqg_utils.workflow.plan import Step
@@ -38,17 +41,27 @@ def refusal(*kinds: type[Exception], code: int = 1) -> Iterator[None]:
         raise typer.Exit(code) from None
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Say how to resume after Ctrl-C, or after SIGTERM, which a scheduler sends."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(f"Stopped. {RESUMES}")
+        raise typer.Exit(130) from None
+
+
 class RunProgress:
     """Progress of a run: a line when a stage starts and ends, and on a terminal the last line it printed."""
 
     def __init__(self) -> None:
-        self.executed, self.stage, self.status = 0, "", console.status("")
+        self.executed, self.status = 0, console.status("")
 
     def report(self, event: str, step: "Step", detail: str) -> None:
         """Show an event of a step: a `runner.Report`."""
         if event == "output":
             return self.status.update(plain(detail)[:100])
-        if event == "start":
-            self.executed, self.stage = self.executed + 1, step.title
+        self.executed += event == "start"
         self.status.update(plain(step.title))
         console.print(f"{SIGNS[event]} {plain(step.title)}: {'skipped, ' * (event == 'skip')}{plain(detail)}")

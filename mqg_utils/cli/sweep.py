@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mqg_utils.records import problems_of, write_json
 from mqg_utils.workflow import runner
+from mqg_utils.workflow.lock import Lock
 from mqg_utils.workflow.manifest import MANIFEST, NOTEBOOK, PAGE, read_manifest, results
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.paths import project_root
@@ -27,10 +28,6 @@ from mqg_utils.workflow.state import state_of
 MAX_RUNS = 10_000
 WITHIN = ("run.seeds", "run.conditions")  # their values are rows of each run
 _ONE_STAGE = threading.Lock()  # a worker has one working folder and one environment
-
-
-class ClusterError(RuntimeError):
-    """A cluster that is not available. The message says what to do."""
 
 
 class _File(BaseModel):
@@ -58,9 +55,8 @@ def read_sweep(file: Path) -> tuple[str, list[Plan]]:
         expected = "expected `preset`, `axes` (each a list of values, or names with parameters each), `set` and `name`"
         raise ParameterError(f"{file.name}: {problems_of(error)[0]}; {expected}") from error
     name = given.name or file.stem
-    if wrong := {"seed", "corpus.seed"} & given.axes.keys():
-        raise ParameterError(f"{file.name}: axes.{wrong.pop()} would split the exam differently in every run; use "
-                             "run.seeds: [0, 1]")  # fmt: skip
+    if "seed" in given.axes or "corpus.seed" in given.axes:
+        raise ParameterError(f"{file.name}: a seed would split the exam differently in every run; use run.seeds")
     axes = [_points(axis, values) for axis, values in given.axes.items()]
     if (count := math.prod(map(len, axes))) > MAX_RUNS:
         raise ParameterError(f"{file.name}: too many runs ({count}, limit {MAX_RUNS}); split the sweep")
@@ -80,18 +76,15 @@ def read_sweep(file: Path) -> tuple[str, list[Plan]]:
 
 def _points(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
     """The points of an axis, each the label in the run's name and the parameters that it stands for."""
-    if isinstance(values, dict):
-        return [(_label(label), chosen) for label, chosen in values.items()]
     if axis in WITHIN:
         items = [item for value in values for item in (value if isinstance(value, list) else [value])]
         return [("", {axis: list(dict.fromkeys(items))})]
-    return [(_label(value), {axis: value}) for value in values]
-
-
-def _label(value: Any) -> str:
-    """A value as a part of a run's name."""
-    words = "+".join(map(str, value)) if isinstance(value, list) else str(value)
-    return re.sub(r"[^\w.+@-]+", "_", words.rpartition("/")[2]).strip("_.") or "none"
+    points = []
+    for value in values:
+        words = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+        label = re.sub(r"[^\w.+@-]+", "_", words.rpartition("/")[2]).strip("_.") or "none"
+        points.append((label, values[value] if isinstance(values, dict) else {axis: value}))
+    return points
 
 
 # --- stages that runs share ---
@@ -139,11 +132,11 @@ def take_over(step: Step, run_dir: Path, other: Step) -> bool:
 
 @contextmanager
 def connected(scheduler: str, workers: int) -> Iterator[Any]:
-    """A Dask client: of the scheduler at an address, or of local worker processes. Raises ClusterError."""
+    """A Dask client: of the scheduler at an address, or of local worker processes. Raises ParameterError."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ClusterError("a sweep needs Dask: pip install 'mqg-workbench[sweep]'") from error
+        raise ParameterError("a sweep needs Dask: pip install 'mqg-workbench[sweep]'") from error
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     with ExitStack() as opened:
@@ -156,7 +149,7 @@ def connected(scheduler: str, workers: int) -> Iterator[Any]:
         try:
             client = opened.enter_context(Client(where, timeout=20))
         except (OSError, ValueError) as error:
-            raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+            raise ParameterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         yield client
 
 
@@ -164,7 +157,7 @@ def execute(plans: Sequence[Plan], client: Any, report: Callable[[str, str], Non
     """Complete every step of the runs on the workers; other runs continue if one fails.
 
     `report(step, outcome)` is called as steps end. Returns how many were `executed`, `taken` from another run and
-    `unchanged`, and the messages of failures. Raises ParameterError if another process works on a run.
+    `unchanged`, and the messages of failures. Raises LockHeld if another process works on a run.
     """
     from distributed import KilledWorker, as_completed
 
@@ -172,7 +165,7 @@ def execute(plans: Sequence[Plan], client: Any, report: Callable[[str, str], Non
     failures: dict[str, None] = {}
     with ExitStack() as held:
         for run_plan in plans:
-            held.callback(runner.locked(run_plan).release)
+            held.enter_context(Lock(run_plan.folder))
             write_index(run_plan)
             held.callback(write_index, run_plan)
         for future in as_completed(_submit(plans, client), raise_errors=False):

@@ -32,12 +32,17 @@ class Lock:
             owner = "another process"
             with suppress(OSError):
                 owner = self._owner.read_text(encoding="utf-8")
-            raise LockHeld(f"{owner} is working there; wait for it, or stop it") from error
+            raise LockHeld(f"{owner} is working in {self._owner.parent}; wait for it, or stop it") from error
         me, since = psutil.Process(), datetime.now(UTC).isoformat(" ", "seconds")
         self._owner.write_text(f"process {me.pid} of {me.username()} on {platform.node()} (since {since})", "utf-8")
 
-    def release(self) -> None:
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def release(self, *_: object) -> None:
         """Let the next process in."""
         with suppress(OSError):
             self._owner.unlink()
         self._lock.release(force=True)
+
+    __exit__ = release

@@ -118,8 +118,8 @@ def versions(packages: Iterable[str] = (*NUMERICAL, *OTHERS.split())) -> dict[st
 
 
 def numerical() -> dict[str, str]:
-    """Versions of the numerical packages that this process has loaded."""
-    return versions(name for name in NUMERICAL if name in sys.modules)
+    """Versions of the numerical packages, if this process has loaded a model or tokenizer (forked kernels have all)."""
+    return versions(NUMERICAL) if "mqg_utils.student.loading" in sys.modules else {}
 
 
 def other_versions(known: Mapping[str, str]) -> list[str]:

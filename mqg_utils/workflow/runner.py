@@ -13,9 +13,9 @@ from typing import Any
 
 from mqg_utils.workflow import manifest as manifests
 from mqg_utils.workflow.errors import remedy
-from mqg_utils.workflow.lock import Lock, LockHeld
+from mqg_utils.workflow.lock import Lock
 from mqg_utils.workflow.manifest import FAILED, FAILED_PAGE, MANIFEST, NOTEBOOK, PAGE, RUNNING, read_manifest
-from mqg_utils.workflow.parameters import ParameterError, code_cells
+from mqg_utils.workflow.parameters import code_cells
 from mqg_utils.workflow.plan import Plan, Step
 from mqg_utils.workflow.run_index import write_index
 from mqg_utils.workflow.state import state_of
@@ -31,41 +31,28 @@ class StageFailed(RuntimeError):
 def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
     """Execute what is not complete, in order. Raises StageFailed at the first stage that fails.
 
-    Raises ParameterError if another process works on this run. An interrupt stops the kernel and leaves the run
-    resumable. A stage's page is made while the next stage runs.
+    Raises LockHeld if another process works on this run. An interrupt stops the kernel and leaves the run resumable.
+    A stage's page is made while the next stage runs.
     """
     failed: dict[Path, str] = {}
     try:
-        lock = locked(plan)
-        try:
-            write_index(plan, failed, keep_versions)  # from now on the run is listed, as incomplete
-            with ThreadPoolExecutor(1) as background:
-                pages = []
+        with ThreadPoolExecutor(1) as background, Lock(plan.folder):
+            write_index(plan)  # from now on the run is listed, as incomplete
+            pages, step = [], plan.steps[0]
+            try:
                 for step in plan.steps:
-                    try:
-                        do(step, plan, report, keep_versions)
-                    except StageFailed as error:
-                        failed[step.folder] = str(error).partition("\n")[0]
-                        raise
+                    do(step, plan, report, keep_versions)
                     pages.append(background.submit(make_page, step, plan.folder))
                 for page in pages:
                     page.result()
-        finally:
-            with suppress(OSError):  # a full disk was reported by then
-                write_index(plan, failed, keep_versions)
-            lock.release()
+            except StageFailed as error:
+                failed[step.folder] = str(error).partition("\n")[0]
+                raise
+            finally:
+                with suppress(OSError):  # a full disk was reported by then
+                    write_index(plan, failed, keep_versions)
     except OSError as error:
         raise StageFailed(_failure(f"run {plan.name}", "stopped", str(error), plan.folder)) from error
-
-
-def locked(plan: Plan) -> Lock:
-    """The lock on a run's folder, taken. Raises ParameterError if another process works on the run."""
-    lock = Lock(plan.folder)
-    try:
-        lock.acquire()
-    except LockHeld as error:
-        raise ParameterError(f"run {plan.name!r}: {error}, or give this one another name with --name") from error
-    return lock
 
 
 def do(step: Step, plan: Plan, report: Report, keep_versions: bool = False) -> None:
@@ -114,6 +101,9 @@ def _execute(step: Step, report: Report) -> None:
         if text.strip():
             report("output", step, re.split(r"[\r\n]+", text.strip())[-1])
 
+    from mqg_utils.workflow.kernels import warm_up
+
+    warm_up()  # its libraries are imported while papermill is
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mqg_utils.cli.costs import is_paid
 from mqg_utils.cli.progress import RunProgress, console, near, plain, refusal
 from mqg_utils.workflow.plan import Step
 
@@ -41,4 +42,12 @@ def test_a_run_has_a_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
         "✓ 04_finetune (base): 3 s",
         "= 04_finetune (base): skipped, unchanged",
     ]
-    assert (shown.executed, shown.stage) == (1, "04_finetune (base)")
+    assert shown.executed == 1
+
+
+def test_only_a_server_elsewhere_is_paid() -> None:
+    def step(**parameters: str) -> Step:
+        return Step("generate", "03_generate", "", Path("n.ipynb"), Path("f"), parameters)
+
+    assert is_paid(step(source="server")) and is_paid(step(source="batch")) and is_paid(step(condition="server"))
+    assert not is_paid(step(source="server", base_url="http://127.0.0.1:8000/v1")) and not is_paid(step(source="cloze"))
