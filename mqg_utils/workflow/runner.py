@@ -83,7 +83,7 @@ def _undo(step: Step, run_dir: Path) -> None:
     """After a failure: what an execution before wrote is complete again, unless some of it was written over."""
     from mqg_utils.workflow.notebook_page import render_notebook
 
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # ValueError: a full disk cut the notebook short
         (step.folder / MANIFEST).unlink(missing_ok=True)  # a cell after `finish` failed
         before = read_manifest(step.folder, FORMER)
         if before and not manifests.damaged(step.folder, "", before):
