@@ -1,4 +1,4 @@
-"""Calibration of P(true): reliability, expected calibration error, Brier score, confident mistakes."""
+"""Calibration of P(true): reliability, expected calibration error, Brier score."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -54,9 +54,3 @@ def ece(predictions: Iterable[Prediction]) -> float:
     """
     _, p, gold = _scored(predictions)
     return float(np.abs(np.bincount(_bins(p), gold - p)).sum() / len(p)) if len(p) else float("nan")
-
-
-def confident_mistakes(predictions: Iterable[Prediction], most: int = 25) -> list[Prediction]:
-    """Wrong verdicts, P(true) farthest from the truth first."""
-    wrong = [p for p in predictions if p.p_true is not None and p.predicted != p.gold]
-    return sorted(wrong, key=lambda p: (-abs((p.p_true or 0.0) - p.gold), p.chain_id, p.position, p.proposition))[:most]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from mqg_utils.analysis.chance import GUESSES, guess
 from mqg_utils.analysis.metrics import (
     MEASURES,
-    MIN_CHAINS,
     REPEATS,
     WARN_CHAINS,
     Difference,
@@ -188,30 +187,17 @@ class Changes(NamedTuple):
     broken: tuple[tuple[int, str], ...]
     corrected: int  # propositions that became right
     spoiled: int  # propositions that became wrong
-    p_value: float  # sign test over the chains that changed
 
 
 def changes(condition: Sequence[Prediction], reference: Sequence[Prediction]) -> Changes:
-    """Compare the predictions of two conditions under one history, proposition by proposition.
-
-    The p-value is an exact two-sided sign test: chains fixed more often than broken, against those broken more often
-    (the seeds of a chain are one vote). nan if no chain changed, or below MIN_CHAINS chains.
-    """
-    from scipy.stats import binomtest
-
+    """Compare the predictions of two conditions under one history, proposition by proposition."""
     before = {(p.seed, p.chain_id, p.question_id, p.proposition): p for p in reference}
     keyed = ((p, (p.seed, p.chain_id, p.question_id, p.proposition)) for p in condition)
     both = [(p, before[key]) for p, key in keyed if key in before]
     now, then = ({(pair[i].seed, pair[i].chain_id) for pair in both if _wrong(pair[i])} for i in (0, 1))
-    fixed, broken = sorted(then - now), sorted(now - then)
-    votes = Counter(chain for _, chain in fixed)
-    votes.subtract(chain for _, chain in broken)
-    up, down = sum(v > 0 for v in votes.values()), sum(v < 0 for v in votes.values())
-    enough = up + down and len({p.chain_id for p, _ in both}) >= MIN_CHAINS
-    p_value = float(binomtest(up, up + down).pvalue) if enough else nan
     corrected = sum(_wrong(b) and not _wrong(p) for p, b in both)
     spoiled = sum(_wrong(p) and not _wrong(b) for p, b in both)
-    return Changes(tuple(fixed), tuple(broken), corrected, spoiled, p_value)
+    return Changes(tuple(sorted(then - now)), tuple(sorted(now - then)), corrected, spoiled)
 
 
 def _wrong(p: Prediction) -> bool:

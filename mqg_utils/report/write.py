@@ -31,7 +31,6 @@ SECTIONS: dict[str, tuple[str, str, Maker]] = {  # title, whose history (of Find
 }
 APPENDIX: dict[str, tuple[str, str, Maker]] = {
     "disputes": ("Disputed keys", "shown", disputes.disputed),
-    "generated": ("Generated questions", "", appendix.generated),
     "training": ("Training", "", appendix.trained),
     "provenance": ("Provenance", "", appendix.provenance),
 }

@@ -1,10 +1,10 @@
-"""Calibration: reliability, ECE, Brier, errors by confidence, confident mistakes."""
+"""Calibration: reliability, ECE, Brier score."""
 
 from math import isnan
 
 import pytest
 
-from mqg_utils.analysis.calibration import brier, confident_mistakes, ece, reliability
+from mqg_utils.analysis.calibration import brier, ece, reliability
 from mqg_utils.records import Prediction
 
 
@@ -41,13 +41,7 @@ def test_ece_by_hand() -> None:
     assert ece(answers(*PAIRS)) == pytest.approx((0.75 + 0.83) / 5)
 
 
-def test_confident_mistakes_are_the_farthest_first() -> None:
-    found = confident_mistakes(answers((0.6, False), (0.99, False), (0.1, True), (0.9, True), (None, True)))
-    assert [p.p_true for p in found] == [0.99, 0.1, 0.6]
-    assert len(confident_mistakes(answers(*[(0.9, False)] * 40))) == 25
-
-
 def test_without_probabilities_there_is_nothing() -> None:
     silent = answers((None, True), (None, False))
-    assert reliability(silent) == [] and confident_mistakes(silent) == []
+    assert reliability(silent) == []
     assert isnan(ece(silent)) and isnan(brier(silent).value)

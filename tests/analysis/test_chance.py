@@ -65,12 +65,6 @@ def test_guess_strategies_on_an_exam() -> None:
     assert shares == pytest.approx(
         {"all-true": 2 / 9, "all-false": 7 / 9, "prior": (2 / 9) ** 2 + (7 / 9) ** 2, "coin": 0.5}
     )
-    rows = guess(exam, "all-false")
-    assert [(s.condition, s.chain_id, s.question_id, s.position, s.n) for s in rows] == [
-        ("guess: all-false", "c1", "q1", 1, 3),
-        ("guess: all-false", "c1", "q2", 2, 1),
-        ("guess: all-false", "c2", "q1", 1, 5),
-    ]
-    assert [s.ecn for s in rows] == [0.2, 1.0, 1.0]
+    assert [s.ecn for s in guess(exam, "all-false")] == [0.2, 1.0, 1.0]
     with pytest.raises(KeyError):
         guess(exam, "luck")

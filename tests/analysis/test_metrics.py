@@ -162,23 +162,6 @@ def test_conditions_that_answered_different_chains_are_not_compared() -> None:
         compare([score("a")], [], "ecn")
 
 
-def simulated(rng: np.random.Generator, n_chains: int) -> list[QuestionScore]:
-    """Chains of 1 to 4 questions, each chain with a skill of its own; mean accuracy 0.6."""
-    skills = rng.beta(3, 2, n_chains)
-    return [
-        score(f"c{i:03}", float(rng.binomial(5, s)), position=k)
-        for i, s in enumerate(skills)
-        for k in range(1, 2 + i % 4)
-    ]
-
-
-@pytest.mark.nightly
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(7)
-    found = [estimate(simulated(rng, 40), "accuracy", repeats=300, seed=i) for i in range(200)]
-    assert 0.88 < np.mean([e.low <= 0.6 <= e.high for e in found]) < 0.99
-
-
 # --- several seeds, several tests ---
 
 

@@ -2,8 +2,6 @@
 
 from math import nan
 
-import plotly.graph_objects as go
-import plotly.io as pio
 import pytest
 
 from mqg_utils.analysis.metrics import Estimate
@@ -56,8 +54,3 @@ def test_texts_are_escaped_in_figures_and_tables() -> None:
     html = figures.table([{"<b>": "<script>", "n": 1234, "share": HALF, "p": 0.123456}]).data
     assert "<script>" not in html and "1,234" in html and "0.500 [0.400, 0.700]" in html and "0.1235" in html
     assert "no entries" in figures.table([]).data
-
-
-def test_a_notebook_stores_a_figure_as_json_only() -> None:
-    assert pio.renderers.default == "plotly_mimetype"
-    assert set(figures.bundle(go.Figure())) == {"application/vnd.plotly.v1+json"}

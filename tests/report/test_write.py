@@ -1,6 +1,5 @@
 """The report: its sections in edge cases, its tables, and runs read from their folders."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def made(run: Run) -> dict[str, Section]:
 def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:
     sections = made(simulated.run(simulated.exam(12), seeds=(0, 1), passages=8))
     missing = {name for name, found in sections.items() if found.missing}
-    assert missing == {"generated", "training", "provenance", "disputes"}, "a simulated run has no files"
+    assert missing == {"training", "provenance", "disputes"}, "a simulated run has no files"
     for found in sections.values():
         for panel in found.panels:
             assert panel.reading.rstrip()[-1] in ".:" and panel.rows, panel.name
@@ -103,17 +102,16 @@ def test_tables_are_written_for_programs(tmp_path: Path) -> None:
     assert scores.loc["books", "propositions right low"] < scores.loc["books", "propositions right"]
 
 
-def test_manifests_curves_and_counts_of_questions_are_shown(tmp_path: Path) -> None:
+def test_manifests_and_curves_are_shown(tmp_path: Path) -> None:
     folder = simulated.write_run(tmp_path / "one", simulated.run(simulated.exam(5), ("base", "questions")))
     write_json(folder / "04_finetune" / "base" / "curve.json", {"exam": [{"step": 1, "loss": 2.0}]})
-    write_json(folder / "03_generate" / "summary.json", {"questions.drafted": 3, "questions.kept": 1, "cost_usd": 0.5})
+    write_json(folder / "03_generate" / "summary.json", {"cost_usd": 0.5})
     simulated.seal(folder, "03_generate")
     simulated.seal(folder, "04_finetune", "base", 7.0, model="tiny", seed=0, run_dir="x")
     simulated.seal(folder, "04_finetune", "books")  # of another plan
     sections = made(read_run(folder))
     rows = {e.name: e.rows for s in sections.values() for e in s.panels}
     assert rows["curves"] == [{"training": "one · base: exam", "step": 1, "loss": 2.0, "eval_loss": ""}]
-    assert rows["funnel"] == [{"step": "drafted", "questions": 3}, {"step": "kept", "questions": 1}]
     assert {"stage": "04_finetune base", "parameter": "model", "value": "'tiny'"} in rows["parameters"]
     stages = ["01_corpus", "03_generate", "04_finetune base", "05_evaluate base", "05_evaluate questions"]
     assert [row["stage"] for row in rows["stages"]] == stages, "stages of another plan are not in this report"
@@ -122,17 +120,10 @@ def test_manifests_curves_and_counts_of_questions_are_shown(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_command_writes_and_refuses(quick_project: Path) -> None:
-    from conftest import mqg, reseal
+    from conftest import mqg
 
     done = mqg(quick_project, "report", "quick")
     assert done.returncode == 0 and (quick_project / "outputs/report-quick/report.html").exists(), done.stderr
-    shutil.copytree(quick_project / "outputs/quick", quick_project / "outputs/other")
-    exam = quick_project / "outputs/other/01_corpus/exam.jsonl"
-    exam.write_text(exam.read_text("utf-8").replace("52-year-old bus driver", "52-year-old tram driver"), "utf-8")
-    reseal(quick_project / "outputs/other")
-    refused = mqg(quick_project, "report", "quick", "other")
-    assert refused.returncode == 2 and "another text or key" in refused.stderr
     nothing = mqg(quick_project, "report", "nowhere")
     assert nothing.returncode == 2 and "run its stages first" in nothing.stderr
-    assert "Traceback" not in refused.stderr + nothing.stderr
-    shutil.rmtree(quick_project / "outputs/other")
+    assert "Traceback" not in nothing.stderr

@@ -1,21 +1,7 @@
 """The last sections of the report: what the model was trained on, and how everything was made."""
 
-from mqg_utils.analysis.results import Row
 from mqg_utils.report import figures
 from mqg_utils.report.findings import Findings, Panel
-
-
-def generated(f: Findings) -> list[Panel] | str:
-    summary = f.run.summaries.get("03_generate", {})
-    counts = {k.removeprefix("questions."): v for k, v in summary.items() if k.startswith("questions.")}
-    if not counts:
-        return "No condition of this run is trained on generated questions."
-    drafted, kept = counts.get("drafted", 0), counts.get("kept", 0)
-    share = f" ({100 * kept / drafted:.0f} %)" if drafted else ""
-    rows: list[Row] = [{"step": k, "questions": v} for k, v in counts.items()]
-    reading = f"{kept} of {drafted} drafted questions were kept{share}."
-    figure = figures.bars({"questions": counts}, "questions")
-    return [Panel("funnel", "Drafted, rejected, kept", reading, rows, figure)]
 
 
 def trained(f: Findings) -> list[Panel] | str:

@@ -6,9 +6,8 @@ from mqg_utils.analysis import calibration
 from mqg_utils.analysis.comparison import shown_p
 from mqg_utils.analysis.metrics import NOTHING, Estimate, estimate
 from mqg_utils.analysis.results import Row
-from mqg_utils.analysis.slices import places
 from mqg_utils.report import figures
-from mqg_utils.report.findings import Findings, Panel, Ref
+from mqg_utils.report.findings import Findings, Panel
 from mqg_utils.workflow.conditions import is_human
 
 MEASURES = {
@@ -66,15 +65,17 @@ def _scores(f: Findings) -> Panel:
     ]
     first = cells[conditions[0], "emr"]
     seeds = f"{len(f.run.seeds)} seeds" if len(f.run.seeds) > 1 else "one seed"
-    above = {m: [name for name in conditions if cells[name, m].low > value] for m, (_, value) in guess.items()}
+    above = [
+        f"in {MEASURES[m]} ({rate if m != 'auc_within' else 'chance'}, {value:.3f}) "
+        + (", ".join(name for name in conditions if cells[name, m].low > value) or "none")
+        for m, (rate, value) in guess.items()
+    ]
     people = [f"{c} ({cells[c, 'accuracy'].chains} chains)" for c in conditions if is_human(c)]
     reading = [
         f"n = {cells[conditions[0], 'accuracy'].n} propositions of {first.n} questions in "
         f"{first.chains} chains, {seeds}.",
         f"People are scored and compared after their own answers: {', '.join(people)}." if people else "",
-        "Whole interval above the best guess: "
-        + "; ".join(f"in {MEASURES[m]} ({guess[m][0]}) {', '.join(names) or 'none'}" for m, names in above.items())
-        + ".",
+        f"Whole interval above the best guess: {'; '.join(above)}.",
     ]
     note = (
         "AUC within questions: share of pairs of a true and a false option of one question in which the true one has "
@@ -109,7 +110,7 @@ def changed(f: Findings) -> list[Panel] | str:
         return "There is only one condition, so there is nothing to compare it with."
     rows = [
         {"condition": name, "against": reference, "chains fixed": len(c.fixed),
-         "chains broken": len(c.broken), "p": shown_p(c.p_value), "propositions corrected": c.corrected,
+         "chains broken": len(c.broken), "propositions corrected": c.corrected,
          "spoiled": c.spoiled}
         for (name, reference), c in f.changes.items()
     ]  # fmt: skip
@@ -118,7 +119,7 @@ def changed(f: Findings) -> list[Panel] | str:
         f"{name} corrects {last.corrected} propositions that {reference} gets wrong and spoils "
         f"{last.spoiled}; {len(last.fixed)} chains become perfect and {len(last.broken)} no longer are."
     )
-    note = "Fixed: an error under the reference and none now. p: exact sign test over the chains that changed."
+    note = "Fixed: an error under the reference and none now."
     return [Panel("changes", "Against the reference", reading, rows, None, note)]
 
 
@@ -143,15 +144,4 @@ def calibrated(f: Findings) -> list[Panel] | str:
         "Calibrated probabilities lie on the dotted line. Brier score and expected calibration error (ECE) are 0 at "
         "best; ECE is above 0 even for a calibrated model, the more so the fewer propositions, and has no interval."
     )
-    panels = [Panel("calibration", "Reliability", reading, table, figures.calibration(bins), note)]
-    if mistakes := calibration.confident_mistakes(answers[f.focus]):
-        asked = places(f.run.exam)
-        rows: list[Row] = [
-            {"chain": Ref(f"{p.chain_id}, {p.position}", p.chain_id, p.question_id),
-             "proposition": asked[p.chain_id, p.question_id][1].propositions[p.proposition].text[:300],
-             "key": "true" if p.gold else "false", "P(true)": f"{p.p_true:.3f}"}
-            for p in mistakes
-        ]  # fmt: skip
-        reading = f"The {len(rows)} mistakes of {f.focus} with P(true) farthest from the truth."
-        panels.append(Panel("mistakes", "Confident mistakes", reading, rows))
-    return panels
+    return [Panel("calibration", "Reliability", reading, table, figures.calibration(bins), note)]

@@ -48,6 +48,7 @@ const STATUS = {
 };
 const SORTS = {
   worst: ["fewest points first", (a, b, c) => a.mean[c] - b.mean[c]],
+  sure: ["most confident mistake first", (a, b, c) => b.sure[c] - a.sure[c]],
   best: ["most points first", (a, b, c) => b.mean[c] - a.mean[c]],
   name: ["by name", () => 0],
   length: ["most questions first", (a, b) => b.qs.length - a.qs.length],
@@ -59,6 +60,7 @@ function prepare() {
     // a person may have answered only part of the exam
     chain.sat = data.conditions.map((_, c) => chain.qs.every((q) => q.e[c] !== null));
     chain.perfect = data.conditions.map((_, c) => perfect(chain, c));
+    chain.sure = data.conditions.map((_, c) => Math.max(0, ...chain.qs.flatMap((q) => q.p.map((p) => right(p, c) || p.a[c][0] === null ? 0 : Math.abs(p.a[c][0] - 1000 * p.g)))));
     chain.mean = data.conditions.map((_, c) => mean(chain, c));
     const texts = [chain.id, chain.case];
     for (const q of chain.qs) { texts.push(q.s); for (const p of q.p) texts.push(p.x); }
