@@ -56,7 +56,7 @@ class ModelAsker:
             return
         self.chains = {c.chain_id: c for c in sorted(exam, key=lambda c: c.split != "test")}
         cases = [(f"{name} ({c.split or 'no split'}): {begins(c)}", name) for name, c in self.chains.items()]
-        offer(self.student, [(name, name) for name in names], names[-1], student)
+        offer(self.student, names, names[-1], student)
         offer(self.case, [("a new case", ""), *cases], "", chain or next(iter(self.chains)))
         self._reset()
         self.case.observe(lambda _: self._reset(), "value")
@@ -105,14 +105,14 @@ class ModelAsker:
         exam = [p for p in exam if p.chain_id == chain.chain_id in self.chains]
         self.answers.value = case_view.case_beside_exam(chain, now, exam)
         where = "" if exam else " This text is not in the exam that it took." * bool(self.chains)
-        self._say(f"{probe.name} answered {len(chain.questions)} questions in {seconds:.2f} s.{where}")
+        self._say(f"{probe.name} answered in {seconds:.2f} s.{where}")
 
     def _leave_out(self) -> None:
         """Score the chosen question again without each finding before it."""
         chain, probe, question = self.chain(), self.probe(self.student.value), self.question.value
         result = self.occlusion.leave_one_out(probe, chain, question, self.history.value)
         self.effects.value = case_view.occlusion_html(chain, question, result)
-        self._say(f"Removed {len(result.effects)} findings in {result.seconds:.2f} s.")
+        self._say(f"Findings removed: {len(result.effects)}, in {result.seconds:.2f} s.")
 
     def show(self) -> None:
         """Ask and remove once, so that a page without a kernel shows the result, and display it all."""

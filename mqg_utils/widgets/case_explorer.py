@@ -13,7 +13,7 @@ from mqg_utils.analysis.results import read_runs, runs_in
 from mqg_utils.verification import review
 from mqg_utils.widgets import case_view, keys
 from mqg_utils.widgets.case_index import ERRORS, HISTORY_NAMES, CaseIndex, Filter, View, begins
-from mqg_utils.widgets.keys import LABEL, WIDE, button, dropdown, labelled, message_html, offer, row, show, style
+from mqg_utils.widgets.keys import LABEL, WIDE, button, dropdown, message_html, offer, row, show, style
 from mqg_utils.workflow.paths import locate
 
 
@@ -47,7 +47,8 @@ class CaseExplorer:
         height = min(4, max(2, len(names)))
         self.runs = ipw.SelectMultiple(options=names, description="Runs", rows=height, style=LABEL, layout=WIDE)
         self.condition, self.history, self.compare = map(dropdown, ("Answers of", "who saw", "Compare with"))
-        self.error, self.position = dropdown("Error", labelled(ERRORS, "any or none")), dropdown("Question")
+        self.position, self.error = dropdown("Question"), dropdown("Error")
+        offer(self.error, [("any or none", ""), *ERRORS], "")
         self.text = _text("Text", "in the case, a stem or a proposition")
         self.text.continuous_update = False
         self.filters = [self.error, self.position, self.text]
@@ -86,9 +87,9 @@ class CaseExplorer:
         condition, compare = self._preferred
         positions = range(1, max(len(chain.questions) for chain in index.run.exam) + 1)
         self._quiet = True
-        offer(self.condition, [(name, name) for name in names], names[-1], condition)
+        offer(self.condition, names, names[-1], condition)
         offer(self.history, [(HISTORY_NAMES[h], h) for h in index.histories], index.histories[0])
-        offer(self.compare, labelled(names, "nothing"), "", compare)
+        offer(self.compare, [("nothing", ""), *names], "", compare)
         offer(self.position, [("any", 0), *((f"question {k}", k) for k in positions)], 0)
         self._quiet = False
         self._find()

@@ -1,14 +1,14 @@
 """The cases of a run: filtered, the worst first, and compared between two examinees."""
 
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from mqg_utils.analysis import attribution, positions
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
 from mqg_utils.analysis.results import Run
-from mqg_utils.records import Chain, History, Passage, Prediction, Question
+from mqg_utils.records import Chain, History, Prediction, Question
 from mqg_utils.text.search import Index, Link, question_text, terms
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
@@ -18,9 +18,8 @@ KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ER
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
 COLUMNS = ["points", "right", "errors", "position", "text"]
 Key = tuple[str, str]  # chain, question
+Near = list[tuple[Any, Link]]  # texts with the share of a question's words that they contain
 Answers = dict[tuple[str, str, int], Prediction]  # by chain, question and proposition
-T = TypeVar("T")
-Near = tuple[T, Link]  # with the share of the question's words that it contains
 
 
 class View(NamedTuple):
@@ -74,8 +73,8 @@ class CaseIndex:
         rarity = books.rarity if self.run.passages else None
         return books, Index(map(question_text, self._training_questions), rarity)
 
-    def nearest(self, question: Question, most: int = 2) -> tuple[list[Near[Passage]], list[Near[Question]]]:
-        """At most `most` passages and generated questions, the best BM25 score first."""
+    def nearest(self, question: Question, most: int = 2) -> tuple[Near, Near]:
+        """At most `most` passages and generated questions with their links, the best BM25 score first."""
         query = terms(question_text(question))
         passages, questions = (index.nearest(query, most) for index in self._indexes)
         near_passages = [(self.run.passages[link.place], link) for link in passages]

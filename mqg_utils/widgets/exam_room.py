@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as ipw
 from IPython.display import display
 
-from mqg_utils.records import Question
+from mqg_utils.records import Chain, Question
 from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
 from mqg_utils.widgets import exam_session
@@ -118,22 +118,20 @@ class ExamRoom:
             f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
             "The table lists everyone who answered the same chains, each after their own answers."
         )
-        ranking = exam_session.ranking_rows(self.run_dir, self.session.chains)
-        self.view.value = message_html(text) + table(ranking).data
+        self.view.value = message_html(text) + table(self.ranking(self.session.chains)).data
         self.keybox.fill([self.view])
 
     def show(self) -> None:
         """Display the room; without a kernel or an exam, what to do."""
         if not self.chains:
-            text = f"The run {self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."
-            display(notice(text))
+            display(notice(f"{self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."))
             return
         text = f"An exam of {self.most.value} cases is ready. Open this notebook in JupyterLab to take it."
         show(self.keybox.box, style() + message_html(text))
 
-    def ranking(self) -> list[dict[str, Any]]:
-        """One row per person and model that answered the whole split, the best first."""
-        return exam_session.ranking_rows(self.run_dir, self.chains)
+    def ranking(self, chains: Sequence[Chain] = ()) -> list[dict[str, Any]]:
+        """One row per person and model that answered the whole split, or all of `chains`, the best first."""
+        return exam_session.ranking_rows(self.run_dir, chains or self.chains)
 
 
 def _answer_text(question: Question, ticks: Sequence[bool]) -> str:

@@ -130,10 +130,10 @@ def exam_chains(run_dir: Path, split: str) -> list[Chain]:
     return by_split(read_jsonl(file, Chain), split) if file.exists() else []
 
 
-def draw(chains: Sequence[Chain], most: int, seed: int = 0) -> list[Chain]:
-    """`most` of the chains (0: all) in their order, for everyone with this seed the same; more contain fewer."""
+def draw(chains: Sequence[Chain], most: int) -> list[Chain]:
+    """`most` random chains (0: all) in their order, the same for everyone; more contain fewer."""
     ids = sorted(chain.chain_id for chain in chains)
-    random.Random(seed).shuffle(ids)
+    random.Random(0).shuffle(ids)
     drawn = set(ids[: most or len(ids)])
     return [chain for chain in chains if chain.chain_id in drawn]
 

@@ -76,17 +76,13 @@ def dropdown(label: str, options: Sequence[Any] = ()) -> ipw.Dropdown:
     return ipw.Dropdown(options=list(options), description=label, style=LABEL, layout=WIDE)
 
 
-def offer(control: ipw.Dropdown, options: Sequence[tuple[str, Any]], default: Any, preferred: Any = None) -> None:
-    """New options; the value is the preferred or else the present one if it is among them, else the default."""
-    values = [value for _, value in options]
+def offer(control: ipw.Dropdown, options: Sequence[Any], default: Any, preferred: Any = None) -> None:
+    """New options, (label, value) or values; the preferred or else the present one is chosen, else the default."""
+    pairs = [option if isinstance(option, tuple) else (option, option) for option in options]
+    values = [value for _, value in pairs]
     value = next((v for v in (preferred, control.value) if v not in (None, "") and v in values), default)
-    control.options = list(options)
+    control.options = pairs
     control.value = value
-
-
-def labelled(names: Sequence[str], none: str) -> list[tuple[str, str]]:
-    """Options of a dropdown: the value "" as `none`, then the names."""
-    return [(none, ""), *((name, name) for name in names)]
 
 
 def message_html(text: str, bad: bool = False) -> str:
@@ -98,9 +94,9 @@ def style() -> str:
     return f"<style>{fragment('widgets.css')}{fragment('keys.css')}</style>"
 
 
-def notice(text: str) -> HTML:
+def notice(text: str, bad: bool = True) -> HTML:
     """A message in a cell of its own: what is missing, and what to do."""
-    return HTML(style() + message_html(text, bad=True))
+    return HTML(style() + message_html(text, bad))
 
 
 def show(widget: ipw.Widget, static: str) -> None:

@@ -72,7 +72,8 @@ class ReviewDesk:
     def _choose(self) -> None:
         """Show the questions that pass the filter; a sample of them is the same for everyone."""
         what, text = self.what.value, self.find.value.casefold()
-        items = [i for i in self.reviewer.run.items if what in (EXAM, _reason(i)) and text in _text(i).casefold()]
+        items = [i for i in self.reviewer.run.items if what in (EXAM, _reason(i))]
+        items = [i for i in items if text in f"{i.chain.vignette} {question_text(i.question)}".casefold()]
         sample = random.Random(0).sample(range(len(items)), min(self.sample.value or len(items), len(items)))
         self.reviewer.items = [items[place] for place in sorted(sample)]
         self.at = self.reviewer.next_open() or 0
@@ -106,7 +107,7 @@ class ReviewDesk:
             for i in range(1, review.MAX_RATING + 1)
         ]
         self.comment.value = opinion.comment
-        remark = row(ipw.HTML("<span>Rate, 5 is best</span>"), *ratings, self.comment)
+        remark = row(ipw.Label("Rate, 5 is best"), *ratings, self.comment)
         self.panel.children = [row(*buttons), remark, ipw.HTML(f'<span class="where">{KEYS}</span>')]
         self.keybox.new_screen()
 
@@ -224,7 +225,7 @@ class ReviewDesk:
             (review.agreement(latest), "No two reviewers have decided on the same question yet."),
             (review.disagreements(self.run.items, latest), "Reviewers differ on no question."),
         ):
-            display(table(rows) if rows else notice(none))
+            display(table(rows) if rows else notice(none, bad=False))
 
 
 def _alone(item: review.Item, question: Question) -> Chain:
@@ -234,7 +235,3 @@ def _alone(item: review.Item, question: Question) -> Chain:
 def _reason(item: review.Item) -> str:
     """Why a question was dropped, in a word or two; KEPT if it was not."""
     return item.dropped.split(":")[0]
-
-
-def _text(item: review.Item) -> str:
-    return f"{item.chain.vignette}\n{question_text(item.question)}"

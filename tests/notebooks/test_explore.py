@@ -68,7 +68,7 @@ def test_without_a_kernel_a_notebook_is_an_accessible_page(name, project, chromi
     papermill.execute_notebook(notebook_of(project, name), done, cwd=project / "notebooks", progress_bar=False)
     render_notebook(done, page)
     expected = {
-        "ask_model": "Removed 1 findings in",
+        "ask_model": "Findings removed: 1, in",
         "chains": "6 of 6 cases; base",
         "corpus": "3 passages; 2 more",
         "review_questions": "4 of 4 questions",
@@ -169,7 +169,7 @@ def test_a_person_browses_passages_and_asks_the_model(project, jupyterlab, chrom
         page.locator(".mqg-case", has_text="He is <b>well</b>.").wait_for()
         assert "in the exam" not in page.locator(CASE).inner_text()
         page.get_by_role("button", name="Remove each finding").click()
-        page.get_by_text("Removed 2 findings").wait_for()
+        page.get_by_text("Findings removed: 2, in").wait_for()
         assert notebook.problems() == []
 
 

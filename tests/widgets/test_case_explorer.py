@@ -116,7 +116,7 @@ def asker(outputs):
 
 def test_a_case_of_the_exam_is_answered_beside_it_and_another_text_alone(asker):
     asker.ask.click()
-    assert "base answered 2 questions" in asker.message.value
+    assert "base answered in" in asker.message.value
     assert asker.answers.value.count("in the exam:") == 2
     asker.text.value = asker.text.value.replace("?", "The patient is much worse today. ?", 1)
     assert (asker.answers.value, asker.effects.value) == ("", ""), "answers to another text go"
@@ -141,7 +141,7 @@ def test_a_new_case_has_no_exam_beside_it(asker):
     assert "in the exam:" not in asker.answers.value
     assert "An ECG is needed" in asker.answers.value
     asker.remove.click()
-    assert "Removed 2 findings" in asker.message.value
+    assert "Findings removed: 2, in" in asker.message.value
     assert "The pain does not change with breathing." in asker.effects.value
 
 
@@ -152,13 +152,4 @@ def test_an_invalid_text_is_reported_and_the_buttons_stay(asker):
     assert not asker.ask.disabled
     asker.undo.click()
     asker.ask.click()
-    assert "answered 2 questions" in asker.message.value
-
-
-def test_a_run_without_a_student_is_reported(outputs, monkeypatch):
-    shown = []
-    monkeypatch.setattr(keys, "display", lambda data, raw: shown.append(data))
-    asker = ask_model.ModelAsker(outputs / "two")
-    asker.show()
-    assert asker.ask.disabled
-    assert "run 04_finetune.ipynb first" in shown[-1]["text/html"]
+    assert "base answered in" in asker.message.value

@@ -1,7 +1,7 @@
 """A case as text and back: nothing is lost, and errors name their line."""
 
 import pytest
-from small import chain, question, random_chains
+from small import random_chains
 
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
 
@@ -46,12 +46,6 @@ def test_writing_and_reading_keep_the_questions(before):
             (p.text, p.is_true) for p in other.propositions
         ]
     assert (after.vignette, after.language) == (before.vignette.strip(), before.language)
-
-
-def test_an_added_question_gets_new_ids():
-    like = chain(question("a?", "x", "y"), name="c9")
-    made = read_case(write_case(like) + "? b?\n+ z\n", "c9", like=like)
-    assert [q.question_id for q in made.questions] == ["c9-q1", "c9-q2"]
 
 
 def test_a_list_of_findings_before_the_first_question_belongs_to_the_case():

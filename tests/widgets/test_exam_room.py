@@ -39,17 +39,6 @@ def answer(session, *ticks):
     session.answer(session.show(), ticks)
 
 
-def test_each_question_follows_the_persons_own_answers(run):
-    session = sit(run)
-    first = session.show()
-    assert (first.question.question_id, first.before) == ("case-1", ())
-    session.answer(first, [False, True])
-    second = session.show()
-    assert (second.question.question_id, second.before) == ("case-2", ((EXAM[0].questions[0], (False, True)),))
-    session.answer(second, [True, False, False])
-    assert session.show() is None
-
-
 def test_of_two_windows_the_first_answer_counts(run):
     window, other = sit(run), sit(run)
     asked = other.show()
@@ -74,14 +63,6 @@ def test_a_new_kernel_resumes_and_keeps_the_time_of_each_answer(run):
     assert {a.question_id: a.seconds for a in again.answers.values()} == {"case-1": 12.5, "case-2": 3.0}
 
 
-@pytest.mark.parametrize("ticks", [(False, False), (True, True)])
-def test_a_wrong_number_of_ticks_is_refused(run, ticks):
-    session = sit(run)
-    with pytest.raises(SessionError, match="Tick 1"):
-        answer(session, *ticks)
-    assert session.show().question.question_id == "case-1"
-
-
 def test_any_name_will_do(run):
     assert sit(run, " Dr. Ada / Lyon ").condition == "human:Dr.-Ada-Lyon"
     assert sit(run, "../Étienne").folder.name == "human-Étienne"
@@ -95,7 +76,6 @@ def test_everyone_draws_the_same_cases_and_more_contain_fewer():
     assert len(four) == 4 and four < eight
     assert four == {c.chain_id for c in draw(exam[::-1], 4)}
     assert draw(exam, 4) == [c for c in exam if c.chain_id in four]
-    assert [c.chain_id for c in draw(exam, 4, seed=1)] != [c.chain_id for c in draw(exam, 4)]
     assert draw(exam, 0) == exam
 
 
@@ -112,13 +92,6 @@ def test_a_person_chooses_how_many_cases_and_which(tmp_path):
     only = ExamRoom({}, make_run(tmp_path / "single", exam=[single]), "anna", progressive_only=True)
     only._begin()
     assert "No case of this exam has several questions" in only.keybox.message.value
-
-
-def test_an_answer_to_another_wording_does_not_count(run):
-    answer(sit(run), True, False)
-    changed = EXAM[0].model_copy(update={"vignette": "A man of 20."})
-    write_jsonl(run / "01_corpus" / "exam.jsonl", [changed])
-    assert sit(run).show().before == ()
 
 
 def test_a_whole_exam_in_the_room_is_stored_and_ranked(run):
