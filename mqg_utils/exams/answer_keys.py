@@ -115,7 +115,7 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
             answer = [name for name, truth in answer.items() if _truth_of(truth)]
         return read_key(list(answer), options, base, letters)
     if isinstance(answer, list | tuple | set):
-        if (truths := _truths(list(answer), len(options))) is not None:
+        if (truths := _truths(list(answer), options)) is not None:
             return Key(truths, "truths")
         read = [read_key(value, options, base, letters) for value in answer]
         return Key({i for key in read for i in key.true}, read[0].reading if read else "")
@@ -135,23 +135,24 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
         labelled = {keys.index(letter) for letter in text}  # "ACD"
     if labelled is not None and (named in (None, labelled) or (letters and text in keys)):
         return Key(labelled, "letter" if named is None else "agree" if named == labelled else "both")
-    if (truths := _truths(parts, len(options))) is not None and len(parts) > 1:
+    if (truths := _truths(parts, options)) is not None and len(parts) > 1:
         return Key(truths, "truths")
     if parts and all(part.isdecimal() for part in parts) and (base is not None or named is None):
         numbers = [int(part) for part in parts]
         if base is None:
             raise NoBase(numbers, len(options))
-        if all(0 <= number - base < len(options) for number in numbers):
+        if len(set(numbers)) == len(numbers) and all(0 <= number - base < len(options) for number in numbers):
             return Key({number - base for number in numbers}, "number")
     if named is None:
         raise wrong
     return Key(named, "text" if labelled is None else "both")
 
 
-def _truths(values: Sequence[Any], n: int) -> set[int] | None:
-    """Which are true in a list of truths as long as the options; None if it is no such list."""
+def _truths(values: Sequence[Any], options: Options) -> set[int] | None:
+    """Which are true in a list of truths as long as the options, without empty ones at the end; None if it is none."""
+    last = max((i for i, (_, option) in enumerate(options, 1) if option not in (None, "")), default=0)
     truths = [_truth_of(value) if len(str(value)) > 1 or str(value).isdecimal() else None for value in values]
-    return {i for i, truth in enumerate(truths) if truth} if n and len(truths) == n and None not in truths else None
+    return {i for i, t in enumerate(truths) if t} if len(truths) in (last, len(options)) and None not in truths else None
 
 
 def options_in(stem: str) -> tuple[str, Options]:

@@ -113,7 +113,7 @@ def _roles(path: Path, format: str, records: Sequence[Row], given: Mapping[str, 
 def _read(reader: Reader, rows: Sequence[tuple[str, Any]]) -> Reader:
     """The rows read; again where all keys together say what one does not: from which number, or letters, they are."""
     form, read = FORMATS.get(reader.format, {}), reader.read(rows)
-    if not read.readings["text"] and (base := read.inferred_base()) is not None:
+    if not (read.readings["text"] or read.readings["truths"]) and (base := read.inferred_base()) is not None:
         read = read.again(base=base).read(rows)
         read.origins["base"][f"{base} (from the keys)"] = read.readings["number"]
     if read.readings["both"] and (form.get("letters") or (read.readings["letter"] and not read.readings["text"])):

@@ -115,8 +115,8 @@ def _formats_of(record: Row) -> Iterator[str]:
         yield "chains"
         return
     for name, format in FORMATS.items():
-        needed = {format["fields"]["stem"]} if "questions" in format.get("fields", ()) else set()
-        if "signature" in format and set(format["signature"]) <= set(record) and needed <= set(question):
+        inner = set(format.get("inner", ())) <= set(question)
+        if inner and "signature" in format and set(format["signature"]) <= set(record):
             yield name
             return
 

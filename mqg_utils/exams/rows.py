@@ -78,7 +78,8 @@ def _unwrapped(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _unwrapped(f"{place}.{wrapped[0]}", lists[wrapped[0]])
     elif sum(isinstance(part, dict) for part in parts.values()) > len(parts) / 2:
         for name, row in parts.items():
-            yield f"{place}[{name!r}]", {"id": name, **row} if isinstance(row, dict) else row
+            for where, inner in _unwrapped(f"{place}[{name!r}]", row):
+                yield where, {"id": name, **row} if inner is row and isinstance(row, dict) else inner
     else:
         yield place, value
 
