@@ -152,7 +152,9 @@ def _truths(values: Sequence[Any], options: Options) -> set[int] | None:
     """Which are true in a list of truths as long as the options, without empty ones at the end; None if it is none."""
     last = max((i for i, (_, option) in enumerate(options, 1) if option not in (None, "")), default=0)
     truths = [_truth_of(value) if len(str(value)) > 1 or str(value).isdecimal() else None for value in values]
-    return {i for i, t in enumerate(truths) if t} if len(truths) in (last, len(options)) and None not in truths else None
+    return (
+        {i for i, t in enumerate(truths) if t} if len(truths) in (last, len(options)) and None not in truths else None
+    )
 
 
 def options_in(stem: str) -> tuple[str, Options]:

@@ -66,6 +66,8 @@ def read_exam(
     records = [row for _, row in rows if isinstance(row, dict)]
     if format == "auto":
         format = "table" if given else recognise(path, records)
+    if format == "chains" and (unused := sorted(set(said) - {"language", "split", "source"})):
+        raise RecordError(f"--set {unused[0]}: does not apply to chains.jsonl, whose questions say it")
     roles = {} if format == "chains" else _roles(path, format, records, given)
     reader = _read(Reader(path, format, roles, said), rows)
     chains = reader.chains()

@@ -24,7 +24,7 @@ Flawed = dict[str, list[tuple[str, str]]]  # flaw -> (chain_id, question_id)
 
 
 def needs_image(stem: str, case: str = "") -> bool:
-    """Whether a stem, or the case of a single question, shows an image."""
+    """Whether a stem or its case shows an image."""
     return bool(IMAGE.search(stem) or IMAGE.search(case))
 
 
@@ -44,9 +44,8 @@ def find_flaws(chains: Iterable[Chain]) -> Flawed:
             true = frozenset(folded(p.text) for p in question.propositions if p.is_true)
             false = frozenset(folded(p.text) for p in question.propositions if not p.is_true)
             asked[folded(chain.vignette), folded(question.stem), true | false][place] = true
-            case = chain.vignette if len(chain.questions) == 1 else ""
             flaws = {
-                "images": _quoted(question.question_id) in images or needs_image(question.stem, case),
+                "images": _quoted(question.question_id) in images or needs_image(question.stem, chain.vignette),
                 "references": any(is_reference(p.text) for p in question.propositions),
                 "contradictions": bool(true & false),
             }

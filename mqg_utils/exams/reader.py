@@ -135,9 +135,11 @@ class Reader:
         questions, roles, outer = [row], self.roles, []
         if is_case := isinstance(value_at(row, self.roles.get("questions", "")), list):
             questions, chain, outer = value_at(row, self.roles["questions"]), chain or row_id, [(row, self.roles)]
+            if not questions:
+                raise ValueError("has no questions")
             roles = inner_roles(questions, self.roles)
             self.roles = roles | self.roles
-            if questions and not plain(value_at(questions[0], roles.get("stem", ""))):
+            if not plain(value_at(questions[0], roles.get("stem", ""))):
                 case, stem = stem_in(case)
                 questions = [{**questions[0], roles["stem"]: stem}, *questions[1:]]
         for i, question in enumerate(questions, 1):
@@ -148,7 +150,7 @@ class Reader:
                 source, origin = self._said("source", sources)
                 self.origins["subject"][origin] += 1
                 source = f"module {source}" if self.format == "openstax" else plain(source) or self.format
-                read = self._question(sources, name, where, case if len(questions) == 1 else "")
+                read = self._question(sources, name, where, case)
                 shared = {role: self._known(role, where, sources) for role in ("split", "language")}
                 self.entries.append(_Entry(chain, case, position, *read, {**shared, "source": source}, where))
 

@@ -247,21 +247,6 @@ def test_a_table_without_kinds_is_of_single_answers_unless_a_question_has_anothe
     assert [kind for _, kind, _ in questions_of(read_exam(file_of(tmp_path, rows)))] == ["multiple"] * 3
 
 
-def test_an_openstax_row_is_an_independent_single_question(tmp_path: Path) -> None:
-    (read,) = read_exam(file_of(tmp_path, [row()])).chains
-    assert (read.chain_id, read.source, read.language, read.is_progressive) == ("m1:fs-7", "module m1", "en", False)
-    (question,) = read.questions
-    assert (question.question_id, question.stem, question.kind) == ("m1:fs-7", "Which bone?", "single")
-    assert [(p.text, p.is_true) for p in question.propositions] == [("ulna", False), ("tibia", True)]
-
-
-@pytest.mark.parametrize("format", ["auto", "openstax"])
-def test_a_byte_order_mark_and_blank_lines_are_skipped(tmp_path: Path, format: str) -> None:
-    lines = ["\ufeff" + json.dumps(row(answer=" A ")), "", json.dumps(row(id="fs-8"))]
-    (tmp_path / "exam.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert [c.chain_id for c in read_exam(tmp_path / "exam.jsonl", format).chains] == ["m1:fs-7", "m1:fs-8"]
-
-
 def test_chains_are_recognised_by_their_fields(tmp_path: Path) -> None:
     chains = [
         small.chain(small.question("Which?", "a"), name="c1"),
@@ -271,11 +256,6 @@ def test_chains_are_recognised_by_their_fields(tmp_path: Path) -> None:
 
 
 # --- errors ---
-
-
-def test_an_unknown_format_name_is_refused(tmp_path: Path) -> None:
-    message = refusal(file_of(tmp_path, [row()]), "usmle")
-    assert message.startswith("unknown exam format 'usmle'; expected one of: auto, chains, openstax, igakuqa119, ")
 
 
 @pytest.mark.parametrize(
