@@ -38,6 +38,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and what it costs, and stop")] = False,
 ) -> None:
     """Execute the six notebooks of a preset in order; complete and unchanged stages are skipped."""
+    from mqg_utils.cli.costs import show_estimate
     from mqg_utils.workflow import runner
     from mqg_utils.workflow.lock import LockHeld
     from mqg_utils.workflow.parameters import ParameterError
@@ -50,13 +51,14 @@ def run(
         for step in planned.steps:
             state = state_of(step, planned.folder, keep_versions)
             console.print(plain(f"{step.title}: {state.state}{f' ({state.why})' if state.why else ''}"))
-            _estimate(step, planned.folder)
+            if state.state != "complete":
+                show_estimate(step, planned.folder)
         return
     started, shown = time.monotonic(), RunProgress()
 
     def report(event: str, step: "Step", detail: str) -> None:
         shown.report(event, step, detail)
-        if event == "start" and _estimate(step, planned.folder) and not yes:
+        if event == "start" and show_estimate(step, planned.folder) and not yes:
             shown.status.stop()
             if not sys.stdin.isatty() or not typer.confirm("Send these requests?"):
                 raise runner.StageFailed(f"{step.title} was not started; --yes sends its requests without asking")
@@ -68,20 +70,6 @@ def run(
     console.print(f"{OK} run {plain(planned.name)} complete in {time.monotonic() - started:.0f} s{why}")
     for label, page in (("report", "06_report/report.html"), ("index", "index.html")):
         console.print(f"  {label + ':':8}{plain(near(planned.folder / page))}")
-
-
-def _estimate(step: "Step", run_dir: Path) -> bool:
-    """Print what a step will pay for, and whether it will."""
-    from mqg_utils.cli import costs
-
-    if not costs.is_paid(step):
-        return False
-    try:
-        table = costs.estimate(step, run_dir)
-    except (OSError, ValueError) as error:
-        table = {"estimate": f"after 01_corpus ({error})"}
-    console.print(plain("  " + ", ".join(f"{name}: {value}" for name, value in table.items())))
-    return True
 
 
 @app.command()

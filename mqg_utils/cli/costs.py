@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mqg_utils.cli.progress import console, plain
 from mqg_utils.records import Chain, Passage, by_split, read_jsonl
 from mqg_utils.teacher.base import expected_cost, from_settings
 from mqg_utils.teacher.cache import ReplyCache
@@ -14,18 +15,30 @@ from mqg_utils.workflow.plan import Step
 
 def is_paid(step: Step) -> bool:
     """Whether a step sends requests to a server that is not on this machine."""
-    server = step.parameters.get("source") in ("server", "batch") or step.parameters.get("condition") == "server"
-    host = urlsplit(step.parameters.get("base_url", "")).hostname
-    return server and host not in ("127.0.0.1", "localhost", "::1")
+    given = step.parameters
+    asks = given.get("source") in ("server", "batch") or given.get("reader") or given.get("condition") == "server"
+    return bool(asks) and urlsplit(given.get("base_url", "")).hostname not in ("127.0.0.1", "localhost", "::1")
 
 
-def estimate(step: Step, run_dir: Path) -> dict[str, Any]:
-    """The requests, tokens and USD of a paid step, once 01_corpus is complete. Raises ValueError, OSError."""
+def show_estimate(step: Step, run_dir: Path) -> bool:
+    """Print what a step will pay for; whether it will pay at all."""
+    if not is_paid(step):
+        return False
+    try:
+        table = _estimate(step, run_dir)
+    except (OSError, ValueError) as error:
+        table = {"estimate": f"after 01_corpus ({error})"}
+    console.print(plain("  " + ", ".join(f"{name}: {value}" for name, value in table.items())))
+    return True
+
+
+def _estimate(step: Step, run_dir: Path) -> dict[str, Any]:
     settings = {p.name: p.default for p in notebook_parameters(step.notebook)} | step.parameters
     exam = read_jsonl(run_dir / "01_corpus" / "exam.jsonl", Chain)
     if step.key == "evaluate":
         n = sum(len(chain.questions) for chain in by_split(exam, settings["split"]))
-        return {"requests": f"{3 * n} or fewer", "USD": f"at most budget_usd={settings['budget_usd']:g} (0: no limit)"}
+        limit = settings["budget_usd"]
+        return {"requests": f"{3 * n} or fewer", "USD": f"at most {limit:g}" if limit else "no budget_usd is set"}
     book, train = read_jsonl(run_dir / "01_corpus" / "passages.jsonl", Passage), by_split(exam, "train")
     part, style = book[: settings["max_passages"] or None], measure_style(train)
     return expected_cost(

@@ -5,6 +5,7 @@ Styles and scripts are inside the file; a content security policy blocks whateve
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ def fragment(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    env.filters.update(duration=_duration, number=_number, href=lambda path: quote(str(path), safe="/"))
+    env.filters.update(
+        duration=lambda s: "" if s is None else timedelta(seconds=round(s)),
+        number=_number,
+        href=lambda path: quote(str(path), safe="/"),
+    )
     env.filters["estimate"] = lambda e: e.shown()
     env.globals.update(css=_source("page.css"), notebook_js=_source("notebook.js"), charts_js=_source("charts.js"))
     env.filters["chart_json"] = lambda figure: Markup(chart_json(figure.to_dict()))
@@ -55,16 +60,6 @@ def _environment() -> Environment:
 
 def _source(name: str) -> Markup:
     return Markup(next(folder / name for folder in TEMPLATES if (folder / name).exists()).read_text(encoding="utf-8"))
-
-
-def _duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that matter: "4.2 s", "3 min 20 s", "1 h 12 min"."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _number(value: Any) -> str:

@@ -292,7 +292,7 @@ def test_index_links_resolve_and_names_are_inert(tmp_path: Path, browser: Browse
             "✗ failed",
         ]
         text = page.inner_text("table")
-        assert "12,345" in text and "0.988" in text and "1 min 15 s" in text and "fourth" not in text
+        assert "12,345" in text and "0.988" in text and "0:01:15" in text and "fourth" not in text
         page.locator("summary", has_text="Parameters").first.press("Enter")
         assert "fourth" in page.inner_text("table") and "seed" in page.inner_text("table")
         link = page.get_by_role("link", name="01 corpus")
