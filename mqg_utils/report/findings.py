@@ -21,8 +21,8 @@ from mqg_utils.workflow.conditions import is_human
 Key = tuple[str, str]  # chain_id, question_id
 EXPLAINED = ("along", "propagation", "attribution", "slices", "calibration")
 VOID = {  # a problem of the condition that is explained -> the sections that it makes void
-    "few": (*EXPLAINED, "changes"), "untrained": ("changes",), "constant": (*EXPLAINED, "coverage", "changes"),
-    "equal": ("changes",), "tied": ("calibration",),
+    "few": (*EXPLAINED, "changes", "differences"), "constant": (*EXPLAINED, "coverage", "changes"),
+    "untrained": ("changes",), "equal": ("changes", "differences"), "tied": ("calibration",),
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def overview(f: Findings) -> list[Row]:
 
 
 def compare(f: Findings) -> list[Panel]:
-    differences = [_differences(f)] if f.comparison.against else []
+    differences = [_differences(f)] if f.comparison.against and not f.void("differences") else []
     return [_scores(f), *differences, *([_histories(f)] if len(f.histories) > 1 else [])]
 
 
