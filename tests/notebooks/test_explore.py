@@ -66,7 +66,7 @@ def control(page, label):
 def test_without_a_kernel_a_notebook_is_an_accessible_page(name, project, chromium):
     done, page = project / f"{name}.ipynb", project / f"{name}.html"
     papermill.execute_notebook(notebook_of(project, name), done, cwd=project / "notebooks", progress_bar=False)
-    render_notebook(done, page)
+    render_notebook(done, page, project)
     expected = {
         "ask_model": "Findings removed: 1, in",
         "chains": "6 of 6 cases; base",

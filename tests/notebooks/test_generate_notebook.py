@@ -132,7 +132,7 @@ def test_the_key_is_in_no_file_and_no_log(run: Run) -> None:
 
 def test_a_teachers_html_is_inert(run: Run) -> None:
     page = run.folder / "page.html"
-    render_notebook(run.folder / "merged.ipynb", page)
+    render_notebook(run.folder / "merged.ipynb", page, run.folder)
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     assert "pwned()" in soup.get_text()  # it is there, as text
     assert soup.find_all(attrs={"onerror": True}) == []
