@@ -5,19 +5,19 @@ Numbers count as words: "5 mg" and "50 mg" are different.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from mqg_utils.records import Chain, Passage, Question, Record
+from mqg_utils.records import Chain, Passage, Proposition, Question, Record
 from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
-from mqg_utils.text.words import UNSPACED, runs, split_sentences, weight, words
+from mqg_utils.text.words import UNSPACED, content, is_statement, negations, runs, split_sentences, weight, words
 
 OVERLAP_WORDS = 8  # a shared run of so many words is reported
 COPY_WORDS = 10  # a generated question or a passage with so long a run of the exam's words is a copy
 LEAK_WORDS = 12  # a run of a case in training data that is a leak
 SENTENCE_WORDS = 6  # of the shortest sentence compared
-PROPOSITION_WORDS = 4  # of the shortest proposition that is a copy when repeated whole
+SAME_STEM = 0.8  # least Jaccard similarity of the words that carry meaning in two stems that ask the same
 FEW = 2  # different texts of an exam share a run or a sentence; in more of them it is a stock phrase
 SIMILAR = 0.6  # least Jaccard similarity of the word triples of two sentences
 
@@ -136,21 +136,43 @@ def _joined(run: Sequence[str]) -> str:
 
 
 class AskedQuestions:
-    """The questions asked so far, to find near-duplicates of them."""
+    """The questions asked so far, to find those that ask the same: the same stem and key, or the same statements."""
 
     def __init__(self) -> None:
-        self._propositions = NearDuplicates()
+        self._stems, self._statements = NearDuplicates(SAME_STEM, _meaning), NearDuplicates()
 
-    def add(self, question: Question) -> None:
-        for proposition in question.propositions:
-            self._propositions.add(proposition.text, question.question_id)
+    def add(self, question: Question, case: str = "") -> None:
+        self._stems.add(f"{case}\n{question.stem}", (question.question_id, _key(question)))
+        for p in _statements(question):
+            self._statements.add(p.text, (question.question_id, p.is_true))
 
-    def repeated(self, question: Question) -> str:
-        """The id of an earlier question that shares more than half of the propositions, or ""."""
-        owners = [{match.owner for match in self._propositions.matches(p.text)} for p in question.propositions]
-        shared = Counter(owner for ids in owners for owner in sorted(ids) if owner != question.question_id)
-        earlier, n = next(iter(shared.most_common(1)), ("", 0))
-        return earlier if n > len(question.propositions) / 2 else ""
+    def repeated(self, question: Question, case: str = "", own: str = "") -> str:
+        """The id of an earlier question, other than `own`, that asks the same, or "".
+
+        That is one with nearly the same words in stem and case and the same true options, or one that shares more than
+        half of the options, as statements with the same truth: the same short options may belong to any stem.
+        """
+        near = self._stems.matches(f"{case}\n{question.stem}")
+        same = {name for (name, key), _ in near if key == _key(question)}
+        shared = Counter(
+            name
+            for p in _statements(question)
+            for name in {match.owner[0] for match in self._statements.matches(p.text) if match.owner[1] == p.is_true}
+        )
+        same |= {name for name, n in shared.items() if n > len(question.propositions) / 2}
+        return min(same - {own}, default="")
+
+
+def _statements(question: Question) -> list[Proposition]:
+    return [p for p in question.propositions if is_statement(p.text)]
+
+
+def _key(question: Question) -> frozenset[tuple[object, int]]:
+    return frozenset((content(p.text) or p.text, negations(p.text)) for p in question.propositions if p.is_true)
+
+
+def _meaning(text: str) -> set[str]:
+    return set(content(text)) or {text}
 
 
 class Copy(NamedTuple):
@@ -161,51 +183,49 @@ class Copy(NamedTuple):
 
 
 class Exam:
-    """The texts of all splits of an exam, to find copies of them: shared runs of words, or near-duplicates."""
+    """The texts of all splits of an exam, to find copies of them."""
 
     def __init__(self, chains: Sequence[Chain]) -> None:
-        self._known: dict[tuple[str, ...], tuple[Text, ...]] = {}  # runs of words, and whole propositions
+        self._known: dict[tuple[str, ...], tuple[Text, ...]] = {}  # runs of words
         self._chains: dict[str, str] = {}  # id of a text -> chain_id
-        self._questions = AskedQuestions()
-        self._long = NearDuplicates()  # cases and stems
+        self._questions, self._long = AskedQuestions(), NearDuplicates()  # long: cases and stems
         for chain in chains:
             for text in parts(chain):
-                for run in _copyable(text.text, text.part.startswith("proposition")):
+                for _, run in runs(words(text.text), COPY_WORDS):
                     if len(known := self._known.get(run, ())) < 4 * FEW:
                         self._known[run] = (*known, text)
                 self._chains[text.id] = chain.chain_id
                 if text.part in ("case", "stem") and weight(words(text.text)) >= COPY_WORDS:
                     self._long.add(text.text, Copy(chain.chain_id, text.text[:200]))
             for question in chain.questions:
-                self._questions.add(question)
+                self._questions.add(question, chain.vignette)
 
     def copied(self, question: Question, case: str = "") -> Copy | None:
-        """What a question, with the case before it, copies from this exam."""
-        propositions = [p.text for p in question.propositions]
-        if copy := self._copied(case, question.stem, *propositions) or self._copied(*propositions, whole=True):
+        """What a question, with the case before it, copies from this exam.
+
+        That is ten words of a case, a whole case or stem in nearly the same words, or a question that asks the same:
+        exams share phrases of stems and options that are nobody's.
+        """
+        if copy := self._copied(case, question.stem, part="case"):
             return copy
         for text in (case, question.stem):
             if weight(words(text)) >= COPY_WORDS and (near := self._long.matches(text)):
                 return Copy(*near[0].owner)
-        if earlier := self._questions.repeated(question):
-            return Copy(earlier, "more than half of its propositions, nearly word for word")
+        if earlier := self._questions.repeated(question, case):
+            return Copy(earlier, "its stem and key, or most of its statements, nearly word for word")
         return None
 
     def in_passages(self, passages: Iterable[Passage]) -> dict[str, Copy]:
-        """passage_id -> copy, of the passages that contain text of the exam."""
+        """passage_id -> copy, of the passages that contain ten words of the exam."""
         return {p.passage_id: copy for p in passages if (copy := self._copied(p.text))}
 
-    def _copied(self, *texts: str, whole: bool = False) -> Copy | None:
-        known = (run for text in texts for run in _copyable(text, whole) if run in self._known)
-        run = next((run for run in known if not _stock(self._known[run], COPY_WORDS)), None)
-        return Copy(self._chains[self._known[run][0].id], _joined(run)) if run else None
-
-
-def _copyable(text: str, whole: bool) -> Iterator[tuple[str, ...]]:
-    """The runs of words that are a copy when repeated, and the whole text of a proposition."""
-    yield from (run for _, run in runs(words(text), COPY_WORDS))
-    if whole and weight(words(text)) >= PROPOSITION_WORDS:
-        yield words(text)
+    def _copied(self, *texts: str, part: str = "") -> Copy | None:
+        """The first ten words that are in texts of the exam, or in one part of it only, and no stock phrase."""
+        for run in (run for text in texts for _, run in runs(words(text), COPY_WORDS)):
+            known = [text for text in self._known.get(run, ()) if text.part.startswith(part)]
+            if known and not _stock(known, COPY_WORDS):
+                return Copy(self._chains[known[0].id], _joined(run))
+        return None
 
 
 # --- test questions in training data ---

@@ -8,8 +8,19 @@ from typing import Any, NamedTuple
 
 import yaml
 
-# a number by itself: not B12 nor 1,000,000, but also between Chinese and Japanese characters without spaces
-NUMBER = r"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,])\d+(?:[.,]\d+)?(?!\d|[\w.,]\d)"
+from mqg_utils.text.words import normalise
+
+# a power of ten; thousands parted by commas or spaces; decimals after a stop, a comma or a raised dot; a fraction
+_POWER = r"10(?:\^[-−]?\d{1,2}|⁻?[⁰¹²³⁴-⁹]{1,2})"
+_COMMAS = r"[1-9]\d{0,2}(?:,\d{3})+(?:[.·]\d+)?"
+_SPACES = r"[1-9]\d{0,2}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)(?:[.,·]\d+)?"
+_DIGITS = rf"(?:{_COMMAS}|{_SPACES}|\d+(?:[.,·]\d+)?)[½¼¾]?"
+# a number by itself: not B12 nor 1.2.3, but also between Chinese and Japanese characters without spaces
+NUMBER = (
+    r"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,·])"
+    rf"(?:{_POWER}|{_DIGITS}|[½¼¾])(?!\d|[\w.,·]\d)"
+)
+FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
 
 _TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 SPELLINGS: dict[str, str] = _TABLE["spellings"]
@@ -19,7 +30,7 @@ _NAMES = [(spelling, unit) for unit, listed in SPELLINGS.items() for spelling in
 _ALTERNATIVES = "|".join(spelling for spelling, _ in sorted(_NAMES, key=lambda pair: -len(pair[0])))
 _CANON = {spelling.replace(" ?", "").casefold(): unit for spelling, unit in _NAMES}
 # a unit ends with its letters; in Chinese and Japanese the text continues without a space
-UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ]))?"
+UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ])){{0,2}}"
 
 # what is written before or after a limit, and words of a supposition
 ABOVE, BELOW, OR_MORE, OR_LESS, SUPPOSED = (
@@ -46,20 +57,26 @@ class Limits(NamedTuple):
 
 
 def value_of(number: str) -> float:
-    """A written number: a comma before exactly three digits parts thousands, else decimals."""
-    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", number):
-        return float(number.replace(",", ""))
-    return float(number.replace(",", "."))
+    """A number as NUMBER finds it; a comma before exactly three digits parts thousands, else decimals."""
+    if re.fullmatch(_POWER, number):
+        return float(f"1e{normalise(number[2:]).lstrip('^')}")
+    fraction = FRACTIONS.get(number[-1], 0.0)
+    digits = re.sub(r"[\s½¼¾]", "", number)
+    if re.fullmatch(_COMMAS, digits):
+        digits = digits.replace(",", "")
+    return float(re.sub("[,·]", ".", digits) or 0) + fraction
 
 
 def quantities(text: str) -> list[Quantity]:
     """The numbers of a text with their units; in "10 to 20 mg" both are mg."""
     listed: list[Quantity] = []
     for match in re.finditer(NUMBER, text):
-        unit = re.match(rf"[\s-]?({UNIT})", text[match.end() : match.end() + 24], re.I)
+        unit = re.match(rf"[\s-]?({UNIT})", text[match.end() : match.end() + 32], re.I)
         parts = unit[1].split("/") if unit else []
         name = "/".join(_CANON.get(re.sub(r"\s", "", part).casefold(), part) for part in parts)
-        listed.append(Quantity(value_of(match[0]), name, match.start(), match.end() + (unit.end() if unit else 0)))
+        sign = -1 if re.search(r"(?:^|[\s(])[-−]$", text[max(0, match.start() - 2) : match.start()]) else 1
+        value, end = sign * value_of(match[0]), match.end() + (unit.end() if unit else 0)
+        listed.append(Quantity(value, name, match.start(), end))
     for i in range(len(listed) - 2, -1, -1):
         q, after = listed[i], listed[i + 1]
         if not q.unit and re.fullmatch(TO, text[q.end : after.start]):
@@ -71,7 +88,7 @@ def limits(text: str) -> Iterator[Limits]:
     """Ranges and one-sided limits a text states: "more than 20 s", "10 to 20 s", "38.5 degrees or more"."""
     listed = quantities(text)
     for q, other in zip(listed, [*listed[1:], *listed[-1:]], strict=True):
-        before, after = text[: q.start].rstrip(), text[q.end :].lstrip()
+        before, after = text[max(0, q.start - 32) : q.start].rstrip(), text[q.end : q.end + 32].lstrip()
         if q.value < other.value and re.fullmatch(TO, text[q.end : other.start]):
             yield Limits(q.value, other.value, q.unit or other.unit)
         if re.search(rf"(?:{ABOVE})$", before, re.I) or re.match(OR_MORE, after, re.I):
@@ -136,7 +153,9 @@ def within(q: Quantity, allowed: Limits) -> bool:
 
 
 def in_unit(value: float, unit: str) -> tuple[float, str]:
-    """A value in the smallest unit of its kind: 1 h is 3600 s."""
+    """A value in the smallest unit of its kind: 1 h is 3600 s. Temperatures are in °C."""
+    if unit == "°F":
+        return (value - 32) * 5 / 9, "°"
     base, times = MULTIPLES.get(unit, (unit, 1))
     return value * times, base
 

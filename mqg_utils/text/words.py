@@ -11,6 +11,7 @@ import yaml
 # scripts written without spaces: Thai, Lao, Khmer, Japanese, Chinese; each of their characters is a word
 UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\W\d_{UNSPACED}][^\W_{UNSPACED}]*")
+SHORT_WORDS, SHORT_SENTENCE = 6, 3  # of the longest option that says nothing without its stem; with a full stop
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _LATIN_END = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])"
 _SENTENCE_END = re.compile(rf"{_LATIN_END}|(?<=[。！？])(?![。！？」』）)\]”’])|(?<=[。！？][」』）”’])|(?<=[।॥؟])\s*")
@@ -36,6 +37,11 @@ def words(text: str) -> tuple[str, ...]:
 def weight(words: Iterable[str]) -> float:
     """A number of words, in which a character of a script without spaces counts half."""
     return sum(0.5 if _UNSPACED.match(word) else 1 for word in words)
+
+
+def is_statement(text: str) -> bool:
+    """Whether an option is long enough to say something by itself; shorter ones say it together with their stem."""
+    return weight(words(text)) > (SHORT_SENTENCE if text.rstrip().endswith((".", "。")) else SHORT_WORDS)
 
 
 def runs(words: Sequence[str], length: float) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -1,21 +1,20 @@
 """Verification: which drafted questions are kept, and why the others are rejected."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
-from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
+from mqg_utils.records import Chain, Id, Passage, Proposition, Question, Record, Text, problems_of
 from mqg_utils.teacher.base import Progress, Teacher, ask_all
 from mqg_utils.teacher.cache import Reply, ReplyCache
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request
 from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.quantities import unquoted
-from mqg_utils.verification.consistency import bare, contradicts, leaked
-from mqg_utils.verification.entailment import judge, pattern
+from mqg_utils.verification.consistency import bare, contradicts, leaked, pattern
 from mqg_utils.verification.quotes import check_quote
 
 Answers = list[bool] | None  # one for each proposition; None where one is missing
@@ -29,6 +28,7 @@ class Rejected(Record):
     detail: Text
     question: dict[str, Any] | None = None
     case: Text = ""  # of its chain
+    also: tuple[Text, ...] = ()  # further reasons
 
 
 class Fault(NamedTuple):
@@ -36,6 +36,7 @@ class Fault(NamedTuple):
 
     reason: str
     detail: str
+    also: tuple[str, ...] = ()
 
     def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
         shown = draft if isinstance(draft, dict) else None
@@ -86,8 +87,9 @@ def _up_to_fault(drafts: Iterable[Any], check: Check) -> tuple[list[Question], l
 def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) -> Verified:
     """Check every drafted question; the first fault found is its reason.
 
-    In this order: schema (five different propositions; four or five if one is right), balance, quote, number, key,
-    leak, contradiction, duplicate, exam copy.
+    In this order: schema (five different propositions; four or five if one is right), balance, quote, number, leak,
+    contradiction, duplicate, exam copy. Keys are left to a reader or a person: no rule about them paid (benchmark
+    `generation`).
     """
     checks, by_id = Checks(exam), {p.passage_id: p for p in passages}
     kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
@@ -146,43 +148,48 @@ class Checks:
             return Fault("schema", problems_of(error)[0])
         except (KeyError, TypeError) as error:
             return Fault("schema", f"not a question: {error}")
-        stems = [case, *(q.stem for q in earlier), question.stem]
-        if fault := self._shape(question) or self._keys(question, passage.text, "\n".join(stems)):
-            return fault
-        if answer := leaked(question, stems):
-            return Fault("leak", f"stated before it is asked: {answer[:120]!r}")
-        if contradiction := contradicts(question, case, earlier):
-            return Fault("contradiction", contradiction)
-        if repeated := self._asked.repeated(question):
-            return Fault("duplicate", f"more than half of its propositions were asked before, in {repeated}")
-        if copy := self._exam.copied(question, case):
-            return Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
-        self._asked.add(question)
+        if faults := list(self.faults(question, earlier, passage, case)):
+            reasons = dict.fromkeys(fault.reason for fault in faults)
+            return faults[0]._replace(also=tuple(reasons)[1:])
+        self._asked.add(question, case)
         return question
 
-    def _shape(self, question: Question) -> Fault | None:
+    def faults(self, question: Question, earlier: Sequence[Question], passage: Passage, case: str) -> Iterator[Fault]:
+        """Everything that is wrong with a question."""
+        stems = [case, *(q.stem for q in earlier), question.stem]
+        yield from self._shape(question)
+        for p in question.propositions:
+            if problem := check_quote(passage.text, p.quote):
+                yield Fault("quote", problem)
+        for p in question.propositions:
+            if p.is_true and (fault := _number_fault(p, passage.text, "\n".join(stems))):
+                yield fault
+        if answer := leaked(question, stems):
+            yield Fault("leak", f"stated before it is asked: {answer[:120]!r}")
+        if contradiction := contradicts(question, case, earlier):
+            yield Fault("contradiction", contradiction)
+        if repeated := self._asked.repeated(question, case):
+            yield Fault("duplicate", f"asks the same as {repeated}")
+        if copy := self._exam.copied(question, case):
+            yield Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
+
+    def _shape(self, question: Question) -> Iterator[Fault]:
         different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
         sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else self._sizes
         if different != n or n not in sizes:
             expected = " or ".join(map(str, sizes))
-            return Fault("schema", f"{different} different propositions of {n}; expected {expected}")
-        return None if 0 < question.n_true < n else Fault("balance", f"{question.n_true} of {n} propositions are true")
+            yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")
+        if not 0 < question.n_true < n:
+            yield Fault("balance", f"{question.n_true} of {n} propositions are true")
 
-    def _keys(self, question: Question, passage: str, stated: str) -> Fault | None:
-        """A quote that is not in the passage, or a number or key that it does not support."""
-        for p in question.propositions:
-            if problem := check_quote(passage, p.quote):
-                return Fault(*problem)
-        for p in question.propositions:
-            claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
-            if p.is_true and (missing := unquoted(claimed, p.quote, passage, stated)):
-                number = f"{missing[0].value:g} {missing[0].unit}".strip()
-                return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
-            truth, rules = judge(p.text, p.quote, p.explanation, stated)
-            if truth == (not p.is_true):
-                by = f"called {p.is_true} ({rules})"
-                return Fault("key", f"{by}, against its quote {p.quote[:80]!r}: {p.text[:120]!r}")
+
+def _number_fault(p: Proposition, passage: str, stated: str) -> Fault | None:
+    """A number of a true proposition that neither its quote nor its question supports."""
+    claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
+    if not (missing := unquoted(claimed, p.quote, passage, stated)):
         return None
+    number = f"{missing[0].value:g} {missing[0].unit}".strip()
+    return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
 
 
 def round_trip(

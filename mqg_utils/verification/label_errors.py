@@ -6,15 +6,14 @@ with one right option are left alone: none of their options can be dropped.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mqg_utils.records import Chain, Id, Proposition, Question, Record, Text
 from mqg_utils.teacher.prompts import PROPOSITIONS
-from mqg_utils.text.words import in_order, negations, normalise, words
+from mqg_utils.text.quantities import quantities, same
+from mqg_utils.text.words import content, in_order, negations, normalise, words
 from mqg_utils.verification.checks import Fault, Verified
-from mqg_utils.verification.entailment import compare, in_digits, judge, stems
 
 FOLDS = 5
 MIN_PROPOSITIONS = 300  # fewer teach nothing
@@ -37,7 +36,7 @@ class LabelModel:
     """Probabilities of keys, learned from the propositions of `chains`; no question is judged by its own fold."""
 
     def __init__(self, chains: Sequence[Chain]) -> None:
-        known = [(fold_of(question), features(p, stated), p.is_true) for question, p, stated in _judged(chains)]
+        known = [(fold_of(q), features(p), p.is_true) for q in _judged(chains) for p in q.propositions]
         self._models: dict[int, Any] = {}
         for fold in range(FOLDS) if len(known) >= MIN_PROPOSITIONS else ():
             rows = [(values, is_true) for other, values, is_true in known if other != fold]
@@ -47,11 +46,12 @@ class LabelModel:
     def p_key(self, chains: Iterable[Chain]) -> dict[str, list[float]]:
         """question_id -> the probability of each proposition's key; 1 where nothing is known."""
         p_keys: dict[str, list[float]] = {}
-        for question, judged in groupby(_judged(chains), key=lambda row: row[0]):
-            rows = [(features(p, stated), int(p.is_true)) for _, p, stated in judged]
+        for question in _judged(chains):
+            rows = [features(p) for p in question.propositions]
             model = self._models.get(fold_of(question))
-            pairs = model.predict_proba([values for values, _ in rows]) if model else [(1.0, 1.0)] * len(rows)
-            p_keys[question.question_id] = [float(pair[key]) for pair, (_, key) in zip(pairs, rows, strict=True)]
+            pairs = model.predict_proba(rows) if model else [(1.0, 1.0)] * len(rows)
+            keys = [float(pair[int(p.is_true)]) for pair, p in zip(pairs, question.propositions, strict=True)]
+            p_keys[question.question_id] = keys
         return p_keys
 
 
@@ -79,14 +79,8 @@ def drop_label_errors(
     return verified.check_again(check), dropped
 
 
-def _judged(chains: Iterable[Chain]) -> Iterator[tuple[Question, Proposition, str]]:
-    """Propositions that are judged one by one, with their question and the text up to it."""
-    for chain in chains:
-        stated = chain.vignette
-        for question in chain.questions:
-            stated += f"\n{question.stem}"
-            if question.kind == "multiple":
-                yield from ((question, p, stated) for p in question.propositions)
+def _judged(chains: Iterable[Chain]) -> list[Question]:
+    return [question for chain in chains for question in chain.questions if question.kind == "multiple"]
 
 
 def fold_of(question: Question) -> int:
@@ -94,14 +88,13 @@ def fold_of(question: Question) -> int:
     return zlib.crc32(normalise(question.stem).encode()) % FOLDS
 
 
-def features(p: Proposition, stated: str) -> dict[str, float]:
+def features(p: Proposition) -> dict[str, float]:
     """How a proposition relates to its quote and its explanation: values by name, zeros left out."""
-    text, quote, explanation = map(in_digits, (p.text, p.quote, p.explanation))
+    text, quote, explanation = p.text, p.quote, p.explanation
     a, b = set(words(text)), set(words(explanation))
     sets = {"text": a, "explanation": b, "only the text": a - b, "only the explanation": b - a}
     values: dict[str, float] = {f"{name} {word}": 1 for name, members in sets.items() for word in members}
-    truth = judge(p.text, p.quote, p.explanation, stated).truth
-    values |= {"rules: true": truth is True, "rules: false": truth is False, "text negated": negations(text) > 0}
+    values["text negated"] = negations(text) > 0
     for name, source in (("quote", quote), ("explanation", explanation)):
         values[f"{name} negated"] = negations(source) > 0
         values |= {f"{name}: {key}": value for key, value in _relation(text, source).items()}
@@ -109,16 +102,19 @@ def features(p: Proposition, stated: str) -> dict[str, float]:
 
 
 def _relation(text: str, source: str) -> dict[str, float]:
-    a, b = stems(text), stems(source)
+    a, b = content(text), content(source)
     if not a:
         return {}
-    both = compare(text, source)
+    numbers, others = quantities(text), quantities(source)
+    missing = sum(not any(same(q, k) for k in others) for q in numbers)
+    cover, ordered = sum(word in b for word in a) / len(a), in_order(a, b) / len(a)
+    negated = negations(text) % 2 != negations(source) % 2
     return {
-        "cover": both.cover, "covered": both.cover == 1, "ordered": both.ordered, "in order": in_order(a, b) / len(a),
-        "negated otherwise": both.negated, "negated otherwise and covered": both.negated * both.cover,
-        "opposed": bool(both.opposed), "number missing": bool(both.missing), "another number": bool(both.other),
-        "number unused": bool(both.unused), "inside limits": both.inside > 0, "outside limits": both.outside > 0,
-        "stems missing": min(5, len(set(a) - set(b))), "stems unused": len(set(b) - set(a)) / 10,
+        "cover": cover, "covered": cover == 1, "in order": ordered, "all in order": ordered == 1,
+        "negated otherwise": negated, "negated otherwise and covered": negated * cover,
+        "number missing": missing > 0, "another number": missing > 0 and bool(others),
+        "number unused": any(not any(same(q, k) for k in numbers) for q in others),
+        "words missing": min(5, len(set(a) - set(b))), "words unused": len(set(b) - set(a)) / 10,
     }  # fmt: skip
 
 

@@ -116,14 +116,14 @@ class ReviewSet:
         asked = AskedQuestions()
         for item in self.items:
             if not item.dropped:
-                asked.add(item.question)
+                asked.add(item.question, item.chain.vignette)
         return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
         """What verification finds wrong with an edited question or, after it, later in its chain; or ""."""
         exam, asked = self._known
-        if repeated := asked.repeated(edited):
-            return f"duplicate: more than half of its propositions are asked in {repeated}"
+        if repeated := asked.repeated(edited, item.chain.vignette, item.question.question_id):
+            return f"duplicate: it asks the same as {repeated}"
         checks, chain, start = Checks(exam, SIZES), item.chain, len(item.earlier)
         questions = [edited if question == item.question else question for question in chain.questions]
         for i, question in enumerate(questions[start:], start):

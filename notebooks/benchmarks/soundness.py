@@ -1,56 +1,121 @@
 """What verification catches of defective questions, and what it costs in sound ones."""
 
+import json
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from defects import Planted
+from defects import Planted, draft_of, plant, progressive
 
 from mqg_utils.exams.contamination import Exam
-from mqg_utils.records import Chain, Passage, Proposition
-from mqg_utils.verification.checks import verify
-from mqg_utils.verification.label_errors import LabelModel, drop_label_errors
+from mqg_utils.records import Chain, Passage, Question
+from mqg_utils.teacher.cache import Reply
+from mqg_utils.verification.checks import Rejected, verify
+from mqg_utils.verification.label_errors import LabelModel
 
 
-def caught_by(
-    planted: Planted, passages: Sequence[Passage], exam: Exam, model: LabelModel | None, min_key_probability: float
-) -> str:
-    """The reason the defective question was rejected or its proposition dropped; "" where it was kept."""
+class Form(NamedTuple):
+    """Sound questions of one form, as a teacher's replies, with their book and the exam that they must not copy.
+
+    `faults` are how the stems begin of those that are not sound: they count in neither direction.
+    """
+
+    replies: Sequence[Reply]
+    passages: Sequence[Passage]
+    exam: Sequence[Chain]
+    faults: Sequence[str] = ()
+
+
+class Measured(NamedTuple):
+    """What verification did to a form: questions kept, sound ones, those rejected; the planted with their reasons."""
+
+    kept: list[Chain]
+    sound: int
+    rejected: list[Rejected]
+    planted: list[tuple[Planted, tuple[str, ...]]]
+
+    def shares(self) -> dict[str, float]:
+        """Share of sound questions rejected, of planted defects caught (without swapped keys), of swapped keys."""
+        swapped = [bool(reasons) for item, reasons in self.planted if item.defect == "swapped key"]
+        others = [bool(reasons) for item, reasons in self.planted if item.defect != "swapped key"]
+        values = {
+            "false_rejection_share": (len(self.rejected), self.sound),
+            "caught_share": (sum(others), len(others)),
+            "caught_share_swapped_key": (sum(swapped), len(swapped)),
+        }
+        return {f"{k}{end}": v for k, (a, n) in values.items() for end, v in (("", a / max(1, n)), (".n", n))}
+
+    def by_rule(self) -> dict[str, dict[str, int]]:
+        """For each rule: what it and it alone catches of the planted defects, and rejects of the sound questions."""
+        caught = [reasons for _, reasons in self.planted]
+        wrong = [(r.reason, *r.also) for r in self.rejected]
+        return {
+            rule: {
+                "caught": sum(rule in reasons for reasons in caught),
+                "caught alone": caught.count((rule,)),
+                "rejected": sum(rule in reasons for reasons in wrong),
+                "rejected alone": wrong.count((rule,)),
+            }
+            for rule in sorted({rule for reasons in [*caught, *wrong] for rule in reasons})
+        }
+
+
+def measure(form: Form, each: int, seed: int = 0) -> Measured:
+    """Verify a form's sound questions, then `each` defects of every kind planted in those that were kept."""
+    exam, faults = Exam(form.exam), tuple(form.faults)
+    verified = verify(form.replies, form.passages, exam)
+    stems = [r.question["stem"] if r.question else "" for r in verified.rejected]
+    wrong = [r for r, stem in zip(verified.rejected, stems, strict=True) if not (faults and stem.startswith(faults))]
+    hosts = list(verified.kept)
+    if not any(len(chain.questions) > 1 for chain in hosts):
+        joined = progressive(hosts, seed)
+        again = [as_reply(chain, i) for i, chain in enumerate(joined)]
+        hosts += [chain for chain in verify(again, form.passages, exam).kept if len(chain.questions) > 1]
+    planted = plant(hosts, form.exam, form.passages, each, seed)
+    caught = [(item, caught_by(item, form.passages, exam)) for item in planted]
+    return Measured(verified.kept, verified.drafted - len(verified.rejected) + len(wrong), wrong, caught)
+
+
+def as_reply(chain: Chain, number: int, passage_id: str = "") -> Reply:
+    """A chain as a teacher would have sent it."""
+    name = passage_id or chain.questions[0].propositions[0].passage_id
+    content = json.dumps({"chains": [draft_of(chain)]}, ensure_ascii=False)
+    return Reply(key=f"{chain.chain_id} {number}", passage_id=name, model="sound", content=content)
+
+
+def caught_by(planted: Planted, passages: Sequence[Passage], exam: Exam) -> tuple[str, ...]:
+    """The reasons for which the defective question was rejected; none where it was kept."""
     verified = verify(planted.replies, passages, exam)
-    if model:
-        verified, _ = drop_label_errors(verified, model, min_key_probability)
-    kept = next((q for c in verified.kept for q in c.questions if q.question_id == planted.question_id), None)
-    if kept is None:
-        return verified.rejected[0].reason
-    return "label error" if planted.text and planted.text not in [p.text for p in kept.propositions] else ""
+    if any(q.question_id == planted.question_id for chain in verified.kept for q in chain.questions):
+        return ()
+    first = verified.rejected[0]
+    return (first.reason, *first.also)
 
 
 def with_swaps(chains: Sequence[Chain], share: float, seed: int = 0) -> list[Chain]:
     """Chains with this share of keys, drawn at random, swapped, as a teacher that errs would leave them."""
     draw = random.Random(seed)
-    return _changed(chains, lambda p: {"is_true": p.is_true != (draw.random() < share)})
+
+    def erring(question: Question) -> Question:
+        turned = (p.model_copy(update={"is_true": p.is_true != (draw.random() < share)}) for p in question.propositions)
+        return question.model_copy(update={"propositions": tuple(turned)})
+
+    return [chain.model_copy(update={"questions": tuple(map(erring, chain.questions))}) for chain in chains]
 
 
-def _changed(chains: Sequence[Chain], change: Callable[[Proposition], dict[str, Any]]) -> list[Chain]:
-    changed = []
-    for chain in chains:
-        questions = [
-            q.model_copy(update={"propositions": tuple(p.model_copy(update=change(p)) for p in q.propositions)})
-            for q in chain.questions
-        ]
-        changed.append(chain.model_copy(update={"questions": tuple(questions)}))
-    return changed
+def label_errors(chains: Sequence[Chain], share: float, least: float, seed: int = 0) -> dict[str, float]:
+    """What the label model finds where a share of the keys of sound questions is wrong.
 
-
-def keys_by_model(
-    chains: Sequence[Chain], known: Sequence[Chain], min_key_probability: float, explained: bool = True
-) -> dict[str, float]:
-    """What a label model trained on `known` says about sound chains, with or without the explanations.
-
-    Returns the number of keys, the share of swaps that would be caught, and the share of right keys rejected.
+    Returns the number of keys, how many are wrong, and for keys with a probability below `least`: how many, and the
+    shares of them that are wrong (precision) and of the wrong ones that are among them (recall).
     """
-    if not explained:
-        chains, known = (_changed(some, lambda _: {"explanation": ""}) for some in (chains, known))
-    p_keys = [p_key for values in LabelModel(known).p_key(chains).values() for p_key in values]
-    caught, rejected = (sum(p < min_key_probability for p in ps) for ps in ([1 - p for p in p_keys], p_keys))
-    return {"n": len(p_keys), "swaps caught": caught / len(p_keys), "right keys rejected": rejected / len(p_keys)}
+    erring = with_swaps(chains, share, seed)
+    keys = {q.question_id: [p.is_true for p in q.propositions] for chain in chains for q in chain.questions}
+    p_keys, pairs = LabelModel(erring).p_key(erring), list[tuple[bool, bool]]()
+    for question in (q for chain in erring for q in chain.questions if q.question_id in p_keys):
+        name = question.question_id
+        for is_true, p, p_key in zip(keys[name], question.propositions, p_keys[name], strict=True):
+            pairs.append((p.is_true != is_true, p_key < least))
+    wrong, doubted, both = sum(w for w, _ in pairs), sum(d for _, d in pairs), sum(w and d for w, d in pairs)
+    counts = {"keys": len(pairs), "wrong": wrong, "doubted": doubted}
+    return counts | {"precision": both / max(1, doubted), "recall": both / max(1, wrong)}

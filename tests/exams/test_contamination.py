@@ -133,25 +133,40 @@ def exam(*texts: str, stem: str = "Of what?", case: str = "") -> Exam:
     return Exam([Chain(chain_id="e", vignette=case, questions=(asked,))])
 
 
-def test_exam_copies() -> None:
-    copied = exam(
-        "It is made of tin and lead.",
-        "Zinc.",
-        LONG,
-        case="A postman has had a fever for two days and his heel aches since.",
-    )
-    assert copied.copied(drafted("New.", LONG)) is not None  # ten words in a row
-    assert copied.copied(drafted("It is made of tin and lead", "Other.")) is not None  # a whole, short one
-    assert copied.copied(drafted("It is made of tin.", "Zinc.")) is None
+def test_a_case_of_the_exam_is_copied_with_ten_words_or_nearly_whole() -> None:
+    copied = exam("Zinc.", LONG, case="A postman has had a fever for two days and his heel aches since.")
     near = "A postman had had fever for two days and his heel aches since."
     assert copied.copied(drafted("New."), near) is not None
+    assert copied.copied(drafted("New.", stem="Had a fever for two days and his heel aches? Which?")) is not None
     assert copied.copied(drafted("New."), "A teacher has a cough.") is None
+    assert copied.copied(drafted("New.", LONG)) is None  # one statement, which may be a book's sentence
 
 
-def test_japanese_copies_are_runs_of_characters() -> None:
-    sentence = "骨組織は骨細胞と骨基質からなり全身の支持と運動を担っている"
-    assert exam(sentence).copied(drafted("別の文。", sentence + "のである")) is not None
-    assert exam(sentence).copied(drafted("骨組織は骨細胞と骨基質からなる。")) is None
+def test_a_japanese_case_is_copied_with_a_run_of_characters() -> None:
+    case = "患者は四十八歳の男性で健康診断において脂質異常を指摘された"
+    assert exam("あ", "い", case=case).copied(drafted("別の文。"), case[:21]) is not None
+    assert exam("あ", "い", case=case).copied(drafted("別の文。"), case[:19]) is None
+
+
+SEVERE = ("It weighs 40 g in every adult.", "It lies below the right liver.", "It makes bile all day.")
+
+
+@pytest.mark.parametrize(
+    ("texts", "stem", "case", "copied"),
+    [
+        (("pilvane", "drathe"), "Which layer stores the zelmure?", "", True),
+        (("the pilvane", "tessot"), "Which layer stores zelmure?", "", True),  # other false options
+        (("drathe", "pilvane"), "Which layer stores the zelmure?", "", False),  # another key
+        (("pilvane", "drathe"), "Which layer does not store the zelmure?", "", False),
+        (("pilvane", "drathe"), "Which layer lies in the middle?", "", False),  # the same options
+        (("pilvane", "drathe"), "Which layer stores the zelmure?", "A man fell from a ladder.", False),
+        (SEVERE, "Judge these.", "", True),
+        (SEVERE[::-1], "Judge these.", "", False),  # two of three have another truth
+    ],
+)
+def test_a_copy_asks_the_same(texts: tuple[str, ...], stem: str, case: str, copied: bool) -> None:
+    known = exam("pilvane", "drathe", stem="Which layer stores the zelmure?") if len(texts) == 2 else exam(*SEVERE)
+    assert bool(known.copied(drafted(*texts, stem=stem), case)) == copied
 
 
 def test_passages_that_hold_the_exam() -> None:

@@ -19,7 +19,13 @@ def pairs(text: str) -> list[tuple[float, str]]:
         ("10-30 minutes, 8 mg/kg every 8 hours", [(10, "min"), (30, "min"), (8, "mg/kg"), (8, "h")]),
         ("a 29-year-old with 39.1 degrees", [(29, "y"), (39.1, "°")]),
         ("90 per cent, 90 %, 90%", [(90, "%")] * 3),
-        ("vitamin B12 and 1,000,000 cells", []),
+        ("vitamin B12, CD4, version 1.2.3", []),
+        ("1,000,000 cells, 1 000 mg, 1\u202f000 mg", [(1e6, ""), (1000, "mg"), (1000, "mg")]),
+        (
+            "7·35, 1½ and ¼ tablets, 150 × 10⁹/L, 10^-3 mol",
+            [(7.35, ""), (1.5, ""), (0.25, ""), (150, ""), (1e9, ""), (1e-3, "mol")],
+        ),
+        ("5 mg/kg/day, −5 °C and 38.5 °F", [(5, "mg/kg/d"), (-5, "°"), (38.5, "°F")]),
         ("12 patients in 3 wards", [(12, ""), (3, "")]),
         ("pendant 3 semaines, 40 ans, 5 %", [(3, "week"), (40, "y"), (5, "%")]),
         ("29歳の男性、5日間、体温38度", [(29, "y"), (5, "d"), (38, "°")]),
@@ -56,6 +62,10 @@ def test_limits(text: str, found: list[Limits]) -> None:
         ("15 seconds", "between 10 and 20 seconds", 0),
         ("25 seconds", "between 10 and 20 seconds", 1),
         ("12 months", "1 year", 0),
+        ("101.3 °F", "38.5 °C", 0),
+        ("38.5 °F", "38.5 °C", 1),
+        ("5 mg/kg/h", "5 mg/kg/day", 1),
+        ("150 × 109/L", "150 × 10⁹/L", 1),
     ],
 )
 def test_unsupported(text: str, source: str, missing: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import cache
 
 import pytest
-from soundness import keys_by_model, with_swaps
+from soundness import label_errors
 from test_defects import demo
 
 from mqg_utils.records import Chain, Proposition, Question
@@ -36,11 +36,10 @@ class Fixed(LabelModel):
         return self.p_keys
 
 
-def test_most_swapped_keys_are_found_and_few_right_ones_dropped() -> None:
-    sound = demo()[3]
-    judged = keys_by_model(sound[::4], with_swaps(sound, 0.03), LEAST)
-    assert judged["n"] == sum(len(q.propositions) for c in sound[::4] for q in c.questions) > 200
-    assert judged["swaps caught"] > 0.65 and judged["right keys rejected"] < 0.07
+def test_most_wrong_keys_are_doubted_and_few_right_ones() -> None:
+    judged = label_errors(demo()[3], 0.1, LEAST)
+    assert judged["keys"] > 900 and 70 < judged["wrong"] < 130
+    assert judged["recall"] > 0.5 and judged["doubted"] < 0.2 * judged["keys"]
 
 
 def test_a_label_error_is_dropped_with_its_reasons_and_no_other_proposition() -> None:

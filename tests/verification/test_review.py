@@ -73,7 +73,6 @@ def test_the_last_decision_counts_and_a_rating_stays(run: Path) -> None:
         ({"quote": "words that stand in no passage"}, "quote"),
         ({"text": "A quellor of 70 g stores fluid."}, "number"),
         ({"text": "A healthy quellor weighs 40 g."}, "schema"),
-        ({"is_true": False, "text": "The quellor stores fluid below the diaphragm."}, "key"),
     ],
 )
 def test_a_sound_edit_is_saved_and_an_unsound_one_is_not(run: Path, changes: dict[str, Any], fault: str) -> None:
