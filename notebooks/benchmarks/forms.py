@@ -15,6 +15,7 @@ from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import Passage, read_jsonl
 from mqg_utils.teacher.base import by_passage
 from mqg_utils.teacher.cache import Reply
+from mqg_utils.text.words import normalise
 from mqg_utils.workflow.paths import locate
 
 STATEMENTS = Path(__file__).with_name("statements")
@@ -81,7 +82,7 @@ def _openstax(folder: Path) -> Form:
     passages = read_book(folder, 300, EVEN_CHAPTERS)
     by_place: dict[str, dict[str, str]] = {}
     for passage in passages:
-        by_place.setdefault(passage.place, {})[passage.passage_id] = passage.text
+        by_place.setdefault(passage.place, {})[passage.passage_id] = normalise(passage.text)
     recorded = read_jsonl(locate("bundled:openstax/replies.jsonl"), Reply)
     replies = [part for r in recorded if r.passage_id in by_place for part in by_passage(r, by_place)]
     return Form(replies, passages, read_exam(folder / "review_mcq.jsonl").chains)

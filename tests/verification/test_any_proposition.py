@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from drafts import TEXT, chain, passage, reply
+from drafts import chain, passage, reply
 
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.verification.checks import verify
 from mqg_utils.verification.label_errors import features
 
-WORDS = """the not ne is + − < ≥ % . … ? | ° ½ 1½ 10⁹ 10^-3 ^ ⁻ 7·35 1,000,000 0,5 ٥ -5 5 mg mg/kg/day 38.5 °F 40 ans 1e400
-B12 CD4 II IV A zelmure pilvane anémie œdème ゼルムレは液体である。 38度 骨 القلب сердце 🫀 ﬁ a-b_c \\ [( {} $^ NULL"""
+WORDS = """the not ne is + − < ≥ % . … ? | ° ½ 1½ 10⁹ 10^-3 ^ ⁻ 7·35 1,000,000 0,5 ٥ -5 5 mg mg/kg/day 38.5 °F 40 ans
+1e400 B12 CD4 II IV A zelmure pilvane anémie œdème ゼルムレは液体である。 38度 骨 القلب сердце
+🫀 ﬁ a-b_c \\ [( {} $^ NULL"""
 PIECES = (*WORDS.split(), "\u00ad", "\u200b", "\u202f", "\n", "1 000", "≥ 5", "Zelmure is a pale green fluid.")
 
 
@@ -39,7 +40,7 @@ def drafts(n: int, seed: int) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("n", [40, pytest.param(600, marks=pytest.mark.nightly)])  # about 9 propositions each
 def test_no_proposition_stops_verification(n: int) -> None:
     replies = [reply(draft) for draft in drafts(n, 7)]
-    result = verify(replies, [passage(text=f"{TEXT} {' '.join(PIECES)}")], Exam([]))
+    result = verify(replies, [passage()], Exam([]))
     assert len(result.kept) > 0 and {r.reason for r in result.rejected} > {"schema", "quote", "number"}
     known = Exam(result.kept)
     for kept in result.kept:
