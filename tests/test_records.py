@@ -161,11 +161,6 @@ def test_a_line_that_is_no_record(tmp_path: Path, line: bytes, message: str) -> 
     assert faults(file_of(tmp_path, chain(), line)) == [f"2: record: {message}"]
 
 
-def test_a_long_value_is_shown_in_part(tmp_path: Path) -> None:
-    (fault,) = fault_of(Chain, chain(split="x" * 1000), tmp_path)
-    assert fault.endswith(f"(it is '{'x' * 60}')")
-
-
 def test_predictions_are_told_apart_by_all_their_ids(tmp_path: Path) -> None:
     predictions = [prediction(status="failed", **changes) for changes in ({}, {"seed": 1}, {"history": "none"})]
     assert len(read_jsonl(file_of(tmp_path, *predictions, prediction(status="failed", proposition=1)), Prediction)) == 4

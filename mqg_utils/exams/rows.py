@@ -43,14 +43,10 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield f"{path}:{number}", _json_line(line)
-
-
-def _json_line(line: str) -> Any:
-    try:
-        return json.loads(line, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        return RecordError(f"record: not JSON: {error}")
+            try:
+                yield f"{path}:{number}", json.loads(line, object_pairs_hook=_object)
+            except (ValueError, RecursionError) as error:
+                yield f"{path}:{number}", RecordError(f"record: not JSON: {error}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
