@@ -189,8 +189,8 @@ def convert_exam(
 
     with refusal(RecordError, OSError):
         files.convert(
-            source, target, not without_images, format=format, fields=map or [], values=set or [], strict=strict,
-            leave_out=without or [],
+            source, target, not without_images, without or [], format=format, fields=map or [], values=set or [],
+            strict=strict,
         )  # fmt: skip
 
 

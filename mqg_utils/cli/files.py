@@ -47,11 +47,11 @@ def check(file: Path) -> None:
     print_findings(exam)
 
 
-def convert(source: Path, target: Path, images: bool, **options: Any) -> None:
+def convert(source: Path, target: Path, images: bool, leave_out: list[str], **options: Any) -> None:
     """Write an exam as chains.jsonl, and print where each role came from. Raises RecordError, OSError."""
     if target.exists() and target.samefile(source):
         raise RecordError(f"{target} is the exam itself; name another file to write")
-    exam = read_exam(source, images=images, **options)
+    exam = read_exam(source, images=images, leave_out=leave_out, **options)
     write_jsonl(target, exam.chains)
     questions = [question for chain in exam.chains for question in chain.questions]
     several = sum(question.n_true > 1 for question in questions)
@@ -66,7 +66,7 @@ def convert(source: Path, target: Path, images: bool, **options: Any) -> None:
         console.print(plain(f"  {role}: {', '.join(f'{origin} {n}' for origin, n in origins.most_common())}"))
     print_findings(exam)
     if exam.with_image:
-        kept = "kept; --without-images leaves them out" if images else "left out"
+        kept = "kept; --without-images leaves them out" if images and "images" not in leave_out else "left out"
         console.print(f"  questions that need an image are {kept}")
 
 

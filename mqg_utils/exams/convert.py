@@ -75,8 +75,12 @@ def read_exam(
         refuse(_grouped(reader.left_out))
     if not chains:
         raise RecordError(f"{path}: the exam has no questions")
-    flaws = find_flaws(chains)
-    notes = reader.notes | {FLAWS[flaw]: [i for _, i in places] for flaw, places in flaws.items() if places}
+    flaws, ids = find_flaws(chains), Counter(q.question_id for chain in chains for q in chain.questions)
+
+    def name(chain_id: str, question_id: str) -> str:
+        return question_id if ids[question_id] == 1 else f"{chain_id}/{question_id}"
+
+    notes = reader.notes | {FLAWS[flaw]: [name(*place) for place in places] for flaw, places in flaws.items() if places}
     chains = without(chains, flaws, [*leave_out, *(() if images else ("images",))])
     if not chains:
         raise RecordError(f"{path}: every question is left out, as it has a flaw: {'; '.join(notes)}")
