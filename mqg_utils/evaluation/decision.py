@@ -1,9 +1,8 @@
 """How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to stage 05."""
 
 import json
-import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -11,13 +10,16 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from mqg_utils.records import Chain, Kind, Prediction, Question, Status, write_json
+from mqg_utils.student.loading import Student
 
 # what is read at a proposition's leaf: the log-odds of the label words; the log-likelihood of the proposition's own
-# words, per character; that minus the same without case and question (pointwise mutual information)
+# words; that minus their log-likelihood without case and question by the untouched student (pointwise mutual
+# information, whose second half training does not change). All in nats
 Readout = Literal["truth", "likelihood", "pmi"]
 READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")
 Key = tuple[int, int, int]  # indices of chain, question, proposition
-ALONE = -1  # the group of a proposition that is judged by itself
+SAME = 1e-9  # readouts closer than this do not differ
+UNTOUCHED = ("untouched", "untouched_revision")
 SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard deviations of the readout
 
 
@@ -52,26 +54,25 @@ def recorded(
 class Decision(NamedTuple):
     """p_true is a logistic of (readout - threshold) / temperature, and above 0.5 a proposition is ticked.
 
-    For a question of kind `single` it is the softmax of readout / temperature, and the threshold cancels out. Both are
-    in the readout's units: nats, or nats per character.
+    The readout is `centred` on its question's propositions, and temperature and threshold are in its units, nats. For
+    a question of kind `single` p_true is the softmax of readout / temperature.
     """
 
     readout: Readout = "truth"
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
-    def p_true(self, value: float) -> float:
-        """P(true) of a proposition that is judged by itself."""
-        return 0.5 * (1 + math.tanh(0.5 * (value - self.threshold) / self.temperature))  # a logistic without overflow
-
     def p_trues(self, values: Sequence[float | None], kind: Kind) -> list[float | None]:
         """P(true) of the propositions of one question; None where there is no readout."""
-        if kind != "single":
-            return [None if value is None else self.p_true(value) for value in values]
-        most = max((value for value in values if value is not None), default=0.0)
-        weights = [None if value is None else math.exp((value - most) / self.temperature) for value in values]
-        total = sum(weight for weight in weights if weight is not None)
-        return [None if weight is None else weight / total for weight in weights]
+        known = np.array([value for value in values if value is not None], dtype=float)
+        log_odds = (centred(known) - self.threshold) / self.temperature
+        if kind == "single":
+            p_true = np.exp(log_odds - log_odds.max(initial=-np.inf))
+            p_true /= p_true.sum()
+        else:
+            p_true = 0.5 * (1 + np.tanh(0.5 * log_odds))  # a logistic without overflow
+        given = iter(p_true.tolist())
+        return [None if value is None else next(given) for value in values]
 
     def ticks(self, values: Sequence[float | None], question: Question) -> list[bool]:
         """What is ticked in a question; never a proposition without a readout."""
@@ -80,67 +81,95 @@ class Decision(NamedTuple):
         return [tick and value is not None for tick, value in zip(ticked, values, strict=True)]
 
 
+def centred(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Readouts (N,) minus their mean over the question; a proposition without another keeps its own."""
+    read = np.asarray(values, dtype=float)
+    return read - read.mean() if len(read) > 1 else read
+
+
 class DecisionError(ValueError):
     """An invalid decision.json. The message says what to do."""
 
 
 class Examinee(NamedTuple):
-    """What stage 04 hands to stage 05: where the student is, and how it decides."""
+    """What stage 04 hands to stage 05: where the student is, how it decides, and where it was before any training."""
 
     student: str  # a folder, or a name on the hub
     revision: str
     decision: Decision
+    untouched: str = ""
+    untouched_revision: str = ""
 
     def write(self, file: Path) -> None:
         """Write decision.json; a folder is written relative to it, so that a run can be moved as a whole."""
-        student = os.path.relpath(self.student, file.parent) if Path(self.student).is_absolute() else self.student
-        write_json(file, {"student": student, "revision": self.revision, **self.decision._asdict()})
+        content: dict[str, Any] = {**self._asdict(), **self.decision._asdict()}
+        del content["decision"]
+        for name in ("student", "untouched"):
+            if Path(content[name]).is_absolute():
+                content[name] = os.path.relpath(content[name], file.parent)
+        write_json(file, content)
+
+    def load(self) -> Student:
+        """The student, and the untouched one if its decision reads it. Raises ModelError."""
+        from mqg_utils.student.loading import load
+
+        untouched = self.untouched, self.untouched_revision
+        needed = self.decision.readout == "pmi" and untouched not in (("", ""), (self.student, self.revision))
+        return load(self.student, self.revision, untouched=load(*untouched) if needed else None)
 
     @classmethod
     def read(cls, file: Path) -> "Examinee":
         """Read decision.json. Raises DecisionError."""
         try:
             content = json.loads(file.read_bytes())
-            student, revision = str(content.pop("student")), str(content.pop("revision"))
-            decision = TypeAdapter(Decision).validate_python(content)
-            folder = (file.parent / student).resolve()
-            return cls(str(folder) if folder.is_dir() else student, revision, decision)
+            names = {name: str(content.pop(name)) for name in ("student", "revision", *UNTOUCHED)}
+            for name in ("student", "untouched"):
+                folder = (file.parent / names[name]).resolve()
+                names[name] = str(folder) if names[name] and folder.is_dir() else names[name]
+            return cls(decision=TypeAdapter(Decision).validate_python(content), **names)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise DecisionError(f"{file} is not a valid decision.json; run 04_finetune.ipynb again: {error}") from error
 
 
+class Answers(NamedTuple):
+    """The readouts of one question's propositions and its key."""
+
+    values: list[float]
+    gold: list[bool]
+    kind: Kind
+
+
 class Chosen(NamedTuple):
-    """A decision and how it does on the propositions it was chosen on: share ticked rightly, log-loss."""
+    """A decision and how it does on the questions it was chosen on: share of propositions ticked rightly, log-loss."""
 
     decision: Decision
     accuracy: float
     log_loss: float
 
 
-def fit_decision(
-    readout: Readout, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
-) -> Decision:
+def fit_decision(readout: Readout, answers: Sequence[Answers]) -> Decision:
     """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
 
-    Propositions of one group, a number from 0, are the options of a question with one true: their loss is that of the
-    softmax over the group. `groups` None: all are ALONE. An uninformative or inverted readout gets so high a
-    temperature that every p_true is near the share of true propositions. One class, or one value: nothing is fitted.
+    The loss of a `single` question is that of the softmax over its options. An uninformative or inverted readout gets
+    so high a temperature that every p_true is near the share of true propositions. One class, or values that do not
+    differ within any question: nothing is fitted.
     """
-    read, truth = np.asarray(values, dtype=float), np.asarray(gold, dtype=bool)
-    group = np.full(len(read), ALONE) if groups is None else np.asarray(groups, dtype=int)
-    if truth.all() or not truth.any() or np.ptp(read) == 0:
+    values = np.concatenate([centred(a.values) for a in answers]) if answers else np.zeros(0)
+    truth = np.array([is_true for a in answers for is_true in a.gold], dtype=bool)
+    if not truth.any() or truth.all() or np.ptp(values) < SAME:
         return Decision(readout)
-    mean, spread = float(read.mean()), float(read.std())
-    scaled = SLOPES[:, None] * (read - mean) / spread  # (151, N)
-    alone = group == ALONE
-    losses = _choice_losses(scaled[:, ~alone], truth[~alone], group[~alone])
+    spread = float(values.std())
+    scaled = SLOPES[:, None] * values / spread  # (151, N)
+    question = np.repeat(np.arange(len(answers)), [len(a.values) for a in answers])
+    is_single = np.array([a.kind == "single" for a in answers])[question]
+    losses = _choice_losses(scaled[:, is_single], truth[is_single], question[is_single])
     intercepts = np.zeros(len(SLOPES))
-    if truth[alone].any() and not truth[alone].all():
-        platt_losses, intercepts = _platt(scaled[:, alone], truth[alone])
+    if truth[~is_single].any() and not truth[~is_single].all():
+        platt_losses, intercepts = _platt(scaled[:, ~is_single], truth[~is_single])
         losses = losses + platt_losses
     best = int(losses.argmin())
     temperature = spread / float(SLOPES[best])
-    return Decision(readout, temperature, mean - float(intercepts[best]) * temperature)
+    return Decision(readout, temperature, -float(intercepts[best]) * temperature)
 
 
 def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,68 +185,52 @@ def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return losses, intercepts[:, 0]
 
 
-def _choice_losses(scaled: np.ndarray, truth: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Summed cross-entropy of the softmax over every group, for every slope: (S, N) -> (S,).
+def _choice_losses(scaled: np.ndarray, truth: np.ndarray, question: np.ndarray) -> np.ndarray:
+    """Summed cross-entropy of the softmax over every question's options, for every slope: (S, N) -> (S,).
 
     As in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest.
     """
-    losses, groups = np.zeros(len(scaled)), np.unique(group)
-    for number in groups:
-        options, right = scaled[:, group == number], truth[group == number]
-        remainder = 1 / (len(groups) + 2) / max(1, len(right) - 1)
-        targets = np.where(right, (len(groups) + 1) / (len(groups) + 2), remainder)
+    losses, questions = np.zeros(len(scaled)), np.unique(question)
+    for number in questions:
+        options, right = scaled[:, question == number], truth[question == number]
+        remainder = 1 / (len(questions) + 2) / max(1, len(right) - 1)
+        targets = np.where(right, (len(questions) + 1) / (len(questions) + 2), remainder)
         losses += np.logaddexp.reduce(options, axis=1) * targets.sum() - options @ targets
     return losses
 
 
-def probabilities(decision: Decision, values: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
-    """P(true) of every proposition (N,), those of one group as the options of one question."""
-    p_true = np.array([decision.p_true(value) for value in values])
-    for number in set(groups or ()) - {ALONE}:
-        options = np.flatnonzero(np.asarray(groups) == number)
-        p_true[options] = decision.p_trues([values[i] for i in options.tolist()], "single")
-    return p_true.tolist()
+def log_losses(decision: Decision, answers: Iterable[Answers]) -> list[float]:
+    """For each question the mean negative log of the probability given to the truth, nats per proposition."""
+    losses = []
+    for values, gold, kind in answers:
+        p_true = np.clip(np.array(decision.p_trues(values, kind), dtype=float), 1e-12, 1 - 1e-12)
+        losses.append(float(-np.log(np.where(gold, p_true, 1 - p_true)).mean()))
+    return losses
 
 
-def log_loss(
-    decision: Decision, values: Sequence[float], gold: Sequence[bool], groups: Sequence[int] | None = None
-) -> float:
-    """Mean negative log of the probability given to the truth, nats per proposition; nan without propositions."""
-    if not len(values):
-        return float("nan")
-    p_true = np.clip(probabilities(decision, values, groups), 1e-12, 1 - 1e-12)
-    return float(-np.log(np.where(gold, p_true, 1 - p_true)).mean())
-
-
-def groups_of(keys: Collection[Key], chains: Sequence[Chain]) -> list[int]:
-    """For each key the number of its question if exactly one option is right, else ALONE.
-
-    An option is also ALONE if the keys contain only false options of its question, or only the true one.
-    """
-    truths: dict[tuple[int, int], set[bool]] = {}
-    for c, q, p in keys:
+def answers_of(read: Mapping[Key, float], chains: Sequence[Chain]) -> list[Answers]:
+    """The readouts by question, in order; a proposition that was not read is left out."""
+    answers: dict[tuple[int, int], Answers] = {}
+    for (c, q, p), value in sorted(read.items()):
         question = chains[c].questions[q]
-        if question.kind == "single":
-            truths.setdefault((c, q), set()).add(question.propositions[p].is_true)
-    numbers = {key: number for number, key in enumerate(key for key, both in truths.items() if len(both) == 2)}
-    return [numbers.get((c, q), ALONE) for c, q, _ in keys]
+        values, gold, _ = answers.setdefault((c, q), Answers([], [], question.kind))
+        values.append(value)
+        gold.append(question.propositions[p].is_true)
+    return list(answers.values())
 
 
 def choose_decision(read: Mapping[Readout, Mapping[Key, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
-    """The fitted decision for every readout of `chains`, validation chains only: most propositions right first.
-
-    Of equally good readouts, the one with the lower log-loss comes first.
-    """
+    """The fitted decision for every readout of `chains`, validation chains only: the lowest log-loss first."""
     chosen: dict[Readout, Chosen] = {}
     for readout, by_key in read.items():
-        values, groups = list(by_key.values()), groups_of(by_key, chains)
-        gold = [chains[c].questions[q].propositions[p].is_true for c, q, p in by_key]
-        decision = fit_decision(readout, values, gold, groups)
+        answers = answers_of(by_key, chains)
+        decision = fit_decision(readout, answers)
         marks: list[bool] = []
         for c, chain in enumerate(chains):
             for q, question in enumerate(chain.questions):
                 ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
                 marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
         accuracy = sum(marks) / len(marks) if marks else float("nan")
-        chosen[readout] = Chosen(decision, accuracy, log_loss(decision, values, gold, groups))
-    return dict(sorted(chosen.items(), key=lambda item: (-item[1].accuracy, item[1].log_loss)))
+        losses = log_losses(decision, answers)
+        chosen[readout] = Chosen(decision, accuracy, sum(losses) / len(losses) if losses else float("nan"))
+    return dict(sorted(chosen.items(), key=lambda item: item[1].log_loss))

@@ -10,17 +10,16 @@ import torch
 
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.evaluation.examination import examine
-from mqg_utils.evaluation.scoring import read_trees, sources
+from mqg_utils.evaluation.scoring import bare_likelihoods, pmi, read_trees, sources
 from mqg_utils.records import Chain, History, Passage, Prediction, read_jsonl
 from mqg_utils.student import loading
 from mqg_utils.student.forward import context_of, fitting
 from mqg_utils.student.prompts import Pieces, gold_ticks
-from mqg_utils.student.token_tree import grow_trees, question_tree
+from mqg_utils.student.token_tree import question_tree
 from mqg_utils.text.search import open_book
 from mqg_utils.text.words import split_sentences
 from mqg_utils.workflow.conditions import CONDITIONS
 from mqg_utils.workflow.parameters import ParameterError
-from mqg_utils.workflow.stage import TINY
 
 ROW_TOKENS = 2048  # of a packed row
 
@@ -74,10 +73,9 @@ def load(run: Path, name: str) -> Probe:
         names = ", ".join(files) or "none; run 04_finetune.ipynb first"
         raise ParameterError(f"{run} has no student {name!r}; its students: {names}")
     examinee = Examinee.read(files[name])
-    origin = str(run / "01_corpus" / "student") if examinee.student == TINY else examinee.student
     passages, condition = run / "01_corpus" / "passages.jsonl", CONDITIONS.get(name.split("@")[0])
     book = read_jsonl(passages, Passage) if condition and condition.open_book and passages.exists() else []
-    return Probe(name, loading.load(origin, examinee.revision), examinee.decision, book)
+    return Probe(name, examinee.load(), examinee.decision, book)
 
 
 def examined(run: Path, name: str) -> list[Prediction]:
@@ -149,15 +147,15 @@ def _read(
     chains = open_book(chains, probe.book) if probe.book else chains
     student, decision, n = probe.student, probe.decision, len(chains[0].questions[question].propositions)
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    trees = [question_tree(chain, i, question, pieces, context, ticks)[0] for i, chain in enumerate(chains)]
-    if decision.readout == "pmi":  # the propositions alone are the same in all variants
-        trees += grow_trees(chains[:1], student.tokenizer, ("alone",), context)[0]
+    labelled = decision.readout == "truth"
+    trees = [question_tree(chain, i, question, pieces, context, ticks, labelled)[0] for i, chain in enumerate(chains)]
     (source,) = sources([decision.readout])
     read, tokens = read_trees(student, [t for t in trees if t.ids], [source], fitting(student.model, ROW_TOKENS))
-    alone = [read[source].get(("alone", 0, question, p), 0.0) for p in range(n)]
-    p_true = []
-    for i in range(len(chains)):
-        values = [read[source].get(("predicted", i, question, p)) for p in range(n)]
-        differences = [None if v is None else v - a for v, a in zip(values, alone, strict=True)]
-        p_true.append(decision.p_trues(differences, chains[0].questions[question].kind))
-    return p_true, tokens
+    scores = read[source]
+    if decision.readout == "pmi":  # the propositions alone are the same in all variants
+        scores = pmi(scores, bare_likelihoods(student, chains[:1]), chains)
+    kind = chains[0].questions[question].kind
+    return [
+        decision.p_trues([scores.get(("predicted", i, question, p)) for p in range(n)], kind)
+        for i in range(len(chains))
+    ], tokens

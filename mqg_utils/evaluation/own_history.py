@@ -8,12 +8,23 @@ import torch
 from transformers import DynamicCache
 
 from mqg_utils.evaluation.decision import Decision, Readout
-from mqg_utils.evaluation.scoring import PROMPTS, TREES, Scored, Scores, pmi, read_row, read_trees, sources, total
+from mqg_utils.evaluation.scoring import (
+    PROMPTS,
+    TREES,
+    Scored,
+    Scores,
+    bare_likelihoods,
+    pmi,
+    read_row,
+    read_trees,
+    sources,
+    total,
+)
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import context_of, fitting, halving, row_inputs, supports_trees
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts, Pieces
-from mqg_utils.student.token_tree import Tree, chain_trees, grow_trees, join, question_tree
+from mqg_utils.student.token_tree import Tree, chain_trees, join, question_tree
 
 Step = tuple[Tree, int, Cuts]  # the next question of a chain, as `question_tree` makes it
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # cached keys and values, each (1, heads, P, D)
@@ -43,22 +54,20 @@ def score_own(student: Student, chains: Sequence[Chain], decision: Decision, max
 def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int) -> Scored:
     pieces, context = Pieces(student.tokenizer), context_of(student.model)
     (source,), trees_work = sources([decision.readout]), supports_trees(student.model)
-    scores, alone, tokens, cuts = Scores(), Scores(), 0, Cuts(0, 0, 0)
-    if decision.readout == "pmi":
-        trees, _ = grow_trees(chains, student.tokenizer, ("alone",), context)
-        read, tokens = read_trees(student, trees, [source], max_tokens)
-        alone = read[source]
+    scores, tokens, cuts = Scores(), 0, Cuts(0, 0, 0)
+    labelled, is_pmi = decision.readout == "truth", decision.readout == "pmi"
+    bare = bare_likelihoods(student, chains, max_tokens) if is_pmi else {}
     for group in _groups(chains, pieces, context, max_tokens):
         walks, layers = [_Walk(index, chains[index]) for index in group], Layers()
         for q in range(len(walks[-1].chain.questions)):  # the last chain of a group is the longest
             active = [walk for walk in walks if q < len(walk.chain.questions)]
-            steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks) for walk in active]
+            steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks, labelled) for walk in active]
             if trees_work:
                 new, forwarded = _read(student, active, steps, source, layers)
             else:
                 read, forwarded = read_trees(student, [tree for tree, _, _ in steps], [source], max_tokens)
                 new = read[source]
-            scores |= pmi(new, alone) if alone else new
+            scores |= pmi(new, bare, chains) if is_pmi else new
             tokens, cuts = tokens + forwarded, total([cuts, *(cut for _, _, cut in steps)])
             for walk in active:
                 question = walk.chain.questions[q]

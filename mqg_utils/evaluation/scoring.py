@@ -11,10 +11,11 @@ from mqg_utils.records import Chain, History
 from mqg_utils.student import forward
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Cuts
-from mqg_utils.student.token_tree import SPLIT_TOKENS, Before, Tree, grow_trees, pack
+from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree, bare_tree, grow_trees, pack
 
+BARE_TEXTS = 64  # of one tree of propositions without case and question
 TREES, PROMPTS = "token trees", "plain prompts"  # how a model is scored
-Scores = dict[tuple[Before, int, int, int], float]  # (history, chain, question, proposition) -> a readout
+Scores = dict[tuple[History, int, int, int], float]  # (history, chain, question, proposition) -> a readout
 
 
 class Scored(NamedTuple):
@@ -54,7 +55,8 @@ def read_row(
     if "truth" in readouts:
         values["truth"] = forward.leaf_log_odds(model, hidden, **leaves).tolist()
     if "likelihood" in readouts:
-        values["likelihood"] = forward.text_log_likelihood(model, hidden, **moved(forward.text_inputs(row))).tolist()
+        words = moved(forward.text_inputs(row))
+        values["likelihood"] = forward.text_log_likelihood(model, hidden, **words, n=len(row.leaves)).tolist()
     return values
 
 
@@ -63,9 +65,7 @@ def read_packed(
 ) -> Iterator[Reading]:
     """The readouts of the leaves of trees, a packed row at a time."""
     for row in pack(trees, max_tokens):
-        labelled = any(leaf.n_after for leaf in row.leaves)  # else its propositions stand alone, without a label
-        values = read_row(student, row, [name for name in readouts if labelled or name == "likelihood"])
-        yield row.leaves, values, len(row.ids)
+        yield row.leaves, read_row(student, row, readouts), len(row.ids)
 
 
 def sources(readouts: Iterable[Readout]) -> tuple[Readout, ...]:
@@ -91,9 +91,35 @@ def read_trees(
     return scores, tokens
 
 
-def pmi(likelihood: Scores, alone: Scores) -> Scores:
-    """Each proposition's likelihood minus its likelihood `alone`."""
-    return {key: value - alone["alone", *key[1:]] for key, value in likelihood.items()}
+Bare = dict[tuple[str, str], float]  # (language, text of a proposition) -> nats
+
+
+@torch.inference_mode()
+def bare_likelihoods(student: Student, chains: Sequence[Chain], max_tokens: int = 1024) -> Bare:
+    """The log-likelihood of each distinct proposition without case and question, by the untouched student, in nats.
+
+    What an option's words are worth in general: the half of the PMI that training cannot change.
+    """
+    untouched = student.untouched or student
+    texts: dict[str, list[str]] = {}
+    for chain in chains:
+        texts.setdefault(chain.language, []).extend(p.text for q in chain.questions for p in q.propositions)
+    bare: Bare = {}
+    for language, listed in texts.items():
+        distinct = list(dict.fromkeys(listed))
+        parts = [distinct[i : i + BARE_TEXTS] for i in range(0, len(distinct), BARE_TEXTS)]
+        for part in parts:
+            read, _ = read_trees(untouched, [bare_tree(part, language, student.tokenizer)], ["likelihood"], max_tokens)
+            bare |= {(language, part[key[3]]): value for key, value in read["likelihood"].items()}
+    return bare
+
+
+def pmi(likelihood: Scores, bare: Bare, chains: Sequence[Chain]) -> Scores:
+    """Each proposition's log-likelihood minus that of its words alone, `bare`."""
+    return {
+        (history, c, q, p): value - bare[chains[c].language, chains[c].questions[q].propositions[p].text]
+        for (history, c, q, p), value in likelihood.items()
+    }
 
 
 @torch.inference_mode()
@@ -110,16 +136,17 @@ def score(
     """
     if "predicted" in histories:
         raise ValueError("the history 'predicted' depends on the student's own answers; use own_history.score_own")
-    before: tuple[Before, ...] = (*histories, "alone") if "pmi" in readouts else tuple(histories)
+    bare = bare_likelihoods(student, chains, max_tokens) if "pmi" in readouts else {}
+    labelled = "truth" in readouts
 
     def attempt(n: int) -> Scored:
         split = SPLIT_TOKENS if n >= max_tokens else n
-        trees, cuts = grow_trees(chains, student.tokenizer, before, forward.context_of(student.model), split)
+        context = forward.context_of(student.model)
+        trees, cuts = grow_trees(chains, student.tokenizer, histories, context, split, labelled=labelled)
         read, tokens = read_trees(student, trees, readouts, n)
-        given = {name: {k: v for k, v in scores.items() if k[0] != "alone"} for name, scores in read.items()}
         if "pmi" in readouts:
-            given["pmi"] = pmi(given["likelihood"], read["likelihood"])
+            read["pmi"] = pmi(read["likelihood"], bare, chains)
         method = TREES if forward.supports_trees(student.model) else PROMPTS
-        return Scored({name: given[name] for name in readouts}, tokens, cuts, method)
+        return Scored({name: read[name] for name in readouts}, tokens, cuts, method)
 
     return forward.halving(attempt, forward.fitting(student.model, max_tokens))

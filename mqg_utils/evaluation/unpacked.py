@@ -78,8 +78,8 @@ def read_prompts(
         row, column = words.nonzero(as_tuple=True)
         chosen = logits[row, at[column - 1]].float()  # (words, V)
         log_p = -functional.cross_entropy(chosen, ids[row, column].to(logits.device), reduction="none")
-        sums = torch.zeros(len(prompts), device=logits.device).index_add(0, row.to(logits.device), log_p)
-        values["likelihood"] = sums / torch.tensor([p.leaf.n_characters for p in prompts], device=logits.device)
+        sums = torch.zeros(len(prompts), device=logits.device)
+        values["likelihood"] = sums.index_add(0, row.to(logits.device), log_p)
     return values
 
 

@@ -69,7 +69,7 @@ def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
     """Where the words of each leaf are read.
 
     before (W,) the token indices that predict the distinct words, word_ids (W,) their token ids; word, leaf (M,)
-    which word belongs to which leaf (leaves that begin alike share words); n_characters (N,) of the leaves.
+    which word belongs to which leaf (leaves that begin alike share words).
     """
     words = [own_words(row, leaf) for leaf in row.leaves]
     distinct = sorted({token for path in words for token in path})
@@ -79,7 +79,6 @@ def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
         "word_ids": [row.ids[token] for token in distinct],
         "word": [index[token] for path in words for token in path],
         "leaf": [i for i, path in enumerate(words) for _ in path],
-        "n_characters": [leaf.n_characters for leaf in row.leaves],
     }
     return {name: torch.tensor(values, dtype=torch.long) for name, values in lists.items()}
 
@@ -146,9 +145,9 @@ def text_log_likelihood(
     word_ids: torch.Tensor,
     word: torch.Tensor,
     leaf: torch.Tensor,
-    n_characters: torch.Tensor,
+    n: int,
 ) -> torch.Tensor:
-    """Log-likelihood of each leaf's own words given the prompt before them (N,), nats per character.
+    """Log-likelihood of the own words of `n` leaves given the prompt before them (N,), in nats.
 
     From a row's last hidden states (T, D) and its `text_inputs`; a word that leaves share is computed once.
     """
@@ -157,8 +156,7 @@ def text_log_likelihood(
         for at, ids in zip(before.split(WORDS), word_ids.split(WORDS), strict=True)
     ]
     log_p = torch.cat(parts)  # (W,)
-    sums = torch.zeros(len(n_characters), device=log_p.device).index_add(0, leaf, log_p[word])
-    return sums / n_characters
+    return torch.zeros(n, device=log_p.device).index_add(0, leaf, log_p[word])
 
 
 def precision(model: Any, bf16: bool) -> torch.autocast:

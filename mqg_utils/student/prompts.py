@@ -21,7 +21,6 @@ class Wording(NamedTuple):
     answer: str  # follows a stem in the history
     nothing: str  # the answer when no proposition was ticked
     before: str
-    option: str
     after: str
     true: str
     false: str
@@ -94,16 +93,19 @@ class Parts(NamedTuple):
         return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
 
 
-def parts_of(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]]) -> list[Parts]:
-    """The parts of every question's prompts; `ticks` answer the earlier questions, as far as they go."""
+def parts_of(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]], labelled: bool = True) -> list[Parts]:
+    """The parts of every question's prompts; `ticks` answer the earlier questions, as far as they go.
+
+    Unless `labelled`, a prompt ends with the proposition's own words.
+    """
     wording = wording_for(chain.language)
+    before, after = pieces(wording.before), pieces(wording.after) if labelled else []
     case = pieces.root + (pieces(wording.case.format(chain.vignette.strip())) if chain.vignette.strip() else [])
     past: list[list[int]] = []
     prompts = []
     for position, question in enumerate(chain.questions):
         stem = pieces(wording.stem.format(question.stem.strip()))
-        before = pieces(wording.option if question.kind == "single" else wording.before)
-        leaves = [(before, pieces(" " + p.text.strip()), pieces(wording.after)) for p in question.propositions]
+        leaves = [(before, pieces(" " + p.text.strip()), after) for p in question.propositions]
         reference = pieces(wording.reference.format(question.reference)) if question.reference else []
         prompts.append(Parts(case, list(past), reference, stem, leaves))
         if position < len(ticks):

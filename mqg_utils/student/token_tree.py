@@ -7,7 +7,7 @@ depths, and each proposition is a leaf.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,26 +17,21 @@ from mqg_utils.student.prompts import Cuts, Parts, Pieces, fitted, gold_ticks, p
 # A longer tree is split, its trunk repeated. Not the row length: splitting costs far more tokens than a long row
 # costs attention.
 SPLIT_TOKENS = 4096
-Before = History | Literal["alone"]  # what a proposition is read after: a history and the question, or nothing
 
 
 class Leaf(NamedTuple):
-    """Where one proposition is read. `histories` has two entries where gold and none share the prompt.
-
-    A leaf whose only history is `alone` ends with the proposition's own words: it has no label.
-    """
+    """Where one proposition is read. `histories` has two entries where gold and none share the prompt."""
 
     chain: int  # index in the list of chains given
     question: int  # index in the chain
     proposition: int
-    histories: tuple[Before, ...]
-    token: int  # last token of the prompt: the label comes next
+    histories: tuple[History, ...]
+    token: int  # last token of the prompt: the label, if it has one, comes next
     n_text: int  # the proposition's own words are the n_text tokens of its path before the last n_after
     n_after: int
-    n_characters: int  # of the proposition's own words
     labels: tuple[int, int]  # token ids of the true and the false label
     is_true: bool
-    is_option: bool = False  # of a question with exactly one true proposition
+    bare: float = 0.0  # log-likelihood of the proposition's own words without case and question, in nats
 
 
 class Tree(NamedTuple):
@@ -50,15 +45,16 @@ class Tree(NamedTuple):
 def grow_trees(
     chains: Sequence[Chain],
     tokenizer: Any,
-    histories: Iterable[Before] = ("gold", "none"),
+    histories: Iterable[History] = ("gold", "none"),
     context: int = 1024,
     max_tokens: int = SPLIT_TOKENS,
-    whole_options: bool = False,
+    whole_questions: bool = False,
+    labelled: bool = True,
 ) -> tuple[list[Tree], Cuts]:
     """The trees of many chains, unpacked, and what had to be cut. The options are those of `chain_trees`."""
     pieces, histories = Pieces(tokenizer), tuple(histories)
     grown = [
-        chain_trees(chain, index, pieces, histories, context, max_tokens, whole_options)
+        chain_trees(chain, index, pieces, histories, context, max_tokens, whole_questions, labelled)
         for index, chain in enumerate(chains)
     ]
     return [tree for trees, _ in grown for tree in trees], _sum(cuts for _, cuts in grown)
@@ -68,27 +64,48 @@ def chain_trees(
     chain: Chain,
     index: int,
     pieces: Pieces,
-    histories: Iterable[Before] = ("gold", "none"),
+    histories: Iterable[History] = ("gold", "none"),
     context: int = 1024,
     max_tokens: int = SPLIT_TOKENS,
-    whole_options: bool = False,
+    whole_questions: bool = False,
+    labelled: bool = True,
 ) -> tuple[list[Tree], Cuts]:
     """The trees of one chain: one, or several with the trunk repeated where it would pass `max_tokens`.
 
     `context` is the model's longest prompt. A proposition that does not fit even with an empty case and history gets
-    no leaf and is counted in `Cuts.failed`. With `whole_options`, the options of a question with exactly one true
-    proposition stay in one tree, however long.
+    no leaf and is counted in `Cuts.failed`. With `whole_questions`, the propositions of a question stay in one tree,
+    however long. Unless `labelled`, a leaf ends with the proposition's own words.
     """
-    layout, keys = _lay_out(chain, index, pieces, tuple(histories), context, gold_ticks(chain))
-    return _split(layout, keys, max_tokens, whole_options), layout.cuts
+    layout, keys = _lay_out(chain, index, pieces, tuple(histories), context, gold_ticks(chain), labelled)
+    return _split(layout, keys, max_tokens, whole_questions), layout.cuts
 
 
 def question_tree(
-    chain: Chain, index: int, question: int, pieces: Pieces, context: int, ticks: Sequence[Sequence[bool]]
+    chain: Chain,
+    index: int,
+    question: int,
+    pieces: Pieces,
+    context: int,
+    ticks: Sequence[Sequence[bool]],
+    labelled: bool = True,
 ) -> tuple[Tree, int, Cuts]:
     """The tree of one question after the answers `ticks`, the number of its trunk's tokens (they come first), cuts."""
-    layout, keys = _lay_out(chain, index, pieces, ("predicted",), context, ticks, range(question, question + 1))
+    questions = range(question, question + 1)
+    layout, keys = _lay_out(chain, index, pieces, ("predicted",), context, ticks, labelled, questions)
     return layout.build(keys), len(layout.prompts[question, "predicted"].trunk), layout.cuts
+
+
+def bare_tree(texts: Sequence[str], language: str, tokenizer: Any) -> Tree:
+    """One tree of propositions without case and question, leaf i that of text i."""
+    pieces, wording = Pieces(tokenizer), wording_for(language)
+    trunk = pieces.root + pieces(wording.before)
+    ids, parents, leaves = list(trunk), list(range(-1, len(trunk) - 1)), []
+    for i, text in enumerate(texts):
+        words = pieces(" " + text.strip())
+        parents += [len(trunk) - 1, *range(len(ids), len(ids) + len(words) - 1)]
+        ids += words
+        leaves.append(Leaf(0, 0, i, ("none",), len(ids) - 1, len(words), 0, (0, 0), False))
+    return Tree(ids, parents, leaves)
 
 
 def _sum(cuts: Iterable[Cuts]) -> Cuts:
@@ -99,7 +116,7 @@ class _Layout(NamedTuple):
     chain: Chain
     number: int  # of the chain in the list of chains
     labels: tuple[int, int]
-    prompts: dict[tuple[int, Before], Parts]
+    prompts: dict[tuple[int, History], Parts]
     cuts: Cuts
 
     def build(self, keys: list[tuple[int, int]]) -> Tree:
@@ -107,7 +124,7 @@ class _Layout(NamedTuple):
         ids: list[int] = []
         parents: list[int] = []
         children: dict[tuple[int, int], int] = {}
-        ends: dict[tuple[int, int, int], list[Before]] = {}
+        ends: dict[tuple[int, int, int], list[History]] = {}
         for q, p in keys:
             for (question, history), prompt in self.prompts.items():
                 if question != q:
@@ -122,29 +139,27 @@ class _Layout(NamedTuple):
                 ends.setdefault((q, p, parent), []).append(history)
         return Tree(ids, parents, [self._leaf(*end, tuple(histories)) for end, histories in ends.items()])
 
-    def _leaf(self, q: int, p: int, token: int, histories: tuple[Before, ...]) -> Leaf:
+    def _leaf(self, q: int, p: int, token: int, histories: tuple[History, ...]) -> Leaf:
         _, text, after = self.prompts[q, histories[0]].leaves[p]
-        question = self.chain.questions[q]
-        proposition = question.propositions[p]
-        sizes = len(text), len(after), len(proposition.text.strip())
-        is_option = question.kind == "single"
-        return Leaf(self.number, q, p, histories, token, *sizes, self.labels, proposition.is_true, is_option)
+        is_true = self.chain.questions[q].propositions[p].is_true
+        return Leaf(self.number, q, p, histories, token, len(text), len(after), self.labels, is_true)
 
 
 def _lay_out(
     chain: Chain,
     index: int,
     pieces: Pieces,
-    histories: tuple[Before, ...],
+    histories: tuple[History, ...],
     context: int,
     ticks: Sequence[Sequence[bool]],
+    labelled: bool,
     questions: range | None = None,
 ) -> tuple[_Layout, list[tuple[int, int]]]:
     """The prompts of a chain's questions under each history, and the (question, proposition) that fit."""
     wording = wording_for(chain.language)
-    prompts: dict[tuple[int, Before], Parts] = {}
+    prompts: dict[tuple[int, History], Parts] = {}
     keys, cuts = [], [Cuts()]
-    for q, prompt in enumerate(parts_of(chain, pieces, ticks)):
+    for q, prompt in enumerate(parts_of(chain, pieces, ticks, labelled)):
         if questions is not None and q not in questions:
             continue
         fits = [p for p, leaf in enumerate(prompt.leaves) if len(prompt.stem) + sum(map(len, leaf)) <= context]
@@ -152,32 +167,27 @@ def _lay_out(
         longest = max((sum(map(len, prompt.leaves[p])) for p in fits), default=0)
         lost = Cuts()
         for history in histories:
-            if history == "alone":
-                no_end: list[int] = []
-                words = [(before, text, no_end) for before, text, _ in prompt.leaves]
-                prompts[q, history] = Parts(pieces.root, [], [], [], words)
-                continue
             past = [] if history == "none" else prompt.past
             prompts[q, history], cut = fitted(prompt._replace(past=past), context - longest)
             # both histories lose the same case and reference: counted once
             lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
         cuts.append(lost._replace(failed=len(prompt.leaves) - len(fits)))
-    labels = pieces.label(wording.true), pieces.label(wording.false)
+    labels = (pieces.label(wording.true), pieces.label(wording.false)) if labelled else (0, 0)
     return _Layout(chain, index, labels, prompts, _sum(cuts)), keys
 
 
-def _split(layout: _Layout, keys: list[tuple[int, int]], max_tokens: int, whole_options: bool) -> list[Tree]:
+def _split(layout: _Layout, keys: list[tuple[int, int]], max_tokens: int, whole_questions: bool) -> list[Tree]:
     """One tree, or several: split between questions first, between the propositions of one only if necessary."""
     if not keys:
         return []
     tree = layout.build(keys)
     one_question = keys[0][0] == keys[-1][0]
-    if len(tree.ids) <= max_tokens or len(keys) == 1 or (one_question and whole_options and tree.leaves[0].is_option):
+    if len(tree.ids) <= max_tokens or len(keys) == 1 or (one_question and whole_questions):
         return [tree]
     questions = sorted({q for q, _ in keys})
     middle = questions[len(questions) // 2]
     cut = len(keys) // 2 if one_question else sum(q < middle for q, _ in keys)
-    return [tree for half in (keys[:cut], keys[cut:]) for tree in _split(layout, half, max_tokens, whole_options)]
+    return [tree for half in (keys[:cut], keys[cut:]) for tree in _split(layout, half, max_tokens, whole_questions)]
 
 
 def pack(trees: Sequence[Tree], max_tokens: int) -> list[Tree]:

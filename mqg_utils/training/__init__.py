@@ -8,7 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["Settings"],
         "launch": ["Launcher"],
         "objectives": ["replayed"],
-        "train": ["merge_back", "perplexity"],
+        "train": ["hold_back", "perplexity"],
+        "weights": ["merge_back"],
         "readout": ["choose_readout"],
     },
 )

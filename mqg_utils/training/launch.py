@@ -14,6 +14,7 @@ from mqg_utils.records import Chain, Passage, read_jsonl, write_json, write_json
 from mqg_utils.student.loading import ADAPTER, Student, load, save
 from mqg_utils.training import train
 from mqg_utils.training.settings import TOGETHER, Settings, Trained, last_checkpoint
+from mqg_utils.training.weights import relative_change, trainable_weights
 from mqg_utils.workflow.paths import locate, project_root
 
 JOB, OUTCOME, ERROR = "job.json", "outcome.json", "error.txt"
@@ -30,23 +31,23 @@ class JobFailed(RuntimeError):
 class Launcher:
     """Trains a student with `processes`; `pretrain` and `finetune` take the arguments of the functions in `train`.
 
-    The student came from `origin` (a folder or hub name) before any LoRA. `config` is a YAML file of accelerate.
+    `config` is a YAML file of accelerate.
     """
 
     processes: int = 1
-    origin: str = ""
-    revision: str = ""
     config: str = ""
 
     def _train(self, task: str, *arguments: Any) -> Trained:
         if self.processes == 1:
             return TASKS[task][0](*arguments)
-        student, examples, held_out, settings, folder, *_ = arguments  # the curve of several is in folder/log.jsonl
-        save(student, folder / "start", self.origin)
+        student, examples, held_out, settings, folder, *others = arguments  # the curve of several: folder/log.jsonl
+        save(student, folder / "start", student.name)
         write_jsonl(folder / "examples.jsonl", examples)
         write_jsonl(folder / "held_out.jsonl", held_out)
-        job = {"task": task, "origin": self.origin, "revision": self.revision, "settings": settings._asdict()}
-        write_json(folder / JOB, job)
+        write_jsonl(folder / "passages.jsonl", others[1] if len(others) > 1 else ())
+        untouched = student.untouched or student
+        models = {"origin": (student.name, student.revision), "untouched": (untouched.name, untouched.revision)}
+        write_json(folder / JOB, {"task": task, **models, "settings": settings._asdict()})
         self._run(folder)
         return _collect(student, folder)
 
@@ -91,14 +92,17 @@ def work(folder: Path | str) -> None:
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     task, record = TASKS[job["task"]]
     try:
-        student = _start(folder / "start", job["origin"], job["revision"])
+        student = _start(folder / "start", *job["origin"])
+        student = student._replace(untouched=load(*job["untouched"]))
         examples, held_out = (read_jsonl(folder / f"{name}.jsonl", record) for name in ("examples", "held_out"))
-        trained: Trained = task(student, examples, held_out, Settings(**job["settings"]), folder)
+        passages = read_jsonl(folder / "passages.jsonl", Passage)
+        more = {"passages": passages} if passages else {}
+        trained: Trained = task(student, examples, held_out, Settings(**job["settings"]), folder, **more)
     except Exception as error:
         (folder / ERROR).write_text(f"{type(error).__name__}: {error}", "utf-8")
         raise
     if os.environ.get("RANK", "0") == "0":
-        write_json(folder / OUTCOME, trained._asdict())
+        write_json(folder / OUTCOME, {**trained._asdict(), "weight_change": 0.0})  # the launcher measures it
 
 
 def _start(folder: Path, origin: str, revision: str) -> Student:
@@ -115,7 +119,7 @@ def _collect(student: Student, folder: Path) -> Trained:
     """Load what the processes learned into `student`, in place."""
     from safetensors.torch import load_file
 
-    together, model = folder / TOGETHER, student.model
+    together, model, before = folder / TOGETHER, student.model, trainable_weights(student.model)
     if (together / ADAPTER).exists():
         from peft import set_peft_model_state_dict
 
@@ -124,7 +128,8 @@ def _collect(student: Student, folder: Path) -> Trained:
         learned = type(model).from_pretrained(str(together), dtype=model.dtype, use_safetensors=True)
         model.load_state_dict(learned.state_dict())
     model.eval()
-    return Trained(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    trained = Trained(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    return trained._replace(weight_change=relative_change(model, before))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from mqg_utils.evaluation.decision import ALONE, Decision, Readout
-from mqg_utils.evaluation.scoring import sources
+from mqg_utils.evaluation.decision import Readout
+from mqg_utils.evaluation.scoring import Bare, bare_likelihoods
 from mqg_utils.evaluation.unpacked import prompts_of, read_prompts
 from mqg_utils.records import Chain, Passage
 from mqg_utils.student.forward import (
@@ -27,22 +27,23 @@ from mqg_utils.student.forward import (
     text_log_likelihood,
 )
 from mqg_utils.student.loading import Student
-from mqg_utils.student.token_tree import SPLIT_TOKENS, Before, Tree, apart, grow_trees, pack
+from mqg_utils.student.token_tree import SPLIT_TOKENS, Leaf, Tree, apart, grow_trees, pack
 
+NATS = 6.0  # a logit of the loss: log-likelihoods of options differ by tens of nats
 Loss = Callable[[Any, dict[str, Any], float], torch.Tensor]
 
 
 class Objective(NamedTuple):
     """`loss` of a model on the inputs that `collate` makes of a row, over the `count` of an average row's targets.
 
-    So the mean over rows is the mean over tokens or leaves. `decision` turns the readout of fine-tuning into log-odds.
+    So the mean over rows is the mean over tokens or questions. `readout` is what fine-tuning reads.
     """
 
     name: str
     collate: Callable[[Tree], dict[str, Any]]
     loss: Loss
     count: Callable[[Tree], int]
-    decision: Decision | None = None
+    readout: Readout | None = None
 
 
 # --- reading passages ---
@@ -106,92 +107,104 @@ READING = Objective(
 
 
 def chain_rows(
-    chains: Sequence[Chain], student: Student, max_tokens: int, split: int = SPLIT_TOKENS, readout: Readout = "truth"
+    chains: Sequence[Chain], student: Student, max_tokens: int, split: int = SPLIT_TOKENS, readout: Readout = "pmi"
 ) -> list[Tree]:
     """Chains as packed rows whose leaves are judged, with gold history; a tree longer than `split` is split.
 
-    The options of a question with one true proposition share a loss and so a row. For PMI a copy of each leaf without
-    case and question is in the same row. Without tree support every proposition is a tree of its own.
+    The propositions of a question share a loss and so a row. For PMI every leaf carries what its words are worth
+    alone. Without tree support every proposition has a whole path of its own.
     """
-    before: tuple[Before, ...] = ("gold", "alone") if readout == "pmi" else ("gold",)
     most = split if supports_trees(student.model) else 1
-    trees, _ = grow_trees(chains, student.tokenizer, before, context_of(student.model), most, whole_options=True)
+    context, labelled = context_of(student.model), readout == "truth"
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context, most, whole_questions=True, labelled=labelled)
+    if readout == "pmi":
+        bare = bare_likelihoods(student, chains, max_tokens)
+        trees = [
+            tree._replace(leaves=[_with_bare(leaf, chains[leaf.chain], bare) for leaf in tree.leaves]) for tree in trees
+        ]
     return pack(trees if supports_trees(student.model) else [apart(tree) for tree in trees], max_tokens)
 
 
-def judged(row: Tree) -> list[int]:
-    """Which leaves of a row are propositions after their question, not alone."""
-    return [i for i, leaf in enumerate(row.leaves) if leaf.histories != ("alone",)]
+def _with_bare(leaf: Leaf, chain: Chain, bare: Bare) -> Leaf:
+    text = chain.questions[leaf.question].propositions[leaf.proposition].text
+    return leaf._replace(bare=bare[chain.language, text])
 
 
-def groups_in(row: Tree) -> list[int]:
-    """For each leaf in `judged` the number of its question in the row, if one of several options is true, else ALONE.
-
-    An option is ALONE, too, where the row has not the true one, or no other.
-    """
-    leaves = [row.leaves[i] for i in judged(row) if row.leaves[i].is_option]
-    whole = {leaf[:2] for leaf in leaves if leaf.is_true} & {leaf[:2] for leaf in leaves if not leaf.is_true}
-    numbers = {key: number for number, key in enumerate(sorted(whole))}
-    return [numbers.get(row.leaves[i][:2], ALONE) for i in judged(row)]
+def questions_in(row: Tree) -> list[int]:
+    """For each leaf of a row the number of its question in the row."""
+    numbers: dict[tuple[int, int], int] = {}
+    return [numbers.setdefault(leaf[:2], len(numbers)) for leaf in row.leaves]
 
 
-def leaf_targets(row: Tree, weight_true: float = 1.0) -> dict[str, Any]:
-    """Inputs of `leaf_loss`: model inputs, targets (N,), weights (N,), groups (N,), and the row itself.
-
-    Weights w of the true and 2 - w of the false let both weigh the same in total. Groups are those of `groups_in`.
-    """
-    targets = torch.tensor([float(row.leaves[i].is_true) for i in judged(row)])
-    weights = targets * weight_true + (1 - targets) * (2 - weight_true)
+def leaf_targets(row: Tree) -> dict[str, Any]:
+    """Inputs of `leaf_loss`: model inputs, targets (N,), questions (N,), and the row itself."""
     # Trainer takes tuples apart to move their tensors, but leaves functions alone
-    return {
-        **row_inputs(row), "targets": targets, "weights": weights, "groups": torch.tensor(groups_in(row)),
-        "row": lambda: row,
-    }  # fmt: skip
+    targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
+    return {**row_inputs(row), "targets": targets, "questions": torch.tensor(questions_in(row)), "row": lambda: row}
 
 
-def leaf_values(model: Any, inputs: dict[str, Any], row: Tree, readout: Readout = "truth") -> torch.Tensor:
-    """A readout of the propositions of a row (N,), those in `judged`."""
-    at = judged(row)
+def leaf_values(model: Any, inputs: dict[str, Any], row: Tree, readout: Readout) -> torch.Tensor:
+    """A readout of the propositions of a row (N,), in nats."""
+    name: Readout = "truth" if readout == "truth" else "likelihood"
     if not supports_trees(model):
-        (name,) = sources([readout])
         values = read_prompts(model, prompts_of([row]), [name])[name]
     else:
         hidden = hidden_states(model, inputs)
-        where = leaf_inputs(row) if readout == "truth" else text_inputs(row)
-        read = leaf_log_odds if readout == "truth" else text_log_likelihood
-        values = read(model, hidden, **{name: x.to(model.device) for name, x in where.items()})
-    if readout != "pmi":
-        return values[at]
-    alone = {leaf[:3]: i for i, leaf in enumerate(row.leaves) if leaf.histories == ("alone",)}
-    return values[at] - values[[alone[row.leaves[i][:3]] for i in at]]
+        where = leaf_inputs(row) if name == "truth" else text_inputs(row)
+        moved = {key: x.to(model.device) for key, x in where.items()}
+        values = (
+            leaf_log_odds(model, hidden, **moved)
+            if name == "truth"
+            else text_log_likelihood(model, hidden, **moved, n=len(row.leaves))
+        )
+    return values - torch.tensor([leaf.bare for leaf in row.leaves]).to(values) if readout == "pmi" else values
 
 
-def cross_entropy(
-    values: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, groups: torch.Tensor, decision: Decision
-) -> torch.Tensor:
-    """Summed cross-entropy: true against false, weighted; in a group, the true option among all."""
-    log_odds = (values - decision.threshold) / decision.temperature  # (N,)
-    alone = groups == ALONE
-    loss = functional.binary_cross_entropy_with_logits(log_odds[alone], targets[alone], weights[alone], reduction="sum")
-    for group in groups[~alone].unique():
-        options = groups == group
-        loss = loss - (functional.log_softmax(log_odds[options], 0) * targets[options]).sum()
+def contrast(values: torch.Tensor, targets: torch.Tensor, questions: torch.Tensor, readout: Readout) -> torch.Tensor:
+    """Summed loss of the questions: the mean over a question's true propositions of the cross-entropy of each among
+    itself and the false ones, of `values` (N,) over NATS.
+
+    A question without both teaches the label words by themselves, and nothing where other words are read.
+    """
+    log_odds = values if readout == "truth" else values / NATS
+    loss = log_odds.sum() * 0  # a row without a contrast has a gradient, too
+    for question in questions.unique():
+        here, true = questions == question, targets > 0
+        right, wrong = log_odds[here & true], log_odds[here & ~true]
+        if len(right) and len(wrong):
+            among = torch.cat([right[:, None], wrong.expand(len(right), -1)], dim=1)  # (right, 1 + wrong)
+            loss = loss - functional.log_softmax(among, 1)[:, 0].mean()
+        elif readout == "truth":
+            loss = loss + functional.binary_cross_entropy_with_logits(log_odds[here], targets[here])
     return loss
 
 
-def leaf_loss(model: Any, inputs: dict[str, Any], per_row: float, decision: Decision | None = None) -> torch.Tensor:
-    """Summed cross-entropy at the leaves, over `per_row`, an average row's leaves."""
-    targets, weights, groups, row = (inputs.pop(name) for name in ("targets", "weights", "groups", "row"))
-    decision = decision or Decision()
-    values = leaf_values(model, inputs, row(), decision.readout)
-    return cross_entropy(values, targets, weights, groups, decision) / per_row
+def leaf_loss(model: Any, inputs: dict[str, Any], per_row: float, readout: Readout) -> torch.Tensor:
+    """The `contrast` of a row, over `per_row`, an average row's questions."""
+    targets, questions, row = (inputs.pop(name) for name in ("targets", "questions", "row"))
+    return contrast(leaf_values(model, inputs, row(), readout), targets, questions, readout) / per_row
 
 
-def judging(rows: Sequence[Tree], decision: Decision) -> Objective:
-    """The objective of fine-tuning on these rows, in which true and false propositions weigh the same in total."""
-    key = [(row.leaves[i].is_true, n) for row in rows for i, n in zip(judged(row), groups_in(row), strict=True)]
-    gold = [is_true for is_true, group in key if group == ALONE]  # the others have no weight
-    # w n_true = (2 - w) n_false, so that the mean weight stays near 1
-    weight_true = 2 * (len(gold) - sum(gold)) / len(gold) if 0 < sum(gold) < len(gold) else 1.0
-    collate, loss = partial(leaf_targets, weight_true=weight_true), partial(leaf_loss, decision=decision)
-    return Objective("fine-tuning", collate, loss, lambda row: len(judged(row)), decision)
+def judging(readout: Readout) -> Objective:
+    """The objective of fine-tuning: within each question, the true propositions above the false ones."""
+    return Objective("fine-tuning", leaf_targets, partial(leaf_loss, readout=readout), n_questions, readout)
+
+
+def n_questions(row: Tree) -> int:
+    """The questions in a row."""
+    return len(set(questions_in(row)))
+
+
+def mixed(readout: Readout) -> Objective:
+    """Rows of passages and rows of questions in one training, each with its own loss."""
+    learn = judging(readout)
+
+    def loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
+        part = READING if "parents" in inputs else learn
+        return part.loss(model, inputs, float(inputs.pop("count")))
+
+    def collate(row: Tree) -> dict[str, Any]:
+        part = learn if row.leaves else READING
+        return {**part.collate(row), "count": torch.tensor(float(max(1, part.count(row))))}
+
+    return Objective("reading and asking", collate, loss, lambda row: 1, readout)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mqg_utils.evaluation.decision import READOUTS, Chosen, Readout, choose_decision, groups_of, probabilities
+from mqg_utils.evaluation.decision import READOUTS, SAME, Chosen, Readout, answers_of, choose_decision
 from mqg_utils.evaluation.scoring import score
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import precision
@@ -17,6 +17,7 @@ class Selection(NamedTuple):
     p_true: list[float]
     gold: list[bool]
     scored_by: str  # packed trees, or prompt by prompt
+    tied: bool  # the best readout is no better than the next
 
 
 def choose_readout(
@@ -37,7 +38,8 @@ def choose_readout(
     if any(value != value for values in read.values() for value in values.values()):
         raise ValueError("training diverged: the student's scores are nan; lower learning_rate")
     choices = list(choose_decision(read, validation).values())
-    values = read[choices[0].decision.readout]
-    p_true = probabilities(choices[0].decision, list(values.values()), groups_of(values, validation))
-    gold = [validation[c].questions[q].propositions[p].is_true for c, q, p in values]
-    return Selection(choices, p_true, gold, scored.method)
+    best = choices[0].decision
+    answers = answers_of(read[best.readout], validation)
+    p_true = [p for a in answers for p in best.p_trues(a.values, a.kind) if p is not None]
+    tied = len(choices) > 1 and choices[1].log_loss - choices[0].log_loss < SAME
+    return Selection(choices, p_true, [is_true for a in answers for is_true in a.gold], scored.method, tied)

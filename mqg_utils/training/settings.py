@@ -22,16 +22,23 @@ class Settings(NamedTuple):
     bf16: bool = False
     activation_checkpointing: bool = False
     seed: int = 0
-    readout: Readout = "truth"  # which readout the loss of fine-tuning is on
+    readout: Readout = "pmi"  # which readout the loss of fine-tuning is on
+    train_layers: float = 1.0  # the share of the layers, from the top, that is trained
 
 
 class Trained(NamedTuple):
-    """What a training did: its curve (one dict per logged step), steps, distinct tokens and seconds."""
+    """What a training did: its curve (one dict per logged step), steps, distinct tokens and seconds.
+
+    `epoch` is the one that was kept, 0 for the untrained student; `weight_change` the norm of the change of the
+    trained weights over their norm.
+    """
 
     curve: list[dict[str, float]]
     steps: int
     tokens: int
     seconds: float
+    epoch: int
+    weight_change: float
 
 
 def processes() -> int:

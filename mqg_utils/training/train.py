@@ -1,7 +1,7 @@
 """Continued pretraining on passages and proposition fine-tuning on chains, both on rows of packed trees."""
 
 import math
-import statistics
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,9 @@ from pathlib import Path
 import torch
 
 from mqg_utils.analysis.curves import Watch
-from mqg_utils.evaluation.decision import Decision
-from mqg_utils.evaluation.scoring import score
-from mqg_utils.records import Chain, Passage
-from mqg_utils.student.forward import fitting, halving, precision
-from mqg_utils.student.loading import Student, load
+from mqg_utils.records import Chain, Passage, Question
+from mqg_utils.student.forward import fitting, halving
+from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree
 from mqg_utils.training.objectives import (
     READING,
@@ -22,9 +20,11 @@ from mqg_utils.training.objectives import (
     judging,
     language_inputs,
     language_loss,
+    mixed,
     passage_rows,
 )
 from mqg_utils.training.settings import Settings, Trained, processes
+from mqg_utils.training.weights import upper_layers
 
 UNTRIED = "cpu"  # the device on which the longest row is not tried before training
 
@@ -43,10 +43,10 @@ def pretrain(
     """
     from mqg_utils.training.trainer import train_rows
 
-    rows = rows_that_fit(student, partial(passage_rows, passages, student), READING, settings.max_tokens)
-    return train_rows(
-        READING, student, rows, passage_rows(held_out, student, settings.max_tokens), settings, folder, watch
-    )
+    unseen = passage_rows(held_out, student, settings.max_tokens)
+    with upper_layers(student.model, settings.train_layers):
+        rows = rows_that_fit(student, partial(passage_rows, passages, student), READING, settings.max_tokens)
+        return train_rows(READING, student, rows, unseen, settings, folder, watch)
 
 
 def finetune(
@@ -56,36 +56,34 @@ def finetune(
     settings: Settings,
     folder: Path,
     watch: Watch | None = None,
+    passages: Sequence[Passage] = (),
 ) -> Trained:
-    """Proposition fine-tuning of `student` in place, the loss on the readout of the settings.
+    """Fine-tuning of `student` in place: of each question the true propositions above the false ones.
 
-    Keeps the epoch with the lowest log-loss on the validation chains after its temperature and threshold are fitted,
-    as they are afterwards anyway. `folder` and `watch` are those of `pretrain`.
+    `passages` are read between the questions, row by row. The validation chains choose the epoch (`EpochChoice`).
+    `folder` and `watch` are those of `pretrain`. Raises ValueError if no question has true and false propositions.
     """
     from mqg_utils.training.trainer import train_rows
 
     def rows_of(max_tokens: int) -> list[Tree]:
         split = SPLIT_TOKENS if max_tokens >= settings.max_tokens else max_tokens
-        return chain_rows(chains, student, max_tokens, split, settings.readout)
+        questions = chain_rows(chains, student, max_tokens, split, settings.readout)
+        return [*questions, *(passage_rows(passages, student, max_tokens) if passages else ())]
 
-    decision = standardised(student, chains, settings)
-    rows = rows_that_fit(student, rows_of, judging([], decision), settings.max_tokens)
+    if settings.readout != "truth" and not any(_has_contrast(q) for chain in chains for q in chain.questions):
+        raise ValueError(
+            f"nothing to learn: no question of {len(chains)} chains has true and false propositions to tell apart; "
+            "train on the readout `truth`, or give other questions"
+        )
+    objective = mixed(settings.readout) if passages else judging(settings.readout)
     held_out = chain_rows(validation, student, settings.max_tokens, readout=settings.readout)
-    return train_rows(judging(rows, decision), student, rows, held_out, settings, folder, watch)
+    with upper_layers(student.model, settings.train_layers):
+        rows = rows_that_fit(student, rows_of, objective, settings.max_tokens)
+        return train_rows(objective, student, rows, held_out, settings, folder, watch)
 
 
-def standardised(student: Student, chains: Sequence[Chain], settings: Settings) -> Decision:
-    """The readout in standard deviations from its mean over `chains`, as the student is: where training begins.
-
-    Log-odds of the label words are log-odds already.
-    """
-    readout = settings.readout
-    if readout == "truth":
-        return Decision()
-    with precision(student.model, settings.bf16):
-        scored = score(student, chains, ("gold",), settings.max_tokens, readouts=(readout,))
-    values = list(scored.readouts[readout].values())
-    return Decision(readout, max(statistics.pstdev(values), 1e-6), statistics.fmean(values))
+def _has_contrast(question: Question) -> bool:
+    return 0 < question.n_true < len(question.propositions)
 
 
 def rows_that_fit(
@@ -130,19 +128,8 @@ def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 
     return math.exp(total / sum(map(READING.count, rows))) if rows else math.nan
 
 
-@torch.no_grad()
-def merge_back(student: Student, origin: str, revision: str, alpha: float) -> None:
-    """Move trained weights back towards those they came from, in place: origin + alpha (trained - origin).
-
-    With LoRA the adapters shrink. `origin` is a folder or hub name.
-    """
-    if alpha == 1:
-        return
-    if hasattr(student.model, "merge_and_unload"):
-        for name, weights in student.model.named_parameters():
-            if "lora_B" in name:
-                weights.mul_(alpha)
-        return
-    base = load(origin, revision).model
-    for weights, before in zip(student.model.parameters(), base.parameters(), strict=True):
-        weights.copy_(torch.lerp(before.to(weights), weights, alpha))
+def hold_back(chains: Sequence[Chain], share: float, seed: int) -> tuple[list[Chain], list[Chain]]:
+    """The chains to learn, and a random `share` of them that is not learned, each in their order."""
+    kept = set(random.Random(seed).sample(range(len(chains)), round(share * len(chains))))
+    learned = [chain for i, chain in enumerate(chains) if i not in kept]
+    return learned, [chain for i, chain in enumerate(chains) if i in kept]

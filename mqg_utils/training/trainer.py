@@ -12,11 +12,12 @@ import torch
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mqg_utils.analysis.curves import Watch, append_log, begin_log, points
-from mqg_utils.evaluation.decision import ALONE, fit_decision, log_loss
+from mqg_utils.evaluation.decision import Answers, fit_decision, log_losses
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Tree
-from mqg_utils.training.objectives import Loss, Objective, cross_entropy, leaf_values
+from mqg_utils.training.objectives import Loss, Objective, contrast, leaf_values
 from mqg_utils.training.settings import TOGETHER, Settings, Trained, last_checkpoint, processes
+from mqg_utils.training.weights import relative_change, restore, trainable_weights
 
 
 class _RowTrainer(Trainer):
@@ -34,26 +35,66 @@ class _RowTrainer(Trainer):
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
         inputs = self._prepare_inputs(inputs)
-        decision = self.objective.decision
+        readout = self.objective.readout
         with torch.no_grad(), self.compute_loss_context_manager():
-            if decision is None:
+            if readout is None:
                 return self.compute_loss(model, inputs).detach(), None, None
-            targets, weights, groups, row = (inputs.pop(name) for name in ("targets", "weights", "groups", "row"))
+            inputs.pop("count", None)
+            targets, questions, row = (inputs.pop(name) for name in ("targets", "questions", "row"))
             with self.accelerator.autocast():
-                values = model(row_loss=(lambda m, x, _: leaf_values(m, x, row(), decision.readout), inputs, 1.0))
-            loss = cross_entropy(values, targets, weights, groups, decision) / self.per_row[1]
+                values = model(row_loss=(lambda m, x, _: leaf_values(m, x, row(), readout), inputs, 1.0))
+            loss = contrast(values, targets, questions, readout) / self.per_row[1]
             # (1, N) and (1, N, 2): Trainer pads rows of unequal length along N
-            return loss, values[None], torch.stack([targets, groups.to(targets)], dim=1)[None]
+            return loss, values[None], torch.stack([targets, questions.to(targets)], dim=1)[None]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Cosine decay after a warm-up whose first step is above zero, as the only step of a tiny exam may be it."""
+        warmup = int(self.args.warmup_steps)
+
+        def rate(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup)))
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)  # type: ignore[arg-type]
+        return self.lr_scheduler
 
 
-def fitted_log_loss(read: EvalPrediction) -> dict[str, float]:
-    """The log-loss of the held-out rows once temperature and threshold are fitted to them."""
-    targets, groups = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
-    there = targets != -100  # Trainer's padding
-    values, gold = np.asarray(read.predictions)[there].tolist(), (targets[there] > 0).tolist()
-    distinct = groups + (groups != ALONE) * np.arange(len(groups))[:, None] * groups.shape[1]  # each row counts from 0
-    questions = distinct[there].astype(int).tolist()
-    return {"log_loss": log_loss(fit_decision("truth", values, gold, questions), values, gold, questions)}
+class EpochChoice:
+    """Which epoch is kept: the last, unless an earlier one does better on the held-out questions by more than chance.
+
+    Called with the readouts of the held-out rows before training, and after every epoch. Log-losses are those after
+    temperature and threshold are fitted to the epoch, question by question; an epoch is worse where the mean of the
+    paired differences is above their standard error. Fewer than ENOUGH questions cannot tell.
+    """
+
+    ENOUGH = 10
+
+    def __init__(self) -> None:
+        self.best: list[float] = []
+        self.epoch, self.kept = -1, 0  # the epoch last seen, and the best so far; 0 is the untrained student
+
+    def __call__(self, read: EvalPrediction) -> dict[str, float]:
+        targets, questions = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
+        values = np.asarray(read.predictions)
+        answers = []
+        for row in range(len(targets)):
+            for question in np.unique(questions[row][targets[row] != -100]):  # -100 is Trainer's padding
+                here = (questions[row] == question) & (targets[row] != -100)
+                gold = (targets[row][here] > 0).tolist()
+                answers.append(Answers(values[row][here].tolist(), gold, "single" if sum(gold) == 1 else "multiple"))
+        losses = log_losses(fit_decision("truth", answers), answers)
+        self.epoch += 1
+        if not self.clearly_worse(losses):
+            self.best, self.kept = losses, self.epoch
+        return {"log_loss": float(np.mean(losses)), "order": -self.epoch if self.kept == self.epoch else 1}
+
+    def clearly_worse(self, losses: list[float]) -> bool:
+        """Whether these losses of the held-out questions are above the best by more than a standard error."""
+        if len(losses) < self.ENOUGH or len(self.best) != len(losses):
+            return False
+        differences = np.subtract(losses, self.best)
+        return bool(differences.mean() > differences.std(ddof=1) / math.sqrt(len(losses)))
 
 
 @contextmanager
@@ -81,8 +122,8 @@ def _loss_as_forward(model: Any) -> Iterator[None]:
 class _Reporter(TrainerCallback):
     """One line that is rewritten (step, loss, time left), and the curve's points to a log file and to `watch`."""
 
-    def __init__(self, name: str, folder: Path, watch: Watch | None) -> None:
-        self.name, self.folder, self.watch = name, folder, watch
+    def __init__(self, name: str, row_tokens: float, folder: Path, watch: Watch | None) -> None:
+        self.name, self.row_tokens, self.folder, self.watch = name, row_tokens, folder, watch  # tokens of a step
         self.start, self.first = 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -98,7 +139,7 @@ class _Reporter(TrainerCallback):
             speed = (state.global_step - self.first) / (time.monotonic() - self.start)  # steps a second
             left = (state.max_steps - state.global_step) / max(speed, 1e-9)
             shown = f"{self.name} · step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f}"
-            print(f"\r{shown} · {left:.0f} s left ", end="", flush=True)
+            print(f"\r{shown} · {speed * self.row_tokens:.0f} tokens/s · {left:.0f} s left ", end="", flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         print(flush=True)
@@ -115,14 +156,20 @@ def train_rows(
     folder: Path,
     watch: Watch | None = None,
 ) -> Trained:
-    """Train `student` in place, resuming from the last checkpoint in `folder`; keep the best epoch on `held_out`."""
+    """Train `student` in place, resuming from the last checkpoint in `folder`.
+
+    `held_out` rows of questions choose the epoch as EpochChoice says, the untrained student among them unless several
+    processes train; of passages, the epoch with the lowest loss.
+    """
     if settings.rows_per_step % processes():
         raise ValueError(
             f"rows_per_step is {settings.rows_per_step}, but {processes()} processes train together, one row each at "
             f"a time; give a multiple of {processes()}"
         )
     steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
-    choose_epoch = bool(held_out) and settings.epochs > 1
+    judges = objective.readout is not None
+    choose_epoch = bool(held_out) and (judges or settings.epochs > 1)
+    choice = EpochChoice()
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -138,7 +185,7 @@ def train_rows(
         eval_strategy="epoch" if choose_epoch else "no",
         save_strategy="epoch",
         load_best_model_at_end=choose_epoch,
-        metric_for_best_model="eval_log_loss" if objective.decision else "eval_loss",
+        metric_for_best_model="eval_order" if judges else "eval_loss",
         greater_is_better=False,
         save_total_limit=1,
         logging_steps=max(1, steps // 20),
@@ -155,18 +202,32 @@ def train_rows(
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=lambda batch: objective.collate(batch[0]),
-        compute_metrics=fitted_log_loss if objective.decision else None,
-        callbacks=[_Reporter(objective.name, folder, watch)],
+        compute_metrics=choice if judges else None,
+        callbacks=[_Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
     means = [sum(map(objective.count, part)) / len(part) if part else 1.0 for part in (rows, held_out)]
     trainer.per_row = means[0], means[1]
+    before = trainable_weights(student.model) if processes() == 1 else []
     start = time.monotonic()
     with _loss_as_forward(student.model):
+        if choose_epoch and judges:
+            untrained = trainer.evaluate()
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         if processes() > 1:  # sharded weights are gathered
             trainer.save_model(str(folder / TOGETHER))
     student.model.eval()
-    tokens = round(sum(len(row.ids) for row in rows) * settings.epochs)
-    return Trained(points(trainer.state.log_history), trainer.state.global_step, tokens, time.monotonic() - start)
+    if before and choose_epoch and judges and not choice.kept:
+        restore(student.model, before)
+    curve = points(trainer.state.log_history)
+    if choose_epoch and judges:
+        curve = [*points([{**untrained, "epoch": 0, "step": 0}]), *curve]
+    return Trained(
+        curve,
+        trainer.state.global_step,
+        round(sum(len(row.ids) for row in rows) * settings.epochs),
+        time.monotonic() - start,
+        choice.kept if choose_epoch and judges else math.ceil(settings.epochs),
+        relative_change(student.model, before) if before else math.nan,
+    )
