@@ -1,6 +1,7 @@
 """How a readout becomes a probability and ticks, chosen on the validation split; the examinee handed to stage 05."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -76,8 +77,9 @@ class Decision(NamedTuple):
 
     def ticks(self, values: Sequence[float | None], question: Question) -> list[bool]:
         """What is ticked in a question; never a proposition without a readout."""
-        p_true = self.p_trues(values, question.kind)
-        ticked = ticks(question.kind, [p or 0.0 for p in p_true], question.n_true)
+        # ranked by the values themselves: two p_true can both be 1.0
+        read = self.p_trues(values, "multiple") if question.kind == "multiple" else values
+        ticked = ticks(question.kind, [-math.inf if x is None else x for x in read], question.n_true)
         return [tick and value is not None for tick, value in zip(ticked, values, strict=True)]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from mqg_utils.evaluation.decision import Decision, recorded
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import Scored, score, total
+from mqg_utils.evaluation.scoring import Scored, bare_likelihoods, score
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
 from mqg_utils.student.forward import precision
 from mqg_utils.student.loading import Student
+from mqg_utils.student.prompts import total
 
 
 def examine(
@@ -23,10 +24,11 @@ def examine(
     """The predictions of a student, and the scores behind them."""
     given = [history for history in histories if history != "predicted"]
     with precision(student.model, bf16):
-        parts = [score(student, exam, given, row_tokens, [decision.readout])] if given else []
-        parts += [score_own(student, exam, decision, row_tokens)] if "predicted" in histories else []
+        bare = bare_likelihoods(student, exam, [decision.readout], row_tokens)
+        parts = [score(student, exam, given, row_tokens, [decision.readout], bare)] if given else []
+        parts += [score_own(student, exam, decision, row_tokens, bare)] if "predicted" in histories else []
     scores = {key: value for part in parts for key, value in part.readouts[decision.readout].items()}
-    tokens, cuts = sum(part.tokens for part in parts), total(part.cuts for part in parts)
+    tokens, cuts = bare.tokens + sum(part.tokens for part in parts), total(part.cuts for part in parts)
     scored = Scored({decision.readout: scores}, tokens, cuts, parts[0].method)
     return predictions(exam, scored, decision, histories, condition, seed), scored
 

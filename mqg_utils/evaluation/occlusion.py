@@ -10,7 +10,7 @@ import torch
 
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.evaluation.examination import examine
-from mqg_utils.evaluation.scoring import bare_likelihoods, pmi, read_trees, sources
+from mqg_utils.evaluation.scoring import bare_likelihoods, read_trees
 from mqg_utils.records import Chain, History, Passage, Prediction, read_jsonl
 from mqg_utils.student import loading
 from mqg_utils.student.forward import context_of, fitting
@@ -146,16 +146,16 @@ def _read(
     """P(true) of the propositions of one question (from 0) in each variant of a chain; tokens forwarded."""
     chains = open_book(chains, probe.book) if probe.book else chains
     student, decision, n = probe.student, probe.decision, len(chains[0].questions[question].propositions)
-    pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    labelled = decision.readout == "truth"
-    trees = [question_tree(chain, i, question, pieces, context, ticks, labelled)[0] for i, chain in enumerate(chains)]
-    (source,) = sources([decision.readout])
-    read, tokens = read_trees(student, [t for t in trees if t.ids], [source], fitting(student.model, ROW_TOKENS))
-    scores = read[source]
-    if decision.readout == "pmi":  # the propositions alone are the same in all variants
-        scores = pmi(scores, bare_likelihoods(student, chains[:1]), chains)
+    pieces, context, readout = Pieces(student.tokenizer), context_of(student.model), decision.readout
+    grown = [
+        question_tree(chain, i, question, pieces, context, ticks, readout == "truth") for i, chain in enumerate(chains)
+    ]
+    bare = bare_likelihoods(student, chains[:1], [readout])  # the propositions are the same in all variants
+    trees = bare.on([tree for tree, _, _ in grown if tree.ids], chains)
+    read, tokens = read_trees(student, trees, [readout], fitting(student.model, ROW_TOKENS))
+    scores = read[readout]
     kind = chains[0].questions[question].kind
     return [
         decision.p_trues([scores.get(("predicted", i, question, p)) for p in range(n)], kind)
         for i in range(len(chains))
-    ], tokens
+    ], tokens + bare.tokens

@@ -2,31 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
 from transformers import DynamicCache
 
 from mqg_utils.evaluation.decision import Decision, Readout
-from mqg_utils.evaluation.scoring import (
-    PROMPTS,
-    TREES,
-    Scored,
-    Scores,
-    bare_likelihoods,
-    pmi,
-    read_row,
-    read_trees,
-    sources,
-    total,
-)
+from mqg_utils.evaluation.scoring import PROMPTS, TREES, Bare, Scored, Scores, bare_likelihoods, read_row, read_trees
 from mqg_utils.records import Chain
 from mqg_utils.student.forward import context_of, fitting, halving, row_inputs, supports_trees
 from mqg_utils.student.loading import Student
-from mqg_utils.student.prompts import Cuts, Pieces
-from mqg_utils.student.token_tree import Tree, chain_trees, join, question_tree
+from mqg_utils.student.prompts import Cuts, Pieces, total
+from mqg_utils.student.token_tree import Tree, grow_trees, join, question_tree
 
-Step = tuple[Tree, int, Cuts]  # the next question of a chain, as `question_tree` makes it
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # cached keys and values, each (1, heads, P, D)
 
 
@@ -42,47 +31,52 @@ class _Walk:
 
 
 @torch.inference_mode()
-def score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int = 1024) -> Scored:
+def score_own(
+    student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int = 1024, bare: Bare | None = None
+) -> Scored:
     """The readout of `decision` under `predicted` history, question by question.
 
     Chains of similar length advance together, about `max_tokens` at a time, and a later question forwards only its
-    new tokens. Where trees are not tested, whole prompts are forwarded.
+    new tokens. Where trees are not tested, whole prompts are forwarded. `bare` is as in `scoring.score`.
     """
-    return halving(lambda n: _score_own(student, chains, decision, n), fitting(student.model, max_tokens))
+    alone = bare or bare_likelihoods(student, chains, [decision.readout], max_tokens)
+    work = partial(_score_own, student, chains, decision, alone)
+    scored = halving(work, fitting(student.model, max_tokens))
+    return scored._replace(tokens=scored.tokens + (0 if bare else alone.tokens))
 
 
-def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, max_tokens: int) -> Scored:
-    pieces, context = Pieces(student.tokenizer), context_of(student.model)
-    (source,), trees_work = sources([decision.readout]), supports_trees(student.model)
-    scores, tokens, cuts = Scores(), 0, Cuts(0, 0, 0)
-    labelled, is_pmi = decision.readout == "truth", decision.readout == "pmi"
-    bare = bare_likelihoods(student, chains, max_tokens) if is_pmi else {}
-    for group in _groups(chains, pieces, context, max_tokens):
+def _score_own(student: Student, chains: Sequence[Chain], decision: Decision, bare: Bare, max_tokens: int) -> Scored:
+    pieces, context, readout = Pieces(student.tokenizer), context_of(student.model), decision.readout
+    trees_work, labelled = supports_trees(student.model), readout == "truth"
+    scores, tokens, cuts = Scores(), 0, Cuts()
+    for group in _groups(student, chains, context, max_tokens):
         walks, layers = [_Walk(index, chains[index]) for index in group], Layers()
         for q in range(len(walks[-1].chain.questions)):  # the last chain of a group is the longest
             active = [walk for walk in walks if q < len(walk.chain.questions)]
             steps = [question_tree(walk.chain, walk.index, q, pieces, context, walk.ticks, labelled) for walk in active]
+            trees = bare.on([tree for tree, _, _ in steps], chains)
             if trees_work:
-                new, forwarded = _read(student, active, steps, source, layers)
+                new, forwarded = _read(student, active, trees, [n_trunk for _, n_trunk, _ in steps], readout, layers)
             else:
-                read, forwarded = read_trees(student, [tree for tree, _, _ in steps], [source], max_tokens)
-                new = read[source]
-            scores |= pmi(new, bare, chains) if is_pmi else new
+                read, forwarded = read_trees(student, trees, [readout], max_tokens)
+                new = read[readout]
+            scores |= new
             tokens, cuts = tokens + forwarded, total([cuts, *(cut for _, _, cut in steps)])
             for walk in active:
                 question = walk.chain.questions[q]
                 values = [scores.get(("predicted", walk.index, q, p)) for p in range(len(question.propositions))]
                 walk.ticks.append(decision.ticks(values, question))
-    return Scored({decision.readout: scores}, tokens, cuts, TREES if trees_work else PROMPTS)
+    return Scored({readout: scores}, tokens, cuts, TREES if trees_work else PROMPTS)
 
 
-def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: int) -> list[list[int]]:
+def _groups(student: Student, chains: Sequence[Chain], context: int, max_tokens: int) -> list[list[int]]:
     """Indices of chains of similar length, shortest first, whose trees fill about `max_tokens`."""
+    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context, 10**9)
+    sizes = {tree.leaves[0].chain: len(tree.ids) for tree in trees}
     groups: list[list[int]] = []
     room = 0
     for index in sorted(range(len(chains)), key=lambda i: (len(chains[i].questions), i)):
-        trees, _ = chain_trees(chains[index], index, pieces, ("gold",), context, 10**9)
-        size = sum(len(tree.ids) for tree in trees)
+        size = sizes.get(index, 0)
         if not groups or size > room:
             groups.append([])
             room = max_tokens
@@ -92,16 +86,21 @@ def _groups(chains: Sequence[Chain], pieces: Pieces, context: int, max_tokens: i
 
 
 def _read(
-    student: Student, walks: Sequence[_Walk], steps: Sequence[Step], readout: Readout, layers: Layers
+    student: Student,
+    walks: Sequence[_Walk],
+    trees: Sequence[Tree],
+    n_trunks: Sequence[int],
+    readout: Readout,
+    layers: Layers,
 ) -> tuple[Scores, int]:
     """Read each walk's next question on top of the layers, which are replaced; count the tokens that were new."""
-    for walk, (tree, n_trunk, _) in zip(walks, steps, strict=True):
+    for walk, tree, n_trunk in zip(walks, trees, n_trunks, strict=True):
         if tree.ids:  # else no proposition of the question fits, and the cache stays as it is
             pairs = enumerate(zip(tree.ids[:n_trunk], walk.trunk, strict=False))
             n = next((n for n, (new, old) in pairs if new != old), min(n_trunk, len(walk.trunk)))
             walk.trunk, walk.cached = walk.trunk[:n], walk.cached[:n]
     known = [len(walk.trunk) for walk in walks]
-    fresh = [_without(tree, n) for n, (tree, _, _) in zip(known, steps, strict=True)]
+    fresh = [_without(tree, n) for n, tree in zip(known, trees, strict=True)]
     row, sizes = join(fresh), [len(tree.ids) for tree in fresh]
     if not row.ids:
         return {}, 0
@@ -116,7 +115,7 @@ def _read(
     read = read_row(student, row, [readout], inputs, past_key_values=cache, use_cache=True)[readout]
     layers[:] = [(layer.keys, layer.values) for layer in cast(list[Any], cache.layers)]
     old, new = 0, sum(known)
-    for walk, n, size, (tree, n_trunk, _) in zip(walks, known, sizes, steps, strict=True):
+    for walk, n, size, tree, n_trunk in zip(walks, known, sizes, trees, n_trunks, strict=True):
         walk.trunk += tree.ids[n:n_trunk]
         walk.cached = [*range(old, old + n), *range(new, new + len(walk.trunk) - n)]
         old, new = old + n, new + size

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from mqg_utils.evaluation.decision import Readout
+from mqg_utils.student.forward import word_readouts
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Leaf, Tree, prompt_ids
 
@@ -55,7 +56,7 @@ def read_unpacked(
 def read_prompts(
     model: Any, prompts: Sequence[Prompt], readouts: Sequence[Readout] = ("truth",)
 ) -> dict[Readout, torch.Tensor]:
-    """`truth` and `likelihood` of each prompt (N,), fp32, from one forward pass over the padded prompts."""
+    """The readouts of each prompt (N,), fp32, from one forward pass over the padded prompts."""
     rows = torch.arange(len(prompts))
     ids = pad_sequence([torch.tensor(prompt.ids) for prompt in prompts], batch_first=True)  # (N, T)
     last = torch.tensor([len(prompt.ids) - 1 for prompt in prompts])
@@ -66,20 +67,21 @@ def read_prompts(
     read = torch.zeros_like(words)
     if "truth" in readouts:
         read[rows, last] = True
-    if "likelihood" in readouts:
+    reads_words = not {"likelihood", "pmi"}.isdisjoint(readouts)
+    if reads_words:
         read[:, :-1] |= words[:, 1:]  # the column before a word predicts it
     logits, at = _logits(model, ids, read.any(0).nonzero()[:, 0])
-    values: dict[Readout, torch.Tensor] = {}
+    values: dict[Any, torch.Tensor] = {}
     if "truth" in readouts:
         labels = torch.tensor([prompt.leaf.labels for prompt in prompts], device=logits.device)
         odds = logits[rows, at[last]].gather(1, labels).float()  # (N, 2)
         values["truth"] = odds[:, 0] - odds[:, 1]
-    if "likelihood" in readouts:
+    if reads_words:
         row, column = words.nonzero(as_tuple=True)
         chosen = logits[row, at[column - 1]].float()  # (words, V)
         log_p = -functional.cross_entropy(chosen, ids[row, column].to(logits.device), reduction="none")
-        sums = torch.zeros(len(prompts), device=logits.device)
-        values["likelihood"] = sums.index_add(0, row.to(logits.device), log_p)
+        likelihood = torch.zeros(len(prompts), device=logits.device).index_add(0, row.to(logits.device), log_p)
+        values |= word_readouts(likelihood, [prompt.leaf for prompt in prompts], readouts)
     return values
 
 

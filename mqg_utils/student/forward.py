@@ -1,6 +1,6 @@
 """One forward pass over a row of packed trees: its inputs, its masks, and the logits read from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import psutil
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mqg_utils.student import attention
 from mqg_utils.student.prompts import TreeError
-from mqg_utils.student.token_tree import Tree, ancestor_mask, depths, own_words
+from mqg_utils.student.token_tree import Leaf, Tree, ancestor_mask, depths, own_words
 
 # model types whose trees are tested to score as plain prompts do (tests/evaluation/test_scoring.py)
 TREE_TYPES = (
@@ -26,15 +26,6 @@ def supports_trees(model: Any) -> bool:
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
     return config.model_type in TREE_TYPES and rope.get("rope_type") != "longrope"
-
-
-def require_trees(model: Any) -> None:
-    """Raise TreeError for a type of model whose trees are not tested: its scores could be silently wrong."""
-    if not supports_trees(model):
-        raise TreeError(
-            f"token trees are not tested for model type {model.config.get_text_config().model_type!r}, only for "
-            f"{', '.join(TREE_TYPES)}; mqg_utils.evaluation.unpacked scores it prompt by prompt"
-        )
 
 
 def context_of(model: Any) -> int:
@@ -54,14 +45,6 @@ def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
         "input_ids": torch.tensor([row.ids]),
         "position_ids": torch.from_numpy(depths(row.parents))[None],
         "attention_mask": torch.from_numpy(ancestor_mask(row.parents))[None, None],
-    }
-
-
-def leaf_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Where leaves are read: leaf (N,) token indices, label_ids (N, 2) token ids of true and false."""
-    return {
-        "leaf": torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long),
-        "label_ids": torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long).reshape(-1, 2),
     }
 
 
@@ -132,31 +115,36 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
-def leaf_log_odds(model: Any, hidden: torch.Tensor, leaf: torch.Tensor, label_ids: torch.Tensor) -> torch.Tensor:
-    """logit(true) - logit(false) at each leaf (N,), from a row's last hidden states (T, D)."""
-    logits = head_logits(model, hidden[leaf], label_ids)  # (N, 2)
-    return logits[:, 0] - logits[:, 1]
+def leaf_readouts(model: Any, hidden: torch.Tensor, row: Tree, readouts: Collection[str]) -> dict[Any, torch.Tensor]:
+    """The `readouts` of a row's leaves (N,), in nats, from its last hidden states (T, D).
 
-
-def text_log_likelihood(
-    model: Any,
-    hidden: torch.Tensor,
-    before: torch.Tensor,
-    word_ids: torch.Tensor,
-    word: torch.Tensor,
-    leaf: torch.Tensor,
-    n: int,
-) -> torch.Tensor:
-    """Log-likelihood of the own words of `n` leaves given the prompt before them (N,), in nats.
-
-    From a row's last hidden states (T, D) and its `text_inputs`; a word that leaves share is computed once.
+    `truth` is logit(true) - logit(false) of the label words; of the others see `word_readouts`.
     """
-    parts = [
-        -functional.cross_entropy(head_logits(model, hidden[at]), ids, reduction="none")
-        for at, ids in zip(before.split(WORDS), word_ids.split(WORDS), strict=True)
-    ]
-    log_p = torch.cat(parts)  # (W,)
-    return torch.zeros(n, device=log_p.device).index_add(0, leaf, log_p[word])
+    values = {}
+    if "truth" in readouts:
+        leaves = torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long, device=hidden.device)
+        labels = torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long, device=hidden.device)
+        logits = head_logits(model, hidden[leaves], labels.reshape(-1, 2))  # (N, 2)
+        values["truth"] = logits[:, 0] - logits[:, 1]
+    if not {"likelihood", "pmi"}.isdisjoint(readouts):
+        before, word_ids, word, leaf = (x.to(hidden.device) for x in text_inputs(row).values())
+        parts = [
+            -functional.cross_entropy(head_logits(model, hidden[at]), ids, reduction="none")
+            for at, ids in zip(before.split(WORDS), word_ids.split(WORDS), strict=True)
+        ]
+        log_p = torch.cat(parts)  # (W,): a word that leaves share is computed once
+        likelihood = torch.zeros(len(row.leaves), device=hidden.device).index_add(0, leaf, log_p[word])
+        values |= word_readouts(likelihood, row.leaves, readouts)
+    return values
+
+
+def word_readouts(
+    likelihood: torch.Tensor, leaves: Sequence[Leaf], readouts: Collection[str]
+) -> dict[str, torch.Tensor]:
+    """`likelihood`, the log-likelihood of the propositions' own words (N,), and `pmi`, that minus their `bare` one."""
+    bare = torch.tensor([leaf.bare for leaf in leaves]).to(likelihood)
+    values = {"likelihood": likelihood, "pmi": likelihood - bare}
+    return {name: value for name, value in values.items() if name in readouts}
 
 
 def precision(model: Any, bf16: bool) -> torch.autocast:

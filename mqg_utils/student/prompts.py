@@ -4,7 +4,7 @@ Pieces are tokenised one by one and their ids concatenated, so that the prompts 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,11 @@ class Cuts(NamedTuple):
     case_truncated: int = 0  # questions whose case lost its end
     failed: int = 0  # propositions too long for the context even alone
     reference_truncated: int = 0  # questions whose reference lost its end
+
+
+def total(cuts: Iterable[Cuts]) -> Cuts:
+    """The sum of cuts."""
+    return Cuts(*map(sum, zip(Cuts(), *cuts, strict=True)))
 
 
 class Pieces:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mqg_utils.records import Chain, History
-from mqg_utils.student.prompts import Cuts, Parts, Pieces, fitted, gold_ticks, parts_of, wording_for
+from mqg_utils.student.prompts import Cuts, Parts, Pieces, fitted, gold_ticks, parts_of, total, wording_for
 
 # A longer tree is split, its trunk repeated. Not the row length: splitting costs far more tokens than a long row
 # costs attention.
@@ -51,33 +51,20 @@ def grow_trees(
     whole_questions: bool = False,
     labelled: bool = True,
 ) -> tuple[list[Tree], Cuts]:
-    """The trees of many chains, unpacked, and what had to be cut. The options are those of `chain_trees`."""
-    pieces, histories = Pieces(tokenizer), tuple(histories)
-    grown = [
-        chain_trees(chain, index, pieces, histories, context, max_tokens, whole_questions, labelled)
-        for index, chain in enumerate(chains)
-    ]
-    return [tree for trees, _ in grown for tree in trees], _sum(cuts for _, cuts in grown)
+    """The trees of many chains, unpacked, and what had to be cut: one a chain, or several of at most `max_tokens`.
 
-
-def chain_trees(
-    chain: Chain,
-    index: int,
-    pieces: Pieces,
-    histories: Iterable[History] = ("gold", "none"),
-    context: int = 1024,
-    max_tokens: int = SPLIT_TOKENS,
-    whole_questions: bool = False,
-    labelled: bool = True,
-) -> tuple[list[Tree], Cuts]:
-    """The trees of one chain: one, or several with the trunk repeated where it would pass `max_tokens`.
-
-    `context` is the model's longest prompt. A proposition that does not fit even with an empty case and history gets
-    no leaf and is counted in `Cuts.failed`. With `whole_questions`, the propositions of a question stay in one tree,
-    however long. Unless `labelled`, a leaf ends with the proposition's own words.
+    A split tree repeats its trunk; with `whole_questions`, the propositions of a question stay in one tree, however
+    long. `context` is the model's longest prompt. A proposition that does not fit even with an empty case and history
+    gets no leaf and is counted in `Cuts.failed`. Unless `labelled`, a leaf ends with the proposition's own words.
     """
-    layout, keys = _lay_out(chain, index, pieces, tuple(histories), context, gold_ticks(chain), labelled)
-    return _split(layout, keys, max_tokens, whole_questions), layout.cuts
+    pieces, histories = Pieces(tokenizer), tuple(histories)
+    trees: list[Tree] = []
+    cuts = [Cuts()]
+    for index, chain in enumerate(chains):
+        layout, keys = _lay_out(chain, index, pieces, histories, context, gold_ticks(chain), labelled)
+        trees += _split(layout, keys, max_tokens, whole_questions)
+        cuts.append(layout.cuts)
+    return trees, total(cuts)
 
 
 def question_tree(
@@ -95,21 +82,40 @@ def question_tree(
     return layout.build(keys), len(layout.prompts[question, "predicted"].trunk), layout.cuts
 
 
-def bare_tree(texts: Sequence[str], language: str, tokenizer: Any) -> Tree:
-    """One tree of propositions without case and question, leaf i that of text i."""
-    pieces, wording = Pieces(tokenizer), wording_for(language)
-    trunk = pieces.root + pieces(wording.before)
-    ids, parents, leaves = list(trunk), list(range(-1, len(trunk) - 1)), []
-    for i, text in enumerate(texts):
-        words = pieces(" " + text.strip())
-        parents += [len(trunk) - 1, *range(len(ids), len(ids) + len(words) - 1)]
-        ids += words
-        leaves.append(Leaf(0, 0, i, ("none",), len(ids) - 1, len(words), 0, (0, 0), False))
-    return Tree(ids, parents, leaves)
+def bare_trees(texts: Sequence[str], language: str, pieces: Pieces, context: int, max_tokens: int) -> list[Tree]:
+    """Propositions without case and question, side by side in trees of at most `max_tokens`; leaf i is that of text i.
+
+    One that does not fit the context has no leaf.
+    """
+    trunk = pieces.root + pieces(wording_for(language).before)
+    prompts = [(i, [*trunk, *pieces(" " + text.strip())]) for i, text in enumerate(texts)]
+    prompts = [(i, prompt) for i, prompt in prompts if len(prompt) <= context]
+    n = max(1, max_tokens // max((len(prompt) for _, prompt in prompts), default=1))
+    trees = []
+    for part in (prompts[start : start + n] for start in range(0, len(prompts), n)):
+        ids, parents, ends = _grow(prompt for _, prompt in part)
+        read = zip(part, ends, strict=True)
+        leaves = [Leaf(0, 0, i, ("none",), end, len(x) - len(trunk), 0, (0, 0), False) for (i, x), end in read]
+        trees.append(Tree(ids, parents, leaves))
+    return trees
 
 
-def _sum(cuts: Iterable[Cuts]) -> Cuts:
-    return Cuts(*map(sum, zip(Cuts(), *cuts, strict=True)))
+def _grow(prompts: Iterable[Iterable[int]]) -> tuple[list[int], list[int], list[int]]:
+    """Token ids, the parent of each, and the last token of each prompt: what prompts begin with alike comes once."""
+    ids: list[int] = []
+    parents: list[int] = []
+    ends: list[int] = []
+    children: dict[tuple[int, int], int] = {}
+    for prompt in prompts:
+        parent = -1
+        for token in prompt:
+            child = children.setdefault((parent, token), len(ids))
+            if child == len(ids):
+                ids.append(token)
+                parents.append(parent)
+            parent = child
+        ends.append(parent)
+    return ids, parents, ends
 
 
 class _Layout(NamedTuple):
@@ -120,24 +126,14 @@ class _Layout(NamedTuple):
     cuts: Cuts
 
     def build(self, keys: list[tuple[int, int]]) -> Tree:
-        """One tree of some (question, proposition): what two prompts begin with alike is laid out once."""
-        ids: list[int] = []
-        parents: list[int] = []
-        children: dict[tuple[int, int], int] = {}
-        ends: dict[tuple[int, int, int], list[History]] = {}
-        for q, p in keys:
-            for (question, history), prompt in self.prompts.items():
-                if question != q:
-                    continue
-                parent = -1
-                for token in itertools.chain(prompt.trunk, *prompt.leaves[p]):
-                    child = children.setdefault((parent, token), len(ids))
-                    if child == len(ids):
-                        ids.append(token)
-                        parents.append(parent)
-                    parent = child
-                ends.setdefault((q, p, parent), []).append(history)
-        return Tree(ids, parents, [self._leaf(*end, tuple(histories)) for end, histories in ends.items()])
+        """One tree of some (question, proposition)."""
+        read = [(q, p, h) for q, p in keys for question, h in self.prompts if question == q]
+        paths = (itertools.chain(self.prompts[q, h].trunk, *self.prompts[q, h].leaves[p]) for q, p, h in read)
+        ids, parents, ends = _grow(paths)
+        leaves: dict[tuple[int, int, int], list[History]] = {}
+        for (q, p, history), end in zip(read, ends, strict=True):
+            leaves.setdefault((q, p, end), []).append(history)
+        return Tree(ids, parents, [self._leaf(*place, tuple(histories)) for place, histories in leaves.items()])
 
     def _leaf(self, q: int, p: int, token: int, histories: tuple[History, ...]) -> Leaf:
         _, text, after = self.prompts[q, histories[0]].leaves[p]
@@ -173,7 +169,7 @@ def _lay_out(
             lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
         cuts.append(lost._replace(failed=len(prompt.leaves) - len(fits)))
     labels = (pieces.label(wording.true), pieces.label(wording.false)) if labelled else (0, 0)
-    return _Layout(chain, index, labels, prompts, _sum(cuts)), keys
+    return _Layout(chain, index, labels, prompts, total(cuts)), keys
 
 
 def _split(layout: _Layout, keys: list[tuple[int, int]], max_tokens: int, whole_questions: bool) -> list[Tree]:

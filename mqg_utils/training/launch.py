@@ -5,19 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+from mqg_utils.analysis.curves import Watch
 from mqg_utils.records import Chain, Passage, read_jsonl, write_json, write_jsonl
 from mqg_utils.student.loading import ADAPTER, Student, load, save
 from mqg_utils.training import train
 from mqg_utils.training.settings import TOGETHER, Settings, Trained, last_checkpoint
-from mqg_utils.training.weights import relative_change, trainable_weights
+from mqg_utils.training.weights import relative_change, trainable_weights, upper_layers
 from mqg_utils.workflow.paths import locate, project_root
 
 JOB, OUTCOME, ERROR = "job.json", "outcome.json", "error.txt"
+FILES = ("examples.jsonl", "held_out.jsonl", "passages.jsonl")
 CONFIG = "notebooks/accelerate/ddp.yaml"  # copies the student to every process
 WORKER = ("-m", "mqg_utils.training.launch")
 TASKS: dict[str, Any] = {"pretrain": (train.pretrain, Passage), "finetune": (train.finetune, Chain)}
@@ -37,19 +40,29 @@ class Launcher:
     processes: int = 1
     config: str = ""
 
-    def _train(self, task: str, *arguments: Any) -> Trained:
+    def _train(
+        self,
+        task: str,
+        student: Student,
+        examples: Sequence[Any],
+        held_out: Sequence[Any],
+        settings: Settings,
+        folder: Path,
+        watch: Watch | None = None,  # several processes write folder/log.jsonl instead
+        passages: Sequence[Passage] = (),
+    ) -> Trained:
+        more = {"passages": passages} if passages else {}
         if self.processes == 1:
-            return TASKS[task][0](*arguments)
-        student, examples, held_out, settings, folder, *others = arguments  # the curve of several: folder/log.jsonl
+            return TASKS[task][0](student, examples, held_out, settings, folder, watch, **more)
         save(student, folder / "start", student.name)
-        write_jsonl(folder / "examples.jsonl", examples)
-        write_jsonl(folder / "held_out.jsonl", held_out)
-        write_jsonl(folder / "passages.jsonl", others[1] if len(others) > 1 else ())
-        untouched = student.untouched or student
-        models = {"origin": (student.name, student.revision), "untouched": (untouched.name, untouched.revision)}
-        write_json(folder / JOB, {"task": task, **models, "settings": settings._asdict()})
+        for name, records in zip(FILES, (examples, held_out, passages), strict=True):
+            write_jsonl(folder / name, records)
+        models = {"origin": student, "untouched": student.untouched or Student(None, None)}
+        names = {key: (model.name, model.revision) for key, model in models.items()}
+        write_json(folder / JOB, {"task": task, **names, "settings": settings._asdict()})
         self._run(folder)
-        return _collect(student, folder)
+        with upper_layers(student.model, settings.train_layers):
+            return _collect(student, folder)
 
     pretrain = partialmethod(_train, "pretrain")
     finetune = partialmethod(_train, "finetune")
@@ -93,9 +106,11 @@ def work(folder: Path | str) -> None:
     task, record = TASKS[job["task"]]
     try:
         student = _start(folder / "start", *job["origin"])
-        student = student._replace(untouched=load(*job["untouched"]))
-        examples, held_out = (read_jsonl(folder / f"{name}.jsonl", record) for name in ("examples", "held_out"))
-        passages = read_jsonl(folder / "passages.jsonl", Passage)
+        name, revision = job["untouched"]
+        if name:
+            student = student._replace(untouched=load(name, revision, device="cpu"))
+        examples, held_out = (read_jsonl(folder / name, record) for name in FILES[:2])
+        passages = read_jsonl(folder / FILES[2], Passage)
         more = {"passages": passages} if passages else {}
         trained: Trained = task(student, examples, held_out, Settings(**job["settings"]), folder, **more)
     except Exception as error:
@@ -120,7 +135,10 @@ def _collect(student: Student, folder: Path) -> Trained:
     from safetensors.torch import load_file
 
     together, model, before = folder / TOGETHER, student.model, trainable_weights(student.model)
-    if (together / ADAPTER).exists():
+    trained = Trained(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    if not trained.epoch:  # the untrained student did best
+        pass
+    elif (together / ADAPTER).exists():
         from peft import set_peft_model_state_dict
 
         set_peft_model_state_dict(model, load_file(str(together / "adapter_model.safetensors")))
@@ -128,7 +146,6 @@ def _collect(student: Student, folder: Path) -> Trained:
         learned = type(model).from_pretrained(str(together), dtype=model.dtype, use_safetensors=True)
         model.load_state_dict(learned.state_dict())
     model.eval()
-    trained = Trained(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
     return trained._replace(weight_change=relative_change(model, before))
 
 

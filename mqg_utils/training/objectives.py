@@ -12,22 +12,19 @@ import torch
 from torch.nn import functional
 
 from mqg_utils.evaluation.decision import Readout
-from mqg_utils.evaluation.scoring import Bare, bare_likelihoods
+from mqg_utils.evaluation.scoring import bare_likelihoods
 from mqg_utils.evaluation.unpacked import prompts_of, read_prompts
 from mqg_utils.records import Chain, Passage
 from mqg_utils.student.forward import (
     context_of,
     head_logits,
     hidden_states,
-    leaf_inputs,
-    leaf_log_odds,
+    leaf_readouts,
     row_inputs,
     supports_trees,
-    text_inputs,
-    text_log_likelihood,
 )
 from mqg_utils.student.loading import Student
-from mqg_utils.student.token_tree import SPLIT_TOKENS, Leaf, Tree, apart, grow_trees, pack
+from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree, apart, grow_trees, pack
 
 NATS = 6.0  # a logit of the loss: log-likelihoods of options differ by tens of nats
 Loss = Callable[[Any, dict[str, Any], float], torch.Tensor]
@@ -111,23 +108,14 @@ def chain_rows(
 ) -> list[Tree]:
     """Chains as packed rows whose leaves are judged, with gold history; a tree longer than `split` is split.
 
-    The propositions of a question share a loss and so a row. For PMI every leaf carries what its words are worth
-    alone. Without tree support every proposition has a whole path of its own.
+    The propositions of a question share a loss and so a row. Without tree support every proposition has a whole path
+    of its own.
     """
-    most = split if supports_trees(student.model) else 1
-    context, labelled = context_of(student.model), readout == "truth"
+    works = supports_trees(student.model)
+    context, most, labelled = context_of(student.model), split if works else 1, readout == "truth"
     trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context, most, whole_questions=True, labelled=labelled)
-    if readout == "pmi":
-        bare = bare_likelihoods(student, chains, max_tokens)
-        trees = [
-            tree._replace(leaves=[_with_bare(leaf, chains[leaf.chain], bare) for leaf in tree.leaves]) for tree in trees
-        ]
-    return pack(trees if supports_trees(student.model) else [apart(tree) for tree in trees], max_tokens)
-
-
-def _with_bare(leaf: Leaf, chain: Chain, bare: Bare) -> Leaf:
-    text = chain.questions[leaf.question].propositions[leaf.proposition].text
-    return leaf._replace(bare=bare[chain.language, text])
+    trees = bare_likelihoods(student, chains, [readout], max_tokens).on(trees, chains)
+    return pack(trees if works else [apart(tree) for tree in trees], max_tokens)
 
 
 def questions_in(row: Tree) -> list[int]:
@@ -145,19 +133,9 @@ def leaf_targets(row: Tree) -> dict[str, Any]:
 
 def leaf_values(model: Any, inputs: dict[str, Any], row: Tree, readout: Readout) -> torch.Tensor:
     """A readout of the propositions of a row (N,), in nats."""
-    name: Readout = "truth" if readout == "truth" else "likelihood"
-    if not supports_trees(model):
-        values = read_prompts(model, prompts_of([row]), [name])[name]
-    else:
-        hidden = hidden_states(model, inputs)
-        where = leaf_inputs(row) if name == "truth" else text_inputs(row)
-        moved = {key: x.to(model.device) for key, x in where.items()}
-        values = (
-            leaf_log_odds(model, hidden, **moved)
-            if name == "truth"
-            else text_log_likelihood(model, hidden, **moved, n=len(row.leaves))
-        )
-    return values - torch.tensor([leaf.bare for leaf in row.leaves]).to(values) if readout == "pmi" else values
+    if supports_trees(model):
+        return leaf_readouts(model, hidden_states(model, inputs), row, [readout])[readout]
+    return read_prompts(model, prompts_of([row]), [readout])[readout]
 
 
 def contrast(values: torch.Tensor, targets: torch.Tensor, questions: torch.Tensor, readout: Readout) -> torch.Tensor:

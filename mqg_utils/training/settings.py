@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from mqg_utils.evaluation.decision import Readout
 
-TOGETHER = "together"  # the folder, among the checkpoints, of what several processes learned
+# among the checkpoints of a training
+TOGETHER = "together"  # the folder of what several processes learned
+LOSSES = "epochs.json"  # the log-loss of every held-out question, of the untrained student and after every epoch
 
 
 class Settings(NamedTuple):
@@ -55,3 +57,9 @@ def last_checkpoint(folder: Path) -> str | None:
         except (ValueError, KeyError):
             continue  # cut off while it was written
     return max(complete)[1] if complete else None
+
+
+def epochs_seen(checkpoint: str | None) -> int:
+    """How many epochs a checkpoint has behind it, held-out questions read after each."""
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text()) if checkpoint else {"log_history": []}
+    return sum("eval_loss" in entry for entry in state["log_history"])

@@ -1,6 +1,8 @@
 """The training loop: transformers' Trainer, whose batch is one packed row and whose loss is an objective's."""
 
+import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +15,11 @@ from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallba
 
 from mqg_utils.analysis.curves import Watch, append_log, begin_log, points
 from mqg_utils.evaluation.decision import Answers, fit_decision, log_losses
+from mqg_utils.records import write_json
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Tree
-from mqg_utils.training.objectives import Loss, Objective, contrast, leaf_values
-from mqg_utils.training.settings import TOGETHER, Settings, Trained, last_checkpoint, processes
+from mqg_utils.training.objectives import Loss, Objective, contrast, leaf_values, n_questions
+from mqg_utils.training.settings import LOSSES, TOGETHER, Settings, Trained, epochs_seen, last_checkpoint, processes
 from mqg_utils.training.weights import relative_change, restore, trainable_weights
 
 
@@ -63,38 +66,45 @@ class _RowTrainer(Trainer):
 class EpochChoice:
     """Which epoch is kept: the last, unless an earlier one does better on the held-out questions by more than chance.
 
-    Called with the readouts of the held-out rows before training, and after every epoch. Log-losses are those after
-    temperature and threshold are fitted to the epoch, question by question; an epoch is worse where the mean of the
-    paired differences is above their standard error. Fewer than ENOUGH questions cannot tell.
+    Called with the readouts of the held-out rows, first of the untrained student, then after every epoch. Log-losses
+    are those after temperature and threshold are fitted to the epoch, question by question; an epoch is worse than
+    the best where the mean of the paired differences is above their standard error. Fewer than ENOUGH questions
+    cannot tell. `file` keeps the losses for a training that resumes after `seen` epochs.
     """
 
     ENOUGH = 10
 
-    def __init__(self) -> None:
-        self.best: list[float] = []
-        self.epoch, self.kept = -1, 0  # the epoch last seen, and the best so far; 0 is the untrained student
+    def __init__(self, file: Path, seen: int) -> None:
+        self.file, self.losses, self.kept = file, list[list[float]](), 0  # 0 is the untrained student
+        self.earlier: list[list[float]] = json.loads(file.read_text())[1 : seen + 1] if seen else []
 
     def __call__(self, read: EvalPrediction) -> dict[str, float]:
         targets, questions = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
-        values = np.asarray(read.predictions)
         answers = []
-        for row in range(len(targets)):
-            for question in np.unique(questions[row][targets[row] != -100]):  # -100 is Trainer's padding
-                here = (questions[row] == question) & (targets[row] != -100)
-                gold = (targets[row][here] > 0).tolist()
-                answers.append(Answers(values[row][here].tolist(), gold, "single" if sum(gold) == 1 else "multiple"))
+        for values, target, question in zip(np.asarray(read.predictions), targets, questions, strict=True):
+            for number in np.unique(question[target != -100]):  # -100 is Trainer's padding
+                here = (question == number) & (target != -100)
+                gold = (target[here] > 0).tolist()
+                answers.append(Answers(values[here].tolist(), gold, "single" if sum(gold) == 1 else "multiple"))
         losses = log_losses(fit_decision("truth", answers), answers)
-        self.epoch += 1
-        if not self.clearly_worse(losses):
-            self.best, self.kept = losses, self.epoch
-        return {"log_loss": float(np.mean(losses)), "order": -self.epoch if self.kept == self.epoch else 1}
+        is_kept = self.keeps(losses)
+        if len(self.losses) == 1:
+            for known in self.earlier:
+                self.keeps(known)
+        elif os.environ.get("RANK", "0") == "0":
+            write_json(self.file, self.losses)
+        # Trainer keeps the epoch of the lowest order
+        return {"log_loss": float(np.mean(losses)), "order": -len(self.losses) if is_kept else 1}
 
-    def clearly_worse(self, losses: list[float]) -> bool:
-        """Whether these losses of the held-out questions are above the best by more than a standard error."""
-        if len(losses) < self.ENOUGH or len(self.best) != len(losses):
+    def keeps(self, losses: list[float]) -> bool:
+        """Add an epoch by its losses on the held-out questions; keep it unless it is clearly worse than the best."""
+        self.losses.append(losses)
+        differences = np.subtract(losses, min(self.losses, key=np.mean))
+        enough = len(losses) >= self.ENOUGH
+        if enough and differences.mean() > differences.std(ddof=1) / math.sqrt(len(losses)):
             return False
-        differences = np.subtract(losses, self.best)
-        return bool(differences.mean() > differences.std(ddof=1) / math.sqrt(len(losses)))
+        self.kept = len(self.losses) - 1
+        return True
 
 
 @contextmanager
@@ -124,17 +134,23 @@ class _Reporter(TrainerCallback):
 
     def __init__(self, name: str, row_tokens: float, folder: Path, watch: Watch | None) -> None:
         self.name, self.row_tokens, self.folder, self.watch = name, row_tokens, folder, watch  # tokens of a step
-        self.start, self.first = 0.0, 0
+        self.start, self.first, self.untrained = 0.0, 0, list[dict[str, float]]()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.start, self.first = time.monotonic(), state.global_step
-        begin_log(self.folder, state.max_steps, state.log_history)
+        begin_log(self.folder, state.max_steps, self.curve(state))
+
+    def curve(self, state: Any) -> list[dict[str, float]]:
+        return [*self.untrained, *points(state.log_history)]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if not state.max_steps:  # training has not begun
+            self.untrained = [{**entry, "epoch": 0} for entry in points(state.log_history)]
+            return
         for entry in points(state.log_history[-1:]):
             append_log(self.folder, entry)
             if self.watch:
-                self.watch(points(state.log_history), False)
+                self.watch(self.curve(state), False)
         if logs and "loss" in logs and state.is_world_process_zero:
             speed = (state.global_step - self.first) / (time.monotonic() - self.start)  # steps a second
             left = (state.max_steps - state.global_step) / max(speed, 1e-9)
@@ -144,7 +160,7 @@ class _Reporter(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         print(flush=True)
         if self.watch:
-            self.watch(points(state.log_history), True)
+            self.watch(self.curve(state), True)
 
 
 def train_rows(
@@ -158,8 +174,8 @@ def train_rows(
 ) -> Trained:
     """Train `student` in place, resuming from the last checkpoint in `folder`.
 
-    `held_out` rows of questions choose the epoch as EpochChoice says, the untrained student among them unless several
-    processes train; of passages, the epoch with the lowest loss.
+    `held_out` rows of questions choose the epoch as EpochChoice says; of passages, the epoch with the lowest loss.
+    Where the untrained student does best, several processes leave it to their launcher to keep it.
     """
     if settings.rows_per_step % processes():
         raise ValueError(
@@ -167,9 +183,10 @@ def train_rows(
             f"a time; give a multiple of {processes()}"
         )
     steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
-    judges = objective.readout is not None
-    choose_epoch = bool(held_out) and (judges or settings.epochs > 1)
-    choice = EpochChoice()
+    judges, checkpoint = bool(held_out) and objective.readout is not None, last_checkpoint(folder)
+    choose_epoch = judges or (bool(held_out) and settings.epochs > 1)
+    choice = EpochChoice(folder / LOSSES, epochs_seen(checkpoint)) if judges else None
+    reporter = _Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -202,32 +219,33 @@ def train_rows(
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=lambda batch: objective.collate(batch[0]),
-        compute_metrics=choice if judges else None,
-        callbacks=[_Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)],
+        compute_metrics=choice,
+        callbacks=[reporter],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
-    means = [sum(map(objective.count, part)) / len(part) if part else 1.0 for part in (rows, held_out)]
+    counts = objective.count, n_questions if judges else objective.count
+    means = [
+        sum(map(count, part)) / len(part) if part else 1.0 for count, part in zip(counts, (rows, held_out), strict=True)
+    ]
     trainer.per_row = means[0], means[1]
     before = trainable_weights(student.model) if processes() == 1 else []
     start = time.monotonic()
     with _loss_as_forward(student.model):
-        if choose_epoch and judges:
-            untrained = trainer.evaluate()
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        if choice:
+            trainer.evaluate()
+        trainer.train(resume_from_checkpoint=checkpoint)
         if processes() > 1:  # sharded weights are gathered
             trainer.save_model(str(folder / TOGETHER))
     student.model.eval()
-    if before and choose_epoch and judges and not choice.kept:
+    if choice and not choice.kept and before:
         restore(student.model, before)
-    curve = points(trainer.state.log_history)
-    if choose_epoch and judges:
-        curve = [*points([{**untrained, "epoch": 0, "step": 0}]), *curve]
+    best = (trainer.state.best_global_step or trainer.state.global_step) / steps
     return Trained(
-        curve,
+        reporter.curve(trainer.state),
         trainer.state.global_step,
         round(sum(len(row.ids) for row in rows) * settings.epochs),
         time.monotonic() - start,
-        choice.kept if choose_epoch and judges else math.ceil(settings.epochs),
+        choice.kept if choice else math.ceil(best),
         relative_change(student.model, before) if before else math.nan,
     )

@@ -15,12 +15,16 @@ from mqg_utils.student.loading import load
 def upper_layers(model: Any, share: float) -> Iterator[None]:
     """Within it only the last `share` of the layers can be trained, and neither embeddings nor LM head below 1.
 
-    The pass back ends where the trained layers begin: half the layers take two thirds of the time.
+    At least one is. The pass back ends where the trained layers begin: half the layers take two thirds of the time.
     """
     frozen: list[torch.Tensor] = []
     if share < 1:
         layers = max((m for m in backbone(model).modules() if isinstance(m, torch.nn.ModuleList)), key=len)
-        upper = {id(p) for layer in layers[round((1 - share) * len(layers)) :] for p in layer.parameters()}
+        upper = {
+            id(p)
+            for layer in layers[min(round((1 - share) * len(layers)), len(layers) - 1) :]
+            for p in layer.parameters()
+        }
         frozen = [p for p in model.parameters() if p.requires_grad and id(p) not in upper]
     for weights in frozen:
         weights.requires_grad_(False)
@@ -46,7 +50,7 @@ def restore(model: Any, before: Sequence[torch.Tensor]) -> None:
 @torch.no_grad()
 def relative_change(model: Any, before: Sequence[torch.Tensor]) -> float:
     """The norm of the change of the trained weights over their norm before."""
-    now = [p.detach().cpu() for p in model.parameters() if p.requires_grad]
+    now = (p.detach().cpu() for p in model.parameters() if p.requires_grad)
     moved = sum(float((new - old).square().sum()) for new, old in zip(now, before, strict=True))
     return math.sqrt(moved / max(sum(float(old.square().sum()) for old in before), 1e-30))
 

@@ -8,43 +8,72 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import chain, question
+from small import build_tiny, chain, handbook, question
 
 from mqg_utils.evaluation.decision import (
     READOUTS,
-    Chosen,
+    Answers,
     Decision,
     DecisionError,
     Examinee,
+    answers_of,
+    centred,
     choose_decision,
     fit_decision,
-    groups_of,
-    log_loss,
+    log_losses,
     ticks,
 )
 
-HALF = Decision()
+
+def logistic(x):
+    return 1 / (1 + math.exp(-x))
 
 
-def smoothed_loss(decision, values, gold):
-    """Mean cross-entropy against Platt's targets, (n + 1) / (n + 2) for the true and 1 / (n + 2) for the false."""
-    n_true, n_false = sum(gold), len(gold) - sum(gold)
-    targets = [(n_true + 1) / (n_true + 2) if truth else 1 / (n_false + 2) for truth in gold]
-    slope = [(value - decision.threshold) / decision.temperature for value in values]
-    return np.mean([np.logaddexp(0, x) - target * x for x, target in zip(slope, targets, strict=True)])
+def asked(*pairs, kind="multiple"):
+    """Answers to one question for each list of values and the letters of its key, capitals true."""
+    return [Answers(list(values), [letter == "T" for letter in key], kind) for values, key in pairs]
 
 
 # --- the decision ---
 
 
-def test_p_true_is_a_logistic_that_cannot_overflow():
-    assert [HALF.p_true(x) for x in (-1e6, 0.0, 1e6)] == [0.0, 0.5, 1.0]
-    assert HALF.p_true(-1.0) == pytest.approx(0.2689414)
-    assert Decision(temperature=2.0).p_true(2.0) == pytest.approx(0.7310586)
-    assert Decision("likelihood", 0.5, -1.0).p_true(-1.5) == pytest.approx(0.2689414)
-    assert Decision("likelihood", 0.5, -1.0).p_true(-1.0) == 0.5
+def test_readouts_are_centred_on_their_question():
+    assert centred([1.0, 2.0, 6.0]).tolist() == [-2.0, -1.0, 3.0]
+    assert centred([5.0]).tolist() == [5.0], "a proposition without another keeps its own"
+    decision = Decision("pmi", temperature=2.0, threshold=1.0)
+    expected = [logistic(-1.5), logistic(-1.0), None, logistic(1.0)]
+    for shift in (0.0, -300.0):  # what all propositions of a question share says nothing
+        values = [shift + 1.0, shift + 2.0, None, shift + 6.0]
+        for kind in ("multiple", "fixed"):
+            got = decision.p_trues(values, kind)
+            assert [p is None for p in got] == [False, False, True, False]
+            assert [p for p in got if p is not None] == pytest.approx([p for p in expected if p is not None])
+    assert decision.p_trues([5.0, None], "multiple") == [pytest.approx(logistic(2.0)), None]
+    assert Decision().p_trues([-1e6, 1e6], "multiple") == [0.0, 1.0], "no overflow"
+
+
+def test_p_true_of_options_is_the_softmax():
+    decision = Decision("pmi", 2.0, 7.0)
+    for shift in (0.0, 40.0):
+        got = decision.p_trues([shift + 2.0, shift, None, shift], "single")
+        assert got[2] is None
+        assert [p for p in got if p is not None] == pytest.approx([math.e / (math.e + 2), *[1 / (math.e + 2)] * 2])
+    assert Decision().p_trues([-4e4, 4e4], "single") == [0.0, 1.0]
+    assert Decision().p_trues([None], "single") == [None]
+
+
+def test_unread_options_are_not_ticked():
+    (one,) = exam("Tff", kind="single").questions
+    assert Decision().ticks([None, None, None], one) == [False, False, False]
+    assert Decision().ticks([None, -3.0, -2.0], one) == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["single", "fixed"])
+def test_options_whose_p_true_is_the_same_are_told_apart(kind):
+    (one,) = exam("Tff", kind=kind).questions
+    assert Decision(temperature=0.01).ticks([50.0, -90.0, 60.0], one) == [False, False, True]
 
 
 # --- the fit ---
@@ -52,78 +81,110 @@ def test_p_true_is_a_logistic_that_cannot_overflow():
 
 def test_targets_are_smoothed():
     # two of each: targets 3/4 and 1/4 at ±1, which both are met where 1 / T = ln 3
-    decision = fit_decision("pmi", [1.0, 1.0, -1.0, -1.0], [True, True, False, False])
+    decision = fit_decision("pmi", asked(([11.0, 9.0], "Tf"), ([1.0, -1.0], "Tf")))
     assert decision.temperature == pytest.approx(1 / math.log(3), rel=0.05)
     assert decision.threshold == pytest.approx(0.0, abs=0.01)
-    assert decision.p_true(1.0) == pytest.approx(0.75, abs=0.01)
 
 
-@pytest.mark.parametrize("shift", [0.0, 7.5, -300.0])
+@pytest.mark.parametrize("shift", [0.0, -300.0])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
-def test_a_fit_moves_and_stretches_with_its_values(scale, shift):
-    values, gold = [-3.0, -1.0, 0.5, 1.0, 2.0, 4.0], [False, False, True, False, True, True]
-    plain, moved = (fit_decision("truth", v, gold) for v in (values, [scale * x + shift for x in values]))
-    assert moved.temperature == pytest.approx(scale * plain.temperature, rel=1e-6)
-    assert moved.threshold == pytest.approx(scale * plain.threshold + shift, rel=1e-6, abs=1e-6)
+def test_a_fit_stretches_with_its_values_and_does_not_move_with_a_question(scale, shift):
+    questions = [([-3.0, 1.0, 4.0], "ffT"), ([-1.0, 0.5, 2.0], "fTT")]
+    moved = [([scale * x + i * shift for x in values], key) for i, (values, key) in enumerate(questions)]
+    for kind in ("multiple", "single"):
+        plain, other = (fit_decision("truth", asked(*given, kind=kind)) for given in (questions, moved))
+        assert other.temperature == pytest.approx(scale * plain.temperature, rel=1e-6)
+        assert other.threshold == pytest.approx(scale * plain.threshold, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("n_true", [30, 120, 170])
 @pytest.mark.parametrize("sign", [0, -1], ids=["uninformative", "inverted"])
-def test_a_useless_readout_gives_the_share_of_true_propositions(sign, n_true):
-    gold = [i < n_true for i in range(200)]
-    # the same spread of values in either class, or the true ones lower
-    values = [(i % 10) + sign * 5 * truth for i, truth in enumerate(gold)]
-    decision = fit_decision("truth", values, gold)
-    share = n_true / 200
-    assert [decision.p_true(x) for x in (min(values), max(values))] == pytest.approx([share] * 2, abs=0.02)
+def test_a_useless_readout_gives_the_share_of_true_propositions(sign):
+    draw = np.random.default_rng(0)
+    key = ["TffTf", "Tffff"] * 30
+    values = [[float(draw.normal() + sign * 3 * (letter == "T")) for letter in word] for word in key]
+    decision = fit_decision("truth", asked(*zip(values, key, strict=True)))
+    found = [p for row in values for p in decision.p_trues(row, "multiple")]
+    assert (min(found), max(found)) == (pytest.approx(0.3, abs=0.05), pytest.approx(0.3, abs=0.05))
 
 
 @pytest.mark.parametrize(
-    ("values", "gold"),
-    [
-        ([1.0, -1.0], [True, True]),
-        ([1.0, -1.0], [False, False]),
-        ([], []),
-        ([3.0], [True]),
-        ([0.7, 0.7, 0.7], [True, False, True]),
-        ([0.1] * 7, [True, False, True, False, False, False, False]),  # whose mean is not quite 0.1
-    ],
+    "answers",
+    [[], asked(([1.0, -1.0], "TT")), asked(([1.0, -1.0], "ff")), asked(([0.1] * 3, "Tff"), ([9.0] * 2, "Tf"))],
 )
 @pytest.mark.parametrize("readout", READOUTS)
-def test_nothing_to_fit_leaves_the_default(readout, values, gold):
-    assert fit_decision(readout, values, gold) == Decision(readout)
+def test_nothing_to_fit_leaves_the_default(readout, answers):
+    assert fit_decision(readout, answers) == Decision(readout)
 
 
 VALUE = st.floats(-50, 50).map(lambda x: round(x, 3))
-JUDGED = st.lists(st.tuples(VALUE, st.booleans()), min_size=2, max_size=40).filter(
-    lambda pairs: len({truth for _, truth in pairs}) == 2 and np.ptp([value for value, _ in pairs]) > 0
+QUESTION = st.lists(st.tuples(VALUE, st.booleans()), min_size=2, max_size=5)
+
+
+@given(
+    st.lists(QUESTION, min_size=1, max_size=8), st.lists(st.tuples(st.floats(-2.5, 2), st.floats(-3, 3)), min_size=9)
 )
-
-
-@given(JUDGED, st.lists(st.tuples(st.floats(-2.5, 2.5), st.floats(-3, 3)), min_size=10, max_size=10))
-@example([(50.0, True), (0.2, True), (0.1, False), (0.0, False), (-50.0, False)], [(-2.0, 0.0)])
 @settings(deadline=None, max_examples=60)
 def test_no_other_temperature_and_threshold_fit_better(judged, others):
-    values, gold = [value for value, _ in judged], [truth for _, truth in judged]
-    mean, spread = np.mean(values), np.std(values)
-    fitted = smoothed_loss(fit_decision("truth", values, gold), values, gold)
-    for exponent, place in others:  # temperature from 1/300 of the spread to 300 times it, any threshold near
-        other = Decision("truth", spread * 10**exponent, mean + place * spread)
-        assert fitted <= smoothed_loss(other, values, gold) + 2e-3  # the slopes tried are 8 % apart
+    answers = [Answers([x for x, _ in one], [truth for _, truth in one], "multiple") for one in judged]
+    values = np.concatenate([np.subtract(a.values, np.mean(a.values)) for a in answers])
+    gold = [truth for a in answers for truth in a.gold]
+    spread = float(np.std(values))
+    if len(set(gold)) < 2 or spread < 1e-3:
+        return
+
+    def smoothed_loss(decision):  # mean cross-entropy against Platt's targets
+        n_true, n_false = sum(gold), len(gold) - sum(gold)
+        targets = [(n_true + 1) / (n_true + 2) if truth else 1 / (n_false + 2) for truth in gold]
+        slope = (values - decision.threshold) / decision.temperature
+        return np.mean(np.logaddexp(0, slope) - np.array(targets) * slope)
+
+    fitted = smoothed_loss(fit_decision("truth", answers))
+    for exponent, place in others:  # temperature from 1/300 of the spread to 100 times it, any threshold near
+        assert fitted <= smoothed_loss(Decision("truth", spread * 10**exponent, place * spread)) + 2e-3
+
+
+def test_the_temperature_of_options_is_that_of_the_lowest_cross_entropy():
+    # two of three questions are right by 1, targets 0.8 and 0.2: on average P = 0.6 fits, which are odds of 3 to 2
+    answers = asked(([1.0, 0.0], "Tf"), ([9.0, 8.0], "Tf"), ([-4.0, -5.0], "fT"), kind="single")
+    assert fit_decision("pmi", answers).temperature == pytest.approx(1 / math.log(1.5), rel=0.05)
+
+
+@pytest.mark.parametrize("options", [2, 4, 5])
+def test_the_targets_of_options_are_smoothed(options):
+    # all four questions are right by 1: of the true option the target is 5/6, and the others share 1/6
+    answers = asked(*[([1.0, *[0.0] * (options - 1)], "T" + "f" * (options - 1))] * 4, kind="single")
+    assert fit_decision("truth", answers).temperature == pytest.approx(1 / math.log(5 * (options - 1)), rel=0.05)
+
+
+def test_options_have_no_part_in_the_threshold():
+    judged = asked(([-2.0, -1.0, 3.0], "ffT"), ([-1.5, 0.5, 1.0], "fTT"))
+    alone = fit_decision("truth", judged)
+    both = fit_decision("truth", [*judged, *asked(([103.0, 102.0, 99.0], "Tff"), kind="single")])
+    assert both.threshold == pytest.approx(alone.threshold, abs=0.2) and abs(alone.threshold) < 1
+
+
+def test_the_log_loss_of_options_and_of_others_by_hand():
+    ln3 = math.log(3)
+    answers = asked(([7 + ln3, 7.0, 7.0], "Tff"), kind="single") + asked(([ln3, -ln3], "TT"), ([2.0], "f"))
+    # P = 3/5, 1/5, 1/5 of the options; 3/4 and 1/4 about the middle; a logistic of 2 without another
+    expected = [
+        -np.mean(np.log([3 / 5, 4 / 5, 4 / 5])), -np.mean(np.log([3 / 4, 1 / 4])), -math.log(1 - logistic(2.0)),
+    ]  # fmt: skip
+    assert log_losses(Decision(), answers) == pytest.approx(expected)
 
 
 # --- the choice between readouts ---
 
 
 def exam(*gold, kind="multiple"):
-    """One question, a proposition for each letter, those in capitals true; again for each word."""
-    asked = [
+    """A question for each word, a proposition for each letter, those in capitals true."""
+    questions = [
         question(
             f"Q{i}", *(f"p{i}{j}" for j in range(len(word))), true=tuple(j for j, x in enumerate(word) if x == "T")
         )
         for i, word in enumerate(gold)
     ]
-    return chain(*({**q, "kind": kind} for q in asked))
+    return chain(*({**q, "kind": kind} for q in questions))
 
 
 def at_places(one, values):
@@ -131,148 +192,50 @@ def at_places(one, values):
     return dict(zip(places, values, strict=True))
 
 
-def test_the_most_accurate_readout_comes_first():
+def test_answers_are_the_readouts_by_question_without_what_was_not_read():
+    one = [exam("Tf", "fT", kind="single")]
+    assert answers_of({(0, 1, 1): 2.0, (0, 0, 1): 3.0, (0, 0, 0): 4.0}, one) == [
+        Answers([4.0, 3.0], [True, False], "single"),
+        Answers([2.0], [True], "single"),
+    ]
+
+
+def test_the_lowest_loss_comes_first_and_ticks_are_counted():
     one = exam("TTf", "ffT")
     read = {
         "truth": at_places(one, [1.0, -1.0, 0.9, -1.1, 1.2, -0.8]),  # nearly uninformative
-        "likelihood": at_places(one, [-0.9, -0.91, -1.2, -1.1, -1.3, -0.92]),  # perfect
-        "pmi": at_places(one, [0.5, 0.1, 0.0, 0.05, -0.1, -0.2]),  # all right but the last
+        "likelihood": at_places(one, [-90.0, -91.0, -120.0, -11.0, -12.0, 5.0]),  # right within each question
+        "pmi": at_places(one, [0.5, -0.1, 0.0, 0.05, -0.1, 0.7]),
     }
     chosen = choose_decision(read, [one])
     assert list(chosen) == ["likelihood", "pmi", "truth"]
     assert [chosen[name].accuracy for name in ("likelihood", "pmi")] == [1.0, 5 / 6]
-    gold = [True, True, False, False, False, True]
     for readout, (decision, _, lost) in chosen.items():
-        values = list(read[readout].values())
-        assert decision == fit_decision(readout, values, gold)
-        p_right = [p if truth else 1 - p for p, truth in zip(map(decision.p_true, values), gold, strict=True)]
-        assert lost == pytest.approx(-np.mean(np.log(p_right)))
+        answers = answers_of(read[readout], [one])
+        assert decision == fit_decision(readout, answers)
+        assert lost == pytest.approx(np.mean(log_losses(decision, answers)))
 
 
-def test_accuracy_counts_more_than_confidence():
-    one = exam("Tff", "Tff", kind="fixed")
-    read = {
-        "truth": at_places(one, [5.0, 5.1, 0.0, 5.0, 0.0, 0.0]),  # one question wrong
-        "pmi": at_places(one, [0.0, -1.0, -1.0, 10.0, 9.0, 9.0]),  # the best of each question, but none of all
-    }
-    chosen = choose_decision(read, [one])
-    assert list(chosen) == ["pmi", "truth"]
-    assert [chosen["pmi"].accuracy, chosen["truth"].accuracy] == [1.0, 4 / 6]
-    assert chosen["pmi"].log_loss > chosen["truth"].log_loss
-
-
-def test_p_true_of_options_is_the_softmax():
-    p_true = Decision("pmi", 2.0, 7.0).p_trues([2.0, 0.0, None, 0.0], "single")
-    assert p_true[2] is None
-    assert [p for p in p_true if p is not None] == pytest.approx([math.e / (math.e + 2), *[1 / (math.e + 2)] * 2])
-    assert Decision("pmi", 2.0, 7.0).p_trues([9.0, None], "multiple") == [pytest.approx(1 / (1 + math.exp(-1))), None]
-    assert Decision().p_trues([-4e4, 4e4], "single") == [0.0, 1.0]  # no overflow
-
-
-def test_the_temperature_of_options_is_that_of_the_lowest_cross_entropy():
-    # two of three questions are right by 1, targets 0.8 and 0.2: on average P = 0.6 fits, which are odds of 3 to 2
-    values, gold, groups = [1.0, 0.0] * 3, [True, False, True, False, False, True], [0, 0, 1, 1, 2, 2]
-
-    def loss(temperature):
-        odds = [1 / temperature, 1 / temperature, -1 / temperature]
-        return sum(math.log1p(math.exp(-x)) + 0.2 * x for x in odds)
-
-    fitted = fit_decision("pmi", values, gold, groups).temperature
-    assert loss(fitted) <= min(loss(t) for t in np.logspace(-1, 3, 400)) + 1e-3
-    assert fitted == pytest.approx(1 / math.log(1.5), rel=0.05)
-
-
-@pytest.mark.parametrize("options", [2, 4, 5])
-def test_the_targets_of_options_are_smoothed(options):
-    # all four questions are right by 1: of the true option the target is 5/6, and the others share 1/6
-    values, gold = [1.0, *[0.0] * (options - 1)] * 4, [True, *[False] * (options - 1)] * 4
-    fitted = fit_decision("truth", values, gold, [n for n in range(4) for _ in range(options)])
-    assert fitted.temperature == pytest.approx(1 / math.log(5 * (options - 1)), rel=0.05)
-
-
-def test_other_propositions_are_judged_by_themselves():
-    decision, read = Decision("pmi", 0.5, 1.0), [2.0, None, 0.0]
-    odds = [math.exp(2.0), None, math.exp(-2.0)]
-    for kind in ("multiple", "fixed"):
-        assert decision.p_trues(read, kind) == [None if x is None else pytest.approx(x / (1 + x)) for x in odds]
-
-
-def test_only_options_with_one_right_are_a_group():
-    kinds = ("multiple", "single", "fixed", "single")
-    chains = [chain(*(question("Q", "a", "b", kind=kind) for kind in kinds)), chain(question("Q", "a", kind="single"))]
-    places = [(0, q, p) for q in range(4) for p in range(2)] + [(1, 0, 0)]
-    assert groups_of(places, chains) == [-1, -1, 0, 0, -1, -1, 1, 1, -1]  # one option is none to pick from
-    assert groups_of(places[::-1], chains) == [-1, 0, 0, -1, -1, 1, 1, -1, -1]
-
-
-def test_the_log_loss_of_options_and_of_others_by_hand():
-    decision, ln3 = Decision("truth", 1.0, 5.0), math.log(3)
-    values, gold = [ln3, 5 + ln3, 0.0, 0.0, 5 - ln3], [True, True, False, False, True]
-    # P = 3/5, 1/5, 1/5 of the options, 3/4 and 1/4 of the others
-    expected = -np.mean(np.log([3 / 5, 3 / 4, 4 / 5, 4 / 5, 1 / 4]))
-    assert log_loss(decision, values, gold, [7, -1, 7, 7, -1]) == pytest.approx(expected)
-    alone = [1 / (1 + math.exp(5 - x)) for x in values]
-    expected = -np.mean([math.log(p if truth else 1 - p) for p, truth in zip(alone, gold, strict=True)])
-    assert log_loss(decision, values, gold) == log_loss(decision, values, gold, [-1] * 5) == pytest.approx(expected)
-
-
-def test_a_choice_on_options_counts_the_softmax():
-    one = exam("Tff", "fTf", kind="single")
-    values = [1.0, 0.2, -0.3, 0.1, 0.9, 1.1]
-    (chosen,) = choose_decision({"truth": at_places(one, values)}, [one]).values()
-    weights = np.exp(np.reshape(values, (2, 3)) / chosen.decision.temperature)
-    p = (weights / weights.sum(1, keepdims=True)).ravel()
-    gold = np.array([1, 0, 0, 0, 1, 0], dtype=bool)
-    assert chosen.log_loss == pytest.approx(-np.log(np.where(gold, p, 1 - p)).mean())
-    assert chosen.accuracy == pytest.approx(4 / 6)
-
-
-def test_options_have_no_part_in_the_threshold():
-    values, gold = [1.0, 2.0, 3.0, 2.5, 4.0, 1.5], [False, False, True, True, True, False]
-    alone = fit_decision("truth", values, gold)
-    mixed = fit_decision("truth", [*values, 103.0, 102.0], [*gold, True, False], [-1] * 6 + [0, 0])
-    assert (mixed.p_true(1.75) < 0.5) and (mixed.p_true(2.75) > 0.5) and alone.threshold == pytest.approx(2.25, abs=0.2)
-    assert mixed.threshold == pytest.approx(alone.threshold, abs=0.3)
-
-
-def test_of_equally_accurate_readouts_the_lower_loss_comes_first():
-    one = exam("TTff")
-    read = {"truth": at_places(one, [1.0, 0.01, 0.0, -1.0]), "pmi": at_places(one, [1.0, 0.9, -0.9, -1.0])}
-    for order in (["truth", "pmi"], ["pmi", "truth"]):
-        chosen = choose_decision({name: read[name] for name in order}, [one])
-        assert list(chosen) == ["pmi", "truth"]
-        assert chosen["pmi"].accuracy == chosen["truth"].accuracy == 1.0
-        assert chosen["pmi"].log_loss < chosen["truth"].log_loss
-
-
-@pytest.mark.parametrize(
-    ("kind", "accuracy"),
-    # p_true is above 0.5 for the first two only, and in the second question for none
-    [("multiple", 5 / 6), ("single", 6 / 6), ("fixed", 6 / 6)],
-)
+@pytest.mark.parametrize(("kind", "accuracy"), [("multiple", 5 / 6), ("single", 6 / 6), ("fixed", 6 / 6)])
 def test_accuracy_is_that_of_the_ticks_of_each_kind_of_question(kind, accuracy):
+    # the first is far above its question, in the second question none is above the threshold
     one = exam("Tff", "Tff", kind=kind)
-    values = at_places(one, [3.0, -3.0, -3.0, -2.0, -3.0, -3.0])
-    decision = fit_decision("truth", list(values.values()), [True, False, False] * 2)
-    assert decision.p_true(3.0) > 0.5 > decision.p_true(-2.0) > decision.p_true(-3.0), "the case is not as meant"
+    values = at_places(one, [9.0, -3.0, -3.0, -2.9, -3.0, -3.0])
     assert choose_decision({"truth": values}, [one])["truth"].accuracy == accuracy
 
 
 def test_an_unread_proposition_is_not_ticked_and_counts():
     one = exam("TTfT")
-    values = {(0, 0, 0): 2.0, (0, 0, 2): -2.0}
-    chosen = choose_decision({"truth": values}, [one])["truth"]
-    assert chosen.decision == fit_decision("truth", [2.0, -2.0], [True, False])
+    chosen = choose_decision({"truth": {(0, 0, 0): 2.0, (0, 0, 2): -2.0}}, [one])["truth"]
     assert chosen.accuracy == 2 / 4
 
 
 def test_without_a_read_proposition_there_is_nothing_to_choose():
     assert choose_decision({}, [exam("Tf")]) == {}
-    ((readout, chosen),) = choose_decision({"likelihood": {}}, [exam("Tf")]).items()
-    assert readout == "likelihood"
+    chosen = choose_decision({"likelihood": {}}, [exam("Tf")])["likelihood"]
     assert chosen.decision == Decision("likelihood") and chosen.accuracy == 0.5 and math.isnan(chosen.log_loss)
     empty = choose_decision({"truth": {}}, [])["truth"]
-    assert isinstance(empty, Chosen) and math.isnan(empty.accuracy) and math.isnan(empty.log_loss)
+    assert math.isnan(empty.accuracy) and math.isnan(empty.log_loss)
 
 
 # --- the examinee ---
@@ -281,43 +244,41 @@ def test_without_a_read_proposition_there_is_nothing_to_choose():
 def test_an_examinee_moves_with_its_run(tmp_path):
     run = tmp_path / "run"
     model, file = run / "04_finetune" / "base" / "model", run / "04_finetune" / "base" / "decision.json"
-    model.mkdir(parents=True)
-    examinee = Examinee(str(model), "", Decision("likelihood", 0.017, -1.04))
+    for seed, folder in ((1, model), (0, run / "tiny")):
+        build_tiny([handbook()], folder, seed=seed, vocab_size=300, width=64, layers=1)
+    examinee = Examinee(str(model), "", Decision("pmi", 0.017, -1.04), str(run / "tiny"), "")
     examinee.write(file)
     assert Examinee.read(file) == examinee
     content = json.loads(file.read_text())
     assert content == {
-        "student": "model", "revision": "", "readout": "likelihood", "temperature": 0.017, "threshold": -1.04,
+        "student": "model", "revision": "", "untouched": "../../tiny", "untouched_revision": "",
+        "readout": "pmi", "temperature": 0.017, "threshold": -1.04,
     }  # fmt: skip
-    moved = shutil.move(run, tmp_path / "elsewhere")
-    again = Examinee.read(Path(moved) / "04_finetune" / "base" / "decision.json")
-    assert again == examinee._replace(student=str(Path(moved) / "04_finetune" / "base" / "model"))
+    moved = Path(shutil.move(run, tmp_path / "elsewhere"))
+    again = Examinee.read(moved / "04_finetune" / "base" / "decision.json")
+    assert again == examinee._replace(
+        student=str(moved / "04_finetune" / "base" / "model"), untouched=str(moved / "tiny")
+    )
+    student = again.load()
+    assert student.untouched is not None and student.untouched.name == str(moved / "tiny")
+    assert again._replace(decision=Decision("truth")).load().untouched is None, "which is not read"
+    assert again._replace(student=again.untouched).load().untouched is None, "nothing was trained"
+
+
+WRITTEN = {"student": "m", "revision": "", "untouched": "", "untouched_revision": "", "readout": "truth"}
 
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "[]", "{}", "[" * 3000, '{"student":"\\u0000","revision":"","readout":"truth","temperature":1,"threshold":0}',
-        '{"student":"m","revision":"","readout":"truth","temperature":0,"threshold":0}',
-        '{"student":"m","revision":"","readout":["x"],"temperature":1,"threshold":0}',
-        '{"student":"m","revision":"","readout":"truth","temperature":1e999,"threshold":0}',
-    ],
+    ["[]", "{}", "[" * 3000]
+    + [json.dumps({**WRITTEN, "temperature": 1, "threshold": 0, **wrong}) for wrong in (
+        {"student": "\0"}, {"temperature": 0}, {"readout": ["x"]}, {"threshold": math.inf},
+    )],
 )  # fmt: skip
 def test_an_invalid_file_is_refused(tmp_path, text):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(DecisionError, match=r"run 04_finetune\.ipynb again"):
         Examinee.read(tmp_path / "decision.json")
-
-
-def test_options_without_the_true_one_are_not_a_group():
-    one = [exam("Tff", "Tff", kind="single")]
-    assert groups_of([(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)], one) == [-1, -1, 0, 0]
-
-
-def test_unread_options_are_not_ticked():
-    (asked,) = exam("Tff", kind="single").questions
-    assert Decision().ticks([None, None, None], asked) == [False, False, False]
-    assert Decision().ticks([None, -3.0, -2.0], asked) == [False, False, True]
 
 
 # --- ticks ---

@@ -15,7 +15,7 @@ from mqg_utils.student.prompts import Cuts
 def test_predictions_carry_their_question():
     chains = [
         chain(question("Q", "a", "b"), question("R", "c", "d", "e", true=(2,), kind="single"), name="x"),
-        chain(question("S", "f", "g", true=(0, 1), kind="fixed"), name="y"),
+        chain(question("S", "f", "g", true=(0, 1), kind="fixed"), name="y"),  # of which one could be read
     ]
     odds = {(0, 0, 0): 1.0, (0, 0, 1): 0.1, (0, 1, 0): -3.0, (0, 1, 1): -1.0, (0, 1, 2): -2.0, (1, 0, 0): -9.0}
     scored = Scored({"truth": {}, "pmi": {("gold", *key): x for key, x in odds.items()}}, 0, Cuts(0, 0, 1))
@@ -24,12 +24,12 @@ def test_predictions_carry_their_question():
         condition="books", seed=3, history="gold", chain_id="x", question_id="x-0", position=1, proposition=0,
         kind="multiple", weight="normal", gold=True, p_true=made[0].p_true, predicted=True, status="scored",
     )  # fmt: skip
-    assert made[0].p_true == pytest.approx(1 / (1 + math.exp(0.2 - 1.0)))
+    assert made[0].p_true == pytest.approx(1 / (1 + math.exp(0.2 - 0.45)))  # 0.45 above the mean of both
     weights = [math.exp(-3), math.exp(-1), math.exp(-2)]  # of options of which one is right
     assert [p.p_true for p in made[2:5]] == pytest.approx([w / sum(weights) for w in weights])
     assert made[5].p_true == pytest.approx(1 / (1 + math.exp(0.2 + 9.0)))
     assert [(p.chain_id, p.position, p.proposition, p.predicted, p.status) for p in made[1:]] == [
-        ("x", 1, 1, False, "scored"),  # 0.1 is under the threshold
+        ("x", 1, 1, False, "scored"),  # under the threshold
         ("x", 2, 0, False, "scored"),
         ("x", 2, 1, True, "scored"),  # the most probable one
         ("x", 2, 2, False, "scored"),

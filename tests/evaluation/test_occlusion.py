@@ -94,10 +94,11 @@ def test_an_open_book_student_reads_its_passage():
 
 def test_students_of_a_run_are_loaded_from_where_it_lies(tmp_path):
     run = tmp_path / "run"
-    save(tiny_student(), run / "04_finetune" / "base" / "model")
-    for name, origin in (("base", run / "04_finetune/base/model"), ("zero-shot", "tiny"), ("open-book@s1", "tiny")):
-        Examinee(str(origin), "", Decision("pmi", 0.5, 0.1)).write(run / "04_finetune" / name / "decision.json")
-    shutil.copytree(run / "04_finetune/base/model", run / "01_corpus/student")
+    origins = dict.fromkeys(("zero-shot", "open-book@s1"), run / "01_corpus/student")
+    for name, origin in {**origins, "base": run / "04_finetune/base/model"}.items():
+        save(tiny_student(), origin)
+        examinee = Examinee(str(origin), "", Decision("pmi", 0.5, 0.1), str(run / "01_corpus/student"))
+        examinee.write(run / "04_finetune" / name / "decision.json")
     write_jsonl(run / "01_corpus" / "passages.jsonl", [passage("Some text.")])
     moved = shutil.move(run, tmp_path / "moved")
     assert list(occlusion.students(moved)) == ["base", "open-book@s1", "zero-shot"]

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from families import FAMILIES, LIKE_GPT2, random_student
-from one_by_one import GIVEN, TOLERANCE, OneByOne, alone_ids, compare, difference
-from small import chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
+from one_by_one import GIVEN, TOLERANCE, OneByOne, compare, difference
+from small import alone_ids, chain, distinct, fresh, gold, places, plain_ids, question, random_chains, tiny_student
 
 from mqg_utils.evaluation import scoring
 from mqg_utils.evaluation.decision import READOUTS, Decision
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import Scored, score, total
+from mqg_utils.evaluation.scoring import Scored, score
 from mqg_utils.records import HISTORIES
 from mqg_utils.student import forward
 from mqg_utils.student.forward import backbone, context_of, hidden_states
 from mqg_utils.student.loading import Student, add_lora
-from mqg_utils.student.prompts import Cuts
+from mqg_utils.student.prompts import Cuts, total
 from mqg_utils.student.token_tree import grow_trees
 
 CHAINS = random_chains(3, seed=9)
@@ -134,14 +134,34 @@ def test_lora_scores_as_it_does_merged():
 @pytest.mark.parametrize("readout", ["truth", "pmi"])
 @pytest.mark.parametrize("history", GIVEN)
 def test_tokens_forwarded_are_the_distinct_tokens(history, readout):
-    student = Student(copy.deepcopy(tiny_student().model), tiny_student().tokenizer)
+    student = fresh()
     chains, forwarded, needed = random_chains(10, seed=4), count_tokens(student.model), 0
-    scored = score(student, chains, (history,), readouts=("truth", "likelihood", readout))
+    scored = score(student, chains, (history,), 10_000, (readout,))
     for one in chains:
-        prompts = [plain_ids(student.tokenizer, one, q, p, history, gold(one)) for q, p in places(one)]
-        alone = [alone_ids(student.tokenizer, one, q, p) for q, p in places(one)]
-        needed += distinct(prompts + alone if readout == "pmi" else prompts)
+        prompts = [
+            plain_ids(student.tokenizer, one, q, p, history, gold(one), readout == "truth") for q, p in places(one)
+        ]
+        needed += distinct(prompts)
+    if readout == "pmi":  # the propositions alone, of each language
+        for language in ("en", "fr"):
+            spoken = [one for one in chains if one.language == language]
+            needed += distinct([alone_ids(student.tokenizer, one, q, p) for one in spoken for q, p in places(one)])
     assert sum(forwarded) == scored.tokens == needed
+
+
+def test_what_a_proposition_is_worth_alone_is_read_by_the_untouched_student():
+    untouched, trained = tiny_student(), fresh()
+    with torch.no_grad():
+        for weights in trained.model.parameters():
+            weights.mul_(0.8)
+    one = trained._replace(untouched=untouched)
+    chains = random_chains(4, seed=8)
+    got, expected = score(one, chains, readouts=READOUTS).readouts, OneByOne(one).all(chains, GIVEN)
+    assert max(difference(got[name], expected[name]) for name in READOUTS) < TOLERANCE
+    assert difference(got["pmi"], score(trained, chains, readouts=("pmi",)).readouts["pmi"]) > 1
+    for decision in (Decision("pmi"), Decision("pmi", threshold=1.0)):
+        own = score_own(one, chains, decision).readouts["pmi"]
+        assert difference(own, OneByOne(one).all(chains, ("predicted",), decision)["pmi"]) < TOLERANCE
 
 
 # --- what does not fit ---
@@ -213,22 +233,22 @@ def short_of_memory(monkeypatch, most):
 def test_short_memory_shortens_rows_and_splits_chains_and_changes_no_score(monkeypatch, capsys):
     chains = random_chains(12, seed=9)
     whole = score(tiny_student(), chains, readouts=READOUTS)
-    trees, _ = grow_trees(chains, tiny_student().tokenizer, (*GIVEN, "alone"), 1024)
+    trees, _ = grow_trees(chains, tiny_student().tokenizer, GIVEN, 1024)
     assert max(len(tree.ids) for tree in trees) > 300
     lengths = short_of_memory(monkeypatch, 300)
     short = score(tiny_student(), chains, readouts=READOUTS)
     assert max(difference(short.readouts[name], whole.readouts[name]) for name in READOUTS) < TOLERANCE
     assert short.cuts == whole.cuts and sum(lengths) == short.tokens > whole.tokens
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"out of memory: continuing with rows of {n} tokens" for n in (512, 256)]
+    assert lines == [f"out of memory: continuing with rows of {n} tokens" for n in (512, 256)] * 2
 
 
 def test_fewer_chains_advance_together_if_memory_is_short(monkeypatch):
-    chains, decision = random_chains(8, seed=9), Decision("pmi")
+    chains, decision = random_chains(8, seed=9), Decision("likelihood", threshold=0.5)
     whole = score_own(tiny_student(), chains, decision)
     lengths = short_of_memory(monkeypatch, 200)
     short = score_own(tiny_student(), chains, decision)
-    assert difference(short.readouts["pmi"], whole.readouts["pmi"]) < TOLERANCE
+    assert difference(short.readouts["likelihood"], whole.readouts["likelihood"]) < TOLERANCE
     assert short.tokens == whole.tokens and max(lengths) <= 200
 
 
@@ -239,8 +259,7 @@ def test_no_memory_for_the_shortest_row_is_the_error_of_the_device(monkeypatch):
 
 
 def test_rows_are_short_from_the_start_if_little_memory_is_free(monkeypatch, capsys):
-    student = Student(copy.deepcopy(tiny_student().model), tiny_student().tokenizer)
-    chains = random_chains(8, seed=9)
+    student, chains = fresh(), random_chains(8, seed=9)
     whole, forwarded = score(student, chains), count_tokens(student.model)
     free = 2 * forward.row_bytes(student.model, 256)
     monkeypatch.setattr(forward.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from families import FAMILIES, LIKE_LLAMA, LONG_ROPE, WITHOUT_TREES, causal_student, random_student
-from one_by_one import GIVEN, TOLERANCE, OneByOne, alone_ids, difference
+from one_by_one import GIVEN, TOLERANCE, OneByOne, difference
 from small import chain, gold, places, plain_ids, question, random_chains, tiny_student
 
 from mqg_utils.evaluation.decision import READOUTS, Decision
@@ -40,27 +40,27 @@ def test_whole_prompts_give_the_scores_of_the_tree():
     assert tokens > trees.tokens
 
 
-def test_tokens_are_those_of_the_prompts_and_of_the_propositions_alone():
+def test_tokens_are_those_of_the_prompts():
     tokenizer, one = tiny_student().tokenizer, CHAINS[0]
     prompts = [plain_ids(tokenizer, one, q, p, "gold", gold(one)) for q, p in places(one)]
-    alone = [alone_ids(tokenizer, one, q, p) for q, p in places(one)]
-    _, tokens = read(tiny_student(), [one], ("gold", "alone"), ("likelihood",))
-    assert tokens == sum(map(len, prompts + alone))
+    assert read(tiny_student(), [one], ("gold",), ("likelihood",))[1] == sum(map(len, prompts))
 
 
-def test_words_are_found_in_a_padded_batch():
+@pytest.mark.parametrize("labelled", [True, False])
+def test_words_are_found_in_a_padded_batch(labelled):
     student = tiny_student()
     one = chain(question("Q", "a", "rest and water and more rest", "a rest", true=(1,)), case="A case.")
-    prompts = prompts_of(grow_trees([one], student.tokenizer, ("none", "alone"))[0])
-    assert len(prompts) == 6 and len({len(prompt.ids) for prompt in prompts}) > 3
+    grown, _ = grow_trees([one], student.tokenizer, ("none",), labelled=labelled)
+    prompts = prompts_of([tree._replace(leaves=[x._replace(bare=-2.5) for x in tree.leaves]) for tree in grown])
+    assert len({len(prompt.ids) for prompt in prompts}) == 3
     with torch.no_grad():
-        both = read_prompts(student.model, prompts, ("truth", "likelihood"))
-        likelihood = read_prompts(student.model, prompts, ("likelihood",))
-    assert list(likelihood) == ["likelihood"] and torch.allclose(likelihood["likelihood"], both["likelihood"])
-    reference = OneByOne(student)
-    for (ids, leaf), value in zip(prompts, both["likelihood"].tolist(), strict=True):
-        text = one.questions[0].propositions[leaf.proposition].text
-        assert value == pytest.approx(reference.likelihood(ids, text, leaf.n_after), abs=1e-5)
+        both = read_prompts(student.model, prompts, ("likelihood", "pmi"))
+    expected = OneByOne(student).all([one], ("none",))["likelihood"]
+    by_leaf = {
+        prompt.leaf.proposition: value for prompt, value in zip(prompts, both["likelihood"].tolist(), strict=True)
+    }
+    assert [by_leaf[p] for p in range(3)] == pytest.approx([expected["none", 0, 0, p] for p in range(3)], abs=1e-4)
+    assert torch.allclose(both["pmi"], both["likelihood"] + 2.5)
 
 
 @pytest.mark.parametrize(("max_tokens", "batch"), [(1, 16), (300, 16), (10**9, 3), (10**9, 10**9)])
@@ -91,7 +91,7 @@ def test_a_family_without_trees_scores_as_one_by_one(family):
     for readout in READOUTS:
         assert torch.tensor(list(expected[readout].values())).std() > 0.05
         assert difference(scored.readouts[readout], expected[readout]) < TOLERANCE
-    decision = Decision("pmi", threshold=sum(expected["pmi"].values()) / len(expected["pmi"]))
+    decision = Decision("pmi")
     own = score_own(student, chains, decision)
     assert difference(own.readouts["pmi"], reference.all(chains, ("predicted",), decision)["pmi"]) < TOLERANCE
     assert scored.method == own.method == "plain prompts"

@@ -18,10 +18,10 @@ from mqg_utils.student.forward import (
     halving,
     head_logits,
     hidden_states,
+    leaf_readouts,
     row_bytes,
     row_inputs,
     text_inputs,
-    text_log_likelihood,
 )
 from mqg_utils.student.token_tree import Leaf, Tree, grow_trees, join
 
@@ -87,9 +87,9 @@ FORK = Tree(  # 5 → 6 → 7 and 8, each the end of a proposition; 6 → 9 that
     ids=[5, 6, 7, 8, 9, 1, 1],
     parents=[-1, 0, 1, 1, 1, 2, 4],
     leaves=[
-        Leaf(0, 0, 0, ("gold",), 5, 1, 1, 4, (1, 2), True),  # 7, then 1
-        Leaf(0, 0, 1, ("gold", "none"), 6, 2, 1, 10, (1, 2), True),  # 6 9, then 1
-        Leaf(0, 0, 2, ("alone",), 3, 2, 0, 5, (1, 2), True),  # 6 8, and nothing after
+        Leaf(0, 0, 0, ("gold",), 5, 1, 1, (3, 2), True, -1.5),  # 7, then 1
+        Leaf(0, 0, 1, ("gold", "none"), 6, 2, 1, (3, 2), True, -2.5),  # 6 9, then 1
+        Leaf(0, 0, 2, ("none",), 3, 2, 0, (0, 0), True),  # 6 8, and nothing after
     ],
 )
 
@@ -101,19 +101,23 @@ def test_where_the_words_of_a_fork_are_read():
         "word_ids": [6, 7, 8, 9],
         "word": [1, 0, 3, 0, 2],
         "leaf": [0, 1, 1, 2, 2],
-        "n_characters": [4, 10, 5],
     }
 
 
 @pytest.mark.parametrize("words", [1, 3, 256])
-def test_the_likelihood_of_a_forks_words_by_hand(words, monkeypatch):
+def test_the_readouts_of_a_fork_by_hand(words, monkeypatch):
     monkeypatch.setattr(forward, "WORDS", words)  # whose logits are held at once
-    model = tiny_student().model
+    model, prompts = tiny_student().model, ((5,), (5, 6), (5, 6, 7, 1), (5, 6, 9, 1))
     with torch.no_grad():
-        got = text_log_likelihood(model, hidden_states(model, row_inputs(FORK)), **text_inputs(FORK)).tolist()
-        log_p = {ids: model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).tolist() for ids in ((5,), (5, 6))}
-    sums = [log_p[5, 6][7] / 4, (log_p[5,][6] + log_p[5, 6][9]) / 10, (log_p[5,][6] + log_p[5, 6][8]) / 5]
-    assert got == pytest.approx(sums, abs=1e-5)
+        hidden = hidden_states(model, row_inputs(FORK))
+        read = leaf_readouts(model, hidden, FORK, ("truth", "likelihood", "pmi"))
+        log_p = {ids: model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).tolist() for ids in prompts}
+    sums = [log_p[5, 6][7], log_p[5,][6] + log_p[5, 6][9], log_p[5,][6] + log_p[5, 6][8]]
+    assert read["likelihood"].tolist() == pytest.approx(sums, abs=1e-5)
+    assert read["pmi"].tolist() == pytest.approx([sums[0] + 1.5, sums[1] + 2.5, sums[2]], abs=1e-5)
+    odds = [log_p[ids][3] - log_p[ids][2] for ids in prompts[2:]]
+    assert read["truth"].tolist()[:2] == pytest.approx(odds, abs=1e-5)
+    assert list(leaf_readouts(model, hidden, FORK, ("pmi",))) == ["pmi"]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gptj", "gemma2", "opt-350m", "biogpt"])

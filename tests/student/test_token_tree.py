@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import Words, chain, distinct, gold, opening, places, plain_ids, question, random_chains, tiny_student
+from small import Words, alone_ids, chain, distinct, gold, places, plain_ids, question, random_chains, tiny_student
 
 from mqg_utils.student.prompts import Cuts, Pieces
 from mqg_utils.student.token_tree import (
     Tree,
     ancestor_mask,
     apart,
-    chain_trees,
+    bare_trees,
     depths,
     grow_trees,
     join,
@@ -32,8 +32,8 @@ TWO = chain(
 )
 
 
-def grow(one, histories=("gold", "none"), context=1000, max_tokens=4096, tokenizer=None):
-    return chain_trees(one, 0, Pieces(tokenizer or Words()), histories, context, max_tokens)
+def grow(one, histories=("gold", "none"), context=1000, max_tokens=4096, tokenizer=None, **options):
+    return grow_trees([one], tokenizer or Words(), histories, context, max_tokens, **options)
 
 
 def tokens(text, tokenizer):
@@ -67,65 +67,66 @@ def test_depths_and_mask_of_a_fork():
     ]
 
 
+@pytest.mark.parametrize("labelled", [True, False])
 @pytest.mark.parametrize("history", ["gold", "none"])
 @pytest.mark.parametrize("tokenizer", [Words(), tiny_student().tokenizer], ids=["words", "bytes"])
-def test_a_prompt_is_its_pieces_put_together(tokenizer, history):
+def test_a_prompt_is_its_pieces_put_together(tokenizer, history, labelled):
     for one in [TWO, *random_chains(12, seed=3)]:
-        trees, cuts = grow(one, tokenizer=tokenizer)
+        trees, cuts = grow(one, tokenizer=tokenizer, labelled=labelled)
         assert cuts == NONE
         for (q, p), ids in read(trees, one, tokenizer, history).items():
-            assert ids == plain_ids(tokenizer, one, q, p, history, gold(one))
+            assert ids == plain_ids(tokenizer, one, q, p, history, gold(one), labelled)
 
 
-def test_the_words_of_an_english_prompt():
-    tokenizer = Words()
-    tree, leaf = leaf_of(grow(TWO, tokenizer=tokenizer)[0], 1, 2)
+@pytest.mark.parametrize(("language", "before"), [("en", "Answer:"), ("fr", "Bonne réponse :")])
+def test_the_words_of_a_prompt(language, before):
+    tokenizer, one = Words(), TWO.model_copy(update={"language": language})
+    tree, leaf = leaf_of(grow(one, tokenizer=tokenizer)[0], 1, 2)
     words = {token: word for word, token in tokenizer.words.items()}
-    assert "".join(words[token] for token in prompt_ids(tree, leaf)) == (
-        "Case: A woman of 40.\n"
-        "Question: Which drug?\nCorrect: aspirin weekly\n"
-        "Question: And then?\n"
-        "Proposition: aspirin\nTrue or false:"
-    )
-    assert [words[label] for label in leaf.labels] == [" True", " False"]
-    assert leaf.is_true
+    expected = {
+        "en": "Case: A woman of 40.\nQuestion: Which drug?\nCorrect: aspirin weekly\n"
+        "Question: And then?\nAnswer: aspirin\nTrue or false:",
+        "fr": "Cas clinique : A woman of 40.\nQuestion : Which drug?\nRéponse : aspirin weekly\n"
+        "Question : And then?\nBonne réponse : aspirin\nVrai ou faux :",
+    }
+    assert "".join(words[token] for token in prompt_ids(tree, leaf)) == expected[language]
+    labels = {"en": [" True", " False"], "fr": [" Vrai", " Faux"]}
+    assert [words[label] for label in leaf.labels] == labels[language] and leaf.is_true
+    bare, unlabelled = leaf_of(grow(one, tokenizer=tokenizer, labelled=False)[0], 1, 2)
+    assert "".join(words[token] for token in prompt_ids(bare, unlabelled)).endswith(f"{before} aspirin")
+    assert (unlabelled.labels, unlabelled.n_after) == ((0, 0), 0)
 
 
-@pytest.mark.parametrize(
-    ("language", "answer", "proposition", "end"),
-    [
-        ("en", "Answer:", "Proposition:", "\nTrue or false:"),
-        ("fr", "Bonne réponse :", "Proposition :", "\nVrai ou faux :"),
-    ],
-)
-def test_the_options_of_which_one_is_right_are_answers(language, answer, proposition, end):
-    tokenizer = Words()
-    one = chain(question("Q", "a", "b", kind="single"), question("R", "c", "d", kind="fixed"), language=language)
-    trees, _ = grow(one, ("none", "alone"), tokenizer=tokenizer)
-    words = {token: word for word, token in tokenizer.words.items()}
-    for q, p, said in ((0, 1, f"{answer} b"), (1, 0, f"{proposition} c")):
-        (tree, leaf), (alone, bare) = leaf_of(trees, q, p, "none"), leaf_of(trees, q, p, "alone")
-        assert "".join(words[token] for token in prompt_ids(tree, leaf)).endswith("\n" + said + end)
-        assert "".join(words[token] for token in prompt_ids(alone, bare)) == said
-        assert leaf.is_option == bare.is_option == (q == 0)
-
-
-@pytest.mark.parametrize("history", ["gold", "none", "alone"])
-def test_the_own_words_of_a_proposition_are_those_of_its_text(history):
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_own_words_of_a_proposition_are_those_of_its_text(labelled):
     tokenizer = Words()
     for one in [TWO, *random_chains(6, seed=3)]:
-        trees, _ = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
+        trees, _ = grow(one, tokenizer=tokenizer, labelled=labelled)
         for q, p in places(one):
-            tree, leaf = leaf_of(trees, q, p, history)
+            tree, leaf = leaf_of(trees, q, p)
             own, text = own_words(tree, leaf), one.questions[q].propositions[p].text
             assert [tree.ids[token] for token in own] == tokens(" " + text, tokenizer)
             assert [tree.parents[token] for token in own[1:]] == own[:-1]
             before = prompt_ids(tree, leaf._replace(token=tree.parents[own[0]]))
-            assert before[-2:] == tokens(opening(one, q), tokenizer)[-2:]
-            assert leaf.n_characters == len(text)
+            assert before[-2:] == alone_ids(tokenizer, one, q, p)[: -len(own)][-2:]
 
 
-# --- sharing ---
+@pytest.mark.parametrize("bos", [None, 1])
+@pytest.mark.parametrize("max_tokens", [1, 12, 1000])
+def test_propositions_alone_share_what_they_begin_with_and_long_ones_have_no_leaf(max_tokens, bos):
+    tokenizer, texts = Words(bos), ["rest", " rest well ", "a b", "long " * 40, "a"]
+    trees = bare_trees(texts, "en", Pieces(tokenizer), 30, max_tokens)
+    read_at = {leaf.proposition: (tree, leaf) for tree in trees for leaf in tree.leaves}
+    assert sorted(read_at) == [0, 1, 2, 4]
+    for i, (tree, leaf) in read_at.items():
+        words = tokens(" " + texts[i].strip(), tokenizer)
+        assert prompt_ids(tree, leaf) == [1] * (bos is not None) + tokens("Answer:", tokenizer) + words
+        assert [tree.ids[token] for token in own_words(tree, leaf)] == words
+    assert len(trees) == {1: 4, 12: 2, 1000: 1}[max_tokens]
+    assert (
+        sum(len(tree.ids) for tree in trees) == distinct([prompt_ids(*found) for found in read_at.values()])
+        or max_tokens < 1000
+    )
 
 
 # --- rows ---
@@ -171,21 +172,18 @@ def test_a_question_is_split_between_its_propositions_when_it_must_be():
 
 
 @pytest.mark.parametrize("most", [1, 30])
-def test_options_of_which_one_is_right_can_be_kept_together(most):
+def test_a_question_can_be_kept_together(most):
     texts, tokenizer = [f"a{i} b{i} c{i} d{i}" for i in range(5)], Words()
-    one = chain(question("Q", *texts, kind="single"), question("R", *texts), question("S", *texts, kind="single"))
-    trees, cuts = grow_trees([one], tokenizer, ("gold",), max_tokens=most, whole_options=True)
+    one = chain(question("Q", *texts, kind="single"), question("R", *texts))
+    trees, cuts = grow(one, ("gold",), max_tokens=most, tokenizer=tokenizer, whole_questions=True)
     assert cuts == NONE and read(trees, one, tokenizer) == read(grow(one, tokenizer=tokenizer)[0], one, tokenizer)
-    held = [sorted({(leaf.question, leaf.proposition) for leaf in tree.leaves}) for tree in trees]
-    assert [[(q, p) for p in range(5)] for q in (0, 2)] == [own for own in held if own[0][0] != 1]
-    assert [own for own in held if own[0][0] == 1] == [[(1, p)] for p in range(5)]
-    free, _ = grow_trees([one], tokenizer, ("gold",), max_tokens=most)
-    assert max(len(tree.leaves) for tree in free) < 5
+    assert [[leaf[1:3] for leaf in tree.leaves] for tree in trees] == [[(q, p) for p in range(5)] for q in (0, 1)]
+    assert max(len(tree.leaves) for tree in grow(one, ("gold",), max_tokens=most)[0]) < 5
 
 
 def test_apart_each_leaf_has_its_own_path():
     tokenizer = Words(bos=1)
-    (tree,), _ = grow(TWO, ("gold", "alone"), tokenizer=tokenizer)
+    (tree,), _ = grow(TWO, tokenizer=tokenizer)
     paths = apart(tree)
     assert [prompt_ids(paths, leaf) for leaf in paths.leaves] == [prompt_ids(tree, leaf) for leaf in tree.leaves]
     assert [leaf._replace(token=0) for leaf in paths.leaves] == [leaf._replace(token=0) for leaf in tree.leaves]
@@ -214,7 +212,7 @@ def test_the_oldest_history_goes_first_then_the_end_of_the_case():
 def test_the_case_loses_its_end_and_the_question_is_whole():
     tokenizer = Words()
     one = chain(question("s0", "p0"), question("s1", "p1", "p1 p1"), case="c0 c1 c2 c3 c4 c5")
-    asked = tokens("Question: s1\n", tokenizer) + tokens("Proposition:", tokenizer)
+    asked = tokens("Question: s1\n", tokenizer) + tokens("Answer:", tokenizer)
     room = len(asked) + 2 + 5 + 4  # the longer proposition, its end, and four tokens of the case
     trees, cuts = grow(one, context=room, tokenizer=tokenizer)
     assert prompt_ids(*leaf_of(trees, 1, 1))[:4] == tokens("Case: c0 c1", tokenizer)
@@ -273,7 +271,7 @@ def test_right_to_left_and_combining_characters_come_back_as_they_went_in():
     for (q, p), ids in read(trees, one, tokenizer, "none").items():
         stem, text = one.questions[q].stem, one.questions[q].propositions[p].text
         said = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        assert said == f"Case: {one.vignette}\nQuestion: {stem}\nProposition: {text}\nTrue or false:"
+        assert said == f"Case: {one.vignette}\nQuestion: {stem}\nAnswer: {text}\nTrue or false:"
 
 
 # --- any shape at all ---
@@ -310,21 +308,15 @@ def test_the_mask_of_any_tree_is_the_transitive_closure(parents):
 @settings(deadline=None)
 def test_any_chain_is_laid_out_whole_and_each_distinct_token_once(one):
     tokenizer = Words()
-    trees, cuts = grow(one, ("gold", "none", "alone"), tokenizer=tokenizer)
-    (tree,) = trees
+    (tree,), cuts = grow(one, tokenizer=tokenizer)
     assert cuts == NONE
     assert all(parent < i for i, parent in enumerate(tree.parents))
-    wanted = {
+    expected = {
         h: {(q, p): plain_ids(tokenizer, one, q, p, h, gold(one)) for q, p in places(one)} for h in ("gold", "none")
     }
-    texts = {(q, p): one.questions[q].propositions[p].text for q, p in places(one)}
-    wanted["alone"] = {
-        (q, p): tokens(opening(one, q), tokenizer) + tokens(" " + text, tokenizer) for (q, p), text in texts.items()
-    }
-    for history, prompts in wanted.items():
-        assert read(trees, one, tokenizer, history) == prompts
-    needed = distinct([ids for prompts in wanted.values() for ids in prompts.values()])
-    assert len(tree.ids) / needed == 1.00
+    for history, prompts in expected.items():
+        assert read([tree], one, tokenizer, history) == prompts
+    assert len(tree.ids) == distinct([ids for prompts in expected.values() for ids in prompts.values()])
 
 
 @given(CHAIN, st.integers(10, 60), st.integers(20, 60))

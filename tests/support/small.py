@@ -106,14 +106,9 @@ def gold(chain: Chain) -> list[list[bool]]:
     return [[p.is_true for p in q.propositions] for q in chain.questions]
 
 
-def opening(chain: Chain, q: int) -> str:
-    """What introduces the propositions of a question."""
-    return {"en": ("Proposition:", "Answer:"), "fr": ("Proposition :", "Bonne réponse :")}[chain.language][
-        chain.questions[q].kind == "single"
-    ]
-
-
-def plain_ids(tokenizer: Any, chain: Chain, q: int, p: int, history: str, ticks: list[list[bool]]) -> list[int]:
+def plain_ids(
+    tokenizer: Any, chain: Chain, q: int, p: int, history: str, ticks: list[list[bool]], labelled: bool = True
+) -> list[int]:
     """The prompt of one proposition, its pieces tokenised one by one and put together by hand."""
     wording = WORDINGS[chain.language]
     pieces = [wording.case.format(chain.vignette)] if chain.vignette else []
@@ -122,7 +117,14 @@ def plain_ids(tokenizer: Any, chain: Chain, q: int, p: int, history: str, ticks:
             said = "; ".join(x.text for x, tick in zip(earlier.propositions, ticked, strict=True) if tick)
             pieces += [wording.stem.format(earlier.stem), wording.answer.format(said or wording.nothing)]
     asked = chain.questions[q]
-    pieces += [wording.stem.format(asked.stem), opening(chain, q), " " + asked.propositions[p].text, wording.after]
+    pieces += [wording.stem.format(asked.stem), wording.before, " " + asked.propositions[p].text]
+    pieces += [wording.after] if labelled else []
+    return [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+
+
+def alone_ids(tokenizer: Any, chain: Chain, q: int, p: int) -> list[int]:
+    """A proposition with neither case nor question, and without a label."""
+    pieces = [WORDINGS[chain.language].before, " " + chain.questions[q].propositions[p].text]
     return [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
 
 

@@ -1,25 +1,28 @@
 """Training on trees is training on plain prompts: the same loss and the same gradients."""
 
+import math
 from collections import Counter
 
 import pytest
 import torch
 from families import WITHOUT_TREES, causal_student
-from small import chain, fresh, gold, handbook, opening, passage, plain_ids, question, random_chains, tiny_student
+from small import alone_ids, chain, fresh, gold, handbook, passage, plain_ids, question, random_chains, tiny_student
 from torch.nn import functional
 
-from mqg_utils.evaluation.decision import Decision
 from mqg_utils.student.forward import hidden_states, row_inputs
 from mqg_utils.student.token_tree import prompt_ids
 from mqg_utils.training.objectives import (
+    READING,
     chain_rows,
-    groups_in,
+    contrast,
     judging,
     language_inputs,
     language_loss,
     leaf_loss,
     leaf_targets,
+    mixed,
     passage_rows,
+    questions_in,
     replayed,
 )
 
@@ -46,13 +49,17 @@ def assert_equal_gradients(got, expected):
 # --- judging propositions ---
 
 
-def one_by_one(student, read, weight_true, chains=CHAINS):
-    """Loss and gradients summed over plain prompts; `read` gives the log-odds of one proposition."""
+def one_by_one(student, readout, chains=CHAINS):
+    """Loss and gradients summed over plain prompts, each forwarded alone with its full logits."""
+    read = truth if readout == "truth" else likelihood
     student.model.zero_grad()
     total = 0.0
     for one in chains:
         for q, asked in enumerate(one.questions):
-            loss = loss_of(one, q, [read(student, one, q, p) for p in range(len(asked.propositions))], weight_true)
+            values = torch.stack([read(student, one, q, p) for p in range(len(asked.propositions))])
+            if readout == "pmi":
+                values = values - torch.tensor([bare(student, one, q, p) for p in range(len(values))])
+            loss = loss_by_hand(values, gold(one)[q], readout)
             loss.backward()
             total += loss.item()
     expected = gradients(student.model)
@@ -60,18 +67,19 @@ def one_by_one(student, read, weight_true, chains=CHAINS):
     return total, expected
 
 
-def loss_of(one, q, log_odds, weight_true):
-    """The loss on the log-odds of a question's propositions: which is true, or of each whether it is."""
-    key = gold(one)[q]
-    if one.questions[q].kind == "single" and len(key) > 1:
-        return -(log_odds[key.index(True)] - torch.stack(log_odds).exp().sum().log())
-    weights = [weight_true if is_true else 2 - weight_true for is_true in key]
-    signed = [-x if is_true else x for x, is_true in zip(log_odds, key, strict=True)]
-    return sum(weight * functional.softplus(x) for weight, x in zip(weights, signed, strict=True))
+def loss_by_hand(values, key, readout):
+    """Of each true proposition -log softmax among itself and the false ones, averaged; nats over 6."""
+    logits = values if readout == "truth" else values / 6
+    if all(key) or not any(key):
+        signed = -logits if all(key) else logits
+        return signed.exp().log1p().mean() if readout == "truth" else logits.sum() * 0
+    false = [x.exp() for x, is_true in zip(logits, key, strict=True) if not is_true]
+    losses = [-(x - (x.exp() + sum(false)).log()) for x, is_true in zip(logits, key, strict=True) if is_true]
+    return sum(losses) / len(losses)
 
 
 def truth(student, one, q, p):
-    """Log-odds of the label words, from a whole prompt forwarded alone and its full logits."""
+    """Log-odds of the label words."""
     words = (" Vrai", " Faux") if one.language == "fr" else (" True", " False")
     labels = [student.tokenizer(word)["input_ids"][0] for word in words]
     ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
@@ -79,36 +87,36 @@ def truth(student, one, q, p):
     return true - false
 
 
-def likelihood(student, one, q, p, alone=False):
-    """Of a proposition's own words, from its whole prompt forwarded alone and every logit of it."""
-    ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one))
-    after = "\nVrai ou faux :" if one.language == "fr" else "\nTrue or false:"
-    text = one.questions[q].propositions[p].text
-    n_text, n_after = (len(student.tokenizer(part)["input_ids"]) for part in (" " + text, after))
-    ids = ids[: len(ids) - n_after]
-    if alone:
-        ids = student.tokenizer(opening(one, q))["input_ids"] + ids[-n_text:]
-    log_p = student.model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-    return sum(log_p[i - 1, ids[i]] for i in range(len(ids) - n_text, len(ids))) / len(text)
+def summed(model, ids, n):
+    """Log-likelihood of the last n of some tokens."""
+    log_p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    return sum(log_p[i - 1, ids[i]] for i in range(len(ids) - n, len(ids)))
 
 
-def pmi(*given):
-    return likelihood(*given) - likelihood(*given, alone=True)
+def likelihood(student, one, q, p):
+    ids = plain_ids(student.tokenizer, one, q, p, "gold", gold(one), labelled=False)
+    return summed(student.model, ids, len(student.tokenizer(" " + one.questions[q].propositions[p].text)["input_ids"]))
+
+
+@torch.no_grad()
+def bare(student, one, q, p):
+    n = len(student.tokenizer(" " + one.questions[q].propositions[p].text)["input_ids"])
+    return summed((student.untouched or student).model, alone_ids(student.tokenizer, one, q, p), n).item()
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_gradients_are_the_sum_over_single_propositions(lora, checkpointing):
+def test_gradients_are_the_sum_over_single_questions(lora, checkpointing):
     student = fresh(lora)
-    expected_loss, expected = one_by_one(student, truth, 1.3)
+    expected_loss, expected = one_by_one(student, "truth")
     student.model.train()
     if checkpointing:
         student.model.gradient_checkpointing_enable({"use_reentrant": False})
     runs = Counter()
     block = student.model.get_submodule("base_model.model.transformer.h.0" if lora else "transformer.h.0")
     block.ln_1.register_forward_hook(lambda *_: runs.update(["block"]))
-    rows = chain_rows(CHAINS, student, 256)
-    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0) for row in rows)
+    rows = chain_rows(CHAINS, student, 256, readout="truth")
+    loss = sum(leaf_loss(student.model, leaf_targets(row), 1.0, "truth") for row in rows)
     loss.backward()
     assert runs["block"] == len(rows) * (1 + checkpointing)
     assert loss.item() == pytest.approx(expected_loss, rel=1e-4)
@@ -117,89 +125,94 @@ def test_gradients_are_the_sum_over_single_propositions(lora, checkpointing):
     assert_equal_gradients(got, expected)
 
 
-@pytest.mark.parametrize("read", [likelihood, pmi])
-def test_the_loss_can_be_on_another_readout(read):
-    student, decision = fresh(), Decision(read.__name__, 0.4, -1.5)
-    expected_loss, expected = one_by_one(student, lambda *given: (read(*given) + 1.5) / 0.4, 1.3)
-    rows = chain_rows(CHAINS, student, 256, readout=decision.readout)
-    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0, decision) for row in rows)
+@pytest.mark.parametrize("readout", ["likelihood", "pmi"])
+def test_the_loss_on_the_propositions_own_words(readout):
+    student = fresh()._replace(untouched=tiny_student())
+    with torch.no_grad():  # as after some training
+        for weights in student.model.parameters():
+            weights.mul_(0.9)
+    expected_loss, expected = one_by_one(student, readout)
+    rows = chain_rows(CHAINS, student, 256, readout=readout)
+    loss = sum(leaf_loss(student.model, leaf_targets(row), 1.0, readout) for row in rows)
     loss.backward()
     assert loss.item() == pytest.approx(expected_loss, rel=1e-4)
     assert_equal_gradients(gradients(student.model), expected)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("readout", ["truth", "pmi"])
 @pytest.mark.parametrize("name", WITHOUT_TREES)
-def test_without_trees_gradients_are_the_sum_over_single_propositions(name):
+def test_without_trees_gradients_are_the_sum_over_single_questions(name, readout):
     student, few = causal_student(*WITHOUT_TREES[name]), CHAINS[:3]
-    expected_loss, expected = one_by_one(student, truth, 1.3, few)
-    rows = chain_rows(few, student, 256)
+    expected_loss, expected = one_by_one(student, readout, few)
+    rows = chain_rows(few, student, 256, readout=readout)
     # a row is as long as its prompts, so that its length says what it costs
     assert all(len(row.ids) == sum(len(prompt_ids(row, leaf)) for leaf in row.leaves) for row in rows)
-    loss = sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0) for row in rows)
+    loss = sum(leaf_loss(student.model, leaf_targets(row), 1.0, readout) for row in rows)
     loss.backward()
     assert loss.item() == pytest.approx(expected_loss, rel=1e-4)
     assert_equal_gradients(gradients(student.model), expected)
 
 
-@pytest.mark.parametrize(("n_true", "n_false"), [(1, 4), (2, 2), (4, 0)])
-def test_true_and_false_weigh_the_same_in_total(n_true, n_false):
-    asked = question("Q", *(f"p{i}" for i in range(n_true + n_false)), true=tuple(range(n_true)))
-    (row,) = rows = chain_rows([chain(asked)], tiny_student(), 1024)
-    inputs = judging(rows, Decision()).collate(row)
-    true, false = (inputs["weights"][inputs["targets"] == label].sum() for label in (1, 0))
-    assert inputs["targets"].sum() == n_true
-    if n_false:
-        assert true.item() == pytest.approx(false.item()) and true > 0
-    else:
-        assert inputs["weights"].tolist() == [1.0] * n_true
+def test_the_contrast_by_hand():
+    values, targets, questions = [12.0, 0.0, -6.0, 3.0, 7.0, 5.0], [1, 0, 1, 0, 1, 1], [0, 0, 0, 1, 2, 2]
+    given = torch.tensor(values), torch.tensor(targets, dtype=torch.float), torch.tensor(questions)
+    # question 0, in units of 6 nats: 2 against 0, and -1 against 0; the others have no contrast
+    first = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
+    for readout in ("likelihood", "pmi"):
+        assert contrast(*given, readout).item() == pytest.approx(first)
+    odds = (math.log1p(math.exp(-12)) + math.log1p(math.exp(6))) / 2
+    alone = math.log1p(math.exp(3)) + (math.log1p(math.exp(-7)) + math.log1p(math.exp(-5))) / 2
+    assert contrast(*given, "truth").item() == pytest.approx(odds + alone, rel=1e-5)
+    none = torch.tensor([1.0, 2.0], requires_grad=True)
+    contrast(none, torch.ones(2), torch.zeros(2), "pmi").backward()
+    assert none.grad.tolist() == [0.0, 0.0], "nothing to tell apart, and nothing to learn"
 
 
-def test_options_of_a_question_with_one_true_have_no_part_in_the_weights():
-    asked = [question("Q", "a", "b", "c", "d", true=(0, 1, 2)), question("R", *"efgh", true=(1,), kind="single")]
-    (row,) = rows = chain_rows([chain(*asked)], tiny_student(), 1024)
-    inputs = judging(rows, Decision()).collate(row)
-    assert inputs["groups"].tolist() == [-1] * 4 + [0] * 4
-    assert inputs["targets"].tolist() == [1, 1, 1, 0, 0, 1, 0, 0]
-    assert inputs["weights"].tolist()[:4] == [0.5, 0.5, 0.5, 1.5]
-
-
-def test_groups_are_questions_with_the_true_option_and_another():
-    kinds = ("single", "multiple", "single", "fixed")
-    one = chain(*(question(f"Q{i}", "a", "b", "c", true=(1,), kind=kind) for i, kind in enumerate(kinds)))
-    lone = chain(question("R", "a", kind="single"))
-    (row,) = chain_rows([one, lone, one], tiny_student(), 10**6, readout="pmi")
-    groups = [0, 0, 0, -1, -1, -1, 1, 1, 1, -1, -1, -1]
-    assert groups_in(row) == [*groups, -1, *(n + 2 if n >= 0 else n for n in groups)]
-    no_true = row._replace(leaves=[leaf for leaf in row.leaves if not (leaf.question == 2 and leaf.is_true)])
-    only_true = row._replace(leaves=[leaf for leaf in row.leaves if leaf.question != 2 or leaf.is_true])
-    for part, left in ((no_true, 2), (only_true, 1)):
-        groups = [0, 0, 0, -1, -1, -1, *[-1] * left, -1, -1, -1]
-        assert groups_in(part) == [*groups, -1, *(n + 1 if n >= 0 else n for n in groups)]
+def test_questions_are_numbered_within_their_row():
+    one = chain(*(question(f"Q{i}", "a", "b", true=(1,)) for i in range(2)))
+    (row,) = chain_rows([one, chain(question("R", "a")), one], tiny_student(), 10**6)
+    assert questions_in(row) == [0, 0, 1, 1, 2, 3, 3, 4, 4]
+    inputs = judging("pmi").collate(row)
+    assert inputs["questions"].tolist() == questions_in(row) and judging("pmi").count(row) == 5
+    assert inputs["targets"].tolist() == [0, 1, 0, 1, 1, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("readout", ["truth", "pmi"])
 @pytest.mark.parametrize("make", [fresh, lambda: causal_student(*WITHOUT_TREES["bloom"])], ids=["trees", "plain"])
 def test_the_loss_is_the_same_however_rows_are_packed_and_split(make, readout):
-    student, decision = make(), Decision(readout, 0.7, -0.2)
-    losses = []
+    student, losses = make(), []
     for most in (16, 64, 10**6):
         rows = chain_rows(CHAINS, student, most, split=most, readout=readout)
-        options = [{leaf[:2] for leaf in row.leaves if leaf.is_option} for row in rows]
-        assert sum(map(len, options)) == len(set().union(*options)) > 4, "a question is in two rows"
+        held = [{leaf[:2] for leaf in row.leaves} for row in rows]
+        assert sum(map(len, held)) == len(set().union(*held)) > 4, "a question is in two rows"
         with torch.no_grad():
-            losses.append(sum(leaf_loss(student.model, leaf_targets(row, 1.3), 1.0, decision).item() for row in rows))
+            losses.append(sum(leaf_loss(student.model, leaf_targets(row), 1.0, readout).item() for row in rows))
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
 
 
-def test_training_and_scoring_lay_out_the_same_prompts():
+@pytest.mark.parametrize("readout", ["truth", "pmi"])
+def test_training_and_scoring_lay_out_the_same_prompts(readout):
     student = tiny_student()
-    for row in chain_rows(CHAINS, student, 1024):
+    for row in chain_rows(CHAINS, student, 1024, readout=readout):
         for leaf in row.leaves:
             one = CHAINS[leaf.chain]
-            expected = plain_ids(student.tokenizer, one, leaf.question, leaf.proposition, "gold", gold(one))
-            assert prompt_ids(row, leaf) == expected
+            place = one, leaf.question, leaf.proposition
+            assert prompt_ids(row, leaf) == plain_ids(student.tokenizer, *place, "gold", gold(one), readout == "truth")
             assert leaf.is_true == one.questions[leaf.question].propositions[leaf.proposition].is_true
+
+
+def test_mixed_rows_have_each_its_own_loss():
+    student = tiny_student()
+    asking, reading = chain_rows(CHAINS, student, 128), passage_rows(paragraphs(2), student, 128)
+    both = mixed("pmi")
+    assert both.readout == "pmi"
+    for rows, alone in ((asking, judging("pmi")), (reading, READING)):
+        for row in rows:
+            with torch.no_grad():
+                got = both.loss(student.model, both.collate(row), float(both.count(row)))
+                expected = alone.loss(student.model, alone.collate(row), float(alone.count(row)))
+            assert got.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 # --- reading passages ---
