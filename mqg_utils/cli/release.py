@@ -50,15 +50,26 @@ def _read(folder: Path) -> dict[str, Any]:
     return manifest | {"summary": json.loads((folder / "summary.json").read_text("utf-8"))} if manifest else {}
 
 
-def _model(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
-    from huggingface_hub import ModelCard, ModelCardData
-
+def _student(stage: Path, folder: Path) -> None:
+    """Save the examined student with its decision, and the untouched one beside it where the decision reads it."""
     from mqg_utils.evaluation.decision import Examinee
     from mqg_utils.student.loading import load, save
 
     examinee = Examinee.read(stage / "decision.json")
     save(load(examinee.student, examinee.revision, device="cpu"), folder)
-    examinee._replace(student=str(folder.resolve()), revision="").write(folder.resolve() / "decision.json")
+    untouched, revision = examinee.untouched, examinee.untouched_revision
+    if examinee.decision.readout != "pmi" or (untouched, revision) == (examinee.student, examinee.revision):
+        untouched, revision = "", ""
+    elif Path(untouched).is_absolute():
+        save(load(untouched, device="cpu"), folder / "untouched")
+        untouched = str(folder / "untouched")
+    Examinee(str(folder), "", examinee.decision, untouched, revision).write(folder / "decision.json")
+
+
+def _model(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
+    from huggingface_hub import ModelCard, ModelCardData
+
+    _student(stage, folder.resolve())
     base = about["training"]["parameters"]["model"]
     header = ModelCardData(
         library_name="transformers", pipeline_tag="text-generation", tags=["medical", "exam-questions", "mqg"],

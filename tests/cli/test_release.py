@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
 import yaml
+from small import build_tiny, handbook
 
-from mqg_utils.cli.release import ReleaseError, release
-from mqg_utils.evaluation.decision import Examinee
+from mqg_utils.cli.release import ReleaseError, _student, release
+from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.records import Chain, read_jsonl
 from mqg_utils.student.loading import load
 
@@ -36,6 +38,22 @@ def test_a_release_is_the_student_that_was_examined(quick_project, tmp_path):
     assert not [f for f in model.rglob("*") if f.suffix in (".bin", ".pkl", ".pt")]
     kept = run / "03_generate" / "questions.jsonl"
     assert read_jsonl(dataset / "questions.jsonl", Chain) == read_jsonl(kept, Chain)
+
+
+@pytest.mark.parametrize("readout", ["pmi", "truth"])
+def test_the_untouched_student_goes_along_where_the_decision_reads_it(readout, tmp_path):
+    stage, origin = tmp_path / "04_finetune" / "base", tmp_path / "01_corpus" / "student"
+    for seed, path in enumerate((origin, stage / "model")):
+        build_tiny([handbook()], path, seed=seed, vocab_size=300, width=64, layers=1)
+    Examinee(str(stage / "model"), "", Decision(readout), str(origin)).write(stage / "decision.json")
+    _student(stage, tmp_path / "released")
+    before = load(str(origin)).model.state_dict()
+    shutil.rmtree(tmp_path / "01_corpus")
+    moved = Path(shutil.move(tmp_path / "released", tmp_path / "moved"))
+    untouched = Examinee.read(moved / "decision.json").load().untouched
+    assert (untouched is not None) == (moved / "untouched").exists() == (readout == "pmi")
+    if untouched:
+        assert all(torch.equal(x, before[name]) for name, x in untouched.model.state_dict().items())
 
 
 def test_cards_carry_the_numbers_of_the_run(quick_project, tmp_path):

@@ -9,13 +9,14 @@ import psutil
 import pytest
 import torch
 from conftest import ROOT
-from small import fresh, random_chains, tiny_student
+from small import fresh, handbook, passage, random_chains, tiny_student
 
-from mqg_utils.student.loading import Student, add_lora, save
+from mqg_utils.records import write_json
+from mqg_utils.student.loading import Student, load, save
 from mqg_utils.training import launch
 from mqg_utils.training.launch import JobFailed, Launcher
 from mqg_utils.training.objectives import chain_rows
-from mqg_utils.training.settings import Settings, last_checkpoint
+from mqg_utils.training.settings import Settings, Trained, last_checkpoint
 from mqg_utils.training.train import finetune
 
 CHAINS, HELD_OUT = random_chains(12, seed=11, questions=3), random_chains(3, seed=5, questions=2)
@@ -25,10 +26,11 @@ TIMES = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
 
 def assert_same(trained, expected, ours, theirs, tolerance=1e-5):
     """The same curve, steps and weights."""
-    assert len(trained.curve) == len(expected.curve) == expected.steps + SETTINGS.epochs
+    assert len(trained.curve) == len(expected.curve) == expected.steps + SETTINGS.epochs + 1  # the untrained one
     for a, b in zip(trained.curve, expected.curve, strict=True):
         assert {k: a[k] for k in a if k not in TIMES} == pytest.approx(b, rel=tolerance, abs=tolerance)
-    assert (trained.steps, trained.tokens) == (expected.steps, expected.tokens)
+    assert trained[1:3] + trained[4:5] == expected[1:3] + expected[4:5]  # steps, tokens, epoch
+    assert trained.weight_change == pytest.approx(expected.weight_change, rel=1e-3)
     for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         assert (a - b).abs().max() <= 10 * tolerance
 
@@ -91,19 +93,32 @@ def test_sharded_weights_learn_the_same(alone, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_adapters_are_trained_by_two_processes(tmp_path, monkeypatch):
+def test_adapters_are_trained_by_two_processes_beside_passages_against_the_untouched_student(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    origin = tmp_path / "origin"
-    save(tiny_student(), origin)
+    for name, factor in (("origin", 1.0), ("untouched", 0.9)):
+        model = copy.deepcopy(tiny_student().model)
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights.mul_(factor)
+        save(Student(model, tiny_student().tokenizer), tmp_path / name)
+    passages, settings = [passage(handbook()[:600])], SETTINGS._replace(train_layers=0.5)
 
     def adapted() -> Student:
         torch.manual_seed(0)
-        return Student(add_lora(copy.deepcopy(tiny_student().model), 4, 8), tiny_student().tokenizer)
+        return load(str(tmp_path / "origin"), lora_rank=4, lora_alpha=8, untouched=load(str(tmp_path / "untouched")))
 
     ours, theirs = adapted(), adapted()
-    expected = finetune(theirs, CHAINS, HELD_OUT, SETTINGS, tmp_path / "alone")
-    trained = Launcher(2, str(origin)).finetune(ours, CHAINS, HELD_OUT, SETTINGS, tmp_path / "job")
+    expected = finetune(theirs, CHAINS[:8], HELD_OUT, settings, tmp_path / "alone", None, passages)
+    trained = Launcher(2).finetune(ours, CHAINS[:8], HELD_OUT, settings, tmp_path / "job", None, passages)
+    assert expected.weight_change > 0
     assert_same(trained, expected, ours, theirs)
+
+
+def test_where_the_untrained_student_did_best_it_is_left_as_it_was(tmp_path):
+    student = fresh()
+    trained = Trained([], 3, 30, 1.0, 0, 0.0)
+    write_json(tmp_path / launch.OUTCOME, trained._asdict())
+    assert launch._collect(student, tmp_path) == trained, "no weights are looked for"
 
 
 @pytest.mark.slow
