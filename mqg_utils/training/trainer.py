@@ -145,7 +145,8 @@ class _Reporter(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not state.max_steps:  # training has not begun
-            self.untrained = [{**entry, "epoch": 0} for entry in points(state.log_history)]
+            kept = ("eval_loss", "eval_log_loss")
+            self.untrained = [{"epoch": 0, "step": 0, **{name: logs[name] for name in kept}}] if logs else []
             return
         for entry in points(state.log_history[-1:]):
             append_log(self.folder, entry)
