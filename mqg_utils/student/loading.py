@@ -65,7 +65,6 @@ def load(
     dtype: str = "float32",
     device: str = "",
     lora_rank: int = 0,
-    lora_alpha: int = 32,
     untouched: Student | None = None,
 ) -> Student:
     """A causal language model and its tokenizer from a folder or hub repository, in eval mode.
@@ -88,7 +87,7 @@ def load(
         if not folder.is_dir():
             _note_commit(name, revision)
     model = student.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    model = add_lora(model, lora_rank, lora_alpha) if lora_rank else model
+    model = add_lora(model, lora_rank) if lora_rank else model
     return Student(model, student.tokenizer, given, revision, untouched)
 
 
@@ -200,13 +199,13 @@ def _hub_answers() -> bool:
     return True
 
 
-def add_lora(model: Any, rank: int, alpha: int) -> Any:
-    """Wrap a model with LoRA adapters on every linear layer but the LM head (peft)."""
+def add_lora(model: Any, rank: int) -> Any:
+    """Wrap a model with LoRA adapters, scaled by twice their rank, on every linear layer but the LM head (peft)."""
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM",
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in model.modules()),  # GPT-2's linear layers
     )  # fmt: skip
     return get_peft_model(model, config)

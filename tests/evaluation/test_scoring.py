@@ -115,7 +115,7 @@ def test_eager_attention():
 
 def test_lora_scores_as_it_does_merged():
     chains, base = random_chains(4, seed=2), tiny_student()
-    wrapped = Student(add_lora(copy.deepcopy(base.model), 4, 8), base.tokenizer)
+    wrapped = Student(add_lora(copy.deepcopy(base.model), 4), base.tokenizer)
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weights in wrapped.model.named_parameters():

@@ -80,7 +80,7 @@ def test_trees_are_for_the_families_that_are_tested():
     # with longrope, the angles of all tokens change once one of the row is further than the original context
     long = {**LIKE_LLAMA, "original_max_position_embeddings": 64, "rope_parameters": LONG_ROPE}
     assert not supports_trees(random_student("Phi3Config", long).model)
-    assert supports_trees(add_lora(copy.deepcopy(tiny_student().model), 2, 4))
+    assert supports_trees(add_lora(copy.deepcopy(tiny_student().model), 2))
 
 
 @pytest.mark.parametrize("family", WITHOUT_TREES)

@@ -40,7 +40,7 @@ def same_weights(a, b):
 
 
 def adapted(base):
-    student = Student(add_lora(load(str(base)).model, 4, 8), load_tokenizer(str(base)))
+    student = Student(add_lora(load(str(base)).model, 4), load_tokenizer(str(base)))
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weights in student.model.named_parameters():
@@ -109,7 +109,7 @@ def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
     save(books, run / "books", str(run / "base"))
     assert not (run / "books" / "model.safetensors").exists()
     base = load(str(run / "books"))
-    both = Student(add_lora(base.model, 4, 8), base.tokenizer)
+    both = Student(add_lora(base.model, 4), base.tokenizer)
     with torch.no_grad():
         both.model.base_model.model.transformer.h[0].mlp.c_fc.lora_B["default"].weight.normal_(0, 0.3)
     wanted = logits(both)
@@ -143,7 +143,7 @@ def test_without_hub_or_wheel_the_error_names_both_ways(monkeypatch, offline):
 
 
 def test_adapters_leave_the_base_weights_alone(tmp_path):
-    model = add_lora(copy.deepcopy(tiny_student().model), 4, 8)
+    model = add_lora(copy.deepcopy(tiny_student().model), 4)
     trained = {name for name, weights in model.named_parameters() if weights.requires_grad}
     assert trained and all("lora" in name for name in trained)
     for layer in ("c_attn", "c_proj", "c_fc"):

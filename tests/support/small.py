@@ -94,7 +94,7 @@ def fresh(lora: bool = False) -> Student:
     model = copy.deepcopy(tiny_student().model)
     if lora:
         torch.manual_seed(0)
-        model = add_lora(model, 4, 8)
+        model = add_lora(model, 4)
         with torch.no_grad():
             for name, weights in model.named_parameters():
                 if "lora_B" in name:  # zero at first, and lora_A would have no gradient

@@ -105,7 +105,7 @@ def test_adapters_are_trained_by_two_processes_beside_passages_against_the_untou
 
     def adapted() -> Student:
         torch.manual_seed(0)
-        return load(str(tmp_path / "origin"), lora_rank=4, lora_alpha=8, untouched=load(str(tmp_path / "untouched")))
+        return load(str(tmp_path / "origin"), lora_rank=4, untouched=load(str(tmp_path / "untouched")))
 
     ours, theirs = adapted(), adapted()
     expected = finetune(theirs, CHAINS[:8], HELD_OUT, settings, tmp_path / "alone", None, passages)

@@ -358,7 +358,7 @@ FEW = CHAINS[:3]
 
 def without_trees(name, lora=False):
     student = causal_student(*WITHOUT_TREES[name])
-    return Student(add_lora(student.model, 4, 8), student.tokenizer) if lora else student
+    return Student(add_lora(student.model, 4), student.tokenizer) if lora else student
 
 
 @pytest.mark.slow
@@ -444,7 +444,7 @@ def test_a_chain_too_long_for_the_memory_is_split_for_training(monkeypatch, tmp_
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_trained_weights_go_back_towards_the_base(alpha, lora, tmp_path):
     base = build_tiny([handbook()], tmp_path, vocab_size=600, width=64, layers=1)
-    trained = base._replace(model=add_lora(copy.deepcopy(base.model), 4, 8) if lora else copy.deepcopy(base.model))
+    trained = base._replace(model=add_lora(copy.deepcopy(base.model), 4) if lora else copy.deepcopy(base.model))
     with torch.no_grad():
         for name, weights in trained.model.named_parameters():
             if not lora or "lora_B" in name:
