@@ -20,7 +20,6 @@ Readout = Literal["truth", "likelihood", "pmi"]
 READOUTS: tuple[Readout, ...] = ("truth", "likelihood", "pmi")
 Key = tuple[int, int, int]  # indices of chain, question, proposition
 SAME = 1e-9  # readouts closer than this do not differ
-UNTOUCHED = ("untouched", "untouched_revision")
 SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard deviations of the readout
 
 
@@ -124,7 +123,7 @@ class Examinee(NamedTuple):
         """Read decision.json. Raises DecisionError."""
         try:
             content = json.loads(file.read_bytes())
-            names = {name: str(content.pop(name)) for name in ("student", "revision", *UNTOUCHED)}
+            names = {name: str(content.pop(name)) for name in cls._fields if name != "decision"}
             for name in ("student", "untouched"):
                 folder = (file.parent / names[name]).resolve()
                 names[name] = str(folder) if names[name] and folder.is_dir() else names[name]
@@ -164,8 +163,10 @@ def fit_decision(readout: Readout, answers: Sequence[Answers]) -> Decision:
     scaled = SLOPES[:, None] * values / spread  # (151, N)
     question = np.repeat(np.arange(len(answers)), [len(a.values) for a in answers])
     is_single = np.array([a.kind == "single" for a in answers])[question]
-    losses = _choice_losses(scaled[:, is_single], truth[is_single], question[is_single])
-    intercepts = np.zeros(len(SLOPES))
+    losses, intercepts = (
+        _choice_losses(scaled[:, is_single], truth[is_single], question[is_single]),
+        np.zeros(len(SLOPES)),
+    )
     if truth[~is_single].any() and not truth[~is_single].all():
         platt_losses, intercepts = _platt(scaled[:, ~is_single], truth[~is_single])
         losses = losses + platt_losses
@@ -223,16 +224,15 @@ def answers_of(read: Mapping[Key, float], chains: Sequence[Chain]) -> list[Answe
 
 def choose_decision(read: Mapping[Readout, Mapping[Key, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
     """The fitted decision for every readout of `chains`, validation chains only: the lowest log-loss first."""
+    questions = [((c, q), question) for c, chain in enumerate(chains) for q, question in enumerate(chain.questions)]
     chosen: dict[Readout, Chosen] = {}
     for readout, by_key in read.items():
         answers = answers_of(by_key, chains)
-        decision = fit_decision(readout, answers)
-        marks: list[bool] = []
-        for c, chain in enumerate(chains):
-            for q, question in enumerate(chain.questions):
-                ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
-                marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
-        accuracy = sum(marks) / len(marks) if marks else float("nan")
+        decision, marks = fit_decision(readout, answers), list[bool]()
+        for (c, q), question in questions:
+            ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
+            marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
         losses = log_losses(decision, answers)
-        chosen[readout] = Chosen(decision, accuracy, sum(losses) / len(losses) if losses else float("nan"))
+        means = [sum(part) / len(part) if part else math.nan for part in (marks, losses)]
+        chosen[readout] = Chosen(decision, *means)
     return dict(sorted(chosen.items(), key=lambda item: item[1].log_loss))

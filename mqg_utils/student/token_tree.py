@@ -133,12 +133,13 @@ class _Layout(NamedTuple):
         leaves: dict[tuple[int, int, int], list[History]] = {}
         for (q, p, history), end in zip(read, ends, strict=True):
             leaves.setdefault((q, p, end), []).append(history)
-        return Tree(ids, parents, [self._leaf(*place, tuple(histories)) for place, histories in leaves.items()])
-
-    def _leaf(self, q: int, p: int, token: int, histories: tuple[History, ...]) -> Leaf:
-        _, text, after = self.prompts[q, histories[0]].leaves[p]
-        is_true = self.chain.questions[q].propositions[p].is_true
-        return Leaf(self.number, q, p, histories, token, len(text), len(after), self.labels, is_true)
+        grown = Tree(ids, parents, [])
+        for (q, p, end), histories in leaves.items():
+            _, text, after = self.prompts[q, histories[0]].leaves[p]
+            is_true = self.chain.questions[q].propositions[p].is_true
+            n = len(text), len(after)
+            grown.leaves.append(Leaf(self.number, q, p, tuple(histories), end, *n, self.labels, is_true))
+        return grown
 
 
 def _lay_out(

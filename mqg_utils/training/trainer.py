@@ -189,46 +189,26 @@ def train_rows(
     choice = EpochChoice(folder / LOSSES, epochs_seen(checkpoint)) if judges else None
     reporter = _Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)
     arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
+        output_dir=str(folder), seed=settings.seed, num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
         warmup_steps=math.ceil(settings.warmup_share * steps * settings.epochs),
-        weight_decay=settings.weight_decay,
-        per_device_train_batch_size=1,
-        per_device_eval_batch_size=1,
+        per_device_train_batch_size=1, per_device_eval_batch_size=1,
         gradient_accumulation_steps=settings.rows_per_step // processes(),
-        bf16=settings.bf16,
-        activation_checkpointing=settings.activation_checkpointing,
-        eval_strategy="epoch" if choose_epoch else "no",
-        save_strategy="epoch",
-        load_best_model_at_end=choose_epoch,
+        bf16=settings.bf16, activation_checkpointing=settings.activation_checkpointing,
+        eval_strategy="epoch" if choose_epoch else "no", save_strategy="epoch", save_total_limit=1,
+        load_best_model_at_end=choose_epoch, greater_is_better=False,
         metric_for_best_model="eval_order" if judges else "eval_loss",
-        greater_is_better=False,
-        save_total_limit=1,
-        logging_steps=max(1, steps // 20),
-        seed=settings.seed,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available(),
-    )
+        logging_steps=max(1, steps // 20), report_to=[], disable_tqdm=True,
+        remove_unused_columns=False, dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
+    )  # fmt: skip
     trainer = _RowTrainer(
-        model=student.model,
-        args=arguments,
-        train_dataset=rows,
-        eval_dataset=held_out or None,
-        data_collator=lambda batch: objective.collate(batch[0]),
-        compute_metrics=choice,
-        callbacks=[reporter],
-    )
+        model=student.model, args=arguments, train_dataset=rows, eval_dataset=held_out or None,
+        data_collator=lambda batch: objective.collate(batch[0]), compute_metrics=choice, callbacks=[reporter],
+    )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
-    counts = objective.count, n_questions if judges else objective.count
-    means = [
-        sum(map(count, part)) / len(part) if part else 1.0 for count, part in zip(counts, (rows, held_out), strict=True)
-    ]
+    counts = (rows, objective.count), (held_out, n_questions if judges else objective.count)
+    means = [sum(map(count, part)) / len(part) if part else 1.0 for part, count in counts]
     trainer.per_row = means[0], means[1]
     before = trainable_weights(student.model) if processes() == 1 else []
     start = time.monotonic()
@@ -242,11 +222,7 @@ def train_rows(
     if choice and not choice.kept and before:
         restore(student.model, before)
     best = (trainer.state.best_global_step or trainer.state.global_step) / steps
-    return Trained(
-        reporter.curve(trainer.state),
-        trainer.state.global_step,
-        round(sum(len(row.ids) for row in rows) * settings.epochs),
-        time.monotonic() - start,
-        choice.kept if choice else math.ceil(best),
-        relative_change(student.model, before) if before else math.nan,
-    )
+    tokens, seconds = round(sum(len(row.ids) for row in rows) * settings.epochs), time.monotonic() - start
+    moved = relative_change(student.model, before) if before else math.nan
+    epoch = choice.kept if choice else math.ceil(best)
+    return Trained(reporter.curve(trainer.state), trainer.state.global_step, tokens, seconds, epoch, moved)

@@ -250,7 +250,7 @@ def test_bf16_is_what_the_layers_compute_in(bf16, tmp_path):
     student = fresh()
     seen = set()
     student.model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
-    finetune(student, CHAINS[:2], CHAINS[2:3], FAST._replace(bf16=bf16), tmp_path)
+    finetune(student, CHAINS[:2], CHAINS[2:3], FAST._replace(bf16=bf16, readout="truth"), tmp_path)
     assert seen == {torch.bfloat16 if bf16 else torch.float32}
     assert student.model.dtype == torch.float32
 
