@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "launch": ["Launcher"],
         "objectives": ["replayed"],
         "train": ["hold_back", "perplexity"],
-        "weights": ["merge_back"],
         "readout": ["choose_readout"],
     },
 )

@@ -89,9 +89,8 @@ class Launcher:
         print(flush=True)
         if launcher.returncode or not (folder / OUTCOME).exists():
             error, checkpoint = folder / ERROR, last_checkpoint(folder)
-            why = "one was killed, most likely because memory ran out"
-            if error.exists() and not killed:
-                why = error.read_text("utf-8")
+            known = error.exists() and not killed
+            why = error.read_text("utf-8") if known else "one was killed, most likely because memory ran out"
             start = f"resumes from {Path(checkpoint).name}" if checkpoint else "starts over: there is no checkpoint yet"
             raise JobFailed(
                 f"training with {self.processes} processes failed: {why}\n"

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from mqg_utils.student.forward import backbone
-from mqg_utils.student.loading import load
 
 
 @contextmanager
@@ -53,21 +52,3 @@ def relative_change(model: Any, before: Sequence[torch.Tensor]) -> float:
     now = (p.detach().cpu() for p in model.parameters() if p.requires_grad)
     moved = sum(float((new - old).square().sum()) for new, old in zip(now, before, strict=True))
     return math.sqrt(moved / max(sum(float(old.square().sum()) for old in before), 1e-30))
-
-
-@torch.no_grad()
-def merge_back(model: Any, origin: str, revision: str, alpha: float) -> None:
-    """Move trained weights back towards those they came from, in place: origin + alpha (trained - origin).
-
-    With LoRA the adapters shrink. `origin` is a folder or hub name.
-    """
-    if alpha == 1:
-        return
-    if hasattr(model, "merge_and_unload"):
-        for name, weights in model.named_parameters():
-            if "lora_B" in name:
-                weights.mul_(alpha)
-        return
-    base = load(origin, revision).model
-    for weights, before in zip(model.parameters(), base.parameters(), strict=True):
-        weights.copy_(torch.lerp(before.to(weights), weights, alpha))

@@ -1,7 +1,6 @@
 """Scores from a tree are those of plain prompts, one by one; each token is forwarded once."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,15 +11,13 @@ from small import alone_ids, chain, distinct, fresh, gold, places, plain_ids, qu
 from mqg_utils.evaluation import scoring
 from mqg_utils.evaluation.decision import READOUTS, Decision
 from mqg_utils.evaluation.own_history import score_own
-from mqg_utils.evaluation.scoring import Scored, score
+from mqg_utils.evaluation.scoring import score
 from mqg_utils.records import HISTORIES
 from mqg_utils.student import forward
 from mqg_utils.student.forward import backbone, context_of, hidden_states
 from mqg_utils.student.loading import Student, add_lora
 from mqg_utils.student.prompts import Cuts, total
 from mqg_utils.student.token_tree import grow_trees
-
-CHAINS = random_chains(3, seed=9)
 
 
 def all_histories(student, chains, max_tokens=1024):
@@ -76,18 +73,9 @@ def test_spaces_around_a_proposition_are_not_its_characters():
     assert score(tiny_student(), [bare], readouts=READOUTS) == score(tiny_student(), [spaced], readouts=READOUTS)
 
 
-def test_a_readout_does_not_depend_on_the_others():
-    chains = random_chains(4, seed=3)
-    everything = score(tiny_student(), chains, readouts=READOUTS).readouts
-    for readouts in (("pmi",), ("likelihood", "truth")):
-        some = score(tiny_student(), chains, readouts=readouts).readouts
-        assert tuple(some) == readouts
-        assert max(difference(some[readout], everything[readout]) for readout in readouts) < TOLERANCE
-
-
 def test_own_answers_are_not_a_given_history():
     with pytest.raises(ValueError, match=r"use own_history\.score_own"):
-        score(tiny_student(), CHAINS, ("gold", "predicted"))
+        score(tiny_student(), [], ("gold", "predicted"))
 
 
 def test_rows_of_any_length_give_the_same():
@@ -250,29 +238,3 @@ def test_fewer_chains_advance_together_if_memory_is_short(monkeypatch):
     short = score_own(tiny_student(), chains, decision)
     assert difference(short.readouts["likelihood"], whole.readouts["likelihood"]) < TOLERANCE
     assert short.tokens == whole.tokens and max(lengths) <= 200
-
-
-def test_no_memory_for_the_shortest_row_is_the_error_of_the_device(monkeypatch):
-    short_of_memory(monkeypatch, 0)
-    with pytest.raises(RuntimeError, match="CUDA out of memory"):
-        score(tiny_student(), CHAINS, max_tokens=128)
-
-
-def test_rows_are_short_from_the_start_if_little_memory_is_free(monkeypatch, capsys):
-    student, chains = fresh(), random_chains(8, seed=9)
-    whole, forwarded = score(student, chains), count_tokens(student.model)
-    free = 2 * forward.row_bytes(student.model, 256)
-    monkeypatch.setattr(forward.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-    assert difference(score(student, chains).readouts["truth"], whole.readouts["truth"]) < TOLERANCE
-    assert max(forwarded) < 300, "one proposition is 257"
-    assert capsys.readouterr().out == ""
-
-
-# --- the scores ---
-
-
-def test_one_readout_under_one_history():
-    values = {("gold", 0, 0, 0): 1.0, ("none", 0, 0, 0): 2.0, ("gold", 0, 1, 2): 3.0}
-    scored = Scored({"truth": {}, "likelihood": values}, 0, Cuts(0, 0, 0))
-    assert scored.of("likelihood", "gold") == {(0, 0, 0): 1.0, (0, 1, 2): 3.0}
-    assert scored.of("truth", "gold") == {}

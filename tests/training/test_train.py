@@ -1,6 +1,5 @@
 """The training loop: what it learns, keeps and resumes."""
 
-import copy
 import functools
 import json
 import math
@@ -9,22 +8,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from families import WITHOUT_TREES, causal_student
-from small import build_tiny, chain, fresh, handbook, passage, question, random_chains, tiny_student
+from small import chain, fresh, passage, question, random_chains, tiny_student
 from test_objectives import gradients, paragraphs, pieces
 from transformers import EvalPrediction
 
 from mqg_utils.analysis.curves import LOG, read_log
 from mqg_utils.student import forward
 from mqg_utils.student.forward import hidden_states
-from mqg_utils.student.loading import Student, add_lora
 from mqg_utils.student.token_tree import SPLIT_TOKENS, prompt_ids
 from mqg_utils.training import objectives, train, trainer
 from mqg_utils.training.objectives import READING, chain_rows, judging, leaf_loss, leaf_targets, passage_rows
 from mqg_utils.training.settings import LOSSES, Settings, epochs_seen, last_checkpoint
 from mqg_utils.training.train import finetune, hold_back, perplexity, pretrain, rows_that_fit
 from mqg_utils.training.trainer import EpochChoice
-from mqg_utils.training.weights import merge_back, upper_layers
+from mqg_utils.training.weights import upper_layers
 
 CHAINS = random_chains(6, seed=11, questions=3)
 FAST = Settings(epochs=2, learning_rate=1e-3, max_tokens=128)
@@ -356,22 +353,6 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path):
 FEW = CHAINS[:3]
 
 
-def without_trees(name, lora=False):
-    student = causal_student(*WITHOUT_TREES[name])
-    return Student(add_lora(student.model, 4), student.tokenizer) if lora else student
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_without_trees_fine_tuning_learns_its_chains(lora, tmp_path):
-    student = without_trees("bloom", lora)
-    before, loss = weights_of(student), loss_on(student, FEW)
-    trained = finetune(student, FEW, CHAINS[3:4], Settings(4, 1e-2 if lora else 1e-3, 256), tmp_path)
-    assert loss_on(student, FEW) < 0.8 * loss
-    assert changed(student, before) and all("lora" in name for name in changed(student, before)) == lora
-    assert len([entry for entry in trained.curve if "eval_loss" in entry]) == 5
-
-
 @pytest.mark.slow
 def test_a_run_without_trees_ends_with_the_weights_of_one_with_them(tmp_path, monkeypatch):
     tree, plain = fresh(), fresh()
@@ -435,22 +416,3 @@ def test_a_chain_too_long_for_the_memory_is_split_for_training(monkeypatch, tmp_
     assert len(split) > 1 and max(len(row.ids) for row in split) <= 600
     prompts = [sorted(prompt_ids(row, leaf) for row in rows for leaf in row.leaves) for rows in seen]
     assert prompts[0] == prompts[1]
-
-
-# --- weights ---
-
-
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
-def test_trained_weights_go_back_towards_the_base(alpha, lora, tmp_path):
-    base = build_tiny([handbook()], tmp_path, vocab_size=600, width=64, layers=1)
-    trained = base._replace(model=add_lora(copy.deepcopy(base.model), 4) if lora else copy.deepcopy(base.model))
-    with torch.no_grad():
-        for name, weights in trained.model.named_parameters():
-            if not lora or "lora_B" in name:
-                weights.add_(1.0)
-    whole = copy.deepcopy(trained.model).merge_and_unload() if lora else copy.deepcopy(trained.model)
-    merge_back(trained.model, str(tmp_path), "", alpha)
-    merged = trained.model.merge_and_unload() if lora else trained.model
-    for weights, full, before in zip(merged.parameters(), whole.parameters(), base.model.parameters(), strict=True):
-        assert torch.allclose(weights, before + alpha * (full - before), atol=1e-5)
