@@ -14,7 +14,7 @@ LOG = "log.jsonl"  # in the checkpoints folder of a training, which is removed w
 PASSAGES = "passages"
 SHARED = "all with books"  # conditions that read passages; stage 02 runs once for them
 TRAINED_ON = {PASSAGES: "passages", "questions": "generated questions", "exam": "the exam's train split"}
-TIMINGS = ("_runtime", "_per_second")
+TIMINGS = ("_runtime", "_per_second", "_time")
 Entry = Mapping[str, float]  # step, epoch, and loss or eval_loss
 Watch = Callable[[Sequence[Entry], bool], None]  # called with all entries so far, and whether training has ended
 

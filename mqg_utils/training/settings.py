@@ -59,7 +59,7 @@ def last_checkpoint(folder: Path) -> str | None:
     return max(complete)[1] if complete else None
 
 
-def epochs_seen(checkpoint: str | None) -> int:
-    """How many epochs a checkpoint has behind it, held-out questions read after each."""
+def times_judged(checkpoint: str | None) -> int:
+    """How often the held-out rows had been read when a checkpoint was written."""
     state = json.loads((Path(checkpoint) / "trainer_state.json").read_text()) if checkpoint else {"log_history": []}
     return sum("eval_loss" in entry for entry in state["log_history"])

@@ -19,7 +19,7 @@ from mqg_utils.records import write_json
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Tree
 from mqg_utils.training.objectives import Loss, Objective, contrast, leaf_values, n_questions
-from mqg_utils.training.settings import LOSSES, TOGETHER, Settings, Trained, epochs_seen, last_checkpoint, processes
+from mqg_utils.training.settings import LOSSES, TOGETHER, Settings, Trained, last_checkpoint, processes, times_judged
 from mqg_utils.training.weights import relative_change, restore, trainable_weights
 
 
@@ -69,14 +69,15 @@ class EpochChoice:
     Called with the readouts of the held-out rows, first of the untrained student, then after every epoch. Log-losses
     are those after temperature and threshold are fitted to the epoch, question by question; an epoch is worse than
     the best where the mean of the paired differences is above their standard error. Fewer than ENOUGH questions
-    cannot tell. `file` keeps the losses for a training that resumes after `seen` epochs.
+    cannot tell. `file` keeps the losses for a training that resumes when `seen` are known.
     """
 
     ENOUGH = 10
 
     def __init__(self, file: Path, seen: int) -> None:
         self.file, self.losses, self.kept = file, list[list[float]](), 0  # 0 is the untrained student
-        self.earlier: list[list[float]] = json.loads(file.read_text())[1 : seen + 1] if seen else []
+        for losses in json.loads(file.read_text())[:seen] if seen else []:
+            self.keeps(losses)
 
     def __call__(self, read: EvalPrediction) -> dict[str, float]:
         targets, questions = np.moveaxis(np.asarray(read.label_ids), 2, 0)  # (R, N) each
@@ -88,10 +89,7 @@ class EpochChoice:
                 answers.append(Answers(values[here].tolist(), gold, "single" if sum(gold) == 1 else "multiple"))
         losses = log_losses(fit_decision("truth", answers), answers)
         is_kept = self.keeps(losses)
-        if len(self.losses) == 1:
-            for known in self.earlier:
-                self.keeps(known)
-        elif os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") == "0":
             write_json(self.file, self.losses)
         # Trainer keeps the epoch of the lowest order
         return {"log_loss": float(np.mean(losses)), "order": -len(self.losses) if is_kept else 1}
@@ -134,24 +132,17 @@ class _Reporter(TrainerCallback):
 
     def __init__(self, name: str, row_tokens: float, folder: Path, watch: Watch | None) -> None:
         self.name, self.row_tokens, self.folder, self.watch = name, row_tokens, folder, watch  # tokens of a step
-        self.start, self.first, self.untrained = 0.0, 0, list[dict[str, float]]()
+        self.start, self.first = 0.0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.start, self.first = time.monotonic(), state.global_step
-        begin_log(self.folder, state.max_steps, self.curve(state))
-
-    def curve(self, state: Any) -> list[dict[str, float]]:
-        return [*self.untrained, *points(state.log_history)]
+        begin_log(self.folder, state.max_steps, state.log_history)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if not state.max_steps:  # training has not begun
-            kept = ("eval_loss", "eval_log_loss")
-            self.untrained = [{"epoch": 0, "step": 0, **{name: logs[name] for name in kept}}] if logs else []
-            return
         for entry in points(state.log_history[-1:]):
             append_log(self.folder, entry)
             if self.watch:
-                self.watch(self.curve(state), False)
+                self.watch(points(state.log_history), False)
         if logs and "loss" in logs and state.is_world_process_zero:
             speed = (state.global_step - self.first) / (time.monotonic() - self.start)  # steps a second
             left = (state.max_steps - state.global_step) / max(speed, 1e-9)
@@ -161,7 +152,7 @@ class _Reporter(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         print(flush=True)
         if self.watch:
-            self.watch(self.curve(state), True)
+            self.watch(points(state.log_history), True)
 
 
 def train_rows(
@@ -186,8 +177,7 @@ def train_rows(
     steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
     judges, checkpoint = bool(held_out) and objective.readout is not None, last_checkpoint(folder)
     choose_epoch = judges or (bool(held_out) and settings.epochs > 1)
-    choice = EpochChoice(folder / LOSSES, epochs_seen(checkpoint)) if judges else None
-    reporter = _Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)
+    choice = EpochChoice(folder / LOSSES, times_judged(checkpoint)) if judges else None
     arguments = TrainingArguments(
         output_dir=str(folder), seed=settings.seed, num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
@@ -196,14 +186,15 @@ def train_rows(
         gradient_accumulation_steps=settings.rows_per_step // processes(),
         bf16=settings.bf16, activation_checkpointing=settings.activation_checkpointing,
         eval_strategy="epoch" if choose_epoch else "no", save_strategy="epoch", save_total_limit=1,
-        load_best_model_at_end=choose_epoch, greater_is_better=False,
+        eval_on_start=judges and not checkpoint, load_best_model_at_end=choose_epoch, greater_is_better=False,
         metric_for_best_model="eval_order" if judges else "eval_loss",
         logging_steps=max(1, steps // 20), report_to=[], disable_tqdm=True,
         remove_unused_columns=False, dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     trainer = _RowTrainer(
         model=student.model, args=arguments, train_dataset=rows, eval_dataset=held_out or None,
-        data_collator=lambda batch: objective.collate(batch[0]), compute_metrics=choice, callbacks=[reporter],
+        data_collator=lambda batch: objective.collate(batch[0]), compute_metrics=choice,
+        callbacks=[_Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
@@ -213,8 +204,6 @@ def train_rows(
     before = trainable_weights(student.model) if processes() == 1 else []
     start = time.monotonic()
     with _loss_as_forward(student.model):
-        if choice:
-            trainer.evaluate()
         trainer.train(resume_from_checkpoint=checkpoint)
         if processes() > 1:  # sharded weights are gathered
             trainer.save_model(str(folder / TOGETHER))
@@ -225,4 +214,4 @@ def train_rows(
     tokens, seconds = round(sum(len(row.ids) for row in rows) * settings.epochs), time.monotonic() - start
     moved = relative_change(student.model, before) if before else math.nan
     epoch = choice.kept if choice else math.ceil(best)
-    return Trained(reporter.curve(trainer.state), trainer.state.global_step, tokens, seconds, epoch, moved)
+    return Trained(points(trainer.state.log_history), trainer.state.global_step, tokens, seconds, epoch, moved)
