@@ -20,12 +20,12 @@ from mqg_utils.evaluation.scoring import Scores, score
 from mqg_utils.evaluation.unpacked import Prompt, batches, prompts_of, read_prompts, read_unpacked
 from mqg_utils.records import Chain
 from mqg_utils.student import loading
-from mqg_utils.student.forward import backbone, context_of
+from mqg_utils.student.forward import backbone, context_of, row_inputs
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
 from mqg_utils.student.tiny import train_tokenizer
 from mqg_utils.student.token_tree import Tree, grow_trees
-from mqg_utils.training.objectives import leaf_loss, leaf_targets
+from mqg_utils.training.objectives import leaf_values
 from mqg_utils.workflow.paths import PACKAGE
 
 SMOLLM2 = "smollm2-135m"
@@ -276,8 +276,10 @@ def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
     """One fine-tuning step on packed trees; return the mean cross-entropy."""
     leaves, total = sum(len(row.leaves) for row in rows), 0.0
     for row in rows:
-        inputs = {k: v.to(student.model.device) if hasattr(v, "to") else v for k, v in leaf_targets(row).items()}
-        loss = leaf_loss(student.model, inputs, leaves)
+        inputs = {k: v.to(student.model.device) for k, v in row_inputs(row).items()}
+        odds = leaf_values(student.model, inputs, row, "truth")
+        targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves], device=odds.device)
+        loss = functional.binary_cross_entropy_with_logits(odds, targets, reduction="sum") / leaves
         loss.backward()
         total += loss.item()
     optimizer.step()

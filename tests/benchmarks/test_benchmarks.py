@@ -136,7 +136,7 @@ def test_both_training_steps_have_one_loss_and_leave_no_gradient():
     student = tiny_student()
     chains = synthetic_chains(student.tokenizer, SMALL, 2)
     optimizer = torch.optim.AdamW(student.model.parameters(), lr=0.0)
-    rows = chain_rows(chains, student, 128)
+    rows = chain_rows(chains, student, 128, readout="truth")
     prompts = prompts_of(grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))[0])
     tree = cost.tree_step(student, rows, optimizer)
     assert tree == pytest.approx(cost.plain_step(student, prompts, optimizer, 4), abs=1e-5)
