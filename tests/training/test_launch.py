@@ -32,7 +32,8 @@ def assert_same(trained, expected, ours, theirs, tolerance=1e-5):
     assert trained[1:3] + trained[4:5] == expected[1:3] + expected[4:5]  # steps, tokens, epoch
     assert trained.weight_change == pytest.approx(expected.weight_change, rel=1e-3)
     for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
-        assert (a - b).abs().max() <= 10 * tolerance
+        # AdamW scales up a gradient that is nothing but rounding, as that of a key's bias
+        assert (a - b).abs().max() <= 30 * tolerance
 
 
 @pytest.fixture(scope="module")
