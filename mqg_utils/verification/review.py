@@ -191,13 +191,17 @@ def items_of(chains: Iterable[Chain]) -> list[Item]:
 
 def dropped(folder: Path) -> list[Item]:
     """The questions in rejected.jsonl, each as a chain of its own; no malformed one, and none that copies the exam."""
-    items = []
-    for n, rejected in enumerate(_read(folder / "03_generate/rejected.jsonl", Rejected), 1):
-        name, raw = f"{rejected.passage_id}|dropped-{n}", {"propositions": [], **(rejected.question or {})}
+    items, languages = [], {p.passage_id: p.language for p in _read(folder / "01_corpus/passages.jsonl", Passage)}
+    for rejected in _read(folder / "03_generate/rejected.jsonl", Rejected):
+        raw = {"propositions": [], **(rejected.question or {})}
+        name = f"{rejected.passage_id}|dropped-{hashlib.sha256(str(raw).encode()).hexdigest()[:8]}"
         with suppress(ValidationError, TypeError):
             raw["propositions"] = [{**p, "passage_id": rejected.passage_id} for p in raw["propositions"]]
             question = Question.model_validate({"question_id": name, **raw})
-            chain = Chain(chain_id=name, vignette=rejected.case, split="train", questions=(question,))
+            chain = Chain(
+                chain_id=name, vignette=rejected.case, language=languages.get(rejected.passage_id, ""), split="train",
+                questions=(question,),
+            )  # fmt: skip
             items.append(Item(chain, question, f"{rejected.reason}: {rejected.detail}"))
     return [item for item in items if not item.dropped.startswith("exam copy")]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from persons import EXAM, PROPOSITIONS, QUESTIONS, generated, make_run
+from small import passage
 
 from mqg_utils.records import Chain, Question, write_jsonl
 from mqg_utils.verification import review
@@ -155,6 +156,7 @@ def test_what_stage_03_dropped_can_be_taken_back(run: Path) -> None:
         for why, raw in (("key", draft), ("exam copy", draft), ("unreadable", None), ("schema", {"stem": "only"}))
     ]
     write_jsonl(run / "03_generate" / "rejected.jsonl", rejected)
+    write_jsonl(run / "01_corpus" / "passages.jsonl", [passage("…", "quellor").model_copy(update={"language": "fr"})])
     lost = {"question_id": question.question_id, "text": "It is an organ.", "is_true": True, "p_key": 0.1}
     errors = [LabelError(quote=question.propositions[0].quote, explanation="", **lost)]
     write_jsonl(run / "03_generate" / "label_errors.jsonl", errors)
@@ -162,7 +164,8 @@ def test_what_stage_03_dropped_can_be_taken_back(run: Path) -> None:
     assert [item.dropped for item in anna.run.items] == ["", "", "", "key: d"]
     anna.decide(anna.run.items[3], "accepted", comment="the rule is wrong")
     (rescued,) = approved(QUESTIONS, reviews_file(run))
-    assert (rescued.vignette, rescued.questions[0].stem) == ("A man of 60.", "What of the spleen?")
+    assert (rescued.vignette, rescued.language) == ("A man of 60.", "fr"), "in the language of its passage"
+    assert rescued.questions[0].stem == "What of the spleen?"
     restored = anna.run.restored(question)
     assert [p.text for p in restored.propositions[5:]] == ["It is an organ."]
     assert anna.run.restored(restored) == restored
