@@ -137,12 +137,12 @@ def progressive(chains: Sequence[Chain], seed: int = 0) -> list[Chain]:
 
 def _short(question: Question | Draft) -> bool:
     """Whether the options say something only together with their stem."""
-    texts = [p.text for p in question.propositions] if isinstance(question, Question) else _texts(question)
+    texts = (
+        [p.text for p in question.propositions]
+        if isinstance(question, Question)
+        else [p["text"] for p in question["propositions"]]
+    )
     return sum(map(is_statement, texts)) <= len(texts) / 2
-
-
-def _texts(draft: Draft) -> list[str]:
-    return [p["text"] for p in draft["propositions"]]
 
 
 def _move_key(question: Draft, proposition: Draft, draw: random.Random) -> None:
@@ -227,7 +227,8 @@ def duplicate(source: Source) -> Made:
     else:
         again["stem"] = re.sub(article, "", again["stem"], count=1, flags=re.I)
         other = source.draw.choice(source.draw.choice(source.sound).questions)
-        false = [p.text for p in other.propositions if not p.is_true and p.text not in _texts(again)]
+        kept = {p["text"] for p in again["propositions"]}
+        false = [p.text for p in other.propositions if not p.is_true and p.text not in kept]
         if source.draw.random() < 0.5:
             way = "other false options"
             for p, text in zip([p for p in again["propositions"] if not p["is_true"]], false, strict=False):

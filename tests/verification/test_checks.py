@@ -65,11 +65,6 @@ def test_schema(bad: Any, detail: str) -> None:
         (question(truths="fffff"), "balance", "0 of 5 propositions are true"),
         (question(truths="tff", kind="single"), "schema", "3 different propositions of 3; expected 4 or 5"),
         (question(truths="tfff"), "schema", "4 different propositions of 4; expected 5"),
-        (
-            question(propositions=[*question()["propositions"][:4]] * 2),
-            "schema",
-            "4 different propositions of 8; expected 5",
-        ),
     ],
 )
 def test_number_and_truth_of_propositions(draft: dict[str, Any], reason: str, detail: str) -> None:
