@@ -267,8 +267,8 @@ def stage(name: str, state: str, **changed: Any) -> dict[str, Any]:
 def run(**changed: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "name": f"demo {HOSTILE}", "state": "incomplete", "preset": "quick", "disclaimer": "Fictional medicine.",
-        "report": "report.html", "started": "2025-11-22 09:00", "seconds": 4321.0, "git_commit": "0a1b2c3",
-        "versions": {"python": "3.11"}, "hardware": "2 CPU cores",
+        "report": "report.html", "started": "2025-11-22 09:00", "seconds": 4321.0,
+        "last": {"git_commit": "0a1b2c3", "versions": {"python": "3.11"}, "hardware": "2 CPU cores"},
         "stages": [
             stage("01 corpus", "complete", page="pages/01 a+b#c.html", notebook="01.ipynb",
                   summary={"passages": 12345, "share": 0.98765, "words": 10, "fourth": 4}, parameters={"seed": 1}),
