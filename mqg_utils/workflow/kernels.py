@@ -27,6 +27,8 @@ def warm_up() -> None:
     """Start the process that kernels are forked from, and have papermill fork them. Linux only: elsewhere a no-op."""
     if sys.platform == "linux" and not multiprocessing.current_process().daemon:
         multiprocessing.set_forkserver_preload(list(LIBRARIES))
+        # tqdm's semaphore lives as long as that process, and is no leak
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         forkserver.ensure_running()
         factory = KernelProvisionerFactory.instance()
         factory.provisioners[NAME] = EntryPoint(NAME, f"{__name__}:ForkedKernel", "jupyter_client.kernel_provisioners")

@@ -119,7 +119,7 @@ def versions(packages: Iterable[str] = (*NUMERICAL, *OTHERS.split())) -> dict[st
 
 def numerical() -> dict[str, str]:
     """Versions of the numerical packages, if this process has loaded a model or tokenizer (forked kernels have all)."""
-    return versions(NUMERICAL) if "mqg_utils.student.loading" in sys.modules else {}
+    return versions(NUMERICAL) if any(name.startswith("mqg_utils.student.") for name in sys.modules) else {}
 
 
 def other_versions(known: Mapping[str, str]) -> list[str]:

@@ -118,6 +118,7 @@ def _execute(step: Step, report: Report) -> None:
                 str(step.folder / RUNNING),
                 parameters=step.parameters,
                 kernel_name="python3",
+                start_timeout=600,  # on a busy machine the imports may take minutes
                 progress_bar=False,
                 request_save_on_cell_execute=True,
                 stdout_file=SimpleNamespace(write=show, flush=lambda: None),
