@@ -29,10 +29,18 @@ class RecordError(ValueError):
     """A file with invalid records. The message lists `file:line: field: problem`."""
 
 
+INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+
+
+def visible(text: str) -> str:
+    """Text without soft hyphens, zero-width spaces and the like, behind which two equal texts would differ."""
+    return text.translate(INVISIBLE)
+
+
 def _clean(text: str) -> str:
     if re.search("[\ud800-\udfff]", text):
         raise ValueError("contains half of a surrogate pair, which is not a character; export the file again")
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", visible(text))
 
 
 def _filled(value: Filled) -> Filled:

@@ -73,6 +73,11 @@ def test_records_are_read_in_order_with_defaults(tmp_path: Path) -> None:
     assert first.questions[0].propositions[1] == Proposition(text="beta", is_true=False)
 
 
+def test_invisible_characters_are_dropped() -> None:
+    parsed = Chain.model_validate(chain(vignette="a spl\u00adeen\u200b"))
+    assert parsed.vignette == "a spleen"
+
+
 def test_blank_lines_and_a_byte_order_mark_are_no_records(tmp_path: Path) -> None:
     lines = (b"\xef\xbb\xbf" + json.dumps(chain()).encode(), b"", b"  \r", json.dumps(chain(chain_id="c2")).encode())
     assert [c.chain_id for c in read_jsonl(file_of(tmp_path, *lines), Chain)] == ["c1", "c2"]

@@ -15,6 +15,7 @@ ELEMENTS = yaml.safe_load(Path(__file__).with_name("elements.yaml").read_text(en
 SKIPPED_TAGS, SKIPPED_MARKS, SKIPPED_NOTES, BLOCKS = (
     set(ELEMENTS[key].split()) for key in ("skipped_tags", "skipped_marks", "skipped_notes", "blocks")
 )
+HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 MAX_REPEATED = 200  # characters of a table cell that is repeated in every row it spans
 
 
@@ -52,8 +53,9 @@ def root_of(text: str, where: object) -> Any:
 
 
 def walk(root: Any, outline: Outline, place: str) -> None:
-    """Add a document's body to an outline; `place` is stored in its sections."""
-    _Page(outline, place).walk(next(root.iter("body"), root))
+    """Add a document's body, or its one `main`, to an outline; `place` is stored in its sections."""
+    mains = list(root.iter("main"))
+    _Page(outline, place).walk(mains[0] if len(mains) == 1 else next(root.iter("body"), root))
 
 
 # --- text inside elements ---
@@ -69,6 +71,8 @@ def is_skipped(element: Any) -> bool:
     """Whether an element is not running text."""
     tag = tag_of(element)
     if tag in SKIPPED_TAGS or element.get("hidden") is not None or element.get("aria-hidden") == "true":
+        return True
+    if HIDDEN.search(element.get("style") or ""):
         return True
     names = ("class", "role", "data-type", "{http://www.idpf.org/2007/ops}type", "epub:type")
     marks = {mark for name in names for mark in (element.get(name) or "").split()}

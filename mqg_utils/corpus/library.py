@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,9 @@ READERS: dict[str, Reader] = {
     ".nxml": read_jats, ".jats": read_jats, ".cnxml": read_cnxml,
 }  # fmt: skip
 CHAPTERS = (".md", ".markdown", ".txt", ".html", ".htm", ".xhtml", ".cnxml")  # files of one book, named by its folder
-UNREADABLE = (".doc", ".rtf", ".odt", ".djvu", ".mobi", ".azw", ".azw3", ".tex")  # books all the same
+UNREADABLE = (
+    ".doc", ".rtf", ".odt", ".djvu", ".mobi", ".azw", ".azw3", ".tex", ".rmd", ".qmd", ".rst", ".adoc", ".ppt", ".pptx",
+)  # fmt: skip  # books all the same
 ABOUT = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "PROVENANCE")  # describe a folder, not its book
 FILE_CPU_S = 300  # of one file; a PDF has limits of its own
 
@@ -65,7 +68,9 @@ class Library:
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
         units: dict[Path, Unit] = {}  # a file given twice is read once
-        for path, name in sorted({pair for source in self.sources for pair in _expanded(source)}):
+        for path, name in sorted(
+            {pair for source in self.sources for pair in _expanded(source)}, key=lambda pair: _natural(pair[0])
+        ):
             for unit in _units_of(path, name, language):
                 units.setdefault(unit.file, unit)
         self.units = _with_unique_books(list(units.values()))
@@ -180,7 +185,13 @@ def _files_in(folder: Path) -> list[Path]:
             files += [Path(here, name) for name in names if not name.startswith(".")]
         seen.add(real)
     suffixes = {*READERS, *UNREADABLE}
-    return sorted(f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT)
+    books = (f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT)
+    return sorted(books, key=_natural)
+
+
+def _natural(path: Path) -> list[str | int]:
+    """A key for sorting that puts chapter10 after chapter2."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]{1,9})", str(path)))]
 
 
 def _with_unique_books(units: list[Unit]) -> list[Unit]:

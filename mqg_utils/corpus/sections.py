@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mqg_utils.records import visible
 from mqg_utils.text.files import FileError
 
 MAX_PARAGRAPH = 1_000_000  # characters
@@ -16,11 +17,12 @@ NUMBER = re.compile(
     r"^(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
 )
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
-# what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
+# what converters leave of links to figures in parentheses, a formula, a processing instruction, and definition lists
 PLACEHOLDER = re.compile(
     r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]"
-    r"|^\[link\]\w?\s*|[ \t]?\[link\]\w?|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
+    r"|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
 )
+LINK = re.compile(r"(^|[.!?]\s+)?\[link\]\w?")  # any other: a word in its place, or the sentence has a hole
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
 
 
@@ -54,6 +56,7 @@ class Outline:
     def heading(self, level: int, title: str, place: str = "") -> None:
         """Open a section. `level` counts from 1; a deeper one is nested."""
         self._close()
+        title = visible(title)
         title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
@@ -67,7 +70,8 @@ class Outline:
         if len(text) > MAX_PARAGRAPH:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
             raise FileError(f"{place or self._place or self.book}: {problem}")
-        text = PLACEHOLDER.sub("", text)
+        text = PLACEHOLDER.sub("", visible(text))
+        text = LINK.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
         if text.strip() and self._silent is None and not INSTRUCTION.fullmatch(text):
             self._place = self._place or place
             self._blocks.append((unicodedata.normalize("NFC", text), place))

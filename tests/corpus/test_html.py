@@ -45,6 +45,15 @@ def test_questions_with_options_and_a_lettered_answer_are_left_out_whatever_thei
     assert read(written(tmp_path / "a.html", body)) == [(("Quick look",), ("Kept.", "Kept too."))]
 
 
+def test_hidden_text_navigation_and_edit_links_are_not_read(tmp_path: Path) -> None:
+    page = (
+        "<body><a>Jump to content</a><div role='navigation'>Deutsch</div><main><h2>Use<span class='mw-editsection'>"
+        "[edit]</span></h2><p style='Display : None'>1</p><p>A spl&shy;een\u200b.<sup class='reference'>[1]</sup></p>"
+        "</main></body>"
+    )
+    assert read(written(tmp_path / "a.html", page)) == [(("Use",), ("A spleen.",))]
+
+
 def test_a_page_whose_body_is_named_index_is_read(tmp_path: Path) -> None:
     assert read(written(tmp_path / "a.html", '<body class="index"><h1>A</h1><p>a</p></body>')) == [(("A",), ("a",))]
 

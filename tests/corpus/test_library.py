@@ -20,6 +20,14 @@ def test_the_files_of_a_folder_are_the_chapters_of_one_book_in_order(tmp_path: P
     assert [(s.book, s.path) for s in sections] == [(tmp_path.name, (f"{n}.md",)) for n in ("02-first", "10-last")]
 
 
+def test_numbers_in_names_are_compared_as_numbers_and_unread_kinds_are_listed(tmp_path: Path) -> None:
+    for name in ("ch10.md", "ch2.md", "notes.rmd"):
+        written(tmp_path / name, f"# {name}\n\nText.")
+    library = Library(tmp_path)
+    assert [s.path for s in library] == [("ch2.md",), ("ch10.md",)]
+    assert [fault.file.name for fault in library.faults] == ["notes.rmd"]
+
+
 def test_a_mixed_folder_a_glob_and_a_list_are_read_in_one_order(tmp_path: Path) -> None:
     for folder in ("sub", ".git"):
         (tmp_path / folder).mkdir()

@@ -68,6 +68,14 @@ def test_exercises_never_reach_a_section(tmp_path: Path) -> None:
     assert blocks_of(tmp_path, content) == ("Kept.", "Career", "Nurse.", "- a bone", "Also kept.")
 
 
+def test_footnotes_and_check_questions_go_and_a_link_leaves_no_hole(tmp_path: Path) -> None:
+    content = (
+        "<para>Forty,<footnote>Office.</footnote> as in <link target-id='f'/>. <link target-id='t'/> lists them (see "
+        "<link target-id='g'/>).</para><note class='any check-your-understanding'><list><item>Why?</item></list></note>"
+    )
+    assert blocks_of(tmp_path, content) == ("Forty, as in the figure. The figure lists them.",)
+
+
 def test_figures_give_their_captions_and_tables_their_rows(tmp_path: Path) -> None:
     content = """<para>Before (<link target-id="f1"/>), after.
     <figure id="f1"><title>Femur</title><media alt="not this"><image src="x.jpg"/></media>
