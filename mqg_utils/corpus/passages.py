@@ -17,20 +17,17 @@ def slug(text: str) -> str:
 
 
 def split_passages(
-    sections: Iterable[Section], count_tokens: Callable[[str], int], max_tokens: int = 384, overlap: int = 0
+    sections: Iterable[Section], count_tokens: Callable[[str], int], max_tokens: int = 384, min_tokens: int = 0
 ) -> Iterator[Passage]:
     """Passages of at most `max_tokens`, split between blocks, then rows, then sentences; a longer sentence stays whole.
 
     Ids are `book/heading/…` with `#2`, `#3` for the later pieces of a long section, so they do not change when another
-    book is added. With `overlap`, a later piece repeats as many whole blocks, rows or sentences of the one before as
-    fit into so many tokens. Raises ValueError unless `overlap` is below `max_tokens`.
+    book is added. A section below `min_tokens` is joined with its neighbour under the same heading.
     """
-    if not 0 <= overlap < max_tokens:
-        raise ValueError(f"overlap {overlap} must be at least 0 and below max_tokens {max_tokens}")
     used: dict[str, int] = {}
-    for section in sections:
+    for section in _joined_sections(sections, count_tokens, max_tokens, min_tokens):
         base = "/".join(slug(part) for part in (section.book, *section.path))
-        for pieces in _filled(_pieces(section, count_tokens, max_tokens), count_tokens, max_tokens, overlap):
+        for pieces in _filled(_pieces(section, count_tokens, max_tokens), count_tokens, max_tokens):
             used[base] = used.get(base, 0) + 1
             text = _joined(pieces)
             yield Passage(
@@ -42,6 +39,25 @@ def split_passages(
                 place=_span(pieces[0].place, pieces[-1].place),
                 n_tokens=count_tokens(text),
             )
+
+
+def _joined_sections(
+    sections: Iterable[Section], count: Callable[[str], int], budget: int, floor: int
+) -> Iterator[Section]:
+    """Sections, small neighbours under one heading as one, with the title of the second as a line."""
+    held, size = None, 0
+    for section in sections:
+        new = count("\n\n".join(section.blocks)) if floor else 0
+        beside = held is not None and (held.book, held.path[:-1]) == (section.book, section.path[:-1])
+        if held and beside and min(size, new) < floor and size + new <= budget:
+            blocks = (*held.blocks, section.path[-1], *section.blocks)
+            held, size = held._replace(blocks=blocks, places=()), size + new
+            continue
+        if held:
+            yield held
+        held, size = section, new
+    if held:
+        yield held
 
 
 class _Piece(NamedTuple):
@@ -60,32 +76,20 @@ def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Itera
         yield from (_Piece("\n\n" if i == 0 else separator, part, place) for i, part in enumerate(parts))
 
 
-def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int, overlap: int) -> Iterator[list[_Piece]]:
+def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int) -> Iterator[list[_Piece]]:
     """The pieces of each passage."""
     passage: list[_Piece] = []
-    n_new = 0  # pieces that no earlier passage has
     for piece in pieces:
-        if n_new and count(_joined([*passage, piece])) > budget:
+        if passage and count(_joined([*passage, piece])) > budget:
             yield passage
-            passage, n_new = _tail(passage, count, overlap), 0
-            while passage and count(_joined([*passage, piece])) > budget:
-                del passage[0]
+            passage = []
         passage.append(piece)
-        n_new += 1
-    if n_new:
+    if passage:
         yield passage
 
 
 def _joined(pieces: list[_Piece]) -> str:
     return "".join(piece.separator + piece.text for piece in pieces).removeprefix(pieces[0].separator)
-
-
-def _tail(pieces: list[_Piece], count: Callable[[str], int], tokens: int) -> list[_Piece]:
-    """The last pieces that fit into so many tokens."""
-    n = 0
-    while tokens and n < len(pieces) and count(_joined(pieces[-n - 1 :])) <= tokens:
-        n += 1
-    return pieces[len(pieces) - n :]
 
 
 def _span(first: str, last: str) -> str:

@@ -1,4 +1,4 @@
-"""Passages: overlap, places, near-duplicates; what must not be cut."""
+"""Passages: small sections, places, near-duplicates; what must not be cut."""
 
 import pytest
 from books import count_words, section
@@ -13,30 +13,16 @@ def split_passages(*arguments, **more) -> list[Passage]:
     return list(passages.split_passages(*arguments, **more))
 
 
-def test_an_overlap_repeats_whole_pieces_of_the_passage_before() -> None:
-    text = "One two three. Four five. Six seven eight. Nine ten."
-    plain = split_passages([section(text)], count_words, 6)
-    assert [p.text for p in plain] == ["One two three. Four five.", "Six seven eight. Nine ten."]
-    lapped = split_passages([section(text)], count_words, 6, overlap=3)
-    assert [p.text for p in lapped] == [
-        "One two three. Four five.",
-        "Four five. Six seven eight.",
-        "Six seven eight. Nine ten.",
+def test_small_neighbours_under_one_heading_are_joined() -> None:
+    parts = [("Urea", "Fish"), ("Urea", "Birds"), ("Urea", "Frogs"), ("Copper", "Store")]
+    texts = ["one two three four", "one", "one two three four", "one"]
+    sections = [section(text, path=path) for text, path in zip(texts, parts, strict=True)]
+    joined = list(split_passages(sections, count_words, 6, min_tokens=3))
+    assert [(p.section, p.text) for p in joined] == [
+        (parts[0], "one two three four\n\nBirds\n\none"),
+        (parts[2], "one two three four"),
+        (parts[3], "one"),
     ]
-    assert max(p.n_tokens for p in lapped) <= 6
-
-
-def test_an_overlap_never_makes_a_passage_of_nothing_new() -> None:
-    rows = "\n".join(f"row {i} | {i} mg" for i in range(6))
-    texts = [p.text for p in split_passages([section(rows)], count_words, 10, overlap=5)]
-    assert len(set(texts)) == len(texts)
-    assert [row for row in rows.split("\n") if not any(row in text for text in texts)] == []
-
-
-@pytest.mark.parametrize("overlap", [-1, 6, 7])
-def test_an_overlap_must_be_below_the_budget(overlap: int) -> None:
-    with pytest.raises(ValueError, match=r"overlap -?\d must be at least 0 and below max_tokens 6"):
-        split_passages([section("a")], count_words, 6, overlap)
 
 
 def test_a_passage_says_which_pages_it_stands_on() -> None:
