@@ -89,7 +89,7 @@ def test_a_preset_that_names_a_hub_model_pins_it_or_says_why_not() -> None:
             named += 1
             pinned = re.fullmatch("[0-9a-f]{40}", str(shared.get("revision", "")))
             assert pinned or "not pinned" in " ".join(line for line in text.split("\n") if line.startswith("#")), file
-    assert named == 2
+    assert named == 3
 
 
 # --- models ---
