@@ -12,7 +12,7 @@ from typing import Any
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import PROPOSITIONS, prompts_for
-from mqg_utils.text.quantities import NUMBER, UNIT
+from mqg_utils.text.quantities import NUMBER, TO, UNIT
 from mqg_utils.text.words import NEGATIONS, STOP, split_sentences
 
 FACTORS = (0.5, 0.6, 0.75, 1.25, 1.5, 2.0)  # of a changed number
@@ -49,7 +49,7 @@ class ClozeTeacher:
         # a term is a heading's word that the running text uses too; its siblings are the terms of its level
         self._siblings = [sorted({w.casefold() for w in words if _word(w).search(text)}) for words in levels.values()]
         numbers: dict[str, set[float]] = defaultdict(set)
-        for match in re.finditer(NUMBER, text):
+        for match in _plain_numbers(text):
             numbers[_unit_after(match)].add(float(match[0].replace(",", ".")))
         self._numbers = {unit: sorted(values) for unit, values in numbers.items()}
         self._settings: dict[str, Any] = {"teacher": self.name, "seed": seed, "questions": questions_per_passage}
@@ -95,7 +95,7 @@ class ClozeTeacher:
 
     def _falsify(self, sentence: str, negated: Sequence[str], rng: random.Random) -> tuple[str, str]:
         """The sentence made false by the first rule that applies, and why; or the sentence and ""."""
-        if numbers := list(re.finditer(NUMBER, sentence)):
+        if numbers := [n for n in _plain_numbers(sentence) if not _in_range(n)]:
             number = rng.choice(numbers)
             other = self._other_number(number[0], _unit_after(number), rng)
             return sentence[: number.start()] + other + sentence[number.end() :], f"It is {number[0]}."
@@ -216,6 +216,17 @@ def quotable(passage: Passage) -> list[str]:
 
 def _word(term: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(term)}\b", re.I)
+
+
+def _plain_numbers(text: str) -> list[re.Match[str]]:
+    """Whole numbers and decimals; another power of ten, fraction or part of a date would read as nonsense."""
+    return [n for n in re.finditer(NUMBER, text) if re.fullmatch(r"\d+(?:[.,]\d+)?", n[0])]
+
+
+def _in_range(number: re.Match[str]) -> bool:
+    """Whether a number is an end of "2 to 3 cm": with another number the range may be empty."""
+    before, after = number.string[: number.start()], number.string[number.end() :]
+    return bool(re.search(rf"\d{TO}$", before) or re.match(rf"(?:\s?{UNIT})?{TO}\d", after, re.IGNORECASE))
 
 
 def _unit_after(number: re.Match[str]) -> str:
