@@ -17,12 +17,13 @@ NUMBER = re.compile(
     r"^(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
 )
 ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
-# what converters leave of links to figures in parentheses, a formula, a processing instruction, and definition lists
+# what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
+_LINK = r"\[(?:link|figure)\]\w?"
 PLACEHOLDER = re.compile(
-    r"(?<!\s)\s*[(\[](?:see\s+)?\[link\]\w?(?:(?:,?\s*(?:and|or)?|;|–|-)\s*\[link\]\w?)*[)\]]"
-    r"|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
+    rf"(?<!\s)\s*[(\[](?:see\s+)?{_LINK}(?:(?:,?\s*(?:and|or)?|;|–|-)\s*{_LINK})*[)\]]"
+    r"|^\[link\]\w?\s*|[ \t]?\[link\]\w?|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
 )
-LINK = re.compile(r"(^|[.!?]\s+)?\[link\]\w?")  # any other: a word in its place, or the sentence has a hole
+FIGURE = re.compile(r"(^|[.!?]\s+)?\[figure\]")  # of CNXML: without a word in its place the sentence has a hole
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
 
 
@@ -71,7 +72,7 @@ class Outline:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
             raise FileError(f"{place or self._place or self.book}: {problem}")
         text = PLACEHOLDER.sub("", visible(text))
-        text = LINK.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
+        text = FIGURE.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
         if text.strip() and self._silent is None and not INSTRUCTION.fullmatch(text):
             self._place = self._place or place
             self._blocks.append((unicodedata.normalize("NFC", text), place))

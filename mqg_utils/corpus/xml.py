@@ -52,7 +52,7 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
     for child in element:
         rename(child, names, level, name)
     if tag == "link" and not element.text and not len(element):
-        element.text = "[link]"  # to a figure or table, without words of its own
+        element.text = "[figure]"  # a link to a figure or table, without words of its own
     if "morerows" in element.attrib:
         element.set("rowspan", str(int(element.get("morerows")) + 1))
     for section in element.findall("section"):  # what follows a section inside this one is not that section's

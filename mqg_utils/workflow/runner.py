@@ -34,6 +34,8 @@ def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
     Raises LockHeld if another process works on this run. An interrupt stops the kernel and leaves the run resumable.
     A stage's page is made while the next stage runs.
     """
+    import jupyter_client  # noqa: F401  # before the thread that makes pages imports it too, and both find half of it
+
     failed: dict[Path, str] = {}
     try:
         with ThreadPoolExecutor(1) as background, Lock(plan.folder):

@@ -187,7 +187,7 @@ def test_memory_that_runs_out_in_training(quick_project: Path, tmp_path: Path) -
     path = project / "notebooks" / "02_pretrain.ipynb"
     whole = path.read_text("utf-8")
     made = nbformat.read(path, as_version=4)
-    at = next(i for i, cell in enumerate(made.cells) if "team.pretrain(" in cell.source)
+    at = next(i for i, cell in enumerate(made.cells) if "launcher.pretrain(" in cell.source)
     little = "import resource, psutil\nmost = psutil.Process().memory_info().vms + 200_000_000\n"
     limit = nbformat.v4.new_code_cell(little + "resource.setrlimit(resource.RLIMIT_AS, (most, most))")
     made.cells.insert(at, limit)

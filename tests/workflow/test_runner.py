@@ -60,7 +60,7 @@ def test_quick_run_writes_what_the_design_says(quick_project):
     passages = read_jsonl(run / "01_corpus" / "passages.jsonl", Passage)
     exam = by_split(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), "test")
     asked = sum(len(q.propositions) for chain in exam for q in chain.questions)
-    assert len(passages) == 48 and asked == 370
+    assert len(passages) == 48 and asked == 510
     for condition in ("base", "books+questions"):
         predictions = read_jsonl(run / "05_evaluate" / condition / "predictions.jsonl", Prediction)
         assert len(predictions) == 3 * asked
@@ -90,7 +90,7 @@ def test_runs_lists_and_check_validates(quick_project):
     assert "quick" in listed and "complete" in listed and "8 complete" in listed
     exam = quick_project / "outputs" / "quick" / "01_corpus" / "exam.jsonl"
     checked = mqg(quick_project, "check", str(exam))
-    assert checked.returncode == 0 and "60 chains (24 progressive" in checked.stdout
+    assert checked.returncode == 0 and "90 chains (30 progressive" in checked.stdout
     assert "48 passages" in mqg(quick_project, "check", str(exam.with_name("passages.jsonl"))).stdout
     broken = quick_project / "broken.jsonl"
     broken.write_text(exam.read_text().replace('"is_true":true', '"is_true":"yes"', 1))
@@ -190,13 +190,13 @@ def failing(project: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_wrong_with_the_input_is_said_and_kept_in_the_notebook(tmp_path):
     project = make_project(tmp_path)
     done = failing(project, "corpus.chapters=[Cardiology]")
-    assert "no chapter 'Cardiology'" in done.stderr and "01_corpus" in done.stderr
-    assert done.stderr.count("no chapter 'Cardiology'") == 1, "an error is printed once"
+    assert "no text under the heading 'Cardiology'" in done.stderr and "01_corpus" in done.stderr
+    assert done.stderr.count("no text under the heading 'Cardiology'") == 1, "an error is printed once"
     page = (project / "outputs/quick/01_corpus/failed.html").read_text()
     assert "This notebook failed in cell" in page
     assert '"error"' in (project / "outputs/quick/01_corpus/failed.ipynb").read_text()
     index = (project / "outputs/quick/index.html").read_text()
-    assert "failed.html" in index and "no chapter &#39;Cardiology&#39;" in index
+    assert "failed.html" in index and "no text under the heading &#39;Cardiology&#39;" in index
 
     (project / "empty.md").write_text("# Title only\n")
     assert "no text found" in failing(project, "corpus.textbook=empty.md").stderr
@@ -205,7 +205,7 @@ def test_what_is_wrong_with_the_input_is_said_and_kept_in_the_notebook(tmp_path)
     (project / "exam.jsonl").write_text(f'{{"chain_id": "a", "questions": [{question}]}}\nnot json\n')
     said = failing(project, "corpus.exam=exam.jsonl").stderr
     assert "exam.jsonl:1: questions.0.propositions.0.is_true: Field required" in said
-    assert "exam.jsonl:2: record: Invalid JSON" in said
+    assert "exam.jsonl:2: record: not JSON" in said
 
     missing = mqg(project, "run", "quick", "-p", "corpus.textbook=nowhere.md")
     assert missing.returncode == 2 and "nowhere.md" in missing.stderr and "Traceback" not in missing.stderr
@@ -256,7 +256,7 @@ def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tm
     test = by_split(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), "test")
     key = [p.is_true for chain in test for q in chain.questions for p in q.propositions]
     assert found["accuracy.server"] == pytest.approx(sum(key) / len(key))  # all ticked
-    assert found["accuracy.open-book.n"] == found["accuracy.server.n"] == 370
+    assert found["accuracy.open-book.n"] == found["accuracy.server.n"] == 510
     assert not (run / "04_finetune" / "server").exists()
 
 
