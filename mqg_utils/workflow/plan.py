@@ -114,7 +114,8 @@ def _typed(value: Any, type_: str) -> Any:
     """A value of its parameter's type if it is a text: flags are, and YAML takes 2e-4 for one. Checked later."""
     if isinstance(value, str) and not type_.startswith("str"):
         try:
-            value = yaml.safe_load(value) if value else []
+            loaded = yaml.safe_load(value) if value else []
+            value = value if isinstance(loaded, dict) else loaded  # "The Heart: Anatomy" is a text
             value = float(value) if isinstance(value, str) and type_.startswith("float") else value
         except (yaml.YAMLError, ValueError, RecursionError):
             pass

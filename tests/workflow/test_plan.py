@@ -62,6 +62,8 @@ def test_flags_are_read_as_their_parameter_declares(project):
     corpus, *_, tune, _, _, _ = plan("quick", flags).steps
     assert corpus.parameters["exam_format"] == "The Heart: Anatomy" and corpus.parameters["language"] == "no"
     assert tune.parameters["learning_rate"] == 2e-4
+    corpus, *_ = plan("quick", ["corpus.chapters=The Heart: Anatomy"]).steps
+    assert corpus.parameters["chapters"] == ["The Heart: Anatomy"]
 
 
 def test_shared_values_go_to_the_stages_that_have_them(project):
