@@ -10,6 +10,10 @@ from mqg_utils.workflow.secrets import without_key
 
 REPLY_FORMATS = ("json_schema", "json_object", "plain")
 MAX_STARTS = 50  # braces tried as the start of a JSON object
+CUT = ("length", "model_length", "max_tokens", "max_output_tokens")  # finish reasons of several servers
+# a model's thoughts end, or its answer begins, after the last of these; an opening mark without its end is all thought
+ANSWER_AFTER = re.compile(r"</think>|\[/THINK\]|<\|channel\|>final(?:<\|message\|>)?")
+THOUGHTS = re.compile(r"<think>|\[THINK\]|<\|channel\|>analysis")
 MAX_TOKENS = 10**9  # a larger reported usage is a mistake
 
 
@@ -40,7 +44,7 @@ def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: 
         return failure(key, passage_id, model, "empty" if isinstance(choices, list) else "failed", message, tokens)
     answer = mapping(choices[0].get("message"))
     finish_reason = clean(str(choices[0].get("finish_reason") or ""))
-    content = clean(str(answer.get("content") or ""))
+    content = clean(joined_parts(answer.get("content")))
     status, message = _status(content, finish_reason, answer.get("refusal"), wants)
     answered = {"content": content, "finish_reason": finish_reason}
     return failure(key, passage_id, model, status, message, tokens).model_copy(update=answered)
@@ -49,10 +53,10 @@ def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: 
 def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tuple[Outcome, str]:
     if refusal or finish_reason == "content_filter":
         return "refused", clean(str(refusal or "withheld by the server's content filter"))
+    if finish_reason.casefold() in CUT:
+        return "cut", "cut off at the limit of tokens; raise max_tokens"
     if not content.strip():
         return "empty", "an answer without text"
-    if finish_reason == "length":
-        return "cut", "cut off at the limit of tokens; raise max_tokens"
     try:
         read_list(content, wants)
     except ValueError as error:
@@ -63,10 +67,11 @@ def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tup
 def read_list(content: str, name: str) -> list[Any]:
     """The list `name` of the JSON object in a reply.
 
-    The object may stand between other words, in a code fence, after the model's thoughts, or with trailing commas.
-    Raises ValueError naming what is missing.
+    The object may stand between other words, in a code fence, after the model's thoughts, or with trailing commas. Of
+    several, the last counts: a model may correct itself. Raises ValueError naming what is missing.
     """
-    text = content.rpartition("</think>")[2]
+    text = ANSWER_AFTER.split(content)[-1]
+    text = THOUGHTS.split(text)[0]
     items = _find(text, name) or _find(re.sub(r",(\s*[}\]])", r"\1", text), name)
     if not isinstance(items, list) or not items:
         raise ValueError(f"no list `{name}` in the reply")
@@ -75,16 +80,29 @@ def read_list(content: str, name: str) -> list[Any]:
 
 
 def _find(text: str, name: str) -> Any:
-    """The member `name` of the first JSON object that has it, else None."""
-    decoder = json.JSONDecoder()
-    for start in [match.start() for match in re.finditer(r"\{", text)][:MAX_STARTS]:
+    """The member `name` of the last JSON object that has it, else None."""
+    decoder, found, start, tries = json.JSONDecoder(), None, text.find("{"), 0
+    while start >= 0 and tries < MAX_STARTS:
         try:
-            value = decoder.raw_decode(text, start)[0]
+            value, stop = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            continue
+            value, stop = {}, start + 1
         if name in value:
-            return value[name]
-    return None
+            found = value[name]
+        else:
+            stop, tries = start + 1, tries + 1
+        start = text.find("{", stop)
+    return found
+
+
+def joined_parts(content: Any) -> str:
+    """The text of a message, which some servers give in parts; the parts of its thoughts are left out."""
+    if not isinstance(content, list):
+        return str(content or "")
+    texts = [
+        part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else part for part in content
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def json_object(text: str) -> dict[str, Any]:
