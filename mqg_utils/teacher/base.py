@@ -1,12 +1,13 @@
 """Teachers: given a passage, each replies with exam questions about it, and records every outcome."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mqg_utils.records import Passage, read_jsonl
+from mqg_utils.records import Passage
 from mqg_utils.teacher.batch import BatchTeacher
 from mqg_utils.teacher.budget import BATCH_SHARE, Budget, cost_table, price_of
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
@@ -23,26 +24,31 @@ T = TypeVar("T")
 
 
 class RecordedTeacher:
-    """Replays a replies file: the reply for each passage and round that it contains.
+    """Replays a replies file, also one that a server's run wrote: the usable drafts on each passage, round by round.
 
-    A reply on a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs
+    `notes` tell what the file has besides. Of replies on one passage and round, the later ones are further rounds. A reply on a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs
     to the passage that holds most of its quotes, however the book was cut.
     """
 
-    notes: Sequence[str] = ()
     spent_usd = 0.0
 
     def __init__(self, path: Path, passages: Sequence[Passage] = ()) -> None:
-        self.name = f"recorded:{path.name}"
+        self.name, self.notes = f"recorded:{path.name}", list[str]()
         self._replies: dict[tuple[str, int], Reply] = {}
         by_place: dict[str, dict[str, str]] = {}
         for passage in passages:
             by_place.setdefault(passage.place, {})[passage.passage_id] = normalise(passage.text)
-        replies = [part for reply in read_jsonl(path, Reply) for part in by_passage(reply, by_place)]
-        for reply in replies:
+        recorded = ReplyCache(path)
+        drafts = [reply for reply in recorded.values() if _is_draft(reply)]
+        for reply in [part for draft in drafts for part in by_passage(draft, by_place)]:
             # keyed by its text, so that an edited reply is a new one to the cache
             key = hashlib.sha256(f"{reply.passage_id}\n{reply.content}".encode()).hexdigest()[:32]
-            self._replies[reply.passage_id, reply.round] = reply.model_copy(update={"key": key})
+            number = next(n for n in itertools.count(reply.round) if (reply.passage_id, n) not in self._replies)
+            self._replies[reply.passage_id, number] = reply.model_copy(update={"key": key, "round": number})
+        rounds = max((number for _, number in self._replies), default=0)
+        self.notes.append(f"{path.name} has drafts of up to {rounds} rounds a passage")
+        if others := len(recorded.outcomes) - len(drafts):
+            self.notes.append(f"{others} of {len(recorded.outcomes)} lines of {path.name} are no usable drafts")
 
     def key(self, request: Request) -> str:
         reply = self._replies.get((request.passage.passage_id, request.round))
@@ -53,6 +59,13 @@ class RecordedTeacher:
             if reply := self._replies.get((request.passage.passage_id, request.round)):
                 cache.add(reply)
                 yield reply
+
+
+def _is_draft(reply: Reply) -> bool:
+    try:
+        return bool(read_list(reply.content, "chains"))
+    except ValueError:
+        return False
 
 
 def by_passage(reply: Reply, by_place: Mapping[str, Mapping[str, str]]) -> list[Reply]:

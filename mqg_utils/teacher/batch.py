@@ -13,7 +13,7 @@ from typing import Any
 from mqg_utils.records import write_json
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher, TeacherError
-from mqg_utils.teacher.responses import failure, json_object, judge, mapping
+from mqg_utils.teacher.responses import failure, flagged, json_object, judge, mapping
 from mqg_utils.workflow.secrets import without_key
 
 POST = {"method": "POST", "url": "/v1/chat/completions"}
@@ -73,7 +73,8 @@ class BatchTeacher(ServerTeacher):
             usd = self.budget.reserve(key, **most)
             if usd is None:
                 break
-            sent[key] = {"passage_id": request.passage.passage_id, "wants": request.wants, "most": most, "usd": usd}
+            about = {"passage_id": request.passage.passage_id, "round": request.round, "wants": request.wants}
+            sent[key] = {**about, "most": most, "usd": usd}
         if not sent:
             self.notes.append(self.budget.stop_message())
             return False
@@ -112,6 +113,7 @@ class BatchTeacher(ServerTeacher):
     def _reply(self, key: str, sent: dict[str, Any], line: dict[str, Any]) -> Reply:
         response, about = mapping(line.get("response")), (key, sent["passage_id"], self.name)
         if response.get("status_code") == 200:
-            return judge(json.dumps(response.get("body")), *about, sent["wants"], sent["most"])
+            reply = judge(json.dumps(response.get("body")), *about, sent["wants"], sent["most"])
+            return reply.model_copy(update={"round": sent.get("round", 1)})
         message = line.get("error") or response.get("body") or "the job ended without an answer to it"
-        return failure(*about, "failed", json.dumps(message))
+        return failure(*about, "refused" if flagged(message) else "failed", json.dumps(message))

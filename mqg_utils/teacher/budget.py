@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
 TOKENS_PER_MESSAGE = 16  # added by a chat template, at most
 REPLY_TOKENS = 1200  # of a usual reply: QUESTIONS questions of five propositions with their quotes
 MOST_QUESTIONS = 6  # of a reply
+SETTLED, MARGIN = 5, 1.5  # replies after which a reserve follows them, and how much dearer than the dearest one may be
 READING_TOKENS, ANSWERS_TOKENS = 250, 30  # of a question with the rules, when it is read again, and of the answer
 
 
@@ -33,14 +33,14 @@ class Price(NamedTuple):
 
 
 def price_of(model: str, prompt_usd: float = -1, completion_usd: float = -1, share: float = 1.0) -> Price | None:
-    """The given price (-1: not given), else the table's for the model or its dated version, else None.
+    """The given price (-1: not given), else the table's for a model of exactly this name, else None.
 
     Raises ValueError where only one of the two is given.
     """
     if (prompt_usd < 0) != (completion_usd < 0):
         raise ValueError("give both price_prompt_usd and price_completion_usd, or neither")
     table = yaml.safe_load(Path(__file__).with_name("prices.yaml").read_text(encoding="utf-8"))
-    usd = (prompt_usd, completion_usd) if prompt_usd >= 0 else table.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
+    usd = (prompt_usd, completion_usd) if prompt_usd >= 0 else table.get(model)
     return Price(usd[0] * share, usd[1] * share) if usd else None
 
 
@@ -84,8 +84,9 @@ class Cost(Record):
 class Budget:
     """The whole run's money, in a ledger beside the replies: reserved before a request is sent, settled afterwards.
 
-    The ledger's sum is never below the bill, also when a process is killed: its reservations stay. `others` are the
-    ledgers of shards, which count too. Nothing is counted without a price, which a cap needs (else ValueError).
+    A reservation is the most that the request can cost, and after SETTLED replies MARGIN times the dearest of them, in
+    proportion: only replies much dearer than all before, by those under way, can pass the cap. A killed process's
+    reservations stay. `others` are the ledgers of shards, which count too. A cap needs a price (else ValueError).
     """
 
     def __init__(
@@ -97,20 +98,26 @@ class Budget:
             )
         self.cap_usd, self.price, self._log = cap_usd, price, AppendLog(path, Cost, sync=False)
         self._usd = (price or Price(0, 0)).of
+        self._most: dict[str, float] = {}  # the most that each request under way can cost, in USD
+        self._shares: list[float] = []  # of it, what the replies did cost
         ledgers = [self._log, *(AppendLog(other, Cost) for other in others)]
         self.spent_usd = sum(cost.usd for ledger in ledgers for cost in ledger.read())
 
     def reserve(self, key: str, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Reserve the most that a request can cost, in USD; None, and nothing reserved, if the cap has no room."""
-        usd = self._usd(prompt_tokens, completion_tokens)
+        """Reserve USD for a request of at most so many tokens; None, and nothing reserved, if the cap has no room."""
+        most = self._usd(prompt_tokens, completion_tokens)
+        usd = most * (min(1, MARGIN * max(self._shares)) if len(self._shares) >= SETTLED else 1)
         if self.cap_usd > 0 and self.spent_usd + usd > self.cap_usd:
             return None
         self._write(key, usd)
+        self._most[key] = most
         return usd
 
     def settle(self, key: str, reserved_usd: float, prompt_tokens: int, completion_tokens: int) -> None:
         """Replace a reservation by the bill."""
-        self._write(key, self._usd(prompt_tokens, completion_tokens) - reserved_usd)
+        usd, most = self._usd(prompt_tokens, completion_tokens), self._most.pop(key, 0)
+        self._shares += [usd / most] if 0 < usd < most else []  # not of a lost reply, which is billed at its most
+        self._write(key, usd - reserved_usd)
 
     def _write(self, key: str, usd: float) -> None:
         self.spent_usd += usd

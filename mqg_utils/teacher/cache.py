@@ -91,4 +91,4 @@ class ReplyCache(dict[str, Reply]):
 
     def last_error(self) -> str:
         """The message of the last outcome that was not usable, or ""."""
-        return next((reply.error for reply in reversed(self.outcomes) if reply.error), "")
+        return next((reply.error for reply in reversed(self.outcomes) if reply.status != "ok"), "")

@@ -11,7 +11,7 @@ from typing import Any
 from mqg_utils.teacher.budget import Budget, most_tokens
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import SCHEMAS
-from mqg_utils.teacher.responses import REPLY_FORMATS, failure, judge, response_format
+from mqg_utils.teacher.responses import REPLY_FORMATS, failure, flagged, judge, response_format
 from mqg_utils.workflow.secrets import KEY_VARIABLE, read_key, without_key
 
 ATTEMPTS = 2  # at an answer that may have been billed but is unusable
@@ -96,6 +96,7 @@ class _Session:
     def __init__(self, teacher: ServerTeacher, cache: ReplyCache, arrived: Callable[[Reply], None]) -> None:
         self.teacher, self.cache, self.arrived = teacher, cache, arrived
         self.tries: Counter[str] = Counter()
+        self.remarks: Counter[str] = Counter()  # on usable replies
         self.failed_in_row, self.stopped, self.fatal = 0, False, ""
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -109,6 +110,7 @@ class _Session:
         async with self.teacher.connect(AsyncOpenAI, timeout=timeout, http_client=_http_client(limit_s)) as self.client:
             workers = min(self.teacher.concurrency, len(requests))
             await asyncio.gather(*(self.work(i * APART_S) for i in range(workers)))
+        self.teacher.notes += [f"{text} ({n} replies)" for text, n in self.remarks.items()]
         if self.fatal:
             raise TeacherError(self.fatal)
         if self.waiting:
@@ -134,6 +136,8 @@ class _Session:
                 return  # a worker with a request under way may find room when that is settled
             self.waiting.popleft()
             reply, final = await self.attempt(request, key)
+            reply = reply.model_copy(update={"round": request.round})
+            self.remarks.update([reply.error.partition(" (")[0]] if reply.status == "ok" and reply.error else [])
             await asyncio.to_thread(self.cache.add, reply)
             budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
             self.tries[key] += 1
@@ -162,6 +166,8 @@ class _Session:
                     names[name] = RENAMED[name]
                     self.teacher.notes.append(f"{self.teacher.name} does not take {name}: {message[:200]}")
                 return await self.attempt(request, key)
+            if error.status_code in (400, 403, 422) and flagged(error.body):
+                return failure(*about, "refused", message), True
             if error.status_code in HOPELESS or error.code == "insufficient_quota":
                 self.stop(f"the server refused passage {request.passage.passage_id!r}: {message}")
             return failure(*about, "failed", message), True
@@ -173,7 +179,7 @@ class _Session:
             self.stop(f"the server at {self.teacher.base_url or 'OpenAI'}: {message}")
             return failure(*about, "failed", message), True
         reply = judge(text, *about, request.wants, most)
-        return reply, reply.status in ("ok", "refused")
+        return reply, reply.status in ("ok", "refused", "cut")
 
 
 def _message(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mqg_utils.teacher.cache import Outcome, Reply, Wants
@@ -9,12 +10,26 @@ from mqg_utils.teacher.prompts import SCHEMAS
 from mqg_utils.workflow.secrets import without_key
 
 REPLY_FORMATS = ("json_schema", "json_object", "plain")
-MAX_STARTS = 50  # braces tried as the start of a JSON object
-CUT = ("length", "model_length", "max_tokens", "max_output_tokens")  # finish reasons of several servers
-# a model's thoughts end, or its answer begins, after the last of these; an opening mark without its end is all thought
-ANSWER_AFTER = re.compile(r"</think>|\[/THINK\]|<\|channel\|>final(?:<\|message\|>)?")
-THOUGHTS = re.compile(r"<think>|\[THINK\]|<\|channel\|>analysis")
+MAX_STARTS = 200  # braces tried in vain as the start of a JSON object
 MAX_TOKENS = 10**9  # a larger reported usage is a mistake
+BYTES_PER_TOKEN = 2  # fewest, where tokens must be estimated
+MAX_BYTES_PER_TOKEN = 7  # of a whole prompt: English prose has five, other languages and scripts fewer
+ESTIMATED = "the answer has no usage; its tokens are estimated"
+CUT_PROMPT = "the server read only a part of the prompt; raise its context length"
+# reasons to finish, and errors' words, by which servers say the same
+CUT = re.compile(r"length|max\w*tokens|context|incomplete|limit", re.I)
+WITHHELD = re.compile(r"filter|safety|refus|block|prohibited|recitation|spii|sensitive|guardrail|toxic|moderat", re.I)
+FLAGGED = re.compile(
+    r"content_?filter|moderation|flagged|safety|content.(?:management.)?polic|usage guidelines|content exists risk|"
+    r"data_inspection|prohibited_content|blockReason|guardrail",
+    re.I,
+)
+# thoughts: all before their last closing mark, whether or not they were opened, and what is opened and never closed
+THOUGHTS = re.compile(
+    r"\A.*(?:</think(?:ing)?>|\[/THINK\]|<\|channel\|>final.*?<\|message\|>)|\Aanalysis.*assistantfinal|"
+    r"(?:<think(?:ing)?>|\[THINK\]|<\|channel\|>(?:analysis|commentary)).*",
+    re.S,
+)
 
 
 def response_format(name: str, wants: Wants) -> dict[str, Any]:
@@ -30,49 +45,83 @@ def failure(key: str, passage_id: str, model: str, status: Outcome, message: str
 
 
 def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: dict[str, int]) -> Reply:
-    """A chat completion's JSON as a Reply. One that is torn is `lost`, and counted as `most` tokens."""
+    """A chat completion's JSON as a Reply. One that is torn is `lost`, and counted as `most` tokens.
+
+    A usable one may have an `error`, too: tokens that had to be estimated, or a prompt of which the server read a part.
+    """
     completion = json_object(body)
     if not completion:
         message = "the answer is torn, or no chat completion (is base_url right? It often ends in /v1)"
         return failure(key, passage_id, model, "lost", message, most)
     model = clean(str(completion.get("model") or model))
-    usage, choices = mapping(completion.get("usage")), completion.get("choices")
-    counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    tokens = {name: int(n) if isinstance(n, int | float) and 0 < n < MAX_TOKENS else 0 for name, n in counts.items()}
+    choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        message = f"no choice in the answer: {clean(json.dumps(completion.get('error') or completion))[:300]}"
-        return failure(key, passage_id, model, "empty" if isinstance(choices, list) else "failed", message, tokens)
+        said = completion.get("error") or completion
+        status: Outcome = "refused" if flagged(said) else "empty" if isinstance(choices, list) else "failed"
+        tokens = _tokens(completion, "", most)[0] if status == "empty" else {}
+        message = f"no choice in the answer: {clean(json.dumps(said))[:300]}"
+        return failure(key, passage_id, model, status, message, tokens)
     answer = mapping(choices[0].get("message"))
     finish_reason = clean(str(choices[0].get("finish_reason") or ""))
-    content = clean(joined_parts(answer.get("content")))
-    status, message = _status(content, finish_reason, answer.get("refusal"), wants)
+    content, thoughts = (_text(answer.get(name)) for name in ("content", "reasoning_content"))
+    tokens, note = _tokens(completion, content + thoughts, most)
+    at_limit = 0 < most.get("completion_tokens", 0) <= tokens["completion_tokens"]
+    status, message = _status(content, finish_reason, answer.get("refusal"), at_limit, wants)
+    sent_bytes = most.get("prompt_tokens", 0) - len(json.dumps(SCHEMAS[wants]))  # see `ServerTeacher.most`
+    if not note and tokens["prompt_tokens"] * MAX_BYTES_PER_TOKEN < sent_bytes:
+        note = f"{CUT_PROMPT} ({tokens['prompt_tokens']} tokens)"
     answered = {"content": content, "finish_reason": finish_reason}
-    return failure(key, passage_id, model, status, message, tokens).model_copy(update=answered)
+    return failure(key, passage_id, model, status, message or note, tokens).model_copy(update=answered)
 
 
-def _status(content: str, finish_reason: str, refusal: Any, wants: Wants) -> tuple[Outcome, str]:
-    if refusal or finish_reason == "content_filter":
-        return "refused", clean(str(refusal or "withheld by the server's content filter"))
-    if finish_reason.casefold() in CUT:
-        return "cut", "cut off at the limit of tokens; raise max_tokens"
-    if not content.strip():
-        return "empty", "an answer without text"
-    try:
-        read_list(content, wants)
-    except ValueError as error:
-        return "schema", str(error)
-    return "ok", ""
+def flagged(error: Any) -> bool:
+    """Whether a server's error says that it will not answer this prompt, but may answer others."""
+    return bool(FLAGGED.search(json.dumps(error)))
+
+
+def _text(content: Any) -> str:
+    """A message's content, which may come in parts: those with thoughts are left out."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return clean("".join(text for text in texts if isinstance(text, str)))
+
+
+def _tokens(completion: dict[str, Any], text: str, most: Mapping[str, int]) -> tuple[dict[str, int], str]:
+    """The tokens of an answer, hidden thoughts included, and a note where they had to be estimated."""
+    usage = mapping(completion.get("usage"))
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    counts = [int(n) if isinstance(n := usage.get(name), int | float) and 0 < n < MAX_TOKENS else 0 for name in names]
+    prompt, written = counts[0], max(counts[1], counts[2] - counts[0] if counts[0] else 0)
+    if prompt and (written or not text):
+        return {"prompt_tokens": prompt, "completion_tokens": written}, ""
+    prompt = prompt or most.get("prompt_tokens", 0) // BYTES_PER_TOKEN
+    written = written or min(len(text.encode()) // BYTES_PER_TOKEN, most.get("completion_tokens", MAX_TOKENS))
+    return {"prompt_tokens": prompt, "completion_tokens": written}, ESTIMATED
+
+
+def _status(content: str, finish_reason: str, refusal: Any, at_limit: bool, wants: Wants) -> tuple[Outcome, str]:
+    if refusal or WITHHELD.search(finish_reason):
+        return "refused", clean(str(refusal or f"withheld by the server's content filter ({finish_reason})"))
+    message = "an answer without text"
+    if content.strip() and not CUT.search(finish_reason):
+        try:
+            read_list(content, wants)
+        except ValueError as error:
+            message = str(error)
+        else:
+            return "ok", ""
+    if at_limit or CUT.search(finish_reason):
+        return "cut", "cut off at the limit of tokens, which thoughts count towards; raise max_tokens"
+    return "schema" if content.strip() else "empty", message
 
 
 def read_list(content: str, name: str) -> list[Any]:
-    """The list `name` of the JSON object in a reply.
+    """The list `name` of the last JSON object in a reply that has one: models draft, and correct themselves.
 
-    The object may stand between other words, in a code fence, after the model's thoughts, or with trailing commas. Of
-    several, the last counts: a model may correct itself. Raises ValueError naming what is missing.
+    The object may stand between other words, in a code fence, or with trailing commas; thoughts do not count. Raises
+    ValueError naming what is missing.
     """
-    text = ANSWER_AFTER.split(content)[-1]
-    text = THOUGHTS.split(text)[0]
-    items = _find(text, name) or _find(re.sub(r",(\s*[}\]])", r"\1", text), name)
+    items = _find(THOUGHTS.sub("", content), name)
     if not isinstance(items, list) or not items:
         raise ValueError(f"no list `{name}` in the reply")
     json.dumps(items, ensure_ascii=False).encode()  # half of a surrogate pair raises ValueError
@@ -80,29 +129,25 @@ def read_list(content: str, name: str) -> list[Any]:
 
 
 def _find(text: str, name: str) -> Any:
-    """The member `name` of the last JSON object that has it, else None."""
-    decoder, found, start, tries = json.JSONDecoder(), None, text.find("{"), 0
-    while start >= 0 and tries < MAX_STARTS:
-        try:
-            value, stop = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            value, stop = {}, start + 1
+    """The member `name` of the last JSON object that has it, else None; None, too, where a later one is broken."""
+    found, end, failed = None, 0, 0
+    plain = re.sub(r",(?=\s*[}\]])", " ", text)  # of the same length
+    start = text.find("{")
+    while start >= 0 and failed < MAX_STARTS:
+        value, after = _decoded(text, start) or _decoded(plain, start) or ({}, 0)
+        failed += not after
         if name in value:
-            found = value[name]
-        else:
-            stop, tries = start + 1, tries + 1
-        start = text.find("{", stop)
-    return found
+            found, end = value[name], after
+        start = text.find("{", max(start + 1, end))
+    return None if re.search(rf'"{name}"\s*:', text[end:]) else found
 
 
-def joined_parts(content: Any) -> str:
-    """The text of a message, which some servers give in parts; the parts of its thoughts are left out."""
-    if not isinstance(content, list):
-        return str(content or "")
-    texts = [
-        part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else part for part in content
-    ]
-    return "".join(text for text in texts if isinstance(text, str))
+def _decoded(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+    """The JSON object that begins at `start` and where it ends, if it is whole."""
+    try:
+        return json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
 
 
 def json_object(text: str) -> dict[str, Any]:

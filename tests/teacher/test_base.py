@@ -29,13 +29,17 @@ def test_a_reply_on_a_place_is_told_apart_by_the_passages_of_its_quotes(tmp_path
     assert chains == [("p0", [drafts[1]]), ("p1", [drafts[0]])]
 
 
+def draft(text: str) -> str:
+    return json.dumps({"chains": [text]})
+
+
 def test_only_new_requests_are_asked_and_replies_come_in_the_order_of_the_requests(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "replies.jsonl", [reply(f"k{i}", f"p{i}", f"on p{i}") for i in (0, 2, 3)])
+    write_jsonl(tmp_path / "replies.jsonl", [reply(f"k{i}", f"p{i}", draft(f"on p{i}")) for i in (0, 2, 3)])
     teacher, cache, counts = RecordedTeacher(tmp_path / "replies.jsonl"), ReplyCache(tmp_path / "r.jsonl"), []
     ask_all(teacher, [request("p2")], cache)
     requests = [*(request(f"p{i}") for i in range(4)), request("p0")]
     replies = ask_all(teacher, requests, cache, lambda *numbers: counts.append(numbers))
-    assert [r.content for r in replies] == ["on p0", "on p2", "on p3", "on p0"]  # p1 has no reply
+    assert [r.content for r in replies] == [draft(f"on p{i}") for i in (0, 2, 3, 0)]  # p1 has no reply
     assert counts == [(1, 3), (2, 3)]  # p0, p1 and p3
     assert ask_all(teacher, requests, ReplyCache(cache.path)) == replies and len(ReplyCache(cache.path).outcomes) == 3
 
@@ -74,23 +78,32 @@ def test_shards_are_all_items_once() -> None:
 
 def test_an_edited_recorded_reply_is_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
-    write_jsonl(path, [reply("k1", "p1", "one"), reply("k3", "p3", "three")])
+    one, three, changed = draft("one"), draft("three"), draft("edited")
+    write_jsonl(path, [reply("k1", "p1", one), reply("k3", "p3", three)])
     teacher, requests = RecordedTeacher(path), [request("p3"), request("p2"), request("p1")]
-    assert [r.content for r in ask_all(teacher, requests, ReplyCache(tmp_path / "cache.jsonl"))] == ["three", "one"]
-    write_jsonl(path, [reply("k1", "p1", "edited"), reply("k3", "p3", "three")])
+    assert [r.content for r in ask_all(teacher, requests, ReplyCache(tmp_path / "cache.jsonl"))] == [three, one]
+    write_jsonl(path, [reply("k1", "p1", changed), reply("k3", "p3", three)])
     edited = RecordedTeacher(path)
     assert [edited.key(r) == teacher.key(r) for r in requests] == [True, True, False]
     cached = ask_all(edited, requests, ReplyCache(tmp_path / "cache.jsonl"))
-    assert [r.content for r in cached] == ["three", "edited"] and teacher.name == "recorded:replies.jsonl"
+    assert [r.content for r in cached] == [three, changed] and teacher.name == "recorded:replies.jsonl"
 
 
-def test_a_recorded_teacher_keeps_the_rounds_of_a_passage_apart(tmp_path: Path) -> None:
-    second = reply("k2", "p1", "again", round=2)
-    write_jsonl(tmp_path / "replies.jsonl", [reply("k1", "p1", "one"), reply("k3", "p3", "three"), second])
-    teacher, cache = RecordedTeacher(tmp_path / "replies.jsonl"), ReplyCache(tmp_path / "cache.jsonl")
+def test_recorded_replies_of_a_server_replay_whole_rounds_and_all(tmp_path: Path) -> None:
+    one, again, old, three = (draft(text) for text in ("one", "again", "of a run without rounds", "three"))
+    cut, read = reply("k1", "p1", '{"chains": [', status="cut"), reply("k5", "p1", '{"answers": [true]}')
+    drafts = [reply("k1", "p1", one), reply("k2", "p1", again, round=2), reply("k4", "p1", old), reply("k3", "p3", three)]
+    ran = ReplyCache(tmp_path / "replies.jsonl")
+    for line in (cut, *drafts, read):  # asked again under one key; the reader's answer comes last
+        ran.add(line)
+    teacher, cache = RecordedTeacher(ran.path), ReplyCache(tmp_path / "cache.jsonl")
     passages = [request("p1").passage, request("p3").passage]
-    rounds = [ask_all(teacher, requests_for(passages, round=number), cache) for number in (1, 2, 3)]
-    assert [[r.content for r in replies] for replies in rounds] == [["one", "three"], ["again"], []]
+    rounds = [ask_all(teacher, requests_for(passages, round=number), cache) for number in (1, 2, 3, 4)]
+    assert [[r.content for r in replies] for replies in rounds] == [[one, three], [again], [old], []]
+    assert teacher.notes == [
+        "replies.jsonl has drafts of up to 3 rounds a passage",
+        "2 of 6 lines of replies.jsonl are no usable drafts",
+    ]
 
 
 def test_the_cost_counts_what_is_missing_in_every_round(tmp_path: Path) -> None:

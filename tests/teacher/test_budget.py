@@ -18,6 +18,7 @@ def request(user: str = "y" * 40, system: str = "x" * 80, round: int = 1) -> Req
 
 def test_a_price_is_the_tables_or_the_users() -> None:
     assert price_of("gpt-4o") == price_of("gpt-4o-2024-08-06") == Price(2.5, 10.0)
+    assert price_of("gpt-4o-2024-05-13") == Price(5.0, 15.0) and price_of("gpt-4o-2031-01-01") is None
     assert price_of("gpt-4o", share=0.5) == Price(1.25, 5.0) and price_of("gpt-4o", 1.0, 2.0) == Price(1.0, 2.0)
     assert price_of("my-model") is None and price_of("my-model", 0, 0) == Price(0, 0)
     assert Price(2.0, 8.0).of(1_000_000, 500_000) == 6.0
@@ -66,6 +67,14 @@ def test_the_ledger_reserves_settles_and_survives(tmp_path: Path) -> None:
     assert again.spent_usd == pytest.approx(1.0) and again.reserve("c", 1, 1) is None
     path.write_bytes(path.read_bytes().removesuffix(b'{"key": "c", "us'))
     assert Budget(tmp_path / "new", 1.0, price, [path]).spent_usd == pytest.approx(1.0)
+
+
+def test_a_reserve_follows_what_replies_have_cost(tmp_path: Path) -> None:
+    money = Budget(tmp_path / "s", 100.0, Price(0.0, 1e6))  # a USD a completion token
+    for i, billed in enumerate((1, 2, 1, 1, 1, 10)):  # of 10: the last was lost, and is counted at its most
+        assert money.reserve(f"k{i}", 9, 10) == pytest.approx(10 if i < 5 else 1.5 * 2)
+        money.settle(f"k{i}", 10 if i < 5 else 3, 9, billed)
+    assert money.spent_usd == pytest.approx(16) and money.reserve("k", 9, 100) == pytest.approx(1.5 * 20)
 
 
 def test_a_budget_needs_a_price(tmp_path: Path) -> None:

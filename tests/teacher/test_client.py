@@ -16,6 +16,7 @@ from mqg_utils.teacher.base import ask_all
 from mqg_utils.teacher.budget import Budget, Price
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher, TeacherError
+from mqg_utils.teacher.responses import read_list
 from mqg_utils.workflow.secrets import KEY_VARIABLE
 
 
@@ -112,6 +113,9 @@ def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault
     assert asking.spent_usd == pytest.approx(billed) == budget(tmp_path, 9.0).spent_usd
 
 
+CUT_NAMES = ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
+
+
 @pytest.mark.parametrize(
     ("response", "status", "message", "count"),
     [
@@ -122,10 +126,17 @@ def test_a_transient_fault_is_retried(server: FaultServer, tmp_path: Path, fault
         (Response(hang=True), "lost", "no answer within 0.2 s; raise timeout_s or lower concurrency", 2),
         (Response(body=completion(choices=[])), "empty", "no choice in the answer", 2),
         (Response(body=completion(None)), "empty", "an answer without text", 2),
-        (Response(body=completion("{", "length")), "cut", "raise max_tokens", 2),
+        *((Response(body=completion("{", name)), "cut", "raise max_tokens", 1) for name in CUT_NAMES),
+        (Response(body=completion("", "length")), "cut", "thoughts count", 1),  # all tokens went into thoughts
+        (Response(body=completion("{", usage={"prompt_tokens": 9, "completion_tokens": 4000})), "cut", "max_tokens", 1),
+        (Response(body=completion(f"<think>{GOOD}")), "schema", "no list `chains`", 2),
         (Response(body=completion('{"answers": [true]}')), "schema", "no list `chains` in the reply", 2),
         (Response(body=completion("Sorry!", "content_filter")), "refused", "content filter", 1),
+        (Response(body=completion("", "SAFETY")), "refused", "SAFETY", 1),
         (Response(body={"choices": [{"message": {"refusal": "I will not."}}]}), "refused", "I will not.", 1),
+        (error(400, "The prompt was filtered", code="content_filter"), "refused", "was filtered", 1),  # Azure
+        (error(403, "Flagged", metadata={"flagged_input": "Write. p1"}), "refused", "Flagged", 1),  # OpenRouter
+        (Response(body={"promptFeedback": {"blockReason": "OTHER"}}), "refused", "blockReason", 1),  # Gemini
         (Response(400, {"detail": "pinned to another model"}), "failed", "pinned to another model", 1),  # transformers
     ],
 )
@@ -139,6 +150,56 @@ def test_a_lasting_fault_is_a_recorded_outcome(
     assert sum(passage_of(body) == "p1" for body in server.bodies) == count
     *_, last = [r for r in ReplyCache(cache.path).outcomes if r.passage_id == "p1"]
     assert last.status == status and message in last.error
+
+
+DRAFT = GOOD.replace("Which?", "A draft?")
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": DRAFT}]}, {"type": "text", "text": GOOD[:9]}]
+HARMONY = "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{DRAFT} Hmm.</think>\n{GOOD}",  # the prompt held the opening mark
+        f"<think>{DRAFT}</think>{GOOD}",
+        f"[THINK]{DRAFT}[/THINK]{GOOD}",
+        HARMONY.format(DRAFT, GOOD),
+        f"analysisI draft {DRAFT}.assistantfinal{GOOD}",
+        f"```json\n{DRAFT}\n```\nOn reflection the keys are wrong. Corrected:\n```json\n{GOOD[:-1]},}}\n```",
+        [*PARTS, {"type": "text", "text": GOOD[9:]}],
+    ],
+)
+def test_thoughts_and_drafts_are_no_answer(server: FaultServer, tmp_path: Path, content: Any) -> None:
+    server.answer = lambda _: Response(body=completion(content, "eos_token"))
+    reply = outcomes(teacher(server), requests(1), tmp_path)["p0"]
+    assert reply.status == "ok" and read_list(reply.content, "chains") == json.loads(GOOD)["chains"]
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens", "note"),
+    [
+        ({"prompt_tokens": 900, "completion_tokens": 7, "total_tokens": 1600}, (900, 700), ""),  # hidden thoughts
+        (None, (2000, 42), "the answer has no usage; its tokens are estimated (2 replies)"),
+        ({"prompt_tokens": 900}, (900, 42), "the answer has no usage; its tokens are estimated (2 replies)"),
+        ({"prompt_tokens": 500, "completion_tokens": 7}, (500, 7), "the server read only a part of the prompt; raise"),
+    ],
+)
+def test_what_usage_leaves_out(server: FaultServer, tmp_path: Path, usage: Any, tokens: Any, note: str) -> None:
+    server.answer = lambda _: Response(body=completion(usage=usage))
+    asking = teacher(server, concurrency=1, budget=budget(tmp_path, 100.0))
+    sent = [request(f"p{i}", "x" * 4000) for i in range(2)]
+    reply = outcomes(asking, sent, tmp_path)["p0"]
+    prompt = (asking.most(sent[0])["prompt_tokens"]) // 2 if usage is None else tokens[0]
+    assert (reply.status, reply.prompt_tokens, reply.completion_tokens) == ("ok", prompt, tokens[1])
+    assert asking.spent_usd == pytest.approx(2 * PRICE.of(prompt, tokens[1]))
+    assert [text.startswith(note) for text in asking.notes] == [True] * bool(note)
+
+
+def test_a_budget_binds_without_usage(server: FaultServer, tmp_path: Path) -> None:
+    server.answer = lambda _: Response(body=completion(usage=None))
+    asking = teacher(server, concurrency=1, max_tokens=20, budget=budget(tmp_path, 3.0))
+    assert 1 < len(outcomes(asking, requests(20), tmp_path)) < 20 and 1.5 < asking.spent_usd <= 3.0
+    assert asking.notes[-1].startswith("Stopped: the next request could exceed budget_usd=3")
 
 
 def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Path) -> None:
