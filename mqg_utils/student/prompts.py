@@ -55,7 +55,11 @@ def total(cuts: Iterable[Cuts]) -> Cuts:
 
 
 class Pieces:
-    """Token ids of prompt pieces, each tokenised once; `root` is the tokenizer's start token, if it has one."""
+    """Token ids of prompt pieces, each tokenised once; `root` is the tokenizer's start token, if it has one.
+
+    Some tokenizers put a space before every text (Mistral's, Phi-3's, Llama-2's). A piece is none: it is tokenised
+    after a line break, which is then cut off.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -63,11 +67,17 @@ class Pieces:
         start = tokenizer("", add_special_tokens=True)["input_ids"]
         bos = tokenizer.bos_token_id
         self.root: list[int] = [bos] if bos is not None and start[:1] == [bos] else []
+        self._break = self._ids("\n")
+        self._spaced = self._ids("\nx")[len(self._break) :] != self._ids("x")
 
     def __call__(self, text: str) -> list[int]:
         if text not in self._cache:
-            self._cache[text] = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids, n = self._ids("\n" + text) if self._spaced else [], len(self._break)
+            self._cache[text] = ids[n:] if ids and ids[:n] == self._break else self._ids(text)
         return self._cache[text]
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def label(self, word: str) -> int:
         """The id of a label word. Raises TreeError unless it is one token."""

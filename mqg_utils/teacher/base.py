@@ -26,8 +26,9 @@ T = TypeVar("T")
 class RecordedTeacher:
     """Replays a replies file, also one that a server's run wrote: the usable drafts on each passage, round by round.
 
-    `notes` tell what the file has besides. Of replies on one passage and round, the later ones are further rounds. A reply on a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs
-    to the passage that holds most of its quotes, however the book was cut.
+    Of drafts on one passage and round, the later are further rounds; `notes` tell what else the file has. A reply on
+    a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs to the
+    passage that holds most of its quotes, however the book was cut.
     """
 
     spent_usd = 0.0

@@ -24,6 +24,7 @@ from mqg_utils.student.forward import (
     supports_trees,
 )
 from mqg_utils.student.loading import Student
+from mqg_utils.student.prompts import Pieces
 from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree, apart, grow_trees, pack
 
 NATS = 6.0  # a logit of the loss: log-likelihoods of options differ by tens of nats
@@ -49,14 +50,15 @@ class Objective(NamedTuple):
 def passage_rows(passages: Sequence[Passage], student: Student, max_tokens: int) -> list[Tree]:
     """Passages as packed rows that do not see each other; every token but the first of a piece is predicted.
 
-    A passage longer than a row continues in the next. Without tree support a piece is a row of its own.
+    A passage begins as prompts do, or with the end token where there is no start token; one longer than a row
+    continues in the next. Without tree support a piece is a row of its own.
     """
     end = [student.tokenizer.eos_token_id] if student.tokenizer.eos_token_id is not None else []
-    trees = []
+    root, trees = Pieces(student.tokenizer).root, []
     for passage in passages:
         heading = " · ".join(part for part in passage.section if part)
         text = student.tokenizer(f"{heading}\n{passage.text}", add_special_tokens=False)
-        ids = end + text["input_ids"] + end
+        ids = (root or end) + text["input_ids"] + end
         for start in range(0, len(ids), max_tokens):
             piece = ids[start : start + max_tokens]
             trees.append(Tree(piece, list(range(-1, len(piece) - 1)), []))

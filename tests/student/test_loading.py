@@ -17,6 +17,7 @@ from mqg_utils.student.loading import (
     WHEELS,
     ModelError,
     Student,
+    _load_adapter,
     add_lora,
     from_wheel,
     load,
@@ -117,6 +118,29 @@ def test_adapters_alone_are_saved_where_they_name_what_they_go_on(tmp_path):
     moved = shutil.move(run, tmp_path / "elsewhere")
     assert torch.allclose(logits(load(f"{moved}/both")), wanted, atol=1e-5)
     assert not torch.allclose(wanted, logits(load(f"{moved}/books")), atol=1e-2)
+
+
+def test_adapters_keep_the_commit_of_their_base(tmp_path, monkeypatch):
+    build(tmp_path / "base")
+    commits = {"hub/name": "a" * 40}
+    monkeypatch.setattr("mqg_utils.student.loading.COMMITS", commits)
+    student, asked = adapted(tmp_path / "base"), []
+    for name, revision in (("hub/name", "a" * 40), ("hub/other", "v2"), (str(tmp_path / "base"), None)):
+        save(student._replace(revision="v2" if name == "hub/other" else ""), tmp_path / "run", name)
+        assert json.loads((tmp_path / "run" / "adapter_config.json").read_text())["revision"] == revision
+        with monkeypatch.context() as patch, pytest.raises(TypeError):  # nothing is loaded
+            patch.setattr("mqg_utils.student.loading.load", lambda *names, **_: asked.append(names[1]))
+            _load_adapter(tmp_path / "run", "float32")
+    assert asked == ["a" * 40, "v2", ""]
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path):
+    student = build(tmp_path)
+    rows = student.model.get_input_embeddings().num_embeddings
+    student.tokenizer.add_tokens([f"word{i}" for i in range(rows)])
+    student.tokenizer.save_pretrained(str(tmp_path))
+    with pytest.raises(ModelError, match=f"has ids up to .*, but the model's embedding only {rows} rows: call"):
+        load(str(tmp_path))
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """Pieces of prompts: their words by language, their ids, and what is cut where room is short."""
 
 import pytest
+import tokenizers
 from small import Words, chain, question
+from transformers import PreTrainedTokenizerFast
 
 from mqg_utils.records import Question
 from mqg_utils.student.prompts import Cuts, Pieces, TreeError, answer_text, fitted, parts_of, wording_for
@@ -22,6 +24,19 @@ def test_an_answer_lists_what_was_ticked_in_order_or_says_none():
 
 def test_a_start_token_is_the_root_where_the_tokenizer_has_one():
     assert (Pieces(Words()).root, Pieces(Words(bos=1)).root) == ([], [1])
+
+
+def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_before_a_piece():
+    vocabulary = {sign: i for i, sign in enumerate(["▁", "\n", *"xTrue", "▁T", "▁Tr", "▁Tru", "▁True"])}
+    merges = [("▁", "T"), ("▁T", "r"), ("▁Tr", "u"), ("▁Tru", "e")]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, merges))
+    signs = [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+    tokenizer.normalizer = tokenizers.normalizers.Sequence(signs)
+    spaced = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    assert len(spaced(" True")["input_ids"]) == 2
+    pieces = Pieces(spaced)
+    assert pieces.label(" True") == vocabulary["▁True"]
+    assert pieces("\nx") == [vocabulary["\n"], vocabulary["x"]] and pieces("x") == [vocabulary["x"]]
 
 
 def test_a_label_that_is_not_one_token_is_an_error():

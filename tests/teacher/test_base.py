@@ -92,7 +92,12 @@ def test_an_edited_recorded_reply_is_a_new_one(tmp_path: Path) -> None:
 def test_recorded_replies_of_a_server_replay_whole_rounds_and_all(tmp_path: Path) -> None:
     one, again, old, three = (draft(text) for text in ("one", "again", "of a run without rounds", "three"))
     cut, read = reply("k1", "p1", '{"chains": [', status="cut"), reply("k5", "p1", '{"answers": [true]}')
-    drafts = [reply("k1", "p1", one), reply("k2", "p1", again, round=2), reply("k4", "p1", old), reply("k3", "p3", three)]
+    drafts = [
+        reply("k1", "p1", one),
+        reply("k2", "p1", again, round=2),
+        reply("k4", "p1", old),
+        reply("k3", "p3", three),
+    ]
     ran = ReplyCache(tmp_path / "replies.jsonl")
     for line in (cut, *drafts, read):  # asked again under one key; the reader's answer comes last
         ran.add(line)

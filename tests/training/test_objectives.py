@@ -6,7 +6,19 @@ from collections import Counter
 import pytest
 import torch
 from families import WITHOUT_TREES, causal_student
-from small import alone_ids, chain, fresh, gold, handbook, passage, plain_ids, question, random_chains, tiny_student
+from small import (
+    Words,
+    alone_ids,
+    chain,
+    fresh,
+    gold,
+    handbook,
+    passage,
+    plain_ids,
+    question,
+    random_chains,
+    tiny_student,
+)
 from torch.nn import functional
 
 from mqg_utils.student.forward import hidden_states, row_inputs
@@ -277,6 +289,13 @@ def test_rows_hold_every_token_of_a_passage_and_no_padding():
     rows = passage_rows(passages, tiny_student(), 100)
     assert len(expected) > 10 and sorted(pieces(rows)) == sorted(expected)
     assert all(len(row.ids) <= 100 for row in rows)
+
+
+def test_a_passage_begins_with_the_start_token_of_prompts():
+    words = Words(bos=1)
+    words.eos_token_id = 2
+    (row,) = passage_rows([passage("short", "a")], tiny_student()._replace(tokenizer=words), 100)
+    assert (row.ids[0], row.ids[-1], row.ids.count(2)) == (1, 2, 1)
 
 
 def test_replayed_text_is_a_share_of_all_that_is_read():
