@@ -7,13 +7,13 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import PROPOSITIONS, prompts_for
 from mqg_utils.text.quantities import NUMBER, TO, UNIT
-from mqg_utils.text.words import NEGATIONS, STOP, split_sentences
+from mqg_utils.text.words import NEGATIONS, STOP, split_sentences, words
 
 FACTORS = (0.5, 0.6, 0.75, 1.25, 1.5, 2.0)  # of a changed number
 OPTIONS = 4  # of a question with one right option
@@ -22,6 +22,7 @@ MIN_PASSAGES = 3  # that contain a term
 MAX_SHARE = 0.08  # of the passages that contain a term; a more frequent word is an ordinary one
 MIN_RECURRENCE = 1.45  # occurrences of a term in a passage that contains it, on average
 MIN_LETTERS = 4
+MIN_ENDING = 0.2  # of the mentions of a term end a clause
 _UNIT = re.compile(rf"\s?{UNIT}", re.I)
 
 
@@ -34,6 +35,7 @@ class ClozeTeacher:
     """
 
     name = "cloze"
+    lacks = "fewer than five sentences can stand alone, or none could be made false"
     notes: Sequence[str] = ()
     spent_usd = 0.0
 
@@ -47,13 +49,13 @@ class ClozeTeacher:
             for level, heading in enumerate(passage.section[-2:]):
                 levels[level].update(re.findall(r"[^\W\d_]{4,}", heading))
         # a term is a heading's word that the running text uses too; its siblings are the terms of its level
-        self._siblings = [sorted({w.casefold() for w in words if _word(w).search(text)}) for words in levels.values()]
+        self._siblings = [sorted({w.casefold() for w in found if _word(w).search(text)}) for found in levels.values()]
         numbers: dict[str, set[float]] = defaultdict(set)
         for match in _plain_numbers(text):
             numbers[_unit_after(match)].add(float(match[0].replace(",", ".")))
         self._numbers = {unit: sorted(values) for unit, values in numbers.items()}
         self._settings: dict[str, Any] = {"teacher": self.name, "seed": seed, "questions": questions_per_passage}
-        self._settings |= {"chains": chains, "terms": sorted(set().union(*self._siblings)), "version": 2}
+        self._settings |= {"chains": chains, "terms": sorted(set().union(*self._siblings)), "version": 3}
 
     def key(self, request: Request) -> str:
         return request.key(**self._settings)
@@ -61,11 +63,14 @@ class ClozeTeacher:
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for request in requests:
             passage_id = request.passage.passage_id
+            reply = Reply(key=self.key(request), passage_id=passage_id, model=self.name, content="")
             if chains := self._write(request.passage, random.Random(f"{self._seed} {passage_id}")):
                 content = json.dumps({"chains": chains}, ensure_ascii=False)
-                reply = Reply(key=self.key(request), passage_id=passage_id, model=self.name, content=content)
+                reply = reply.model_copy(update={"content": content})
                 cache.add(reply)
                 yield reply
+            elif reply.key not in cache.attempts:
+                cache.add(reply.model_copy(update={"status": "empty", "error": f"{passage_id}: {self.lacks}"}))
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
         """The chains of a reply on a passage."""
@@ -105,7 +110,7 @@ class ClozeTeacher:
                 old, new = rng.choice(present), rng.choice(others)
                 return _word(old).sub(new, sentence, count=1), f"It is the {old}."
         verb, negation = negated
-        text = re.sub(verb, negation, sentence, count=1)
+        text = sentence if NEGATIONS.intersection(words(sentence)) else re.sub(verb, negation, sentence, count=1)
         return text, "The passage says the opposite." if text != sentence else ""
 
     def _other_number(self, number: str, unit: str, rng: random.Random) -> str:
@@ -122,6 +127,14 @@ class ClozeTeacher:
         return f"{value + 1:.{digits}f}"
 
 
+class Term(NamedTuple):
+    """A term of a book: the chapters that mention it, and what stands before and after it there; see `mentions`."""
+
+    chapters: set[str]
+    before: set[str]
+    after: set[str]
+
+
 class ClozeChoiceTeacher(ClozeTeacher):
     """For exams with one right option: a term of a sentence is blanked, and offered with three others of the chapter.
 
@@ -129,11 +142,12 @@ class ClozeChoiceTeacher(ClozeTeacher):
     """
 
     name = "cloze-single"
+    lacks = "fewer than four terms of its chapter fit a blank in a sentence that can stand alone"
 
     def __init__(self, passages: Sequence[Passage], questions_per_passage: int = 2, seed: int = 0) -> None:
         super().__init__(passages, questions_per_passage, seed)
-        self._terms = chapters_by_term(passages)
-        listed = sorted(f"{chapter}\t{term}" for term, chapters in self._terms.items() for chapter in chapters)
+        self._terms = terms_of(passages)
+        listed = sorted(f"{chapter}\t{name}" for name, term in self._terms.items() for chapter in term.chapters)
         self._settings["terms"] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
         del self._settings["chains"]
 
@@ -144,11 +158,13 @@ class ClozeChoiceTeacher(ClozeTeacher):
         for sentence in sentences:
             if len(chains) == self._questions:
                 break
-            known = [gram for gram in dict.fromkeys(grams(sentence)) if gram in self._terms]
-            terms = [term for term in known if len(_word(term).findall(sentence)) == 1]
-            if terms:
-                term = rng.choice(terms)
-                others = self._distractors(term, sentence, passage, rng)
+            found = mentions(sentence)
+            times = Counter(name for name, _, _ in found)
+            # a word before another one, unless it is a function word, is a part of a longer term
+            known = [(name, *ends) for name, *ends in found if name in self._terms and ends[1] and times[name] == 1]
+            if known:
+                term, before, after = rng.choice(known)
+                others = self._distractors(term, before, after, sentence, passage, rng)
                 if len(others) == OPTIONS - 1:
                     reason = {"explanation": f"It is the {term}.", "quote": sentence}
                     options = rng.sample([term, *others], OPTIONS)
@@ -158,15 +174,21 @@ class ClozeChoiceTeacher(ClozeTeacher):
                     chains.append({"vignette": "", "questions": [question]})
         return chains
 
-    def _distractors(self, term: str, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
-        """Three other terms of the chapter in the same form, one with the same ending and one of the passage if any.
+    def _distractors(
+        self, term: str, before: str, after: str, sentence: str, passage: Passage, rng: random.Random
+    ) -> list[str]:
+        """Three other terms of the chapter that stand elsewhere between the same function words or signs.
 
-        None shares a word with the sentence or another option: of "blood" and "blood cell" both may be right. Fewer
-        if the chapter has too few.
+        One has the same ending and one is of the passage, if any. None shares a word with the sentence or another
+        option: of "blood" and "blood cell" both may be right. Fewer if the chapter has too few.
         """
         used, chapter = _stems(term).union(*map(_stems, grams(sentence))), passage.section[0]
-        alike = [t for t, chapters in self._terms.items() if chapter in chapters and t.count(" ") == term.count(" ")]
-        alike = [t for t in alike if t.endswith("s") == term.endswith("s")]
+        alike = [
+            name
+            for name, t in self._terms.items()
+            if chapter in t.chapters and before in t.before and after in t.after
+            if name.count(" ") == term.count(" ") and name.endswith("s") == term.endswith("s")
+        ]
         here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
         chosen: list[str] = []
@@ -178,40 +200,55 @@ class ClozeChoiceTeacher(ClozeTeacher):
         return chosen
 
 
-def chapters_by_term(passages: Sequence[Passage]) -> dict[str, set[str]]:
-    """The terms of a book, of one or two words, with the chapters that mention them.
+def terms_of(passages: Sequence[Passage]) -> dict[str, Term]:
+    """The terms of a book, of one or two words.
 
-    A term is what the book mentions often wherever it mentions it at all.
+    A term is what the book mentions often wherever it mentions it at all, and what often ends a clause, as nouns do.
     """
-    times: Counter[str] = Counter()
-    places: dict[str, list[str]] = defaultdict(list)  # chapter of each passage that contains the gram
+    found: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # passage_id, before, after
+    chapter = {passage.passage_id: passage.section[0] for passage in passages}
     for passage in passages:
-        occurrences = Counter(grams(passage.text))
-        times.update(occurrences)
-        for gram in occurrences:
-            places[gram].append(passage.section[0])
-    most = max(MIN_PASSAGES, MAX_SHARE * len(passages))
-    return {
-        gram: set(chapters)
-        for gram, chapters in sorted(places.items())
-        if MIN_PASSAGES <= len(chapters) <= most and times[gram] >= MIN_RECURRENCE * len(chapters)
-    }
+        for gram, *ends in mentions(passage.text):
+            found[gram].append((passage.passage_id, ends[0], ends[1]))
+    terms = {}
+    for gram, places in sorted(found.items()):
+        inside = {passage_id for passage_id, _, _ in places}
+        ending = sum(not after[:1].isalnum() and after != "" for _, _, after in places)
+        often = MIN_PASSAGES <= len(inside) <= max(MIN_PASSAGES, MAX_SHARE * len(passages))
+        if often and len(places) >= MIN_RECURRENCE * len(inside) and ending >= MIN_ENDING * len(places):
+            terms[gram] = Term({chapter[i] for i in inside}, {b for _, b, _ in places}, {a for _, _, a in places})
+    return terms
+
+
+def mentions(text: str) -> list[tuple[str, str, str]]:
+    """Words of MIN_LETTERS and pairs of neighbouring words, without digits or function words, in lower case.
+
+    With each, the function word or sign before and after it, or "" for another word.
+    """
+    words = ["\n", *(word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]|\n", text)), "\n"]
+    kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
+    around = ["" if word else sign for word, sign in zip(kept, words, strict=True)]
+    single = [(w, around[i - 1], around[i + 1]) for i, w in enumerate(kept) if len(w) >= MIN_LETTERS]
+    pairs = [(i, f"{a} {b}") for i, (a, b) in enumerate(itertools.pairwise(kept)) if a and b]
+    return single + [(pair, around[i - 1], around[i + 2]) for i, pair in pairs]
 
 
 def grams(text: str) -> list[str]:
-    """Words of MIN_LETTERS and pairs of neighbouring words, in lower case, without digits or function words."""
-    words = [word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]", text)]
-    kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
-    return [w for w in kept if len(w) >= MIN_LETTERS] + [f"{a} {b}" for a, b in itertools.pairwise(kept) if a and b]
+    """The words and pairs of `mentions`."""
+    return [gram for gram, _, _ in mentions(text)]
 
 
 def quotable(passage: Passage) -> list[str]:
-    """The distinct sentences of a passage that can stand alone: not captions, 5 to 40 words (or 12 to 120 characters
-    in a script without spaces)."""
+    """The distinct sentences of a passage that can stand alone, 5 to 40 words (12 to 120 characters without spaces).
+
+    No captions, headings, questions, rows of a table, beginnings of a list, words to the reader, no pointing elsewhere.
+    """
+    pointing = re.compile(prompts_for(passage.language)["cloze"]["pointing"])
     lines = [line for line in passage.text.split("\n") if not line.startswith(("Figure:", "Table:"))]
     sentences = [sentence for line in lines for sentence in split_sentences(line.removeprefix("- "))]
     kept = [s for s in sentences if 5 <= len(s.split()) <= 40 or (" " not in s and 12 <= len(s) <= 120)]
-    return list(dict.fromkeys(kept))
+    kept = [s for s in kept if not s.endswith(("?", ":")) and s.count(" | ") < 2 and not pointing.search(s)]
+    return [s for s in dict.fromkeys(kept) if not all(w[0].isupper() for w in s.split() if len(w) >= MIN_LETTERS)]
 
 
 def _word(term: str) -> re.Pattern[str]:

@@ -11,7 +11,7 @@ import pytest
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, _in_range, _plain_numbers, grams
+from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, _in_range, _plain_numbers, grams, quotable
 from mqg_utils.verification.checks import verify
 
 
@@ -53,7 +53,7 @@ def test_a_statement_is_made_false_by_number_by_term_or_by_negation(tmp_path: Pa
     dose = false["the dose of wistoral is 2,5 mg at night"]
     assert re.fullmatch(r"the dose of wistoral is \d+,\d mg at night", dose)
     assert "ombrel of the" in false["Nuvestin is made by the ombrel of the quellor."]  # another term, not a negation
-    assert false["The liver was never involved."] == "The liver was not never involved."
+    assert "The liver was never involved." not in false  # "was not never involved" is no statement
     assert false["Pain will pass after rest."] == "Pain will not pass after rest."
 
 
@@ -88,11 +88,11 @@ def test_statements_in_french_in_chinese_and_of_a_short_passage(tmp_path: Path) 
 # --- blanked terms ---
 
 BONES = ("zelmure", "nuvestin", "ombrel", "drathe", "goltrine", "vosmine", "parlock", "tuvane", "wistoral", "kembry")
-SENTENCES = ("the {} is found near the left side of it.", "{} is what most people lose at night in winter.")
+SENTENCES = ("the left side of it is near the {}.", "at night in winter most people lose the {}.")
 
 
 def text_with(terms: Iterable[str], sentences: tuple[str, ...] = SENTENCES) -> str:
-    """Each term in each sentence: it recurs in the passage, whereas the other words are in every passage."""
+    """Each term ends each sentence: it recurs in the passage, whereas the other words are in every passage."""
     lines = [sentence.format(term) for term in terms for sentence in sentences]
     return "\n".join(line[0].upper() + line[1:] for line in lines)
 
@@ -143,11 +143,11 @@ def test_other_options_are_of_the_chapter_and_one_ends_like_the_right_one(tmp_pa
 def test_no_option_shares_a_word_with_another(tmp_path: Path) -> None:
     pairs = ("quellor node", "quellor bark", "sutrix node", "ombrel bark", "drathe nodes", "tuvane kelp")
     pairs = (*pairs, "kembry gland", "parlock vane", "vosmine crest", "zelmure bridge")
-    questions = asked(bones(pairs, (*SENTENCES, "The {} meets a kembry gland.")), tmp_path)
+    questions = asked(bones(pairs, (*SENTENCES, "Near a kembry gland is the {}.")), tmp_path)
     assert any(" " in options(question)[0] for _, question in questions)
     for _, question in questions:
         right, others = options(question)
-        assert "meets" not in question["stem"] or "kembry gland" not in others, "it is in the sentence"
+        assert "Near" not in question["stem"] or "kembry gland" not in others, "it is in the sentence"
         stems = [{word.removesuffix("s") for word in text.split()} for text in (right, *others)]
         assert len(set().union(*stems)) == sum(map(len, stems)), (right, others)
         assert len({len(option) for option in stems}) == 1, "one word stands beside two"
@@ -156,6 +156,41 @@ def test_no_option_shares_a_word_with_another(tmp_path: Path) -> None:
 def test_without_enough_terms_there_is_no_question(tmp_path: Path) -> None:
     assert [len(asked(bones(BONES[:n]), tmp_path, [0])) for n in (3, 4)] == [0, 6]
     assert asked([passage(text_with(["matter"]), f"p{i}") for i in range(9)], tmp_path) == asked([], tmp_path) == []
+
+
+def test_options_stand_elsewhere_between_the_same_words_and_end_clauses(tmp_path: Path) -> None:
+    books = bones((*BONES[:6], "ulmar"), (*SENTENCES, "It is a {}."))
+    text = "\n".join(f"At night they {verb} the zelmure daily. It is an ilver." for verb in ("gretch", "plonk"))
+    made = asked([*books, *(passage(text, f"v{i}", ("Bones", "v")) for i in range(3))], tmp_path)
+    made = [options(question) for _, question in made]
+    assert made and all({right, *others}.isdisjoint({"gretch", "plonk", "ilver"}) for right, others in made)
+
+
+def test_why_nothing_could_be_asked_is_said_once(tmp_path: Path) -> None:
+    book, cache = [passage("It is one sentence and no more.")], ReplyCache(tmp_path / "r.jsonl")
+    for kind in (ClozeTeacher, ClozeTeacher, ClozeChoiceTeacher):
+        assert list(kind(book).ask([Request(passage=book[0])], cache)) == []
+    assert cache.counts() == {"empty": 2} and "sentences can stand alone" in cache.outcomes[0].error
+    assert (
+        cache.last_error() == "p1: fewer than four terms of its chapter fit a blank in a sentence that can stand alone"
+    )
+
+
+def test_sentences_that_can_stand_alone() -> None:
+    alone = "A twitch lasts for several milliseconds."
+    lines = [
+        "What do you see in the mirror?",
+        "The major parts are listed here:",
+        "The parts are in the figure.",
+        alone,
+    ]
+    lines += [
+        "This plate lies between the ends.",
+        "Aortic Arch Branches and Brain Circulation",
+        "Drug | 2 mg | by mouth",
+    ]
+    assert quotable(passage("\n".join(lines))) == [alone]
+    assert quotable(passage("Cette plaque se trouve ici.\nVous voyez une peau claire.", language="fr")) == []
 
 
 def test_grams_by_hand() -> None:
@@ -172,7 +207,7 @@ def test_a_seed_gives_the_same_questions_in_any_order(kind: Any, book: list[Pass
     assert [r.content for r in first] != [r.content for r in replies(kind(book, 2, 1), book, tmp_path)]
 
 
-KEYS = {ClozeTeacher: "67631d298db29e381595e2aa4bf19f22", ClozeChoiceTeacher: "f278ca084f29171ac3bde7980819ecca"}
+KEYS = {ClozeTeacher: "d6e77f6a7de2f231f02e45a14cae4606", ClozeChoiceTeacher: "e977eef1e19143701d3a54158e04124c"}
 
 
 @pytest.mark.parametrize("kind", KEYS)
