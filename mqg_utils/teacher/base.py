@@ -47,7 +47,7 @@ class RecordedTeacher:
             number = next(n for n in itertools.count(reply.round) if (reply.passage_id, n) not in self._replies)
             self._replies[reply.passage_id, number] = reply.model_copy(update={"key": key, "round": number})
         rounds = max((number for _, number in self._replies), default=0)
-        self.notes.append(f"{path.name} has drafts of up to {rounds} rounds a passage")
+        self.notes.append(f"most drafts on a passage in {path.name}: {rounds}")
         if others := len(recorded.outcomes) - len(drafts):
             self.notes.append(f"{others} of {len(recorded.outcomes)} lines of {path.name} are no usable drafts")
 

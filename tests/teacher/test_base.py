@@ -106,7 +106,7 @@ def test_recorded_replies_of_a_server_replay_whole_rounds_and_all(tmp_path: Path
     rounds = [ask_all(teacher, requests_for(passages, round=number), cache) for number in (1, 2, 3, 4)]
     assert [[r.content for r in replies] for replies in rounds] == [[one, three], [again], [old], []]
     assert teacher.notes == [
-        "replies.jsonl has drafts of up to 3 rounds a passage",
+        "most drafts on a passage in replies.jsonl: 3",
         "2 of 6 lines of replies.jsonl are no usable drafts",
     ]
 

@@ -179,7 +179,7 @@ def test_thoughts_and_drafts_are_no_answer(server: FaultServer, tmp_path: Path, 
     ("usage", "tokens", "note"),
     [
         ({"prompt_tokens": 900, "completion_tokens": 7, "total_tokens": 1600}, (900, 700), ""),  # hidden thoughts
-        (None, (2000, 42), "the answer has no usage; its tokens are estimated (2 replies)"),
+        (None, (None, 42), "the answer has no usage; its tokens are estimated (2 replies)"),
         ({"prompt_tokens": 900}, (900, 42), "the answer has no usage; its tokens are estimated (2 replies)"),
         ({"prompt_tokens": 500, "completion_tokens": 7}, (500, 7), "the server read only a part of the prompt; raise"),
     ],
@@ -189,7 +189,7 @@ def test_what_usage_leaves_out(server: FaultServer, tmp_path: Path, usage: Any, 
     asking = teacher(server, concurrency=1, budget=budget(tmp_path, 100.0))
     sent = [request(f"p{i}", "x" * 4000) for i in range(2)]
     reply = outcomes(asking, sent, tmp_path)["p0"]
-    prompt = (asking.most(sent[0])["prompt_tokens"]) // 2 if usage is None else tokens[0]
+    prompt = tokens[0] or asking.most(sent[0])["prompt_tokens"] // 2
     assert (reply.status, reply.prompt_tokens, reply.completion_tokens) == ("ok", prompt, tokens[1])
     assert asking.spent_usd == pytest.approx(2 * PRICE.of(prompt, tokens[1]))
     assert [text.startswith(note) for text in asking.notes] == [True] * bool(note)

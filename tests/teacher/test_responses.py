@@ -37,7 +37,12 @@ def test_a_list_that_is_missing(content: str) -> None:
 @pytest.mark.parametrize("usage", [None, [1], {"prompt_tokens": -1}, {"prompt_tokens": "x"}, {"prompt_tokens": 1e99}])
 def test_nonsense_usage_counts_as_none(usage: object) -> None:
     reply = judge(json.dumps(completion(usage=usage)), "k", "p", "m", "chains", {})
-    assert (reply.content, reply.status, reply.prompt_tokens, reply.completion_tokens) == (GOOD, "ok", 0, len(GOOD) // 2)
+    assert (reply.content, reply.status, reply.prompt_tokens, reply.completion_tokens) == (
+        GOOD,
+        "ok",
+        0,
+        len(GOOD) // 2,
+    )
 
 
 def test_a_long_reply_is_read_from_its_outermost_object() -> None:
