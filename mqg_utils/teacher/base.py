@@ -1,5 +1,6 @@
 """Teachers: given a passage, each replies with exam questions about it, and records every outcome."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,7 +14,7 @@ from mqg_utils.teacher.budget import BATCH_SHARE, Budget, cost_table, price_of
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher
-from mqg_utils.teacher.responses import read_list
+from mqg_utils.teacher.responses import mapping, read_list
 from mqg_utils.text.words import normalise
 
 LEDGER = "costs.jsonl"
@@ -26,9 +27,8 @@ T = TypeVar("T")
 class RecordedTeacher:
     """Replays a replies file, also one that a server's run wrote: the usable drafts on each passage, round by round.
 
-    Of drafts on one passage and round, the later are further rounds; `notes` tell what else the file has. A reply on
-    a whole place of the book, such as "module m46281", is told apart by passage: each of its chains belongs to the
-    passage that holds most of its quotes, however the book was cut.
+    Of drafts on one passage and round, the later are further rounds. A reply on a whole place of the book, such as
+    "module m46281", is told apart by passage, however the book was cut.
     """
 
     spent_usd = 0.0
@@ -39,16 +39,18 @@ class RecordedTeacher:
         by_place: dict[str, dict[str, str]] = {}
         for passage in passages:
             by_place.setdefault(passage.place, {})[passage.passage_id] = normalise(passage.text)
-        recorded = ReplyCache(path)
-        drafts = [reply for reply in recorded.values() if _is_draft(reply)]
-        for reply in [part for draft in drafts for part in by_passage(draft, by_place)]:
-            # keyed by its text, so that an edited reply is a new one to the cache
-            key = hashlib.sha256(f"{reply.passage_id}\n{reply.content}".encode()).hexdigest()[:32]
-            number = next(n for n in itertools.count(reply.round) if (reply.passage_id, n) not in self._replies)
-            self._replies[reply.passage_id, number] = reply.model_copy(update={"key": key, "round": number})
+        recorded, n_drafts = ReplyCache(path), 0
+        for draft in recorded.values():
+            with contextlib.suppress(ValueError):  # no usable draft
+                for reply in by_passage(draft, by_place):
+                    # keyed by its text, so that an edited reply is a new one to the cache
+                    key = hashlib.sha256(f"{reply.passage_id}\n{reply.content}".encode()).hexdigest()[:32]
+                    number = next(n for n in itertools.count(reply.round) if (reply.passage_id, n) not in self._replies)
+                    self._replies[reply.passage_id, number] = reply.model_copy(update={"key": key, "round": number})
+                n_drafts += 1
         rounds = max((number for _, number in self._replies), default=0)
         self.notes.append(f"most drafts on a passage in {path.name}: {rounds}")
-        if others := len(recorded.outcomes) - len(drafts):
+        if others := len(recorded.outcomes) - n_drafts:
             self.notes.append(f"{others} of {len(recorded.outcomes)} lines of {path.name} are no usable drafts")
 
     def key(self, request: Request) -> str:
@@ -62,24 +64,20 @@ class RecordedTeacher:
                 yield reply
 
 
-def _is_draft(reply: Reply) -> bool:
-    try:
-        return bool(read_list(reply.content, "chains"))
-    except ValueError:
-        return False
-
-
 def by_passage(reply: Reply, by_place: Mapping[str, Mapping[str, str]]) -> list[Reply]:
-    """A reply on a place as replies on its passages, given the text of each; any other reply as it is."""
-    texts = by_place.get(reply.passage_id)
+    """A reply on a place as replies on its passages, given the text of each; any other reply as it is.
+
+    Each chain belongs to the passage that holds most of its quotes. Raises ValueError for a reply without chains.
+    """
+    chains, texts = read_list(reply.content, "chains"), by_place.get(reply.passage_id)
     if not texts:
         return [reply]
     parts: dict[str, list[Any]] = {}
-    for chain in read_list(reply.content, "chains"):
+    for chain in chains:
         quotes = [normalise(p["quote"]) for q in chain["questions"] for p in q["propositions"]]
         holder = max(texts, key=lambda name: sum(quote in texts[name] for quote in quotes))
         parts.setdefault(holder, []).append(chain)
-    contents = {name: json.dumps({"chains": chains}, ensure_ascii=False) for name, chains in parts.items()}
+    contents = {name: json.dumps({"chains": part}, ensure_ascii=False) for name, part in parts.items()}
     return [reply.model_copy(update={"passage_id": name, "content": text}) for name, text in contents.items()]
 
 
@@ -93,7 +91,7 @@ def from_settings(
 ) -> Teacher:
     """The teacher for the parameters of `03_generate`; `replies` is the recorded teacher's file.
 
-    Raises ValueError for an unknown source, ValueError and TeacherError for settings that cannot work.
+    Raises ValueError, TeacherError for settings that cannot work.
     """
     source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
     if source == "recorded" and replies:
@@ -110,8 +108,7 @@ def from_settings(
 def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher:
     """A server's model with the settings' budget, which counts the ledgers of `folder` and of its shards."""
     batch = settings["source"] == "batch"
-    share = BATCH_SHARE if batch else 1.0
-    price = price_of(model, settings["price_prompt_usd"], settings["price_completion_usd"], share)
+    price = price_of(model, settings["price_prompt_usd"], settings["price_completion_usd"], BATCH_SHARE if batch else 1)
     cap_usd = settings["budget_usd"] / settings["shard_count"]  # each worker may spend its part of the run's budget
     options = {name: settings[name] for name in SERVER_SETTINGS}
     options["budget"] = Budget(folder / LEDGER, cap_usd, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
@@ -128,10 +125,7 @@ def shard(items: Sequence[T], index: int, count: int) -> list[T]:
 def ask_all(
     teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress | None = None
 ) -> list[Reply]:
-    """The usable replies to the requests, in their order; only what the cache does not have is asked.
-
-    A request without a usable reply is left out; its outcome is in the cache.
-    """
+    """The usable replies to the requests, in their order; only what the cache does not have is asked."""
     keys = [teacher.key(request) for request in requests]
     missing = list({key: request for key, request in zip(keys, requests, strict=True) if key not in cache}.values())
     for done, _ in enumerate(teacher.ask(missing, cache), 1):
@@ -170,8 +164,7 @@ def stems_asked(replies: Iterable[Reply]) -> dict[str, list[str]]:
     """The stems in replies, by passage."""
     asked: dict[str, list[str]] = {}
     for reply in replies:
-        for chain in read_list(reply.content, "chains"):
-            for question in (chain.get("questions") if isinstance(chain, dict) else None) or []:
-                if isinstance(question, dict) and question.get("stem"):
-                    asked.setdefault(reply.passage_id, []).append(str(question["stem"]))
+        for chain in map(mapping, read_list(reply.content, "chains")):
+            questions = map(mapping, chain.get("questions") or [])
+            asked.setdefault(reply.passage_id, []).extend(str(q["stem"]) for q in questions if q.get("stem"))
     return asked

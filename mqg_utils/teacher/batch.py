@@ -24,10 +24,7 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class BatchTeacher(ServerTeacher):
-    """A ServerTeacher, with a budget at the batch price, that sends its requests as batch jobs.
-
-    `job_file` keeps the job under way; `poll_s` is between two looks at it.
-    """
+    """A ServerTeacher that sends its requests as batch jobs. `job_file` keeps the one under way."""
 
     def __init__(self, model: str, job_file: Path, poll_s: float = 60, **settings: Any) -> None:
         super().__init__(model, max_retries=MAX_RETRIES, **settings)
@@ -68,10 +65,8 @@ class BatchTeacher(ServerTeacher):
         for key, request in waiting.items():
             most = self.most(request)
             size += 4 * most["prompt_tokens"] + 2000
-            if len(sent) == MAX_REQUESTS or size > MAX_BYTES:
-                break
-            usd = self.budget.reserve(key, **most)
-            if usd is None:
+            full = len(sent) == MAX_REQUESTS or size > MAX_BYTES
+            if full or (usd := self.budget.reserve(key, **most)) is None:
                 break
             about = {"passage_id": request.passage.passage_id, "round": request.round, "wants": request.wants}
             sent[key] = {**about, "most": most, "usd": usd}
@@ -86,7 +81,7 @@ class BatchTeacher(ServerTeacher):
                 break
         else:
             lines = [{"custom_id": key, **POST, "body": self.body(waiting[key])} for key in sorted(sent)]
-            data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+            data = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines).encode()
             file = client.files.create(file=(f"{name}.jsonl", data), purpose="batch")
             # not repeated: where the answer is lost the job may have begun, which a restart finds out
             batch = client.with_options(max_retries=0).batches.create(
@@ -114,6 +109,6 @@ class BatchTeacher(ServerTeacher):
         response, about = mapping(line.get("response")), (key, sent["passage_id"], self.name)
         if response.get("status_code") == 200:
             reply = judge(json.dumps(response.get("body")), *about, sent["wants"], sent["most"])
-            return reply.model_copy(update={"round": sent.get("round", 1)})
+            return reply.model_copy(update={"round": sent["round"]})
         message = line.get("error") or response.get("body") or "the job ended without an answer to it"
         return failure(*about, "refused" if flagged(message) else "failed", json.dumps(message))

@@ -49,8 +49,7 @@ def cost_table(
 ) -> dict[str, int | str]:
     """The expected cost of these requests, and of `readings` of every question afterwards, in tokens and USD.
 
-    A token is as long as the student tokenizer's are on `passages`. The upper bound in USD assumes replies of
-    `max_tokens` with MOST_QUESTIONS questions.
+    A token is as long as the student's on `passages`. At most: replies of `max_tokens` with MOST_QUESTIONS questions.
     """
     n, tokens = len(requests), sum(p.n_tokens for p in passages)
     per_character = tokens / sum(len(p.text) for p in passages) if tokens else 0.25
@@ -85,8 +84,8 @@ class Budget:
     """The whole run's money, in a ledger beside the replies: reserved before a request is sent, settled afterwards.
 
     A reservation is the most that the request can cost, and after SETTLED replies MARGIN times the dearest of them, in
-    proportion: only replies much dearer than all before, by those under way, can pass the cap. A killed process's
-    reservations stay. `others` are the ledgers of shards, which count too. A cap needs a price (else ValueError).
+    proportion: only replies much dearer than all before can pass the cap. A killed process's reservations stay.
+    `others` are the ledgers of shards, which count too. Raises ValueError for a cap without a price.
     """
 
     def __init__(
@@ -126,6 +125,6 @@ class Budget:
 
     def stop_message(self) -> str:
         """Why no further request is sent."""
-        limit = f"budget_usd={self.cap_usd:g} ({self.spent_usd:.4f} USD spent so far)"
-        stopped = f"Stopped: the next request could exceed {limit}."
-        return f"{stopped} Raise the budget and rerun; answered requests are not repeated."
+        stopped = f"Stopped: the next request could exceed budget_usd={self.cap_usd:g}"
+        rerun = "Raise the budget and rerun; answered requests are not repeated."
+        return f"{stopped} ({self.spent_usd:.4f} USD spent so far). {rerun}"

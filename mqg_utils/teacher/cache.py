@@ -49,10 +49,7 @@ class Request(Record):
 
 
 class ReplyCache(dict[str, Reply]):
-    """replies.jsonl: the usable replies by key. Every outcome is on the disk when `add` returns.
-
-    Holds all replies in memory, about 8 kB each. Raises RecordError for an invalid file.
-    """
+    """replies.jsonl: the usable replies by key, in memory (about 8 kB each). Raises RecordError for an invalid file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -70,7 +67,7 @@ class ReplyCache(dict[str, Reply]):
             self.setdefault(reply.key, reply)
 
     def add(self, reply: Reply) -> None:
-        """Append an outcome. Safe to call from several threads."""
+        """Append an outcome, which is on the disk when this returns. Safe to call from several threads."""
         with self._lock:
             self._log.append(reply)
             self._register(reply)

@@ -41,7 +41,7 @@ class ServerTeacher:
         self.name, self.base_url, self.concurrency, self.max_tokens = model, base_url, concurrency, max_tokens
         self.budget, self.notes = budget or Budget(), list[str]()
         self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
-        self.names = {"max_tokens": "max_completion_tokens"} if not base_url else {}
+        self.names = {} if base_url else {"max_tokens": "max_completion_tokens"}
         self.reply_format, self.timeout_s, self._max_retries = reply_format, timeout_s, max_retries
 
     @property
@@ -79,9 +79,9 @@ class ServerTeacher:
         if not requests:
             return
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        session = _Session(self, cache, arrived.put)
+        session = _Session(self, requests, cache, arrived.put)
         with ThreadPoolExecutor(1) as pool:  # a notebook's own event loop is busy
-            ended = pool.submit(asyncio.run, session.run(requests))
+            ended = pool.submit(asyncio.run, session.run())
             ended.add_done_callback(lambda _: arrived.put(None))
             try:
                 yield from iter(arrived.get, None)
@@ -93,22 +93,23 @@ class ServerTeacher:
 class _Session:
     """One call of `ask`, in an event loop of its own."""
 
-    def __init__(self, teacher: ServerTeacher, cache: ReplyCache, arrived: Callable[[Reply], None]) -> None:
-        self.teacher, self.cache, self.arrived = teacher, cache, arrived
+    def __init__(
+        self, teacher: ServerTeacher, requests: Sequence[Request], cache: ReplyCache, arrived: Callable[[Reply], None]
+    ) -> None:
+        self.teacher, self.waiting, self.cache, self.arrived = teacher, deque(requests), cache, arrived
         self.tries: Counter[str] = Counter()
         self.remarks: Counter[str] = Counter()  # on usable replies
         self.failed_in_row, self.stopped, self.fatal = 0, False, ""
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, requests: Sequence[Request]) -> None:
+    async def run(self) -> None:
         from openai import AsyncOpenAI, Timeout
 
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
-        self.waiting = deque(requests)
         limit_s = self.teacher.timeout_s  # which `_http_client` sets to the whole answer
         timeout = Timeout(limit_s + 5, connect=min(10, limit_s))
         async with self.teacher.connect(AsyncOpenAI, timeout=timeout, http_client=_http_client(limit_s)) as self.client:
-            workers = min(self.teacher.concurrency, len(requests))
+            workers = min(self.teacher.concurrency, len(self.waiting))
             await asyncio.gather(*(self.work(i * APART_S) for i in range(workers)))
         self.teacher.notes += [f"{text} ({n} replies)" for text, n in self.remarks.items()]
         if self.fatal:
@@ -160,7 +161,9 @@ class _Session:
             # as text: the typed call spends a third of its time on checks that `judge` makes again
             text = await self.client.post("/chat/completions", cast_to=str, body=body)
         except APIStatusError as error:
-            message, name, names = _message(error), error.param or "", self.teacher.names
+            said = error.body.get("message") if isinstance(error.body, dict) else ""
+            message = without_key(f"Error code: {error.status_code} - {said or error.body}")[:500]
+            name, names = error.param or "", self.teacher.names
             if name in RENAMED and name in body:
                 if name not in names:  # else another request under way has found out
                     names[name] = RENAMED[name]
@@ -182,17 +185,11 @@ class _Session:
         return reply, reply.status in ("ok", "refused", "cut")
 
 
-def _message(error: Any) -> str:
-    """The message of the server's error, or all that it sent."""
-    message = error.body.get("message") if isinstance(error.body, dict) else ""
-    return without_key(f"Error code: {error.status_code} - {message or error.body}")[:500]
-
-
 def _http_client(timeout_s: float) -> Any:
-    """An HTTP client by which the openai package repeats only what was not billed.
+    """An HTTP client with `timeout_s` for the whole answer.
 
-    It would also repeat a request whose answer broke off or came too late, but not after an error of its own kind.
-    `timeout_s` is for the whole answer.
+    The openai package would repeat, and pay twice for, a request whose answer broke off or came too late, but does not
+    after an error of its own kind.
     """
     from openai import APIConnectionError, DefaultAsyncHttpxClient
 

@@ -18,20 +18,18 @@ from mqg_utils.text.words import NEGATIONS, STOP, split_sentences, words
 FACTORS = (0.5, 0.6, 0.75, 1.25, 1.5, 2.0)  # of a changed number
 OPTIONS = 4  # of a question with one right option
 BLANK = "________"
-MIN_PASSAGES = 3  # that contain a term
-MAX_SHARE = 0.08  # of the passages that contain a term; a more frequent word is an ordinary one
+MIN_PASSAGES, MAX_SHARE = 3, 0.08  # that contain a term; a word of a larger share of passages is an ordinary one
 MIN_RECURRENCE = 1.45  # occurrences of a term in a passage that contains it, on average
-MIN_LETTERS = 4
 MIN_ENDING = 0.2  # of the mentions of a term end a clause
-_UNIT = re.compile(rf"\s?{UNIT}", re.I)
+MIN_LETTERS = 4
+Mention = tuple[str, str, str]  # a term, and the function word or sign before and after it, or "" for another word
 
 
 class ClozeTeacher:
     """Statements of the passage, half of them made false; the quote is the sentence as it stands.
 
     A number becomes another one that the book has with this unit, a term one of another heading of its level, or the
-    sentence is negated. Deterministic; the floor for any model. With `chains`, a passage with sentences for three
-    questions becomes one progressive chain in the order of its text.
+    sentence is negated. With `chains`, a passage with sentences for three questions becomes one progressive chain.
     """
 
     name = "cloze"
@@ -39,10 +37,8 @@ class ClozeTeacher:
     notes: Sequence[str] = ()
     spent_usd = 0.0
 
-    def __init__(
-        self, passages: Sequence[Passage], questions_per_passage: int = 2, seed: int = 0, chains: bool = False
-    ) -> None:
-        self._questions, self._seed, self._chains = questions_per_passage, seed, chains
+    def __init__(self, passages: Sequence[Passage], questions: int = 2, seed: int = 0, chains: bool = False) -> None:
+        self._questions, self._seed, self._chains = questions, seed, chains
         text = " ".join(p.text for p in passages)
         levels: dict[int, set[str]] = defaultdict(set)
         for passage in passages:
@@ -54,7 +50,7 @@ class ClozeTeacher:
         for match in _plain_numbers(text):
             numbers[_unit_after(match)].add(float(match[0].replace(",", ".")))
         self._numbers = {unit: sorted(values) for unit, values in numbers.items()}
-        self._settings: dict[str, Any] = {"teacher": self.name, "seed": seed, "questions": questions_per_passage}
+        self._settings: dict[str, Any] = {"teacher": self.name, "seed": seed, "questions": questions}
         self._settings |= {"chains": chains, "terms": sorted(set().union(*self._siblings)), "version": 3}
 
     def key(self, request: Request) -> str:
@@ -62,14 +58,14 @@ class ClozeTeacher:
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for request in requests:
-            passage_id = request.passage.passage_id
-            reply = Reply(key=self.key(request), passage_id=passage_id, model=self.name, content="")
-            if chains := self._write(request.passage, random.Random(f"{self._seed} {passage_id}")):
+            key, passage_id = self.key(request), request.passage.passage_id
+            chains = self._write(request.passage, random.Random(f"{self._seed} {passage_id}"))
+            reply = Reply(key=key, passage_id=passage_id, model=self.name, content="")
+            if chains:
                 content = json.dumps({"chains": chains}, ensure_ascii=False)
-                reply = reply.model_copy(update={"content": content})
-                cache.add(reply)
+                cache.add(reply := reply.model_copy(update={"content": content}))
                 yield reply
-            elif reply.key not in cache.attempts:
+            elif key not in cache.attempts:
                 cache.add(reply.model_copy(update={"status": "empty", "error": f"{passage_id}: {self.lacks}"}))
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
@@ -77,21 +73,16 @@ class ClozeTeacher:
         sentences, prompts = quotable(passage), prompts_for(passage.language)["cloze"]
         if not self._chains:
             rng.shuffle(sentences)
-        drafts: list[list[dict[str, Any]]] = []
-        for start in range(0, len(sentences) - PROPOSITIONS + 1, PROPOSITIONS):
-            if len(drafts) == self._questions:
-                break
-            quotes = sentences[start : start + PROPOSITIONS]
-            propositions = [self._proposition(quote, prompts["negated"], rng) for quote in quotes]
-            if 1 <= sum(p["is_true"] for p in propositions) < PROPOSITIONS:
-                drafts.append(propositions)
-        title = passage.section[-1]
-        if self._chains and len(drafts) >= 3:
-            stem = prompts["part"]
-            questions = [{"stem": stem.format(title=title, n=n), "propositions": d} for n, d in enumerate(drafts, 1)]
+        groups = [sentences[i : i + PROPOSITIONS] for i in range(0, len(sentences) - PROPOSITIONS + 1, PROPOSITIONS)]
+        tried = ([self._proposition(quote, prompts["negated"], rng) for quote in quotes] for quotes in groups)
+        usable = (draft for draft in tried if 1 <= sum(p["is_true"] for p in draft) < PROPOSITIONS)
+        drafts = list(itertools.islice(usable, self._questions))
+        progressive = self._chains and len(drafts) >= 3
+        title, stem = passage.section[-1], prompts["part" if progressive else "stem"]
+        questions = [{"stem": stem.format(title=title, n=n), "propositions": d} for n, d in enumerate(drafts, 1)]
+        if progressive:
             return [{"vignette": prompts["topic"].format(title=title), "questions": questions}]
-        stem = prompts["stem"].format(title=title)
-        return [{"vignette": "", "questions": [{"stem": stem, "propositions": draft}]} for draft in drafts]
+        return [{"vignette": "", "questions": [question]} for question in questions]
 
     def _proposition(self, sentence: str, negated: Sequence[str], rng: random.Random) -> dict[str, Any]:
         text, explanation = self._falsify(sentence, negated, rng) if rng.random() < 0.5 else (sentence, "")
@@ -100,7 +91,7 @@ class ClozeTeacher:
 
     def _falsify(self, sentence: str, negated: Sequence[str], rng: random.Random) -> tuple[str, str]:
         """The sentence made false by the first rule that applies, and why; or the sentence and ""."""
-        if numbers := [n for n in _plain_numbers(sentence) if not _in_range(n)]:
+        if numbers := changeable_numbers(sentence):
             number = rng.choice(numbers)
             other = self._other_number(number[0], _unit_after(number), rng)
             return sentence[: number.start()] + other + sentence[number.end() :], f"It is {number[0]}."
@@ -128,7 +119,7 @@ class ClozeTeacher:
 
 
 class Term(NamedTuple):
-    """A term of a book: the chapters that mention it, and what stands before and after it there; see `mentions`."""
+    """A term of a book: the chapters that mention it, and what stands before and after it there."""
 
     chapters: set[str]
     before: set[str]
@@ -144,87 +135,71 @@ class ClozeChoiceTeacher(ClozeTeacher):
     name = "cloze-single"
     lacks = "fewer than four terms of its chapter fit a blank in a sentence that can stand alone"
 
-    def __init__(self, passages: Sequence[Passage], questions_per_passage: int = 2, seed: int = 0) -> None:
-        super().__init__(passages, questions_per_passage, seed)
+    def __init__(self, passages: Sequence[Passage], questions: int = 2, seed: int = 0) -> None:
+        super().__init__(passages, questions, seed)
         self._terms = terms_of(passages)
         listed = sorted(f"{chapter}\t{name}" for name, term in self._terms.items() for chapter in term.chapters)
         self._settings["terms"] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
         del self._settings["chains"]
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
-        chains: list[dict[str, Any]] = []
         sentences = quotable(passage)
         rng.shuffle(sentences)
-        for sentence in sentences:
-            if len(chains) == self._questions:
-                break
-            found = mentions(sentence)
-            times = Counter(name for name, _, _ in found)
-            # a word before another one, unless it is a function word, is a part of a longer term
-            known = [(name, *ends) for name, *ends in found if name in self._terms and ends[1] and times[name] == 1]
-            if known:
-                term, before, after = rng.choice(known)
-                others = self._distractors(term, before, after, sentence, passage, rng)
-                if len(others) == OPTIONS - 1:
-                    reason = {"explanation": f"It is the {term}.", "quote": sentence}
-                    options = rng.sample([term, *others], OPTIONS)
-                    propositions = [{"text": text, "is_true": text == term, **reason} for text in options]
-                    stem = _word(term).sub(BLANK, sentence)
-                    question = {"stem": stem, "kind": "single", "propositions": propositions}
-                    chains.append({"vignette": "", "questions": [question]})
-        return chains
+        questions = filter(None, (self._question(sentence, passage, rng) for sentence in sentences))
+        return [{"vignette": "", "questions": [q]} for q in itertools.islice(questions, self._questions)]
 
-    def _distractors(
-        self, term: str, before: str, after: str, sentence: str, passage: Passage, rng: random.Random
-    ) -> list[str]:
-        """Three other terms of the chapter that stand elsewhere between the same function words or signs.
+    def _question(self, sentence: str, passage: Passage, rng: random.Random) -> dict[str, Any] | None:
+        found = mentions(sentence)
+        times = Counter(name for name, _, _ in found)
+        # a word before another one, unless it is a function word, is a part of a longer term
+        known = [mention for mention in found if mention[0] in self._terms and mention[2] and times[mention[0]] == 1]
+        if not known or len(options := self._options(rng.choice(known), sentence, passage, rng)) < OPTIONS:
+            return None
+        term = options[0]
+        reason = {"explanation": f"It is the {term}.", "quote": sentence}
+        options = rng.sample(options, OPTIONS)
+        propositions = [{"text": text, "is_true": text == term, **reason} for text in options]
+        return {"stem": _word(term).sub(BLANK, sentence), "kind": "single", "propositions": propositions}
+
+    def _options(self, blank: Mention, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
+        """The term and three others of the chapter, or fewer, that stand elsewhere between the same words or signs.
 
         One has the same ending and one is of the passage, if any. None shares a word with the sentence or another
-        option: of "blood" and "blood cell" both may be right. Fewer if the chapter has too few.
+        option: of "blood" and "blood cell" both may be right.
         """
+        term, before, after = blank
         used, chapter = _stems(term).union(*map(_stems, grams(sentence))), passage.section[0]
-        alike = [
-            name
-            for name, t in self._terms.items()
-            if chapter in t.chapters and before in t.before and after in t.after
-            if name.count(" ") == term.count(" ") and name.endswith("s") == term.endswith("s")
-        ]
+        known = [n for n, t in self._terms.items() if chapter in t.chapters and before in t.before and after in t.after]
+        alike = [n for n in known if n.count(" ") == term.count(" ") and n.endswith("s") == term.endswith("s")]
         here = set(grams(passage.text))
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
-        chosen: list[str] = []
+        chosen = [term]
         for group in groups:
             candidates = [t for t in group if used.isdisjoint(_stems(t))]
-            if candidates and len(chosen) < OPTIONS - 1:
+            if candidates and len(chosen) < OPTIONS:
                 chosen.append(rng.choice(candidates))
                 used = used | _stems(chosen[-1])
         return chosen
 
 
 def terms_of(passages: Sequence[Passage]) -> dict[str, Term]:
-    """The terms of a book, of one or two words.
-
-    A term is what the book mentions often wherever it mentions it at all, and what often ends a clause, as nouns do.
-    """
-    found: dict[str, list[tuple[str, str, str]]] = defaultdict(list)  # passage_id, before, after
-    chapter = {passage.passage_id: passage.section[0] for passage in passages}
+    """What a book mentions often wherever it mentions it at all, and what often ends a clause, as nouns do."""
+    places: dict[str, list[tuple[Passage, str, str]]] = defaultdict(list)  # with what stands before and after
     for passage in passages:
-        for gram, *ends in mentions(passage.text):
-            found[gram].append((passage.passage_id, ends[0], ends[1]))
+        for gram, before, after in mentions(passage.text):
+            places[gram].append((passage, before, after))
     terms = {}
-    for gram, places in sorted(found.items()):
-        inside = {passage_id for passage_id, _, _ in places}
-        ending = sum(not after[:1].isalnum() and after != "" for _, _, after in places)
-        often = MIN_PASSAGES <= len(inside) <= max(MIN_PASSAGES, MAX_SHARE * len(passages))
-        if often and len(places) >= MIN_RECURRENCE * len(inside) and ending >= MIN_ENDING * len(places):
-            terms[gram] = Term({chapter[i] for i in inside}, {b for _, b, _ in places}, {a for _, _, a in places})
+    for gram, found in sorted(places.items()):
+        inside = len({passage.passage_id for passage, _, _ in found})
+        ending = sum(not after[:1].isalnum() and after != "" for _, _, after in found)
+        often = MIN_PASSAGES <= inside <= max(MIN_PASSAGES, MAX_SHARE * len(passages))
+        if often and len(found) >= MIN_RECURRENCE * inside and ending >= MIN_ENDING * len(found):
+            terms[gram] = Term({p.section[0] for p, _, _ in found}, {b for _, b, _ in found}, {a for _, _, a in found})
     return terms
 
 
-def mentions(text: str) -> list[tuple[str, str, str]]:
-    """Words of MIN_LETTERS and pairs of neighbouring words, without digits or function words, in lower case.
-
-    With each, the function word or sign before and after it, or "" for another word.
-    """
+def mentions(text: str) -> list[Mention]:
+    """Words of MIN_LETTERS and pairs of neighbouring words, without digits or function words, in lower case."""
     words = ["\n", *(word.lower() for word in re.findall(r"\w+(?:-\w+)*|[^\w\s]|\n", text)), "\n"]
     kept = [w if w.replace("-", "").isalpha() and w not in STOP and w not in NEGATIONS else "" for w in words]
     around = ["" if word else sign for word, sign in zip(kept, words, strict=True)]
@@ -255,20 +230,21 @@ def _word(term: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(term)}\b", re.I)
 
 
+def changeable_numbers(sentence: str) -> list[re.Match[str]]:
+    """The plain numbers that are no end of "2 to 3 cm": with another number the range may be empty."""
+    after = re.compile(rf"(?:\s?{UNIT})?{TO}\d", re.I)
+    plain = [n for n in _plain_numbers(sentence) if not after.match(sentence, n.end())]
+    return [n for n in plain if not re.search(rf"\d{TO}$", sentence[: n.start()])]
+
+
 def _plain_numbers(text: str) -> list[re.Match[str]]:
     """Whole numbers and decimals; another power of ten, fraction or part of a date would read as nonsense."""
     return [n for n in re.finditer(NUMBER, text) if re.fullmatch(r"\d+(?:[.,]\d+)?", n[0])]
 
 
-def _in_range(number: re.Match[str]) -> bool:
-    """Whether a number is an end of "2 to 3 cm": with another number the range may be empty."""
-    before, after = number.string[: number.start()], number.string[number.end() :]
-    return bool(re.search(rf"\d{TO}$", before) or re.match(rf"(?:\s?{UNIT})?{TO}\d", after, re.IGNORECASE))
-
-
 def _unit_after(number: re.Match[str]) -> str:
-    unit = _UNIT.match(number.string, number.end())
-    return unit[0].strip().casefold() if unit else ""
+    unit = re.match(rf"\s?({UNIT})", number.string[number.end() :], re.I)
+    return unit[1].casefold() if unit else ""
 
 
 def _stems(term: str) -> frozenset[str]:

@@ -48,12 +48,12 @@ def measure_style(chains: Sequence[Chain]) -> Style:
     questions = [question for chain in chains for question in chain.questions]
     propositions = [proposition for question in questions for proposition in question.propositions]
     kinds = Counter(question.kind for question in questions)
-    lengths = sorted(len(chain.questions) for chain in chains if chain.is_progressive)
-    low, high = (max(3, lengths[0]), min(6, lengths[-1])) if lengths else (3, 6)
+    lengths = [len(chain.questions) for chain in chains if chain.is_progressive]
+    asked = [min(6, max(3, n)) for n in lengths] or [3, 6]
     return Style(
         sum(p.is_true for p in propositions) / len(propositions),
         {kind: count / len(questions) for kind, count in kinds.most_common()},
-        (min(low, high), max(low, high)),
+        (min(asked), max(asked)),
         sum(lengths) / len(questions),
         sum(len(words(q.stem)) for q in questions) / len(questions),
         sum(len(words(p.text)) for p in propositions) / len(propositions),
@@ -93,14 +93,10 @@ def _messages(system: str, user: str) -> tuple[dict[str, str], ...]:
 def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
     """The rules, measured style and examples that precede every passage in a language."""
     prompts = prompts_for(language)
-    low, high = style.questions
-    measured = prompts["style"].format(
-        share=style.share_true,
-        kinds=", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items()),
-        questions=f"{low}-{high}" if low < high else low,
-        stem=round(style.stem_words),
-        text=round(style.proposition_words),
-    )
+    kinds = ", ".join(f"{share:.0%} {kind}" for kind, share in style.kinds.items())
+    questions = "-".join(map(str, dict.fromkeys(style.questions)))
+    n_words = {"stem": round(style.stem_words), "text": round(style.proposition_words)}
+    measured = prompts["style"].format(share=style.share_true, kinds=kinds, questions=questions, **n_words)
     lines = [prompts["system"], measured]
     if examples:
         question = {"stem": True, "kind": True, "propositions": {"__all__": {"text", "is_true"}}}
@@ -115,10 +111,7 @@ def _system(language: str, style: Style, examples: Sequence[Chain]) -> str:
 
 
 def reading_request(passage: Passage, chain: Chain, position: int, round: int = 1) -> Request:
-    """The round trip: a chain's question to be answered with its passage in view, without the earlier answers.
-
-    A further `round` is the same request under another key.
-    """
+    """A chain's question to be answered with its passage in view, without the earlier answers; each round has a key."""
     prompts = prompts_for(chain.language or passage.language)
     stems = [chain.vignette, *(q.stem for q in chain.questions[: position + 1])]
     options = [f"{i}. {p.text}" for i, p in enumerate(chain.questions[position].propositions, 1)]

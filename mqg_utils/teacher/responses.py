@@ -1,5 +1,6 @@
 """A server's response as an outcome: a usable text, or the reason why there is none."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,8 +15,6 @@ MAX_STARTS = 200  # braces tried in vain as the start of a JSON object
 MAX_TOKENS = 10**9  # a larger reported usage is a mistake
 BYTES_PER_TOKEN = 2  # fewest, where tokens must be estimated
 MAX_BYTES_PER_TOKEN = 7  # of a whole prompt: English prose has five, other languages and scripts fewer
-ESTIMATED = "the answer has no usage; its tokens are estimated"
-CUT_PROMPT = "the server read only a part of the prompt; raise its context length"
 # reasons to finish, and errors' words, by which servers say the same
 CUT = re.compile(r"length|max\w*tokens|context|incomplete|limit", re.I)
 WITHHELD = re.compile(r"filter|safety|refus|block|prohibited|recitation|spii|sensitive|guardrail|toxic|moderat", re.I)
@@ -50,28 +49,27 @@ def judge(body: str, key: str, passage_id: str, model: str, wants: Wants, most: 
     A usable one may have an `error`, too: tokens that had to be estimated, or a prompt of which the server read a part.
     """
     completion = json_object(body)
+    about = (key, passage_id, clean(str(completion.get("model") or model)))
     if not completion:
         message = "the answer is torn, or no chat completion (is base_url right? It often ends in /v1)"
-        return failure(key, passage_id, model, "lost", message, most)
-    model = clean(str(completion.get("model") or model))
+        return failure(*about, "lost", message, most)
     choices = completion.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        said = completion.get("error") or completion
-        status: Outcome = "refused" if flagged(said) else "empty" if isinstance(choices, list) else "failed"
-        tokens = _tokens(completion, "", most)[0] if status == "empty" else {}
-        message = f"no choice in the answer: {clean(json.dumps(said))[:300]}"
-        return failure(key, passage_id, model, status, message, tokens)
-    answer = mapping(choices[0].get("message"))
-    finish_reason = clean(str(choices[0].get("finish_reason") or ""))
+    choice = mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    answer, finish_reason = mapping(choice.get("message")), clean(str(choice.get("finish_reason") or ""))
     content, thoughts = (_text(answer.get(name)) for name in ("content", "reasoning_content"))
     tokens, note = _tokens(completion, content + thoughts, most)
+    if not choice:
+        said = completion.get("error") or completion
+        status: Outcome = "refused" if flagged(said) else "empty" if isinstance(choices, list) else "failed"
+        message = f"no choice in the answer: {json.dumps(said)[:300]}"
+        return failure(*about, status, message, tokens if status == "empty" else {})
     at_limit = 0 < most.get("completion_tokens", 0) <= tokens["completion_tokens"]
     status, message = _status(content, finish_reason, answer.get("refusal"), at_limit, wants)
     sent_bytes = most.get("prompt_tokens", 0) - len(json.dumps(SCHEMAS[wants]))  # see `ServerTeacher.most`
-    if not note and tokens["prompt_tokens"] * MAX_BYTES_PER_TOKEN < sent_bytes:
-        note = f"{CUT_PROMPT} ({tokens['prompt_tokens']} tokens)"
+    if not note and (read := tokens["prompt_tokens"]) * MAX_BYTES_PER_TOKEN < sent_bytes:
+        note = f"the server read only a part of the prompt; raise its context length ({read} tokens)"
     answered = {"content": content, "finish_reason": finish_reason}
-    return failure(key, passage_id, model, status, message or note, tokens).model_copy(update=answered)
+    return failure(*about, status, message or note, tokens).model_copy(update=answered)
 
 
 def flagged(error: Any) -> bool:
@@ -96,30 +94,28 @@ def _tokens(completion: dict[str, Any], text: str, most: Mapping[str, int]) -> t
         return {"prompt_tokens": prompt, "completion_tokens": written}, ""
     prompt = prompt or most.get("prompt_tokens", 0) // BYTES_PER_TOKEN
     written = written or min(len(text.encode()) // BYTES_PER_TOKEN, most.get("completion_tokens", MAX_TOKENS))
-    return {"prompt_tokens": prompt, "completion_tokens": written}, ESTIMATED
+    note = "the answer has no usage; its tokens are estimated"
+    return {"prompt_tokens": prompt, "completion_tokens": written}, note
 
 
 def _status(content: str, finish_reason: str, refusal: Any, at_limit: bool, wants: Wants) -> tuple[Outcome, str]:
     if refusal or WITHHELD.search(finish_reason):
         return "refused", clean(str(refusal or f"withheld by the server's content filter ({finish_reason})"))
-    message = "an answer without text"
-    if content.strip() and not CUT.search(finish_reason):
+    if not (cut := bool(CUT.search(finish_reason))):
         try:
             read_list(content, wants)
+            return "ok", ""
         except ValueError as error:
             message = str(error)
-        else:
-            return "ok", ""
-    if at_limit or CUT.search(finish_reason):
+    if cut or at_limit:
         return "cut", "cut off at the limit of tokens, which thoughts count towards; raise max_tokens"
-    return "schema" if content.strip() else "empty", message
+    return ("schema", message) if content.strip() else ("empty", "an answer without text")
 
 
 def read_list(content: str, name: str) -> list[Any]:
-    """The list `name` of the last JSON object in a reply that has one: models draft, and correct themselves.
+    """The list `name` of the last JSON object in a reply that has one: models think, draft, and correct themselves.
 
-    The object may stand between other words, in a code fence, or with trailing commas; thoughts do not count. Raises
-    ValueError naming what is missing.
+    The object may stand between other words, in a code fence, or with trailing commas. Raises ValueError.
     """
     items = _find(THOUGHTS.sub("", content), name)
     if not isinstance(items, list) or not items:
@@ -134,20 +130,16 @@ def _find(text: str, name: str) -> Any:
     plain = re.sub(r",(?=\s*[}\]])", " ", text)  # of the same length
     start = text.find("{")
     while start >= 0 and failed < MAX_STARTS:
-        value, after = _decoded(text, start) or _decoded(plain, start) or ({}, 0)
-        failed += not after
+        for spelled in (text, plain):
+            with contextlib.suppress(ValueError, RecursionError):
+                value, after = json.JSONDecoder().raw_decode(spelled, start)
+                break
+        else:
+            value, after, failed = {}, 0, failed + 1
         if name in value:
             found, end = value[name], after
         start = text.find("{", max(start + 1, end))
     return None if re.search(rf'"{name}"\s*:', text[end:]) else found
-
-
-def _decoded(text: str, start: int) -> tuple[dict[str, Any], int] | None:
-    """The JSON object that begins at `start` and where it ends, if it is whole."""
-    try:
-        return json.JSONDecoder().raw_decode(text, start)
-    except (ValueError, RecursionError):
-        return None
 
 
 def json_object(text: str) -> dict[str, Any]:
