@@ -8,7 +8,7 @@ from typing import Any
 from mqg_utils.workflow.conditions import condition_named
 from mqg_utils.workflow.manifest import read_manifest
 
-DATASET = ("questions", "rejected", "label_errors")
+DATASET = ("questions", "rejected")
 TEMPLATES = Path(__file__).parent / "templates"
 
 

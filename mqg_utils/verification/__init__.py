@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "checks": ["round_trip", "verify"],
-        "label_errors": ["LabelModel", "drop_label_errors"],
         "review": ["ReviewSet", "approved", "reviews_file"],
     },
 )

@@ -133,8 +133,8 @@ def _drafts(reply: Reply) -> list[dict[str, Any]]:
 class Checks:
     """The checks of one `verify`; they remember the questions that passed, to find duplicates."""
 
-    def __init__(self, exam: Exam, sizes: Sequence[int] = (PROPOSITIONS,)) -> None:
-        self._exam, self._sizes, self._asked = exam, sizes, AskedQuestions()
+    def __init__(self, exam: Exam) -> None:
+        self._exam, self._asked = exam, AskedQuestions()
 
     def check(
         self, raw: Any, earlier: Sequence[Question], chain_id: str, passage: Passage, case: str
@@ -175,7 +175,7 @@ class Checks:
 
     def _shape(self, question: Question) -> Iterator[Fault]:
         different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
-        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else self._sizes
+        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
         if different != n or n not in sizes:
             expected = " or ".join(map(str, sizes))
             yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")

@@ -15,9 +15,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
-from mqg_utils.records import Chain, Id, Passage, Proposition, Question, R, Record, Text, read_jsonl
+from mqg_utils.records import Chain, Id, Passage, Question, R, Record, Text, read_jsonl
 from mqg_utils.verification.checks import Checks, Fault, Rejected
-from mqg_utils.verification.label_errors import SIZES, LabelError
 from mqg_utils.workflow.append_log import AppendLog
 
 FILE = "reviews.jsonl"
@@ -97,19 +96,6 @@ class ReviewSet:
         self.items = [*items_of(chains), *([] if of_exam else dropped(folder))]
         self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
 
-    def restored(self, question: Question) -> Question:
-        """A generated question with the propositions that it lost as label errors."""
-        errors, texts = _read(self.folder / "03_generate/label_errors.jsonl", LabelError), set[str]()
-        texts |= {p.text for p in question.propositions}
-        back = [
-            Proposition(
-                **e.model_dump(exclude={"question_id", "p_key"}), passage_id=question.propositions[0].passage_id
-            )
-            for e in errors
-            if e.question_id == question.question_id and e.text not in texts
-        ]
-        return question.model_copy(update={"propositions": (*question.propositions, *back)})
-
     @cached_property
     def _known(self) -> tuple[Exam, AskedQuestions]:
         """What an edit may not repeat; takes seconds for a large exam."""
@@ -124,7 +110,7 @@ class ReviewSet:
         exam, asked = self._known
         if repeated := asked.repeated(edited, item.chain.vignette, item.question.question_id):
             return f"duplicate: it asks the same as {repeated}"
-        checks, chain, start = Checks(exam, SIZES), item.chain, len(item.earlier)
+        checks, chain, start = Checks(exam), item.chain, len(item.earlier)
         questions = [edited if question == item.question else question for question in chain.questions]
         for i, question in enumerate(questions[start:], start):
             passage = self.passages[question.propositions[0].passage_id]

@@ -94,13 +94,12 @@ class ReviewDesk:
         quotes = [] if blind else [p.quote for p in question.propositions]
         parts = split_at_quotes(passage.text, quotes) if passage else []
         quoted, n = {i for _, by in parts for i in by}, len(question.propositions)
-        back = () if blind else self.run.restored(question).propositions[n:]
         self.view.value = fragment(
             "review.html.j2", number=self.at + 1, reviewer=self.reviewer, opinion=opinion, most=review.MAX_RATING,
-            item=item, question=question, passage=passage, parts=parts, back=back, letters=LETTERS, blind=blind,
+            item=item, question=question, passage=passage, parts=parts, letters=LETTERS, blind=blind,
             lost=set(range(n)) - quoted if passage and not blind else set(),
         )  # fmt: skip
-        labels = BUTTONS | ({"Put back (U)": "warning"} if back else {}) | ({"Show the key (K)": ""} if blind else {})
+        labels = BUTTONS | ({"Show the key (K)": ""} if blind else {})
         buttons = [button(name, partial(self.press, name.split("(")[1][0].lower()), labels[name]) for name in labels]
         ratings = [
             button(str(i), partial(self.press, str(i)), "info" if opinion.rating == i else "")
@@ -140,7 +139,7 @@ class ReviewDesk:
         if self.mode == "decide":
             acts: dict[str, Callable[[], None]] = {
                 "a": partial(self._decide, "accepted"), "r": self._ask_reason, "e": self._ask_edit,
-                "k": partial(self._draw, show_key=True), "u": self._put_back, "o": self._go_to_open,
+                "k": partial(self._draw, show_key=True), "o": self._go_to_open,
                 "n": partial(self._move, 1), "p": partial(self._move, -1),
             }  # fmt: skip
             if 0 < number <= review.MAX_RATING:
@@ -202,12 +201,6 @@ class ReviewDesk:
             for p in edited.propositions
         ]
         self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
-
-    def _put_back(self) -> None:
-        """Take back the propositions that were dropped as label errors."""
-        question = self.reviewer.opinion(self.item).edited or self.item.question
-        if (restored := self.run.restored(question)) != question:
-            self._decide("edited", edited=restored)
 
     def show(self) -> None:
         """Display the desk; without a kernel a table of the first questions, without questions what to do."""

@@ -1,17 +1,15 @@
 """What verification catches of defective questions, and what it costs in sound ones."""
 
 import json
-import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from defects import Planted, draft_of, plant, progressive
 
 from mqg_utils.exams.contamination import Exam
-from mqg_utils.records import Chain, Passage, Question
+from mqg_utils.records import Chain, Passage
 from mqg_utils.teacher.cache import Reply
 from mqg_utils.verification.checks import Rejected, verify
-from mqg_utils.verification.label_errors import LabelModel
 
 
 class Form(NamedTuple):
@@ -90,32 +88,3 @@ def caught_by(planted: Planted, passages: Sequence[Passage], exam: Exam) -> tupl
         return ()
     first = verified.rejected[0]
     return (first.reason, *first.also)
-
-
-def with_swaps(chains: Sequence[Chain], share: float, seed: int = 0) -> list[Chain]:
-    """Chains with this share of keys, drawn at random, swapped, as a teacher that errs would leave them."""
-    draw = random.Random(seed)
-
-    def erring(question: Question) -> Question:
-        turned = (p.model_copy(update={"is_true": p.is_true != (draw.random() < share)}) for p in question.propositions)
-        return question.model_copy(update={"propositions": tuple(turned)})
-
-    return [chain.model_copy(update={"questions": tuple(map(erring, chain.questions))}) for chain in chains]
-
-
-def label_errors(chains: Sequence[Chain], share: float, least: float, seed: int = 0) -> dict[str, float]:
-    """What the label model finds where a share of the keys of sound questions is wrong.
-
-    Returns the number of keys, how many are wrong, and for keys with a probability below `least`: how many, and the
-    shares of them that are wrong (precision) and of the wrong ones that are among them (recall).
-    """
-    erring = with_swaps(chains, share, seed)
-    keys = {q.question_id: [p.is_true for p in q.propositions] for chain in chains for q in chain.questions}
-    p_keys, pairs = LabelModel(erring).p_key(erring), list[tuple[bool, bool]]()
-    for question in (q for chain in erring for q in chain.questions if q.question_id in p_keys):
-        name = question.question_id
-        for is_true, p, p_key in zip(keys[name], question.propositions, p_keys[name], strict=True):
-            pairs.append((p.is_true != is_true, p_key < least))
-    wrong, doubted, both = sum(w for w, _ in pairs), sum(d for _, d in pairs), sum(w and d for w, d in pairs)
-    counts = {"keys": len(pairs), "wrong": wrong, "doubted": doubted}
-    return counts | {"precision": both / max(1, doubted), "recall": both / max(1, wrong)}

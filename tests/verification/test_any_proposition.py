@@ -9,7 +9,6 @@ from drafts import chain, passage, reply
 
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.verification.checks import verify
-from mqg_utils.verification.label_errors import features
 
 WORDS = """the not ne is + − < ≥ % . … ? | ° ½ 1½ 10⁹ 10^-3 ^ ⁻ 7·35 1,000,000 0,5 ٥ -5 5 mg mg/kg/day 38.5 °F 40 ans
 1e400 B12 CD4 II IV A zelmure pilvane anémie œdème ゼルムレは液体である。 38度 骨 القلب сердце
@@ -45,4 +44,3 @@ def test_no_proposition_stops_verification(n: int) -> None:
     known = Exam(result.kept)
     for kept in result.kept:
         assert all(known.copied(question, kept.vignette) for question in kept.questions)
-        assert [features(p) for question in kept.questions for p in question.propositions]

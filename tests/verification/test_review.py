@@ -11,7 +11,6 @@ from small import passage
 from mqg_utils.records import Chain, Question, write_jsonl
 from mqg_utils.verification import review
 from mqg_utils.verification.checks import Rejected
-from mqg_utils.verification.label_errors import LabelError
 from mqg_utils.verification.review import FILE, Reviewer, ReviewError, ReviewSet, approved, reviews_file
 
 
@@ -99,14 +98,6 @@ def test_an_edit_may_not_repeat_another_question_nor_copy_the_exam(run: Path) ->
     assert "exam copy" in questions.fault(questions.items[2], questions.items[2].question)
 
 
-def test_a_question_that_lost_a_label_error_can_still_be_edited(tmp_path: Path) -> None:
-    chain, (question,) = generated("quellor"), generated("quellor").questions
-    four = question.model_copy(update={"propositions": question.propositions[:4]})
-    chain = chain.model_copy(update={"questions": (four,)})
-    questions = ReviewSet(make_run(tmp_path / "run", [chain]))
-    assert questions.fault(questions.items[0], edited(chain, text="The quellor stores a fluid.")) == ""
-
-
 def test_an_edit_that_spoils_a_later_question_of_its_chain_is_reported(tmp_path: Path) -> None:
     first, second = generated("quellor").questions[0], generated("fever").questions[0]
     second = second.model_copy(update={"question_id": "quellor|1-2"})
@@ -157,18 +148,12 @@ def test_what_stage_03_dropped_can_be_taken_back(run: Path) -> None:
     ]
     write_jsonl(run / "03_generate" / "rejected.jsonl", rejected)
     write_jsonl(run / "01_corpus" / "passages.jsonl", [passage("…", "quellor").model_copy(update={"language": "fr"})])
-    lost = {"question_id": question.question_id, "text": "It is an organ.", "is_true": True, "p_key": 0.1}
-    errors = [LabelError(quote=question.propositions[0].quote, explanation="", **lost)]
-    write_jsonl(run / "03_generate" / "label_errors.jsonl", errors)
     anna = reviewer(run)
     assert [item.dropped for item in anna.run.items] == ["", "", "", "key: d"]
     anna.decide(anna.run.items[3], "accepted", comment="the rule is wrong")
     (rescued,) = approved(QUESTIONS, reviews_file(run))
     assert (rescued.vignette, rescued.language) == ("A man of 60.", "fr"), "in the language of its passage"
     assert rescued.questions[0].stem == "What of the spleen?"
-    restored = anna.run.restored(question)
-    assert [p.text for p in restored.propositions[5:]] == ["It is an organ."]
-    assert anna.run.restored(restored) == restored
 
 
 def test_disputes_are_of_the_exam_as_it_is(run: Path) -> None:
