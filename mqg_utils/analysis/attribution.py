@@ -6,24 +6,16 @@ from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, ratio
 
-MEANINGS = {
-    "intrinsic": "wrong after its own answers and after the right ones",
-    "propagated": "wrong after its own answers, right after the right ones",
-    "rescued": "right after its own answers, wrong after the right ones",
-    "context-blind": "wrong without history, right after the right answers: the history was needed",
-    "misled": "right without history, wrong after the right answers: the history did harm",
+CAUSES = {  # name -> a history, whether wrong under it, whether wrong under gold history; meaning
+    "intrinsic": ("predicted", True, True, "wrong after its own answers and after the right ones"),
+    "propagated": ("predicted", True, False, "wrong after its own answers, right after the right ones"),
+    "rescued": ("predicted", False, True, "right after its own answers, wrong after the right ones"),
+    "context-blind": ("none", True, False, "wrong without history, right after the right answers: it was needed"),
+    "misled": ("none", False, True, "right without history, wrong after the right answers: the history did harm"),
 }
-PATTERNS = {  # name -> a history, whether wrong under it, whether wrong under gold history
-    "intrinsic": ("predicted", True, True),
-    "propagated": ("predicted", True, False),
-    "rescued": ("predicted", False, True),
-    "context-blind": ("none", True, False),
-    "misled": ("none", False, True),
-}
-BASE = {  # what each is a share of
-    **dict.fromkeys(("intrinsic", "propagated"), "errors after its own answers"),
-    **dict.fromkeys(("rescued", "context-blind", "misled"), "questions with a history"),
-}
+MEANINGS = {name: meaning for name, (*_, meaning) in CAUSES.items()}
+OF_ERRORS = ("intrinsic", "propagated")  # shares of the errors after its own answers; the others of BASE[False]
+BASE = {True: "errors after its own answers", False: "questions with a history"}
 
 
 class Outcome(NamedTuple):
@@ -39,12 +31,11 @@ class Outcome(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Which of MEANINGS apply. The first question of a chain has no history, so it can only be intrinsic."""
+        """Which of CAUSES apply. The first question of a chain has no history, so it can only be intrinsic."""
         return tuple(
             name
-            for name, (history, wrong, wrong_under_gold) in PATTERNS.items()
-            if (getattr(self, history), self.gold) == (wrong, wrong_under_gold)
-            and (name == "intrinsic" or self.position > 1)
+            for name, (history, *wrong, _) in CAUSES.items()
+            if [getattr(self, history), self.gold] == wrong and (name == "intrinsic" or self.position > 1)
         )
 
 
@@ -70,13 +61,13 @@ def outcomes(scores: Iterable[QuestionScore]) -> list[Outcome]:
 
 
 def shares(items: Sequence[Outcome], repeats: int = REPEATS, seed: int = 0, examples: int = 3) -> list[Share]:
-    """A row for each name of MEANINGS: count, what it is a share of (BASE), interval over chains, examples."""
+    """A row for each of CAUSES: count, what it is a share of, interval over chains, examples."""
     rows = []
-    for name in MEANINGS:
-        if BASE[name].startswith("errors"):
+    for name in CAUSES:
+        if name in OF_ERRORS:
             base = [o for o in items if o.predicted and o.gold is not None]
         else:
-            base = [o for o in items if o.position > 1 and None not in (o.gold, getattr(o, PATTERNS[name][0]))]
+            base = [o for o in items if o.position > 1 and None not in (o.gold, getattr(o, CAUSES[name][0]))]
         hits = [name in o.names for o in base]
         share = ratio(base, hits, None, repeats, seed)
         shown = dict.fromkeys((o.chain_id, o.question_id) for o, hit in zip(base, hits, strict=True) if hit)

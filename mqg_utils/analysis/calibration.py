@@ -12,10 +12,8 @@ BINS = 10
 
 
 class Bin(NamedTuple):
-    """Propositions whose P(true) lies in [low, high): their mean, and the share of them that is true."""
+    """Propositions with similar P(true): their mean, and the share of them that is true."""
 
-    low: float
-    high: float
     mean_p: float
     share_true: Estimate
 
@@ -36,7 +34,7 @@ def reliability(predictions: Iterable[Prediction], repeats: int = REPEATS, seed:
     bins, rows = _bins(p), []
     for b in np.unique(bins):
         share = ratio(items, gold * (bins == b), bins == b, repeats, seed)
-        rows.append(Bin(b / BINS, (b + 1) / BINS, float(p[bins == b].mean()), share))
+        rows.append(Bin(float(p[bins == b].mean()), share))
     return rows
 
 

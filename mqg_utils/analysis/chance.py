@@ -9,8 +9,18 @@ from mqg_utils.records import Chain, Question
 GUESSES = ("all-true", "all-false", "prior", "coin")
 
 
-def _binomial(n: int, p: float) -> list[float]:
-    return [comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+def _outcomes(question: Question, rate: float, sure: int, never: int) -> list[tuple[float, int, int]]:
+    """(probability, hits, alarms) of blind ticks, with `sure` true propositions ticked and `never` false ones not."""
+    n, true = len(question.propositions), question.n_true
+    free, wrong = true - sure, n - true - never
+    if question.kind == "multiple":
+        return [
+            (comb(free, h) * comb(wrong, f) * rate ** (sure + h + f) * (1 - rate) ** (n - sure - h - f), sure + h, f)
+            for h in range(free + 1)
+            for f in range(wrong + 1)
+        ]
+    ways = comb(n, true)
+    return [(comb(free, h - sure) * comb(wrong, true - h) / ways, h, true - h) for h in range(sure, true + 1)]
 
 
 def guess_question(question: Question, rate: float) -> tuple[float, float, float, float]:
@@ -19,34 +29,16 @@ def guess_question(question: Question, rate: float) -> tuple[float, float, float
     `multiple`: each proposition ticked with probability `rate`, independently. `single` and `fixed`: the required
     number of propositions, drawn at random.
     """
-    n, true = len(question.propositions), question.n_true
-    weights = [p.weight for p in question.propositions]
-    vital, fatal = weights.count("indispensable"), weights.count("unacceptable")
+    n, true, weights = len(question.propositions), question.n_true, [p.weight for p in question.propositions]
+    outcomes = _outcomes(question, rate, 0, 0)
+    right = sum(p * (n - (true - h) - f) for p, h, f in outcomes)
+    emr = sum(p for p, h, f in outcomes if (h, f) == (true, 0))
+    overlap = sum(p * (h / (true + f) if true + f else 1.0) for p, h, f in outcomes)
+    scoring = _outcomes(question, rate, weights.count("indispensable"), weights.count("unacceptable"))
     if question.kind == "multiple":
-        hits, alarms = _binomial(true, rate), _binomial(n - true, rate)
-        emr = hits[true] * alarms[0]
-        overlap = sum(
-            a * b * (h / (true + f) if true + f else 1.0) for h, a in enumerate(hits) for f, b in enumerate(alarms)
-        )
-        misses, others = _binomial(true - vital, 1 - rate), _binomial(n - true - fatal, rate)
-        safe = rate**vital * (1 - rate) ** fatal
-        points = safe * sum(
-            a * b * ECN_BY_DISCORDANCE[m + f]
-            for m, a in enumerate(misses)
-            for f, b in enumerate(others)
-            if m + f < len(ECN_BY_DISCORDANCE)
-        )
-        return rate * true + (1 - rate) * (n - true), emr, overlap, points
-    drawn = 1 if question.kind == "single" else true
-    ways = comb(n, drawn)
-    share = [comb(true, h) * comb(n - true, drawn - h) / ways for h in range(drawn + 1)]  # of h hits
-    safe_share = [
-        comb(true - vital, h - vital) * comb(n - true - fatal, drawn - h) / ways if h >= vital else 0.0
-        for h in range(drawn + 1)
-    ]
-    right = sum(s * (n - (true - h) - (drawn - h)) for h, s in enumerate(share))
-    overlap = sum(s * h / (true + drawn - h) for h, s in enumerate(share))
-    return right, share[drawn], overlap, sum(s * h / drawn for h, s in enumerate(safe_share))
+        by_discordance = dict(enumerate(ECN_BY_DISCORDANCE))
+        return right, emr, overlap, sum(p * by_discordance.get(true - h + f, 0.0) for p, h, f in scoring)
+    return right, emr, overlap, sum(p * h / true for p, h, _ in scoring)
 
 
 def guess(chains: Iterable[Chain], strategy: str) -> list[QuestionScore]:

@@ -1,24 +1,14 @@
 """The comparison of conditions: their scores, differences to a baseline, the answer in words, what changed."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
+from itertools import product
 from math import isnan, nan
 from typing import Any, NamedTuple
 
+from mqg_utils.analysis import metrics
 from mqg_utils.analysis.chance import GUESSES, guess
-from mqg_utils.analysis.metrics import (
-    MEASURES,
-    REPEATS,
-    WARN_CHAINS,
-    Difference,
-    Estimate,
-    QuestionScore,
-    compare,
-    estimate,
-    holm,
-    right_option,
-    score_questions,
-)
+from mqg_utils.analysis.metrics import MEASURES, REPEATS, Difference, Estimate, QuestionScore, estimate, right_option
 from mqg_utils.analysis.provenance import RunError
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
 from mqg_utils.workflow.conditions import is_human
@@ -26,43 +16,35 @@ from mqg_utils.workflow.conditions import is_human
 
 def score_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     """One row a history, for a table: estimates of MEASURES."""
-    scores = score_questions(predictions)
-    rows = []
-    for history in HISTORIES:
-        asked = [s for s in scores if s.history == history]
-        rows.append({"history": history, **{m: estimate(asked, m) for m in MEASURES}})
-    return rows
+    scores = metrics.score_questions(predictions)
+    asked = {h: [s for s in scores if s.history == h] for h in HISTORIES}
+    return [{"history": h, **{m: estimate(items, m) for m in MEASURES}} for h, items in asked.items()]
 
 
 def check_complete(
-    predictions: Sequence[Prediction],
-    exam: Sequence[Chain],
-    conditions: Sequence[str],
-    seeds: Sequence[int],
+    predictions: Sequence[Prediction], exam: Sequence[Chain], conditions: Sequence[str], seeds: Sequence[int],
     histories: Sequence[str] = HISTORIES,
-) -> None:
+) -> None:  # fmt: skip
     """Raise RunError unless every condition, seed and history answers every proposition of the exam once.
 
     A person answers once, after their own answers, and possibly a part of the exam: every proposition of its chains.
     """
     exam_keys = {(c.chain_id, q.question_id, i) for c in exam for q in c.questions for i in range(len(q.propositions))}
-    groups: dict[tuple[str, int, str], Counter[tuple[str, str, int]]] = {}
+    groups = defaultdict[tuple[str, int, str], Counter[tuple[str, str, int]]](Counter)
     for p in predictions:
-        answered = groups.setdefault((p.condition, p.seed, p.history), Counter())
-        answered[p.chain_id, p.question_id, p.proposition] += 1
-    models = [(c, s, h) for c in conditions if not is_human(c) for s in seeds for h in histories]
-    people = [(c, seeds[0], "predicted") for c in conditions if is_human(c)]
-    for group in models + people:
-        answered = groups.get(group, Counter())
-        chains = {key[0] for key in answered} if group in people else set()
-        expected = Counter(key for key in exam_keys if not chains or key[0] in chains)
-        if answered != expected:
-            notebook = "take_exam" if group in people else "05_evaluate"
-            raise RunError(
-                f"{group[0]}, seed {group[1]}, history {group[2]}: {(expected - answered).total()} propositions of "
-                f"the exam have no prediction, and {(answered - expected).total()} predictions are duplicates or not "
-                f"of the exam; run {notebook}.ipynb again"
-            )
+        groups[p.condition, p.seed, p.history][p.chain_id, p.question_id, p.proposition] += 1
+    for condition in conditions:
+        person = is_human(condition)
+        for seed, history in [(seeds[0], "predicted")] if person else product(seeds, histories):
+            answered = groups[condition, seed, history]
+            chains = {key[0] for key in (answered if person and answered else exam_keys)}
+            expected = Counter(key for key in exam_keys if key[0] in chains)
+            if answered != expected:
+                raise RunError(
+                    f"{condition}, seed {seed}, history {history}: {(expected - answered).total()} propositions of the "
+                    f"exam have no prediction, and {(answered - expected).total()} predictions are duplicates or not "
+                    f"of the exam; run {'take_exam' if person else '05_evaluate'}.ipynb again"
+                )
 
 
 class Comparison(NamedTuple):
@@ -76,53 +58,41 @@ class Comparison(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        scores: Sequence[QuestionScore],
-        exam: Sequence[Chain],
-        conditions: Sequence[str],
-        references: Mapping[str, str],
-        history: History = "gold",
-        repeats: int = REPEATS,
-        seed: int = 0,
-    ) -> "Comparison":
+        cls, scores: Sequence[QuestionScore], exam: Sequence[Chain], conditions: Sequence[str],
+        references: Mapping[str, str], history: History = "gold", repeats: int = REPEATS, seed: int = 0,
+    ) -> "Comparison":  # fmt: skip
         """Estimates of MEASURES, of ECN points by kind of chain, of right options of `single` questions; differences.
 
-        references: condition -> the one it is compared with, on the same chains. Raises ValueError if two models did
-        not answer the same chains, RunError if they were trained with different seeds. People have answers under
-        predicted history only; these are estimated, and compared with the other's answers to the same chains under it.
+        Raises ValueError if two models did not answer the same chains, RunError if they were trained with different
+        seeds. People have answers under predicted history only; these are estimated, and compared with the other's
+        answers to the same chains under it.
         """
-        pairs = {c: other for c, other in references.items() if c in conditions and other in conditions}
-        progressive = {chain.chain_id for chain in exam if chain.is_progressive}
-        cells: dict[tuple[str, str], Estimate] = {}
-        against: dict[tuple[str, str], Difference] = {}
+        progressive, draws = {chain.chain_id for chain in exam if chain.is_progressive}, (repeats, seed)
         asked: dict[str, History] = {c: "predicted" if is_human(c) else history for c in conditions}
         rows = {c: [s for s in scores if s.condition == c and s.history == asked[c]] for c in conditions}
-        for name, items in {**{f"guess: {strategy}": guess(exam, strategy) for strategy in GUESSES}, **rows}.items():
-            for measure in MEASURES:
-                cells[name, measure] = estimate(items, measure, repeats, seed)
-            for label, part in (("ecn_dp", True), ("ecn_qi", False)):
-                of_part = [s for s in items if (s.chain_id in progressive) is part]
-                cells[name, label] = estimate(of_part, "ecn", repeats, seed)
-            cells[name, "right_option"] = estimate(right_option(items), "emr", repeats, seed)
-        cells = {key: e if key[0] in rows else e._replace(low=nan, high=nan) for key, e in cells.items()}
-        for name, items in rows.items():
-            if name not in pairs:
-                continue
-            other = rows[pairs[name]]
-            if is_human(name) or is_human(pairs[name]):
-                items, other = _answered_by_both(scores, name, pairs[name])
+        cells = {
+            (f"guess: {strategy}", measure): e._replace(low=nan, high=nan)
+            for strategy in GUESSES
+            for measure, e in _estimates(guess(exam, strategy), progressive, 1, 0).items()
+        }
+        cells |= {(c, m): e for c in conditions for m, e in _estimates(rows[c], progressive, *draws).items()}
+        pairs = {c: other for c, other in references.items() if c in rows and other in rows}
+        against: dict[tuple[str, str], Difference] = {}
+        for name, reference in list(pairs.items()):
+            items, other = rows[name], rows[reference]
+            if is_human(name) or is_human(reference):
+                items, other = _answered_by_both(scores, name, reference)
                 if not items:
                     del pairs[name]
                     continue
             elif (ours := sorted({s.seed for s in items})) != (theirs := sorted({s.seed for s in other})):
                 raise RunError(
-                    f"{name} was trained with seeds {ours} and its reference {pairs[name]} with {theirs}; "
+                    f"{name} was trained with seeds {ours} and its reference {reference} with {theirs}; "
                     f'train both with the same seeds (-p "run.seeds=[…]")'
                 )
-            for measure in MEASURES:
-                against[name, measure] = compare(items, other, measure, repeats, seed)
+            against |= {(name, measure): metrics.compare(items, other, measure, *draws) for measure in MEASURES}
             if picked := right_option(items):
-                against[name, "right_option"] = compare(picked, right_option(other), "emr", repeats, seed)
+                against[name, "right_option"] = metrics.compare(picked, right_option(other), "emr", *draws)
         return cls(tuple(conditions), pairs, cells, against, history)
 
     def best_guess(self, measure: str) -> tuple[str, float]:
@@ -133,7 +103,7 @@ class Comparison(NamedTuple):
 
     def adjusted(self) -> dict[tuple[str, str], float]:
         """(condition, measure) -> p-value after Holm's correction for all of them."""
-        return dict(zip(self.against, holm([d.p_value for d in self.against.values()]), strict=True))
+        return dict(zip(self.against, metrics.holm([d.p_value for d in self.against.values()]), strict=True))
 
     def answer(self) -> str:
         """One paragraph, written from the numbers: the last model, its gain, and people."""
@@ -149,15 +119,15 @@ class Comparison(NamedTuple):
             text.append(f"Its AUC within questions is {within.shown()}; 0.5 is chance.")
         if last in self.references:
             gain, area = (self.against[last, measure].estimate for measure in ("accuracy", "auc_within"))
-            moved = f"that is {100 * gain.value:+.1f} points{_interval(gain)}: {_zero(gain)}"
+            moved = f"that is {100 * gain.value:+z.1f} points{_interval(gain)}: {_zero(gain)}"
             moved += f"; in AUC within questions {area.shown('+')}: {_zero(area)}" if area.n else ""
             text.append(f"Against {self.references[last]}, {moved}.")
         for name in self.conditions:
             if name not in models:
                 e = self.cells[name, "accuracy"]
                 text.append(f"**{name}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
-        caution = f"Fewer than {WARN_CHAINS} chains: read every interval with caution."
-        return " ".join([*text, *([caution] if top.chains < WARN_CHAINS else [])])
+        caution = f"Fewer than {metrics.WARN_CHAINS} chains: read every interval with caution."
+        return " ".join([*text, *([caution] if top.chains < metrics.WARN_CHAINS else [])])
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""
@@ -168,6 +138,18 @@ class Comparison(NamedTuple):
             flat |= _flat(f"delta_{measure}.{name}", d.estimate)
             flat[f"delta_{measure}.{name}.p"] = number(d.p_value)
         return flat
+
+
+def _estimates(
+    scores: Sequence[QuestionScore], progressive: Container[str], repeats: int, seed: int
+) -> dict[str, Estimate]:
+    parts = {"ecn_dp": [s for s in scores if s.chain_id in progressive]}
+    parts["ecn_qi"] = [s for s in scores if s.chain_id not in progressive]
+    return {
+        **{measure: estimate(scores, measure, repeats, seed) for measure in MEASURES},
+        **{name: estimate(part, "ecn", repeats, seed) for name, part in parts.items()},
+        "right_option": estimate(right_option(scores), "emr", repeats, seed),
+    }
 
 
 def _answered_by_both(scores: Sequence[QuestionScore], *names: str) -> list[list[QuestionScore]]:
@@ -194,7 +176,7 @@ def changes(condition: Sequence[Prediction], reference: Sequence[Prediction]) ->
     before = {(p.seed, p.chain_id, p.question_id, p.proposition): p for p in reference}
     keyed = ((p, (p.seed, p.chain_id, p.question_id, p.proposition)) for p in condition)
     both = [(p, before[key]) for p, key in keyed if key in before]
-    now, then = ({(pair[i].seed, pair[i].chain_id) for pair in both if _wrong(pair[i])} for i in (0, 1))
+    now, then = ({(p.seed, p.chain_id) for p in side if _wrong(p)} for side in zip(*both, strict=True) or ((), ()))
     corrected = sum(_wrong(b) and not _wrong(p) for p, b in both)
     spoiled = sum(_wrong(p) and not _wrong(b) for p, b in both)
     return Changes(tuple(sorted(then - now)), tuple(sorted(now - then)), corrected, spoiled)
@@ -219,7 +201,7 @@ def _flat(label: str, e: Estimate, interval: bool = True) -> dict[str, Any]:
 
 
 def _interval(e: Estimate, unit: str = " points") -> str:
-    return "" if isnan(e.low) else f" (95 % interval {100 * e.low:.1f} to {100 * e.high:.1f}{unit})"
+    return "" if isnan(e.low) else f" (95 % interval {100 * e.low:z.1f} to {100 * e.high:z.1f}{unit})"
 
 
 def _zero(gain: Estimate) -> str:

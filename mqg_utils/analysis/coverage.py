@@ -18,24 +18,24 @@ class Links(NamedTuple):
     training_questions: tuple[Link, ...]
 
 
-def links(
-    exam: Sequence[Chain], passages: Sequence[Passage], generated: Sequence[Question]
-) -> dict[tuple[str, str], Links]:
-    """(chain_id, question_id) -> its Links, searched with its stem and propositions."""
-    books = Index(" ".join([*p.section, p.text]) for p in passages)
-    training = Index(map(question_text, generated), books.rarity if passages else None)
-    queries = {(c.chain_id, q.question_id): terms(question_text(q)) for c in exam for q in c.questions}
-    return {key: Links(books.nearest(query), training.nearest(query)) for key, query in queries.items()}
+class Nearest:
+    """Finds the nearest texts by the words of a question and its propositions."""
+
+    def __init__(self, passages: Sequence[Passage], generated: Sequence[Question]) -> None:
+        self._books = Index(" ".join([*p.section, p.text]) for p in passages)
+        self._generated = Index(map(question_text, generated), self._books.rarity if passages else None)
+
+    def of(self, question: Question) -> Links:
+        query = terms(question_text(question))
+        return Links(self._books.nearest(query), self._generated.nearest(query))
 
 
 def hit_rate(
     linked: Mapping[tuple[str, str], Links], exam: Sequence[Chain], passages: Sequence[Passage]
 ) -> tuple[int, int]:
     """How many questions have a passage that they name among the nearest, and how many name one of the corpus."""
-    number, hits = {p.passage_id: i for i, p in enumerate(passages)}, []
-    for chain in exam:
-        for q in chain.questions:
-            if named := {number[p.passage_id] for p in q.propositions if p.passage_id in number}:
-                near = {link.place for link in linked[chain.chain_id, q.question_id].passages}
-                hits.append(not named.isdisjoint(near))
+    number = {p.passage_id: i for i, p in enumerate(passages)}
+    named = {(c.chain_id, q.question_id): {number.get(p.passage_id) for p in q.propositions} - {None}
+             for c in exam for q in c.questions}  # fmt: skip
+    hits = [any(link.place in places for link in linked[key].passages) for key, places in named.items() if places]
     return sum(hits), len(hits)

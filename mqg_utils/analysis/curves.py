@@ -13,6 +13,7 @@ from mqg_utils.workflow.manifest import read_manifest
 LOG = "log.jsonl"  # in the checkpoints folder of a training, which is removed when its stage is finished
 PASSAGES = "passages"
 SHARED = "all with books"  # conditions that read passages; stage 02 runs once for them
+READING, JUDGING = "loss, reading passages", "loss, judging propositions"
 TRAINED_ON = {PASSAGES: "passages", "questions": "generated questions", "exam": "the exam's train split"}
 TIMINGS = ("_runtime", "_per_second", "_time")
 Entry = Mapping[str, float]  # step, epoch, and loss or eval_loss
@@ -37,9 +38,6 @@ class Curve(NamedTuple):
         return f"{label}: {self.trained_on}"
 
 
-# --- written by a training ---
-
-
 def points(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The logged entries with a training or a held-out loss, without their timings, which no two trainings share."""
     return [
@@ -59,9 +57,6 @@ def begin_log(folder: Path, steps: int, entries: Sequence[Mapping[str, Any]] = (
 def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
     with (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(dict(entry)) + "\n")
-
-
-# --- read ---
 
 
 def read_curves(run_dir: Path) -> list[Curve]:
@@ -102,6 +97,14 @@ def read_log(log: Path) -> list[dict[str, float]]:
     except OSError:
         return []  # just removed: the stage is finished
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def by_loss(curves: Sequence[Curve]) -> dict[str, dict[str, Sequence[Entry]]]:
+    """The entries by name of the training, those that read apart from those that judge: the losses do not compare."""
+    panels: dict[str, dict[str, Sequence[Entry]]] = {}
+    for curve in sorted(curves, key=lambda c: c.trained_on != PASSAGES):
+        panels.setdefault(READING if curve.trained_on == PASSAGES else JUDGING, {})[curve.name] = curve.entries
+    return panels
 
 
 def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
 from math import isnan, nan
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,15 +52,14 @@ class Estimate(NamedTuple):
 
     def shown(self, sign: str = "") -> str:
         """The value to three places, its interval in brackets where there is one; a dash for nan. sign: "+" or ""."""
-        interval = "" if isnan(self.low) else f" [{self.low:{sign}.3f}, {self.high:{sign}.3f}]"
-        return "—" if isnan(self.value) else f"{self.value:{sign}.3f}{interval}"
+        interval = "" if isnan(self.low) else f" [{self.low:{sign}z.3f}, {self.high:{sign}z.3f}]"
+        return "—" if isnan(self.value) else f"{self.value:{sign}z.3f}{interval}"
 
 
 Numbers = Sequence[float] | np.ndarray
+QUESTION = attrgetter("condition", "seed", "history", "chain_id", "question_id", "position")  # of a Prediction
+PLACE = attrgetter("condition", "seed", "history", "chain_id", "position", "proposition")
 NOTHING = Estimate(nan, nan, nan, 0, 0)
-
-
-# --- one question ---
 
 
 def ecn_points(kind: Kind, gold: Sequence[bool], predicted: Sequence[bool | None], weights: Sequence[Weight]) -> float:
@@ -101,27 +101,16 @@ def pairs_won(gold: Sequence[bool], p_true: Sequence[float | None]) -> float:
 def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
     """Scores of each answered question, in the order of (condition, seed, history, chain, position)."""
     scores = []
-    for key, group in groupby(sorted(predictions, key=_place), key=_question):
+    for key, group in groupby(sorted(predictions, key=PLACE), key=QUESTION):
         items = list(group)
         gold, ticks, n = [p.gold for p in items], [p.predicted for p in items], len(items)
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
-        pairs, single = sum(gold) * (n - sum(gold)), items[0].kind == "single"
-        won = pairs_won(gold, [p.p_true for p in items])
-        overlap = jaccard(gold, ticks)
-        scores.append(QuestionScore(*key, n, right, float(right == n), overlap, points, won, pairs, single))
+        pairs, won = sum(gold) * (n - sum(gold)), pairs_won(gold, [p.p_true for p in items])
+        scores.append(QuestionScore(
+            *key, n, right, float(right == n), jaccard(gold, ticks), points, won, pairs, items[0].kind == "single"
+        ))  # fmt: skip
     return scores
-
-
-def _question(p: Prediction) -> tuple[str, int, History, str, str, int]:
-    return p.condition, p.seed, p.history, p.chain_id, p.question_id, p.position
-
-
-def _place(p: Prediction) -> tuple[Any, ...]:
-    return p.condition, p.seed, p.history, p.chain_id, p.position, p.proposition
-
-
-# --- estimates over chains ---
 
 
 @lru_cache(maxsize=4)  # the same chains are resampled for every measure

@@ -1,7 +1,6 @@
 """Do errors propagate? The odds ratio of an error with each question as its own control.
 
-The same question by the same model, its last answer shown wrong (predicted history) and shown right (gold history):
-case, position and difficulty cancel. That errors follow errors proves nothing, as some cases are harder than others.
+The same question by the same model, its last answer shown wrong (predicted history) and shown right (gold history).
 In simulations (true odds ratios 1, 2, 3; 30 to 200 chains) the interval contained the truth in 94.8 to 97.2 %.
 
 Give the scores of one condition, of progressive chains. A question is wrong unless all of its propositions are right.
@@ -12,8 +11,6 @@ from math import exp, isfinite, log, nan, sqrt
 from typing import NamedTuple
 
 from mqg_utils.analysis.metrics import MIN_CHAINS, QuestionScore
-
-Key = tuple[int, str, int]  # seed, chain, position
 
 
 class Odds(NamedTuple):
@@ -48,17 +45,6 @@ class Odds(NamedTuple):
         return f"{text} [{self.low:.2f}, {self.high:.2f}]; the interval {verdict}."
 
 
-def _under(scores: Sequence[QuestionScore], history: str) -> dict[Key, QuestionScore]:
-    return {(s.seed, s.chain_id, s.position): s for s in scores if s.history == history}
-
-
-def _steps(scores: Sequence[QuestionScore]) -> list[tuple[QuestionScore, bool]]:
-    """Each question under predicted history that has one before it, and whether that one was wrong."""
-    predicted = _under(scores, "predicted")
-    before = ((s, predicted.get((s.seed, s.chain_id, s.position - 1))) for s in predicted.values())
-    return [(s, b.emr < 1) for s, b in before if b is not None]
-
-
 def matched_odds(scores: Sequence[QuestionScore]) -> Odds:
     """Odds ratio of a wrong answer with the last answer shown as the model gave it (wrong) against shown right.
 
@@ -68,11 +54,14 @@ def matched_odds(scores: Sequence[QuestionScore]) -> Odds:
     """
     from scipy.stats import t as student
 
-    gold = _under(scores, "gold")
+    wrong, gold = (  # (seed, chain, position) -> whether that question was wrong
+        {(s.seed, s.chain_id, s.position): s.emr < 1 for s in scores if s.history == history}
+        for history in ("predicted", "gold")
+    )
     pairs = [
-        (s.chain_id, s.emr < 1, gold[key].emr < 1)
-        for s, after_error in _steps(scores)
-        if after_error and (key := (s.seed, s.chain_id, s.position)) in gold
+        (key[1], is_wrong, gold[key])
+        for key, is_wrong in wrong.items()
+        if key in gold and wrong.get((*key[:2], key[2] - 1))
     ]
     by_chain: dict[str, list[bool]] = {}
     for chain, predicted, right in pairs:
@@ -88,7 +77,7 @@ def matched_odds(scores: Sequence[QuestionScore]) -> Odds:
     value, share = log(propagated / (n - propagated)), propagated / n
     if m < MIN_CHAINS:
         return odds._replace(value=exp(value), why_not=f"fewer than {MIN_CHAINS} chains have a pair that differs")
-    squares = sum((sum(wrong) - share * len(wrong)) ** 2 for wrong in by_chain.values())
+    squares = sum((sum(of_chain) - share * len(of_chain)) ** 2 for of_chain in by_chain.values())
     error = sqrt(squares * m / (m - 1)) / (n * share * (1 - share))
     reach = float(student.ppf(0.975, m - 1)) * error
     return odds._replace(value=exp(value), low=exp(value - reach), high=exp(value + reach))

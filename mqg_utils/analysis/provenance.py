@@ -6,10 +6,7 @@ from pathlib import Path
 
 from mqg_utils.workflow.manifest import MANIFEST, Manifest, damaged, read_manifest, recorded
 
-READ = (
-    "exam.jsonl", "passages.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl",
-    "summary.json",
-)  # fmt: skip
+READ = ("exam.jsonl", "passages.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl", "summary.json")
 
 
 class RunError(ValueError):

@@ -77,12 +77,11 @@ def read_run(
     used = provenance.behind(manifests, [file.parent.name for file in files], conditions)
     provenance.check_files(folder, used)
     predictions = [
-        p
-        for file in files
-        for p in read_jsonl(file, Prediction)
+        p for file in files for p in read_jsonl(file, Prediction)
         if (not conditions or p.condition in conditions) and (not seeds or p.seed in seeds or is_human(p.condition))
-    ]
+    ]  # fmt: skip
     chosen = tuple(conditions) or _in_order({p.condition for p in predictions})
+    base = (baseline or "base") if (baseline or "base") in chosen else chosen[0]
     trained = tuple(seeds) or tuple(sorted({p.seed for p in predictions if not is_human(p.condition)} or {0}))
     # a person has no seed; their answers are counted under the first
     predictions = [p.model_copy(update={"seed": trained[0]}) if is_human(p.condition) else p for p in predictions]
@@ -95,26 +94,15 @@ def read_run(
     stages = [provenance.folder_of(m) for m in used]
     generated = [folder / stage / "training_questions.jsonl" for stage in stages]
     return Run(
-        name=folder.name,
-        exam=exam,
-        predictions=predictions,
-        conditions=chosen,
-        seeds=trained,
-        references=against(chosen, baseline or "base"),
+        name=folder.name, exam=exam, predictions=predictions, conditions=chosen, seeds=trained,
+        references={c: base for c in chosen if c != base},
         passages=_records(folder / "01_corpus" / "passages.jsonl", Passage),
         training_questions=list({c.chain_id: c for file in generated for c in _records(file, Chain)}.values()),
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
-        manifests=used,
-        folders=(folder,),
+        manifests=used, folders=(folder,),
         disclaimer=f"Evaluated on the {split} split, not on the test split. " * (split != "test") + disclaimer,
-    )
-
-
-def against(conditions: Sequence[str], baseline: str = "base") -> dict[str, str]:
-    """condition -> what it is compared with: the baseline, or the first condition if that was not evaluated."""
-    base = baseline if baseline in conditions else conditions[0]
-    return {c: base for c in conditions if c != base}
+    )  # fmt: skip
 
 
 def _stage_of(curve: Curve, seeds: Sequence[int]) -> str:
@@ -128,9 +116,6 @@ def _records(path: Path, model: type[Any]) -> list[Any]:
 def _in_order(conditions: set[str]) -> tuple[str, ...]:
     """Conditions from the least trained to the most; people last."""
     return (*(c for c in CONDITIONS if c in conditions), *sorted(conditions - CONDITIONS.keys()))
-
-
-# --- several runs ---
 
 
 def runs_in(folder: Path, needed: Sequence[str] = EVALUATED) -> list[Path]:
@@ -167,17 +152,13 @@ def joined(runs: Sequence[Run]) -> Run:
         shared = [(c, c) for c in run.conditions if c in first.conditions]
         pairs = shared or [(run.conditions[-1], first.conditions[-1])]
         references |= {f"{run.name}: {c}": f"{first.name}: {other}" for c, other in pairs}
+    predictions = [p.model_copy(update={"condition": f"{r.name}: {p.condition}"}) for r in runs for p in r.predictions]
     return replace(
-        runs[-1],
-        name=" · ".join(run.name for run in runs),
-        predictions=[
-            p.model_copy(update={"condition": f"{r.name}: {p.condition}"}) for r in runs for p in r.predictions
-        ],
+        runs[-1], name=" · ".join(run.name for run in runs), predictions=predictions, references=references,
         conditions=tuple(f"{run.name}: {c}" for run in runs for c in run.conditions),
         seeds=tuple(sorted({seed for run in runs for seed in run.seeds})),
-        references=references,
         curves=[curve for run in runs for curve in run.curves],
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
         folders=tuple(folder for run in runs for folder in run.folders),
         disclaimer=" ".join(dict.fromkeys(run.disclaimer for run in runs)),
-    )
+    )  # fmt: skip

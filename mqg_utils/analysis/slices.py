@@ -9,7 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, ratio
-from mqg_utils.records import Chain, Passage, Prediction, Question
+from mqg_utils.records import Chain, Passage, Prediction
 
 NEGATIONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("negations.yaml").read_text("utf-8"))
 MOST_LEVELS = 12  # of a property: those with the most propositions
@@ -28,26 +28,19 @@ def is_negated(stem: str, language: str) -> bool:
     return re.search(NEGATIONS.get(language[:2].lower(), NEGATIONS["en"]), stem, re.IGNORECASE) is not None
 
 
-def places(exam: Iterable[Chain]) -> dict[tuple[str, str], tuple[Chain, Question]]:
-    """(chain_id, question_id) -> the chain and its question."""
-    return {(chain.chain_id, question.question_id): (chain, question) for chain in exam for question in chain.questions}
-
-
 def slices(
-    predictions: Sequence[Prediction],
-    exam: Sequence[Chain],
-    passages: Iterable[Passage] = (),
-    repeats: int = REPEATS,
+    predictions: Sequence[Prediction], exam: Sequence[Chain], passages: Iterable[Passage] = (), repeats: int = REPEATS,
     seed: int = 0,
-) -> list[Slice]:
+) -> list[Slice]:  # fmt: skip
     """Share of propositions wrong by each property with two values or more; of one condition and history.
 
     Chapters come from the passage that a proposition names. Of many values, the MOST_LEVELS most frequent are given.
     """
-    known, by_question = {p.passage_id: p for p in passages}, places(exam)
+    known = {p.passage_id: p for p in passages}
+    places = {(c.chain_id, q.question_id): (c, q) for c in exam for q in c.questions}
 
     def levels(p: Prediction) -> dict[str, str]:
-        chain, question = by_question[p.chain_id, p.question_id]
+        chain, question = places[p.chain_id, p.question_id]
         proposition = question.propositions[p.proposition]
         passage = known.get(proposition.passage_id)
         return {

@@ -26,12 +26,9 @@ class Problem(NamedTuple):
 
 
 def problems(
-    predictions: Sequence[Prediction],
-    conditions: Sequence[str],
-    seeds: Sequence[int],
-    history: History,
+    predictions: Sequence[Prediction], conditions: Sequence[str], seeds: Sequence[int], history: History,
     summaries: Mapping[str, Mapping[str, Any]],
-) -> list[Problem]:
+) -> list[Problem]:  # fmt: skip
     """What makes the answers of models void, under one history; summaries: stage and variant -> its numbers."""
     found, chains = [], {p.chain_id for p in predictions}
     if len(chains) < FEW_CHAINS:

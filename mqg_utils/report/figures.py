@@ -13,7 +13,9 @@ from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from mqg_utils.analysis.calibration import Bin
+from mqg_utils.analysis.calibration import reliability as bins_of
 from mqg_utils.analysis.metrics import Estimate
+from mqg_utils.records import Prediction
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a67c00", "#56b4e9", "#777777")
 SYMBOLS = ("circle", "square", "triangle-up", "x", "cross", "triangle-down", "star")  # diamonds are held-out data
@@ -52,13 +54,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, Estimate):
         return value.shown()
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:z.4g}"
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-# --- parts of figures ---
 
 
 def _styled(figure: go.Figure, **layout: Any) -> go.Figure:
@@ -96,9 +95,6 @@ def _style(number: int) -> dict[str, Any]:
         "line": {"color": colour, "dash": DASHES[number % len(DASHES)], "width": 1.6},
         "marker": {"color": colour, "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8},
     }
-
-
-# --- figures ---
 
 
 def intervals(
@@ -194,34 +190,29 @@ def histogram(values: Sequence[float], x: str, y: str) -> go.Figure:
     return _figure([go.Histogram(x=list(values), marker_color=SERIES[0])], x, y, bargap=0.05, height=320)
 
 
-def reliability(p_true: Sequence[float], gold: Sequence[bool], bins: int = 10) -> go.Figure:
-    """Share of true propositions by predicted probability, in `bins` bins of equal width, against the diagonal."""
-    frame = pd.DataFrame({"p": list(p_true), "gold": [float(truth) for truth in gold]})
-    groups = frame.groupby((frame["p"] * bins).astype(int).clip(upper=bins - 1))
-    shares = [(part["p"].mean(), Estimate(part["gold"].mean(), nan, nan, len(part), 0)) for _, part in groups]
-    return calibration({"propositions": [Bin(0, 0, float(p), share) for p, share in shares]})
+def reliability(predictions: Iterable[Prediction]) -> go.Figure:
+    """Share of true propositions by predicted probability, with intervals over chains, against the diagonal."""
+    return calibration({"propositions": bins_of(predictions)})
 
 
-# --- training curves ---
+def curves(panels: Mapping[str, Mapping[str, Entries]]) -> go.Figure:
+    """Training losses by epoch (by step where an entry has none), panels side by side. Diamonds: on held-out data.
 
-
-def _curve(entries: Entries, y: str, number: int, name: str) -> list[go.Scatter]:
-    """A line with dots; for a loss also diamonds, which are held-out losses."""
-    traces = []
-    for key in (y, "eval_loss") if y == "loss" else (y,):
-        points = [(e["step"], e[key]) for e in entries if isfinite(e.get(key, nan))]
-        held_out, style = key == "eval_loss", _style(number)
-        mark = {"symbol": "diamond", "size": 11} if held_out else {"size": 5}
-        traces.append(go.Scatter(
-            x=[at for at, _ in points], y=[value for _, value in points], line=style["line"],
-            marker={**style["marker"], **mark}, mode="markers" if held_out else "lines+markers",
-            name=f"{name}, held out" if held_out else name, showlegend=bool(points),
-        ))  # fmt: skip
-    return traces
-
-
-def curves(runs: Mapping[str, Entries], y: str = "loss", log: bool = False) -> go.Figure:
-    """Training curves by step; `y` is loss, learning_rate or grad_norm. Diamonds are losses on held-out data."""
-    traces = [t for i, (name, entries) in enumerate(runs.items()) for t in _curve(entries, y, i, escape(name))]
-    figure = _figure(traces, "optimiser step", y.replace("_", " "), height=380 + 8 * len(runs))
-    return figure.update_yaxes(type="log" if log else "linear")
+    panels: y label -> name of the training -> its entries.
+    """
+    named = [(column, *run) for column, runs in enumerate(panels.values(), 1) for run in runs.items()]
+    x = "epoch" if all("epoch" in entry for _, _, entries in named for entry in entries) else "step"
+    figure = make_subplots(1, len(panels), horizontal_spacing=0.11)
+    for number, (column, name, entries) in enumerate(named):
+        for key, label, mark in (("loss", "", {"size": 5}), ("eval_loss", ", held out", {"symbol": "diamond"})):
+            points = [(e[x], e[key]) for e in entries if isfinite(e.get(key, nan))]
+            style = _style(number)
+            trace = go.Scatter(
+                x=[at for at, _ in points], y=[value for _, value in points], line=style["line"],
+                marker=style["marker"] | mark, mode="markers" if label else "lines+markers",
+                name=escape(name) + label, showlegend=bool(points),
+            )  # fmt: skip
+            figure.add_trace(trace, 1, column)
+    for column, label in enumerate(panels, 1):
+        figure.update_yaxes(title=label, col=column)
+    return _styled(figure, height=380 + 8 * len(named)).update_xaxes(title=x if x == "epoch" else "optimiser step")

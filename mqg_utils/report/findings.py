@@ -10,7 +10,7 @@ from urllib.parse import quote
 from plotly.graph_objects import Figure
 
 from mqg_utils.analysis import attribution, coverage, positions
-from mqg_utils.analysis.comparison import Changes, Comparison, changes, number
+from mqg_utils.analysis.comparison import Comparison, number
 from mqg_utils.analysis.metrics import REPEATS, Estimate, QuestionScore, score_questions
 from mqg_utils.analysis.propagation import Odds, matched_odds
 from mqg_utils.analysis.results import Row, Run
@@ -76,12 +76,12 @@ class Findings:
         self.shown: History = "predicted" if "predicted" in asked else self.main  # of positions and of chains in full
         self.focus = models[-1]  # the condition whose errors are explained; people are only compared
         self.scores = score_questions(run.predictions)
-        self._scores: dict[tuple[str, str], list[QuestionScore]] = defaultdict(list)
+        self.scores_of = defaultdict[tuple[str, str], list[QuestionScore]](list)  # (condition, history) ->
         for s in self.scores:
-            self._scores[s.condition, s.history].append(s)
-        self._predictions: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
+            self.scores_of[s.condition, s.history].append(s)
+        self.predictions_of = defaultdict[tuple[str, str], list[Prediction]](list)
         for p in run.predictions:
-            self._predictions[p.condition, p.history].append(p)
+            self.predictions_of[p.condition, p.history].append(p)
         self.comparison = Comparison.of(self.scores, run.exam, run.conditions, run.references, self.main, **self.draws)
         self.problems = problems(run.predictions, run.conditions, run.seeds, self.main, run.summaries)
         self.sections: dict[str, Section] = {}  # those made so far
@@ -90,18 +90,10 @@ class Findings:
         """Why a section can say nothing, in a sentence; "" if it can."""
         about = {self.focus, self.comparison.references.get(self.focus, "")}
         for problem in self.problems:
-            involved = self.focus in problem.conditions and (
-                problem.kind != "equal" or about <= set(problem.conditions)
-            )
-            if section in VOID[problem.kind] and involved:
+            involved = about if problem.kind == "equal" else {self.focus}
+            if section in VOID[problem.kind] and involved <= set(problem.conditions):
                 return problem.sentence
         return ""
-
-    def scores_of(self, condition: str, history: str) -> list[QuestionScore]:
-        return self._scores[condition, history]
-
-    def predictions_of(self, condition: str, history: str) -> list[Prediction]:
-        return self._predictions[condition, history]
 
     @cached_property
     def progressive(self) -> dict[str, list[QuestionScore]]:
@@ -136,12 +128,8 @@ class Findings:
     def links(self) -> dict[Key, coverage.Links]:
         if not self.run.passages:
             return {}
-        return coverage.links(self.run.exam, self.run.passages, self.training_questions)
-
-    @cached_property
-    def changes(self) -> dict[tuple[str, str], Changes]:
-        pairs = self.comparison.references.items()
-        return {pair: changes(*(self.predictions_of(c, self.shown) for c in pair)) for pair in pairs}
+        nearest = coverage.Nearest(self.run.passages, self.training_questions)
+        return {(c.chain_id, q.question_id): nearest.of(q) for c in self.run.exam for q in c.questions}
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: the comparison's, propagation's and attribution's; `void`: its problems."""

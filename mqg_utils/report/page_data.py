@@ -3,12 +3,12 @@
 import base64
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from mqg_utils.analysis.attribution import MEANINGS
 from mqg_utils.analysis.metrics import QuestionScore
-from mqg_utils.analysis.positions import worst_first
 from mqg_utils.analysis.results import Row
 from mqg_utils.records import Chain, Prediction, Question
 from mqg_utils.report.findings import Findings
@@ -18,8 +18,12 @@ NEAREST = 2  # passages and training questions linked to a question
 
 
 def shown_chains(f: Findings) -> dict[str, list[QuestionScore]]:
-    """chain -> its questions as the page shows them: of the first seed, the fewest ECN points first."""
-    return worst_first(s for s in f.scores_of(f.focus, f.shown) if s.seed == f.run.seeds[0])
+    """chain -> its scores as the page shows them: of the first seed, the fewest ECN points per question first."""
+    chains = defaultdict[str, list[QuestionScore]](list)
+    for s in f.scores_of[f.focus, f.shown]:
+        if s.seed == f.run.seeds[0]:
+            chains[s.chain_id].append(s)
+    return dict(sorted(chains.items(), key=lambda item: (sum(s.ecn for s in item[1]) / len(item[1]), item[0])))
 
 
 def chain_data(f: Findings) -> dict[str, Any]:
@@ -29,18 +33,12 @@ def chain_data(f: Findings) -> dict[str, Any]:
     """
     run, seed, names = f.run, f.run.seeds[0], list(MEANINGS)
     answers = {
-        (p.condition, p.chain_id, p.question_id, p.proposition): p
-        for c in run.conditions for p in f.predictions_of(c, f.shown) if p.seed == seed
-    }  # fmt: skip
-    others = [h for h in f.histories if h != f.shown]
-    ticks = {
-        (p.condition, h, p.chain_id, p.question_id, p.proposition): p.predicted
-        for h in others for c in run.conditions for p in f.predictions_of(c, h) if p.seed == seed
-    }  # fmt: skip
+        (p.history, p.condition, p.chain_id, p.question_id, p.proposition): p for p in run.predictions if p.seed == seed
+    }
+    ticks, others = {place: p.predicted for place, p in answers.items()}, [h for h in f.histories if h != f.shown]
     points = {
-        (c, s.chain_id, s.question_id): s.ecn
-        for c in run.conditions for s in f.scores_of(c, f.shown) if s.seed == seed
-    }  # fmt: skip
+        (s.condition, s.chain_id, s.question_id): s.ecn for s in f.scores if s.history == f.shown and s.seed == seed
+    }
     tags = {
         (c, o.chain_id, o.question_id): [names.index(name) for name in o.names]
         for c, outcomes in f.outcomes.items() for o in outcomes if o.seed == seed
@@ -61,8 +59,8 @@ def chain_data(f: Findings) -> dict[str, Any]:
             "nl": [generated[link.place] for link in links.training_questions[:NEAREST]] if links else [],
             "p": [
                 {"x": p.text, "g": int(p.is_true), "w": p.weight, "b": p.explanation, "q": p.quote, "s": p.passage_id,
-                 "a": [_answer(answers.get((c, *key, i))) for c in run.conditions],
-                 "h": [[ticks.get((c, h, *key, i)) for h in others] for c in run.conditions]}
+                 "a": [_answer(answers.get((f.shown, c, *key, i))) for c in run.conditions],
+                 "h": [[ticks.get((h, c, *key, i)) for h in others] for c in run.conditions]}
                 for i, p in enumerate(q.propositions)
             ],
         }  # fmt: skip

@@ -4,14 +4,13 @@ The page's chains are one block of compressed JSON; its script shows them as tex
 can run.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup, escape
 
-from mqg_utils.analysis.metrics import REPEATS
-from mqg_utils.analysis.results import read_runs
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Panel, Section, plain_rows
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
@@ -70,9 +69,9 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
     """Write report.html and tables/*.csv into `folder`; return the page. Raises OSError."""
     run = findings.run
     sections = [section(findings, name) for name in (*SECTIONS, *APPENDIX)]
-    left_out: dict[str, list[str]] = {}  # why -> titles
+    left_out = defaultdict[str, list[str]](list)  # why -> titles
     for missing in (s for s in sections if s.missing):
-        left_out.setdefault(missing.missing, []).append(missing.title)
+        left_out[missing.missing].append(missing.title)
     frames = {name: pd.DataFrame(rows) for name, rows in plain_rows(sections).items()}
     frames["questions"] = pd.DataFrame([s._asdict() for s in findings.scores])
     frames["predictions"] = pd.DataFrame([p.model_dump() for p in run.predictions])
@@ -80,20 +79,12 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         write_text(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     page = folder / "report.html"
     pages.render_report(
-        page,
-        title=title or "Did the book and the questions help?",
-        run=run,
-        answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")],
-        void=bool(findings.problems),
-        history=findings.main,
-        overview=scores.overview(findings),
-        sections=[s for s in sections if not s.missing],
-        left_out=list(left_out.items()),
-        data=packed(chain_data(findings)),
-        focus=findings.focus,
-        shown=findings.shown,
+        page, title=title or "Did the book and the questions help?", run=run,
+        answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")], void=bool(findings.problems),
+        history=findings.main, overview=scores.overview(findings), sections=[s for s in sections if not s.missing],
+        left_out=list(left_out.items()), data=packed(chain_data(findings)), focus=findings.focus, shown=findings.shown,
         failing=sum(any(s.emr < 1 for s in items) for items in shown_chains(findings).values()),
-    )
+    )  # fmt: skip
     return page
 
 
@@ -101,13 +92,3 @@ def _bold(text: str) -> Markup:
     """A text with **bold** parts as HTML; everything else in it is escaped."""
     parts = text.split("**")
     return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
-
-
-def report_runs(folders: Sequence[Path], outputs: Path, repeats: int = REPEATS) -> Path:
-    """Write the report of one run or of several on the same exam into `outputs`/report-<names>; return the page.
-
-    `repeats` are bootstrap samples. Raises what `results.read_runs` does, and OSError.
-    """
-    names = [folder.name for folder in folders]
-    title = f"Runs compared: {', '.join(names)}" if len(names) > 1 else ""
-    return write_report(Findings(read_runs(folders), repeats=repeats), outputs / f"report-{'-'.join(names)}", title)

@@ -39,7 +39,8 @@ class Fault(NamedTuple):
     also: tuple[str, ...] = ()
 
     def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
-        shown = draft if isinstance(draft, dict) else None
+        raw = draft.model_dump(mode="json") if isinstance(draft, Question) else draft
+        shown = raw if isinstance(raw, dict) else None
         return Rejected(passage_id=passage_id, question=shown, case=case, **self._asdict())
 
 
@@ -58,29 +59,18 @@ class Verified(NamedTuple):
         reasons = Counter(item.reason for item in self.rejected).most_common()
         return {"drafted": self.drafted, **dict(reasons), "kept": sum(len(c.questions) for c in self.kept)}
 
-    def check_again(self, check: Check) -> "Verified":
-        """Put the kept questions through one more check."""
-        kept, rejected = [], list(self.rejected)
-        for chain in self.kept:
-            good, bad = _up_to_fault(chain.questions, check)
-            rejected += [
-                fault.rejects(q.propositions[0].passage_id, q.model_dump(mode="json"), chain.vignette)
-                for q, fault in bad
-            ]
-            if good:
-                kept.append(chain.model_copy(update={"questions": tuple(good)}))
-        return Verified(kept, rejected, self.drafted)
 
-
-def _up_to_fault(drafts: Iterable[Any], check: Check) -> tuple[list[Question], list[tuple[Any, Fault]]]:
+def _up_to_fault(
+    drafts: Iterable[Any], check: Check, passage_id: str, case: str
+) -> tuple[list[Question], list[Rejected]]:
     """The good questions of a chain, and the drafts from the first fault on: later stems build on earlier ones."""
-    good, bad = list[Question](), list[tuple[Any, Fault]]()
+    good, bad = list[Question](), list[Rejected]()
     for draft in drafts:
         result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
         if isinstance(result, Question):
             good.append(result)
         else:
-            bad.append((draft, result))
+            bad.append(result.rejects(passage_id, draft, case))
     return good, bad
 
 
@@ -105,9 +95,9 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
         for number, draft in enumerate(drafts, 1):
             name, case = f"{passage.passage_id}{f'~{n}' if n > 1 else ''}|{number}", draft["vignette"]
             check = partial(checks.check, chain_id=name, passage=passage, case=case)
-            good, bad = _up_to_fault(draft["questions"], check)
+            good, bad = _up_to_fault(draft["questions"], check, passage.passage_id, case)
             drafted += len(draft["questions"])
-            rejected += [fault.rejects(passage.passage_id, raw, case) for raw, fault in bad]
+            rejected += bad
             if good:
                 kept.append(
                     Chain(
@@ -229,7 +219,14 @@ def round_trip(
                 return Fault("round trip", f"called {p.is_true}, and read as {truth}: {p.text[:120]!r}")
         return question
 
-    return verified.check_again(check)
+    kept, rejected = [], list(verified.rejected)
+    for chain in verified.kept:
+        passage_id = chain.questions[0].propositions[0].passage_id
+        good, bad = _up_to_fault(chain.questions, check, passage_id, chain.vignette)
+        rejected += bad
+        if good:
+            kept.append(chain.model_copy(update={"questions": tuple(good)}))
+    return Verified(kept, rejected, verified.drafted)
 
 
 def _settled(key: Sequence[bool], first: Answers, second: Answers) -> Answers:

@@ -13,7 +13,7 @@ from mqg_utils.analysis.results import read_runs, runs_in
 from mqg_utils.verification import review
 from mqg_utils.widgets import case_view, keys
 from mqg_utils.widgets.case_index import ERRORS, HISTORY_NAMES, CaseIndex, Filter, View, begins
-from mqg_utils.widgets.keys import LABEL, WIDE, button, dropdown, message_html, offer, row, show, style
+from mqg_utils.widgets.keys import LABEL, WIDE, button, dropdown, message_html, offer, row, show, style, text_field
 from mqg_utils.workflow.paths import locate
 
 
@@ -49,13 +49,12 @@ class CaseExplorer:
         self.condition, self.history, self.compare = map(dropdown, ("Answers of", "who saw", "Compare with"))
         self.position, self.error = dropdown("Question"), dropdown("Error")
         offer(self.error, [("any or none", ""), *ERRORS], "")
-        self.text = _text("Text", "in the case, a stem or a proposition")
-        self.text.continuous_update = False
+        self.text = text_field("Text", "in the case, a stem or a proposition", continuous_update=False)
         self.filters = [self.error, self.position, self.text]
         self.message, self.said = ipw.HTML(), ipw.HTML()
         self.map, self.case = ChainMap(), ipw.HTML(layout={"width": "100%", "margin": "0", "overflow": "auto"})
-        self.person, self.about = _text("Your name", "saved with your remark"), dropdown("On")
-        self.comment = _text("Comment", "what is right, and where it stands")
+        self.person, self.about = text_field("Your name", "saved with your remark"), dropdown("On")
+        self.comment = text_field("Comment", "what is right, and where it stands")
         acts = {"Dispute this key": "rejected", "The key is right": "accepted", "Only comment": ""}
         remark = [button(label, partial(self._remark, decision)) for label, decision in acts.items()]
         self.widget = ipw.VBox([
@@ -139,7 +138,3 @@ class CaseExplorer:
 
     def show(self) -> None:
         show(self.widget, self.static())
-
-
-def _text(label: str, placeholder: str) -> ipw.Text:
-    return ipw.Text(description=label, placeholder=placeholder, style=LABEL, layout=WIDE)

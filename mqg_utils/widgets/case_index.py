@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mqg_utils.analysis import attribution, positions
+from mqg_utils.analysis.coverage import Nearest
 from mqg_utils.analysis.metrics import QuestionScore, score_questions
 from mqg_utils.analysis.results import Run
 from mqg_utils.records import Chain, History, Prediction, Question
-from mqg_utils.text.search import Index, Link, question_text, terms
+from mqg_utils.text.search import Link, question_text
 
 AN_ERROR, NO_ERROR = "an error", "none in the whole case"
 FIXED, BROKEN = "wrong here, right in the comparison", "right here, wrong in the comparison"
@@ -68,17 +69,14 @@ class CaseIndex:
         return [view, *(v for v in views if v != view and v in self.scores)]
 
     @cached_property
-    def _indexes(self) -> tuple[Index, Index]:
-        books = Index(" ".join([*p.section, p.text]) for p in self.run.passages)
-        rarity = books.rarity if self.run.passages else None
-        return books, Index(map(question_text, self._training_questions), rarity)
+    def _nearest(self) -> Nearest:
+        return Nearest(self.run.passages, self._training_questions)
 
     def nearest(self, question: Question, most: int = 2) -> tuple[Near, Near]:
         """At most `most` passages and generated questions with their links, the best BM25 score first."""
-        query = terms(question_text(question))
-        passages, questions = (index.nearest(query, most) for index in self._indexes)
-        near_passages = [(self.run.passages[link.place], link) for link in passages]
-        return near_passages, [(self._training_questions[link.place], link) for link in questions]
+        passages, generated = self._nearest.of(question)
+        near = [(self.run.passages[link.place], link) for link in passages[:most]]
+        return near, [(self._training_questions[link.place], link) for link in generated[:most]]
 
     def questions(self, view: View) -> pd.DataFrame:
         """The questions that were asked under a view, by chain and question id, with COLUMNS; computed once."""

@@ -12,6 +12,7 @@ above. Other lines continue the line above.
 """
 
 import re
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from mqg_utils.records import Chain, Kind, problems_of
 
 SIGNS: dict[Kind, str] = {"multiple": "?", "single": "?1", "fixed": "?n"}
 KINDS = {sign: kind for kind, sign in SIGNS.items()}
-_LINE = re.compile(r"\s*(\?1|\?n|[?+>-])(?:\s+|$)(.*)")
+_MARK = re.compile(r"^[^\S\n]*(\?1|\?n|[?+>-])(?=\s|$)", re.MULTILINE)
 
 
 class CaseTextError(ValueError):
@@ -43,36 +44,29 @@ def read_case(text: str, chain_id: str = "new", language: str = "en", like: Chai
 
     Raises CaseTextError.
     """
-    vignette: list[str] = []
-    questions: list[dict[str, Any]] = []
-    starts: list[int] = []  # line of each question
-    for number, line in enumerate(text.splitlines(), 1):
-        match = _LINE.match(line)
-        sign, content = (match[1], match[2].strip()) if match else ("", line.strip())
-        propositions = questions[-1]["propositions"] if questions else []
-        if sign in KINDS:
-            questions.append({"stem": content, "kind": KINDS[sign], "propositions": []})
-            starts.append(number)
-            last, key = questions[-1], "stem"
-        elif not questions:  # a list of findings is part of the case
-            vignette.append(line.strip())
-        elif sign in ("+", "-"):
-            propositions.append({"text": content, "is_true": sign == "+"})
-            last, key = propositions[-1], "text"
-        elif sign == ">" and propositions:
-            last, key = propositions[-1], "quote"
-            last[key] = content
-        elif content:
-            last[key] = f"{last[key]} {content}".strip()
-    if not questions:
+    marks = list(_MARK.finditer(text))
+    while marks and marks[0][1] not in KINDS:  # a list of findings is part of the case
+        del marks[0]
+    if not marks:
         raise CaseTextError("no question found; begin one with ? and its propositions with + (true) or - (false)")
+    vignette = "\n".join(line.strip() for line in text[: marks[0].start()].splitlines()).strip()
+    questions: list[dict[str, Any]] = []
+    for mark, following in zip_longest(marks, marks[1:]):
+        content = " ".join(text[mark.end() : following.start() if following else None].split())
+        if mark[1] in KINDS:
+            questions.append({"stem": content, "kind": KINDS[mark[1]], "propositions": []})
+        elif mark[1] != ">":
+            questions[-1]["propositions"].append({"text": content, "is_true": mark[1] == "+"})
+        elif propositions := questions[-1]["propositions"]:
+            propositions[-1]["quote"] = content
+    starts = [text.count("\n", 0, mark.start()) + 1 for mark in marks if mark[1] in KINDS]
     originals = like.questions if like and len(like.questions) == len(questions) else ()
     for i, q in enumerate(questions):
         q["question_id"] = originals[i].question_id if originals else f"{chain_id}-q{i + 1}"
         q["reference"] = originals[i].reference if originals else ""
         if not q["propositions"]:
             raise CaseTextError(f"line {starts[i]}: this question has no proposition; begin one with + or -")
-    fields = {"chain_id": chain_id, "language": language, "vignette": "\n".join(vignette).strip()}
+    fields = {"chain_id": chain_id, "language": language, "vignette": vignette}
     try:
         return Chain.model_validate({**fields, "questions": questions})
     except ValidationError as error:

@@ -13,7 +13,6 @@ from mqg_utils.workflow.pages import fragment
 
 TEMPLATES = Path(__file__).parent / "templates"
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; a question has at most 25
-ROW = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"}
 FAULTS = (ValueError, OSError)  # what is wrong with a run or a choice: shown, not raised
 LABEL = {"description_width": "auto"}
 WIDE = {"width": "auto", "flex": "1 1 260px", "min_width": "220px", "max_width": "420px"}
@@ -43,7 +42,7 @@ class KeyBox:
 
     def ask_name(self, name: str, text: str, begin: Callable[[], None], *more: ipw.Widget) -> ipw.Text:
         """Fill the box with a text field for a name, and `more`."""
-        field = ipw.Text(name, description="Your name", style=LABEL)
+        field = text_field("Your name", value=name)
         self.fill([row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))])
         return field
 
@@ -69,7 +68,11 @@ def button(label: str, act: Callable[[], None], style: str = "", tooltip: str = 
 
 def row(*parts: ipw.Widget) -> ipw.HBox:
     """Controls side by side, in several lines where they do not fit."""
-    return ipw.HBox(parts, layout=ROW)
+    return ipw.HBox(parts, layout={"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start"})
+
+
+def text_field(label: str, placeholder: str = "", **traits: Any) -> ipw.Text:
+    return ipw.Text(description=label, placeholder=placeholder, style=LABEL, **{"layout": WIDE, **traits})
 
 
 def dropdown(label: str, options: Sequence[Any] = ()) -> ipw.Dropdown:

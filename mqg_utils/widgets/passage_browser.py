@@ -1,11 +1,13 @@
 """The passages of a run with near-duplicates, overlap with the exam and generated questions, in tables to browse."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
+import numpy as np
 import pandas as pd
 from IPython.display import display
 from itables.widget import ITable
@@ -36,42 +38,40 @@ class PassageBrowser:
             self.missing = f"{run} has no finished 01_corpus: run 01_corpus.ipynb, or name another run."
         self.passages = _read(corpus / "passages.jsonl", Passage)
         self.merged = json.loads(summary.read_text("utf-8")).get("merged", 0) if summary.exists() else 0
-        self.splits: dict[str, str] = {}  # of an exam's chain or question
-        for chain in _read(corpus / "exam.jsonl", Chain):
-            self.splits |= dict.fromkeys([chain.chain_id, *(q.question_id for q in chain.questions)], chain.split)
-        self._overlaps: dict[str, list[Overlap]] = {p.passage_id: [] for p in self.passages}
+        exam = _read(corpus / "exam.jsonl", Chain)
+        self.splits = {name: c.split for c in exam for name in (c.chain_id, *(q.question_id for q in c.questions))}
+        self._overlaps = defaultdict[str, list[Overlap]](list)  # by passage
         for overlap in sorted(_read(corpus / "overlap.jsonl", Overlap), key=lambda o: (-o.words, o.a, o.b)):
             self._overlaps[overlap.b].append(overlap)
-        self._questions: dict[str, list[Question]] = {p.passage_id: [] for p in self.passages}
+        self._questions = defaultdict[str, list[Question]](list)
         for question in (q for chain in _read(run / "03_generate/questions.jsonl", Chain) for q in chain.questions):
-            for passage_id in {p.passage_id for p in question.propositions} & self._questions.keys():
+            for passage_id in {p.passage_id for p in question.propositions}:
                 self._questions[passage_id].append(question)
-        self._similar: dict[str, list[tuple[str, float]]] = {p.passage_id: [] for p in self.passages}
+        self._similar = defaultdict[str, list[tuple[str, float]]](list)
         for pair in near_duplicates(self.passages):
             self._similar[pair.passage_id].append((pair.kept_id, pair.similarity))
             self._similar[pair.kept_id].append((pair.passage_id, pair.similarity))
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per passage."""
-        rows = []
-        for p in self.passages:
-            overlaps, chapter = self._overlaps[p.passage_id], p.section[0] if p.section else NO_CHAPTER
-            tests = [o.words for o in overlaps if self.splits.get(o.a) == "test"]
-            row = {"passage": title(p), "chapter": chapter, "book": p.book, "tokens": p.n_tokens}
-            row |= {"exam words": max((o.words for o in overlaps), default=0), "test words": max(tests, default=0)}
-            row |= {"near-duplicates": len(self._similar[p.passage_id])}
-            rows.append(row | {"questions": len(self._questions[p.passage_id])})
-        return rows
+
+        def longest(p: Passage, split: str = "") -> int:
+            found = self._overlaps[p.passage_id]
+            return max((o.words for o in found if not split or self.splits.get(o.a) == split), default=0)
+
+        return [
+            {"passage": title(p), "chapter": p.section[0] if p.section else NO_CHAPTER, "book": p.book,
+             "tokens": p.n_tokens, "exam words": longest(p), "test words": longest(p, "test"),
+             "near-duplicates": len(self._similar[p.passage_id]), "questions": len(self._questions[p.passage_id])}
+            for p in self.passages
+        ]  # fmt: skip
 
     def chapters(self) -> list[dict[str, Any]]:
         """One row per chapter of each book, in their order."""
         if not self.passages:
             return []
         groups = pd.DataFrame(self.rows()).groupby(["book", "chapter"], sort=False)
-
-        def some(column: pd.Series) -> int:
-            return int((column > 0).sum())
-
+        some = np.count_nonzero
         columns: dict[str, Any] = {
             "passages": ("tokens", "size"), "tokens": ("tokens", "sum"),
             "median length": ("tokens", lambda tokens: round(tokens.median())),

@@ -15,7 +15,7 @@ from mqg_utils.text.search import question_text
 from mqg_utils.verification import review
 from mqg_utils.verification.quotes import split_at_quotes
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, row, show, style
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, row, show, style, text_field
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 
@@ -32,16 +32,16 @@ class ReviewDesk:
     def __init__(self, run: str | Path, reviewer: str = "") -> None:
         folder = locate(str(run))
         self.run, self.exam = review.ReviewSet(folder), review.ReviewSet(folder, of_exam=True)
-        self.at, self.mode = 0, "name"
+        self.at, self.acts = 0, dict[str, Callable[[], None]]()  # key -> what it does on this screen
         self.keybox = KeyBox(self.press)
         self.view, self.panel = ipw.HTML(), ipw.VBox()
-        self.comment = ipw.Text(description="Comment", continuous_update=False, style=LABEL)
+        self.comment = text_field("Comment", continuous_update=False)
         self.comment.observe(lambda _: self._comment(), "value")  # once the field is left
         self.panel.add_class("panel")
         dropped = sorted({_reason(item) for item in self.run.items if item.dropped})
         options = [("generated questions", ""), *((f"dropped: {reason}", reason) for reason in dropped)]
         self.what = dropdown("Show", [*options, ("the exam", EXAM)])
-        self.find = ipw.Text(description="with the words", continuous_update=False, style=LABEL)
+        self.find = text_field("with the words", continuous_update=False)
         self.sample = ipw.BoundedIntText(0, max=10**6, description="sample (0: all)", style=LABEL)
         self.blind = ipw.Checkbox(description="blind: hide the key", indent=False)
         for control in (self.what, self.find, self.sample, self.blind):
@@ -82,9 +82,8 @@ class ReviewDesk:
 
     def _draw(self, show_key: bool = False) -> None:
         """Show the question as it is saved now."""
-        self.mode = "decide"
         if not self.reviewer.items:
-            self.view.value, self.panel.children = "", []
+            self.view.value, self.panel.children, self.acts = "", [], {}
             return
         self.reviewer.refresh()
         opinion, item = self.reviewer.opinion(self.item), self.item
@@ -99,65 +98,51 @@ class ReviewDesk:
             item=item, question=question, passage=passage, parts=parts, letters=LETTERS, blind=blind,
             lost=set(range(n)) - quoted if passage and not blind else set(),
         )  # fmt: skip
+        self.acts = {
+            "a": partial(self._decide, "accepted"), "r": self._ask_reason, "e": self._ask_edit, "o": self._go_to_open,
+            "k": partial(self._draw, show_key=True), "n": partial(self._move, 1), "p": partial(self._move, -1),
+            **{str(i): partial(self._decide, rating=i) for i in range(1, review.MAX_RATING + 1)},
+        }  # fmt: skip
         labels = BUTTONS | ({"Show the key (K)": ""} if blind else {})
-        buttons = [button(name, partial(self.press, name.split("(")[1][0].lower()), labels[name]) for name in labels]
-        ratings = [
-            button(str(i), partial(self.press, str(i)), "info" if opinion.rating == i else "")
-            for i in range(1, review.MAX_RATING + 1)
-        ]
+        buttons = [button(name, self.acts[name.split("(")[1][0].lower()], labels[name]) for name in labels]
+        keys = [key for key in self.acts if key.isdecimal()]
+        ratings = [button(key, self.acts[key], "info" if key == str(opinion.rating) else "") for key in keys]
         self.comment.value = opinion.comment
         remark = row(ipw.Label("Rate, 5 is best"), *ratings, self.comment)
         self.panel.children = [row(*buttons), remark, ipw.HTML(f'<span class="where">{KEYS}</span>')]
         self.keybox.new_screen()
 
+    def _back(self) -> None:
+        self.keybox.say("")
+        self._draw()
+
     def _ask_reason(self) -> None:
-        self.mode = "reject"
-        reasons = [
-            button(f"{i}\u2002{reason}", partial(self.press, str(i))) for i, reason in enumerate(review.REASONS, 1)
-        ]
+        self.acts = {str(i): partial(self._decide, "rejected", r) for i, r in enumerate(review.REASONS, 1)}
+        reasons = [button(f"{i}\u2002{r}", self.acts[str(i)]) for i, r in enumerate(review.REASONS, 1)]
+        self.acts["escape"] = self._back
         why = ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back.")
-        self.panel.children = [why, row(*reasons), row(button("Back (Escape)", self._draw))]
+        self.panel.children = [why, row(*reasons), row(button("Back (Escape)", self._back))]
         self.keybox.new_screen(".panel")
 
     def _ask_edit(self) -> None:
-        self.mode = "edit"
+        self.acts = {"Save": self._save_edit, "escape": self._back}
         question = self.reviewer.opinion(self.item).edited or self.item.question
         # the text is sent when the box loses the focus, so before a button can be pressed
         self.text = ipw.Textarea(rows=14, continuous_update=False, layout={"width": "100%"})
         self.text.value = write_case(_alone(self.item, question), quotes=True)
         save = button("Save the edit (Ctrl+Enter)", self._save_edit, "primary")
         hint = ipw.HTML(f'<span class="where">{escape(EDIT)}</span>')
-        self.panel.children = [hint, self.text, row(save, button("Back (Escape)", self._draw))]
+        self.panel.children = [hint, self.text, row(save, button("Back (Escape)", self._back))]
         self.keybox.new_screen(".panel textarea")
         self.text.focus()
 
     def press(self, key: str) -> None:
         """A key, or its button."""
-        number = int(key) if key.isdecimal() else 0
-        if self.mode == "name" or not self.reviewer.items:
-            return
-        if self.mode == "decide":
-            acts: dict[str, Callable[[], None]] = {
-                "a": partial(self._decide, "accepted"), "r": self._ask_reason, "e": self._ask_edit,
-                "k": partial(self._draw, show_key=True), "o": self._go_to_open,
-                "n": partial(self._move, 1), "p": partial(self._move, -1),
-            }  # fmt: skip
-            if 0 < number <= review.MAX_RATING:
-                self._decide(rating=number)
-            elif key in acts:
-                acts[key]()
-        elif key == "escape":
-            self.keybox.say("")
-            self._draw()
-        elif self.mode == "edit" and key == "Save":
-            self._save_edit()
-        elif self.mode == "reject" and 0 < number <= len(review.REASONS):
-            self._decide("rejected", reason=review.REASONS[number - 1])
+        self.acts.get(key, lambda: None)()
 
     def _move(self, step: int) -> None:
         self.at = (self.at + step) % len(self.reviewer.items)
-        self.keybox.say("")
-        self._draw()
+        self._back()
 
     def _go_to_open(self) -> None:
         following = self.reviewer.next_open(self.at + 1)
@@ -226,5 +211,5 @@ def _alone(item: review.Item, question: Question) -> Chain:
 
 
 def _reason(item: review.Item) -> str:
-    """Why a question was dropped, in a word or two; KEPT if it was not."""
+    """Why a question was dropped, in a word or two; "" if it was not."""
     return item.dropped.split(":")[0]

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as ipw
 from IPython.display import HTML, display
 
-from mqg_utils.analysis.curves import Curve, Entry, Watch, read_curves, rows_of
+from mqg_utils.analysis.curves import Curve, Entry, Watch, by_loss, read_curves, rows_of
 from mqg_utils.analysis.results import runs_in
 from mqg_utils.report import figures
 from mqg_utils.widgets.keys import WIDE, message_html, row, show, style
@@ -22,7 +22,7 @@ POLL_S = 2.0  # between two looks at the logs of running trainings
 RUNNING = "under way"
 
 
-def reading_bar(unit: str = "files") -> Callable[[int, int, str], None]:
+def reading_bar() -> Callable[[int, int, str], None]:
     """A progress bar, to be called with (done, total, name of the current item)."""
     shown, drawn = display(HTML(""), display_id=True), 0.0
 
@@ -31,8 +31,8 @@ def reading_bar(unit: str = "files") -> Callable[[int, int, str], None]:
         if done < total and time.monotonic() - drawn < REDRAW_S:
             return
         drawn = time.monotonic()
-        bar = f'<progress value="{done}" max="{total}"></progress> {done} of {total} {unit}, {escape(name)}'
-        shown.update(HTML(bar if done < total else f"{total} {unit} read"))
+        bar = f'<progress value="{done}" max="{total}"></progress> {done} of {total} files, {escape(name)}'
+        shown.update(HTML(bar if done < total else f"{total} files read"))
 
     return update
 
@@ -71,7 +71,7 @@ class LiveCurves:
             self._curves[name] = entries
             has_loss = any("loss" in entry for entry in entries)
             if has_loss and (ended or time.monotonic() - self._drawn >= REDRAW_S):
-                self._chart.draw(figures.curves(self._curves))
+                self._chart.draw(figures.curves({"loss": self._curves}))
                 self._drawn = time.monotonic()
 
         return watch
@@ -86,9 +86,7 @@ class TrainingCurves:
         self.curves: list[Curve] = []
         self._chart = Chart()
         tall = {**WIDE, "height": "8.5em"}
-        self.run, self.condition = (
-            ipw.SelectMultiple(description=name, layout=tall) for name in ("Runs", "Conditions")
-        )
+        self.run, self.condition = (ipw.SelectMultiple(description=n, layout=tall) for n in ("Runs", "Conditions"))
         self.message, self.table = ipw.HTML(), ipw.HTML()
         self.widget = ipw.VBox([ipw.HTML(style()), row(self.run, self.condition), self.message])
         self.run.options = self.run.value = [run.name for run in self.runs]
@@ -127,7 +125,7 @@ class TrainingCurves:
     def _draw(self) -> None:
         self._report()
         if chosen := self.chosen():
-            self._chart.draw(figures.curves({c.name: c.entries for c in chosen}))
+            self._chart.draw(figures.curves(by_loss(chosen)))
         else:
             text = "No training is chosen. Choose runs and conditions above, or run 04_finetune.ipynb first."
             self._chart.put({"text/html": message_html(text)})

@@ -2,7 +2,7 @@
 
 from small import chain, passage, question
 
-from mqg_utils.analysis.coverage import hit_rate, links
+from mqg_utils.analysis.coverage import Nearest, hit_rate
 
 BOOK = [
     "The quellor lies below the diaphragm and weighs 42 g.",
@@ -20,6 +20,7 @@ def test_questions_are_linked_by_their_words_and_named_passages_are_counted() ->
     exam = [chain(HURNOSIS, name="in"), chain(YORVANE, name="asked"), chain(CHESS, name="out")]
     generated = chain(question("On yorvane:", "yorvane is made by the liver"), name="g").questions
     passages = [passage(text, f"p{i}") for i, text in enumerate(BOOK)]
-    found = links(exam, passages, generated)
+    nearest = Nearest(passages, generated)
+    found = {(c.chain_id, q.question_id): nearest.of(q) for c in exam for q in c.questions}
     assert found["in", "in-0"].passages[0].place == 2 and found["asked", "asked-0"].training_questions[0].place == 0
     assert hit_rate(found, exam, passages) == (1, 2), "chess names a passage without its words; elsewhere is not there"

@@ -22,7 +22,7 @@ def test_disputes_are_listed_with_the_scores_without_them(tmp_path):
     ]
     assert listed.reading == "1 of 2 questions have a disputed key."
     second = [
-        s for s in findings.scores_of("base", findings.shown) if s.question_id == EXAM[0].questions[1].question_id
+        s for s in findings.scores_of["base", findings.shown] if s.question_id == EXAM[0].questions[1].question_id
     ]
     (row,) = scores.rows
     assert row["propositions right, without"].n == 3 and row["propositions right"].n == 5

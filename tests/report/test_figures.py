@@ -4,7 +4,9 @@ from math import nan
 
 import pytest
 
+from mqg_utils.analysis.curves import READING, Curve, by_loss
 from mqg_utils.analysis.metrics import Estimate
+from mqg_utils.records import Prediction
 from mqg_utils.report import figures
 
 HALF = Estimate(0.5, 0.4, 0.7, 10, 6)
@@ -38,14 +40,38 @@ def test_bars_add_up_by_row() -> None:
 
 
 def test_reliability_is_the_share_true_of_each_bin() -> None:
-    _, points = figures.reliability([0.12, 0.18, 0.9, 1.0], [False, True, True, True]).data
+    pairs = enumerate([(0.12, False), (0.18, True), (0.9, True), (1.0, True)])
+    made = [
+        Prediction(condition="c", seed=0, history="gold", chain_id=f"{i}", question_id="q", position=1, proposition=0,
+                   kind="multiple", gold=gold, p_true=p, predicted=True)
+        for i, (p, gold) in pairs
+    ]  # fmt: skip
+    _, points = figures.reliability(made).data
     assert points.x == pytest.approx((0.15, 0.95)) and points.y == (0.5, 1.0)
     assert points.text == ("0.15: 0.500, n = 2", "0.95: 1.000, n = 2")
 
 
 def test_curves_leave_out_what_is_not_finite_and_mark_held_out_losses() -> None:
-    loss, held_out = figures.curves({"one": ENTRIES}).data
+    loss, held_out = figures.curves({"loss": {"one": ENTRIES}}).data
     assert (loss.x, held_out.y, held_out.marker.symbol) == ((1,), (1.0,), "diamond")
+
+
+def test_losses_of_reading_and_of_judging_have_panels_of_their_own_and_are_compared_by_epoch() -> None:
+    entries = ({"step": 8, "epoch": 0.5, "loss": 2.0},)
+    made = [
+        Curve("r", "base", 0, "exam", "finished", entries, 8),
+        Curve("r", "", 0, "passages", "finished", entries, 8),
+    ]
+    figure = figures.curves(by_loss(made))
+    assert [(t.name, t.x, t.xaxis) for t in figure.data[::2]] == [
+        ("r: passages", (0.5,), "x"), ("r · base: exam", (0.5,), "x2"),
+    ]  # fmt: skip
+    assert figure.layout.yaxis.title.text == READING and figure.layout.xaxis2.title.text == "epoch"
+
+
+def test_a_value_that_rounds_to_zero_has_no_minus() -> None:
+    assert Estimate(-0.0001, -0.0002, 0.0, 9, 9).shown("+") == "+0.000 [+0.000, +0.000]"
+    assert "-0<" not in figures.table([{"p": -0.0}]).data
 
 
 def test_texts_are_escaped_in_figures_and_tables() -> None:

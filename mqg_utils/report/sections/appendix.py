@@ -1,5 +1,6 @@
 """The last sections of the report: what the model was trained on, and how everything was made."""
 
+from mqg_utils.analysis.curves import by_loss
 from mqg_utils.report import figures
 from mqg_utils.report.findings import Findings, Panel
 
@@ -8,11 +9,11 @@ def trained(f: Findings) -> list[Panel] | str:
     if not f.run.curves:
         return "Nothing was trained in this run, or its curves were not kept."
     curves = {c.name: c.entries for c in f.run.curves}
-    keys = ("step", "loss", "eval_loss")
+    keys, figure = ("step", "loss", "eval_loss"), figures.curves(by_loss(f.run.curves))
     rows = [{"training": n, **{k: e.get(k, "") for k in keys}} for n, entries in curves.items() for e in entries]
     losses = {name: [e["loss"] for e in entries if "loss" in e] for name, entries in curves.items()}
     ends = "; ".join(f"{name} {values[0]:.3g} → {values[-1]:.3g}" for name, values in losses.items() if values)
-    return [Panel("curves", "Loss by step", f"Loss from first to last entry: {ends}.", rows, figures.curves(curves))]
+    return [Panel("curves", "Loss by epoch", f"Loss from first to last entry: {ends}.", rows, figure)]
 
 
 def provenance(f: Findings) -> list[Panel] | str:

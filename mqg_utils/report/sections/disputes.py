@@ -21,15 +21,13 @@ def disputed(f: Findings) -> list[Panel] | str:
     if keys:
         scores: list[Row] = []
         for c in f.run.conditions:
-            of = f.scores_of(c, f.shown)
-            left = [s for s in of if (s.chain_id, s.question_id) not in keys]
-            row: Row = {"condition": c}
-            for measure, label in (("accuracy", "propositions right"), ("ecn", "ECN points")):
-                row |= {
-                    label: estimate(of, measure, **f.draws),
-                    f"{label}, without": estimate(left, measure, **f.draws),
-                }
-            scores.append(row)
+            left = [s for s in f.scores_of[c, f.shown] if (s.chain_id, s.question_id) not in keys]
+            parts = {"": f.scores_of[c, f.shown], ", without": left}
+            measures = (("accuracy", "propositions right"), ("ecn", "ECN points"))
+            estimates = {
+                f"{label}{end}": estimate(s, m, **f.draws) for m, label in measures for end, s in parts.items()
+            }
+            scores.append({"condition": c, **estimates})
         reading = f"Under {f.shown} history, with all questions and without those whose key is disputed."
         panels.append(Panel("undisputed", "Scores without the disputed questions", reading, scores))
     return panels

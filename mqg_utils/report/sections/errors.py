@@ -16,7 +16,7 @@ def attributed(f: Findings) -> list[Panel] | str:
     position = {(c.chain_id, q.question_id): i for c in f.run.exam for i, q in enumerate(c.questions, 1)}
     table = [
         {"condition": c, "error": s.name, "questions": s.questions, "of": s.of, "share": s.share,
-         "share of": attribution.BASE[s.name], "meaning": attribution.MEANINGS[s.name],
+         "share of": attribution.BASE[s.name in attribution.OF_ERRORS], "meaning": attribution.MEANINGS[s.name],
          "examples": [Ref(f"{chain}, {position[chain, q]}", chain, q) for chain, q in s.examples]}
         for c, rows in f.attribution.items() for s in rows if s.name in asked
     ]  # fmt: skip
@@ -30,7 +30,7 @@ def attributed(f: Findings) -> list[Panel] | str:
 def covered(f: Findings) -> list[Panel] | str:
     if not f.links:
         return "The run has no passages, so questions cannot be linked to the book."
-    wrong = {(s.chain_id, s.question_id) for s in f.scores_of(f.focus, f.shown) if s.emr < 1}
+    wrong = {(s.chain_id, s.question_id) for s in f.scores_of[f.focus, f.shown] if s.emr < 1}
     nearest = {key: links.passages[0].place for key, links in f.links.items() if links.passages}
     near, errors = Counter(nearest.values()), Counter(place for key, place in nearest.items() if key in wrong)
     generated = Counter(q.propositions[0].passage_id for q in f.training_questions)
@@ -51,7 +51,7 @@ def covered(f: Findings) -> list[Panel] | str:
 
 
 def sliced(f: Findings) -> list[Panel] | str:
-    rows = slices.slices(f.predictions_of(f.focus, f.shown), f.run.exam, f.run.passages, **f.draws)
+    rows = slices.slices(f.predictions_of[f.focus, f.shown], f.run.exam, f.run.passages, **f.draws)
     if not rows:
         return "All propositions have the same properties."
     table = [{"property": r.factor, "value": r.level, "propositions wrong": r.wrong, "n": r.wrong.n} for r in rows]

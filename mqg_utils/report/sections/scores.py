@@ -3,7 +3,7 @@
 from math import nan
 
 from mqg_utils.analysis import calibration
-from mqg_utils.analysis.comparison import shown_p
+from mqg_utils.analysis.comparison import changes, shown_p
 from mqg_utils.analysis.metrics import NOTHING, Estimate, estimate
 from mqg_utils.analysis.results import Row
 from mqg_utils.report import figures
@@ -89,13 +89,13 @@ def _scores(f: Findings) -> Panel:
 def _histories(f: Findings) -> Panel:
     measures = [m for m in ("accuracy", "auc_within") if f.comparison.cells[f.focus, m].n]
     found: dict[str, dict[str, dict[str, Estimate]]] = {
-        m: {h: {c: estimate(f.scores_of(c, h), m, **f.draws) for c in f.run.conditions} for h in f.histories}
+        m: {h: {c: estimate(f.scores_of[c, h], m, **f.draws) for c in f.run.conditions} for h in f.histories}
         for m in measures
     }
     reading = "Not every history was asked."
     if {"gold", "predicted"} <= set(f.histories):
         shift = 100 * (found["accuracy"]["predicted"][f.focus].value - found["accuracy"]["gold"][f.focus].value)
-        reading = f"Replacing the right answers by its own changes the accuracy of {f.focus} by {shift:+.1f} points."
+        reading = f"Replacing the right answers by its own changes the accuracy of {f.focus} by {shift:+z.1f} points."
     rows = [
         {"condition": c, "measure": MEASURES[m], **{h: by_history[h][c] for h in f.histories}}
         for m, by_history in found.items() for c in f.run.conditions
@@ -106,15 +106,15 @@ def _histories(f: Findings) -> Panel:
 
 
 def changed(f: Findings) -> list[Panel] | str:
-    if not f.changes:
+    if not f.comparison.references:
         return "There is only one condition, so there is nothing to compare it with."
+    found = {pair: changes(*(f.predictions_of[c, f.shown] for c in pair)) for pair in f.comparison.references.items()}
     rows = [
         {"condition": name, "against": reference, "chains fixed": len(c.fixed),
-         "chains broken": len(c.broken), "propositions corrected": c.corrected,
-         "spoiled": c.spoiled}
-        for (name, reference), c in f.changes.items()
+         "chains broken": len(c.broken), "propositions corrected": c.corrected, "spoiled": c.spoiled}
+        for (name, reference), c in found.items()
     ]  # fmt: skip
-    (name, reference), last = list(f.changes.items())[-1]
+    (name, reference), last = list(found.items())[-1]
     reading = (
         f"{name} corrects {last.corrected} propositions that {reference} gets wrong and spoils "
         f"{last.spoiled}; {len(last.fixed)} chains become perfect and {len(last.broken)} no longer are."
@@ -124,7 +124,7 @@ def changed(f: Findings) -> list[Panel] | str:
 
 
 def calibrated(f: Findings) -> list[Panel] | str:
-    answers = {c: f.predictions_of(c, f.shown) for c in f.run.conditions}
+    answers = {c: f.predictions_of[c, f.shown] for c in f.run.conditions}
     bins = {c: filled for c in answers if (filled := calibration.reliability(answers[c], **f.draws))}
     if not bins:
         return "No answer has a probability."
