@@ -29,7 +29,9 @@ def test_headings_by_size_and_number_and_the_page_of_each_block(tmp_path: Path) 
     first = [Run(50, 560, "Bone tissue", 18, bold=True), *lines(50, 530, TEXT), Run(50, 480, "1. Cells", 13, bold=True)]
     second = [*lines(50, 530, TEXT), Run(50, 480, "1.1. Osteocytes", 11, bold=True), *lines(50, 460, TEXT)]
     sections = read(tmp_path, [*first, *lines(50, 460, [*TEXT, "It lives."])], second)
-    assert [s.path for s in sections] == [("Bone tissue",), ("1. Cells",), ("1. Cells", "1.1. Osteocytes")]
+    assert [s.path for s in sections] == [
+        ("Bone tissue",), ("Bone tissue", "1. Cells"), ("Bone tissue", "1. Cells", "1.1. Osteocytes")
+    ]  # fmt: skip
     assert [s.place for s in sections] == ["bone.pdf, page 1", "bone.pdf, page 1", "bone.pdf, page 2"]
     assert sections[0].blocks == (" ".join(TEXT),)
     assert sections[1].blocks == (" ".join([*TEXT, "It lives."]), " ".join(TEXT))
@@ -159,3 +161,45 @@ def test_items_of_a_list_stay_apart(tmp_path: Path, mark: str) -> None:
     sign = mark.encode("latin-1").decode("cp1252")
     items = [Run(50, 460, f"{sign} first thing"), Run(50, 448, f"{sign} second thing")]
     assert blocks(tmp_path, [*lines(50, 500, TEXT), *items])[1:] == [f"{sign} first thing\n{sign} second thing"]
+
+
+def test_long_references_do_not_decide_what_the_body_looks_like(tmp_path: Path) -> None:
+    entry = ["1. Adler B, Weber C. The vessels of bone in the old and in the young. J Bone 2011; 4: 1."]
+    references = [Run(50, 560, "References", 12, bold=True), *lines(50, 540, entry * 30, size=7)]
+    first = [Run(50, 560, "Introduction", 12, bold=True), *lines(50, 540, TEXT * 2)]
+    assert [s.path for s in read(tmp_path, first, references)] == [("Introduction",)]
+
+
+def test_bold_authors_of_references_and_notes_in_the_margin_are_no_sections(tmp_path: Path) -> None:
+    margin = [Run(250, 300, "Competing interests:", 7, bold=True), Run(325, 300, "None declared by any author.", 7)]
+    first = [Run(50, 560, "Introduction", 12, bold=True), *lines(50, 540, TEXT), *margin]
+    entries = [Run(50, y, "1. Adler B, Weber C:", 8, bold=True) for y in (500, 480, 460)]
+    titles = [Run(145, y, "The vessels of bone. J Bone 2011.", 8) for y in (500, 480, 460)]
+    listed = [run for pair in zip(entries, titles, strict=True) for run in pair]
+    sections = read(tmp_path, first, [*lines(50, 560, TEXT), Run(50, 515, "References", 10, bold=True), *listed])
+    assert [s.path for s in sections] == [("Introduction",)]
+    assert " ".join(sections[0].blocks).count(TEXT[2]) == 2
+
+
+def test_bold_lines_smaller_than_the_body_are_headings_and_a_bold_paragraph_is_none(tmp_path: Path) -> None:
+    page = [Run(50, 560, "Methods", 9, bold=True), *lines(50, 540, TEXT), Run(50, 480, "Statistics", 9, bold=True)]
+    loud = [Run(50, 400 - 12 * i, line, bold=True) for i, line in enumerate([*TEXT, *TEXT])]
+    sections = read(tmp_path, [*page, *lines(50, 460, TEXT), *loud])
+    assert [s.path[-1] for s in sections] == ["Methods", "Statistics"]
+    assert TEXT[0] in " ".join(sections[1].blocks[1:])
+
+
+def test_numbered_sentences_are_a_list_and_not_sections(tmp_path: Path) -> None:
+    told = ["1.1.1 Offer calcium to all who lie in bed.", "1.1.2 Do not offer it at night.", "1.1.3 Ask again in May."]
+    page = [Run(50, 560, "1.1 | Calcium", 13, bold=True), *lines(50, 540, told), *lines(50, 480, TEXT)]
+    assert [(s.path, s.blocks[0]) for s in read(tmp_path, page)] == [(("Calcium",), "\n".join(told))]
+
+
+def test_a_wrapped_item_of_a_list_is_one_item(tmp_path: Path) -> None:
+    items = [
+        (50, "- how to weigh the salt in the evening, and"),
+        (62, "before the meal"),
+        (50, "- which bones to spare"),
+    ]
+    said = blocks(tmp_path, [Run(x, 500 - 12 * i, text) for i, (x, text) in enumerate(items)])
+    assert said == ["- how to weigh the salt in the evening, and before the meal\n- which bones to spare"]

@@ -1,12 +1,11 @@
-"""Sections of a PDF from the words on its pages: tables of contents, captions and tables."""
+"""Sections of a PDF from the words on its pages: what comes before its text, captions and tables."""
 
-import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-from mqg_utils.corpus.pdf.blocks import ITEM, Block, Float, blocks_of, repaired
-from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, heads_first, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.blocks import Float, blocks_of, repaired, with_lists
+from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, is_beside, joined, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
 from mqg_utils.corpus.sections import Outline, Section
 
@@ -14,7 +13,13 @@ from mqg_utils.corpus.sections import Outline, Section
 FRONT = re.compile(
     r"@|\bdoi\b|https?://|©|\b(?:abstract|keywords?|r[ée]sum[ée]|mots[- ]cl[ée]s)\b|抄録|要旨", re.IGNORECASE
 )
-DOTTED = re.compile(r"\.{4,}\s*\d+$")  # an entry of a table of contents
+# an article's first heading, best first; a structured abstract has a "Background" too, and affiliations a number
+FIRST = [
+    re.compile(form, re.IGNORECASE)
+    for form in (r"(?:\d\W+)?(?:introduction|はじめに|緒言)", r"(?:\d\W+)?(?:background|contexte)", r"1\W+\S.*")
+]
+BARRED = re.compile(r"^\d+(?:\.\d+)*\s+\|\s+")  # a number set apart from its title: 2.1 | Cells
+DROPPED = re.compile(r".*\.{4,}\s*\d+|https?://\S+")  # an entry of a table of contents; an address alone on its line
 
 
 def sections_of(
@@ -24,32 +29,29 @@ def sections_of(
 
     Left out: title, authors and abstract of an article, running heads, page numbers, labels inside figures.
     """
-    lines = [list(lines_of(words, page)) for page, words in enumerate(pages)]
-    lines = without_heads([heads_first(page) for page in lines])
+    lines = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
     style = Style([line for page in lines for line in page], bookmarks)
-    flow = [item for page in lines for item in _page_items(page, style) if not DOTTED.search(item.text)]
-    start = next((i for i, x in enumerate(flow) if isinstance(x, Line) and style.opens(x)), 0)
-    if not FRONT.search(" ".join(item.text for item in flow[:start])):
-        start = 0  # a book's own words stand before its first chapter
+    flow = [
+        item for page in style.marked(lines) for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)
+    ]
+    start = _start(flow)
     words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for page in lines for line in page).casefold()))
     outline = Outline(book, language, book.split("/")[-1])
-    for block in _with_lists(blocks_of(flow[start:], style)):
+    for block in with_lists(blocks_of(flow[start:], style)):
         text = repaired(block.text, words)
         if block.level:
-            outline.heading(block.level, text, f"{name}, page {block.page + 1}")
+            outline.heading(block.level, BARRED.sub("", text), f"{name}, page {block.page + 1}")
         else:
             outline.add(text, f"{name}, page {block.page + 1}")
     return outline.sections()
 
 
-def _with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Blocks, with the items of a list as the lines of one."""
-    for are_items, group in itertools.groupby(blocks, lambda block: not block.level and bool(ITEM.match(block.text))):
-        if are_items:
-            items = list(group)
-            yield items[0]._replace(text="\n".join(item.text for item in items))
-        else:
-            yield from group
+def _start(flow: Sequence[Line | Float]) -> int:
+    """Where an article's text begins: below its title, authors and abstract. A book's own words stand before that."""
+    heads = [i for i, item in enumerate(flow) if isinstance(item, Line) and item.level and item.page < 2]
+    firsts = [[i for i in heads if form.fullmatch(flow[i].text)] for form in FIRST]
+    start = next((found[0] for found in (firsts[0], firsts[1][-1:], firsts[2]) if found), 0)
+    return start if FRONT.search(" ".join(item.text for item in flow[:start])) else 0
 
 
 # --- captions and tables ---
@@ -62,8 +64,7 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
         line = page[number]
         label = CAPTION.match(line.text)
         # not "Table 1 shows" inside a paragraph
-        stands_out = label and (label["end"] or line.main.size < 0.97 * style.size or line.main.bold)
-        if not label or not stands_out or (style.is_body(line) and label["end"] not in (":", ".", "|", "–", "—")):
+        if not label or not _is_caption(line, label, style):
             items.append(line)
             number += 1
             continue
@@ -76,19 +77,24 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
             items.append(Float("\n".join([text, *rows]), line.page))
             number = end
         else:
-            while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not style.level(last):
+            while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not last.level:
                 items.pop()  # labels inside the figure
             items.append(Float(text, line.page))
     return items
+
+
+def _is_caption(line: Line, label: re.Match[str], style: Style) -> bool:
+    marked = style.is_marked(line.words[:2]) or line.main.size < 0.97 * style.size
+    return bool(label["end"].strip()) or (marked and (bool(label["end"]) or not style.is_body(line)))
 
 
 def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
     lines = [page[start]]
     for line in page[start + 1 :]:
         last = lines[-1]
-        gap = line.words[0].base - last.words[0].base
         alike = line.main.font == page[start].main.font and abs(line.main.size - last.main.size) < 0.05 * last.main.size
-        cells = sum(abs(x.words[0].base - line.words[0].base) < 0.3 * x.main.size for x in page[start + 1 :][:40])
+        cells = sum(is_beside(line, x) for x in page[start + 1 :][:40])
+        gap = line.base - last.base
         if cells > 1 or line.words[0].angle != last.words[0].angle or not alike or not 0 <= gap < 1.5 * last.main.size:
             break
         lines.append(line)
@@ -97,16 +103,10 @@ def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
 
 def _region_end(page: Sequence[Line], start: int, caption: Line, style: Style) -> int:
     """The line after a table that begins at `start`: the next one of running text, or the page's end."""
-    end = start
-    while end < len(page):
+    for end in range(start, len(page)):
         line = page[end]
-        if line.words[0].angle != caption.words[0].angle or CAPTION.match(line.text) or style.level(line):
-            break
-        beside = any(
-            abs(other.words[0].base - line.words[0].base) < 0.3 * line.main.size
-            for other in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2])
-        )
-        if style.is_body(line) and not line.words[0].angle and not beside:
-            break
-        end += 1
-    return end
+        beside = any(is_beside(line, x) for x in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2]))
+        text = style.is_body(line) and not line.words[0].angle and not beside
+        if line.words[0].angle != caption.words[0].angle or CAPTION.match(line.text) or line.level or text:
+            return end
+    return len(page)

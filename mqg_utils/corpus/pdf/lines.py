@@ -1,5 +1,6 @@
 """Lines of a PDF: what they look like, which are running heads and which are headings."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -14,7 +15,14 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 NUMBERED = re.compile(r"(?P<number>\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+(?=\S)|(?:chapter|chapitre)\s+\d+\b", re.IGNORECASE)
-FIRST = re.compile(r"(?:1\.?\s+\S.*|introduction|background|contexte|はじめに|緒言)", re.IGNORECASE)
+REFERENCES = re.compile(
+    r"(?:\d+\.?\s+)?(?:(?:list of )?references|bibliogra\w+|literature cited|参考文献|文献)\W*", re.I
+)
+ENDED = re.compile(r"[.!?:。！？][”\"')\]]*$")
+MAX_HEADING_LINES, RUN_IN_WORDS = 3, 12
+
+
+Look = tuple[float, bool, bool, int, str]  # size, bold, italic, depth of the number, family
 
 
 class Line(NamedTuple):
@@ -22,6 +30,7 @@ class Line(NamedTuple):
 
     words: tuple[Word, ...]
     page: int  # from 0
+    level: int = 0  # of a heading
 
     @property
     def text(self) -> str:
@@ -36,6 +45,10 @@ class Line(NamedTuple):
         return self.words[-1].x1
 
     @property
+    def base(self) -> float:
+        return self.words[0].base
+
+    @property
     def main(self) -> Word:
         """The word that stands for the line's font: one of the longest kind."""
         weights = Counter[tuple[float, str]]()
@@ -44,15 +57,11 @@ class Line(NamedTuple):
         size, font = weights.most_common(1)[0][0]
         return next(w for w in self.words if (round(w.size, 1), w.font) == (size, font))
 
-    @property
-    def broken(self) -> bool:
-        return self.words[-1].after == "-"
-
 
 def joined(words: Sequence[Word]) -> str:
     """The text of words on a line; a raised number after a digit is a power: 10^3."""
     text = ""
-    for word, before in zip(words, [None, *words[:-1]], strict=True):
+    for word, before in zip(words, [None, *words], strict=False):
         letters = unicodedata.normalize("NFKC", word.text) if re.search("[\ufb00-\ufb06]", word.text) else word.text
         if before is None:
             text = letters
@@ -83,21 +92,6 @@ def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
         yield Line(tuple(line), page)
 
 
-# --- running heads ---
-
-
-def heads_first(page: list[Line]) -> list[Line]:
-    """A page with its running head first, where it comes last in the content."""
-    end = len(page)
-    level = [line for line in page if line.words[0].angle == 0]
-    if len(level) < 4:
-        return page
-    top = min(line.words[0].depth for line in level[: max(1, len(level) // 2)])
-    while end > 1 and page[end - 1].words[0].angle == 0 and page[end - 1].words[0].depth < top:
-        end -= 1
-    return page[end:] + page[:end]
-
-
 def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     """Pages without running heads and page numbers: lines near the edge that repeat, digits aside."""
 
@@ -114,7 +108,7 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
 
     def is_head(line: Line, outermost: tuple[float, float]) -> bool:
         key, depth = bare(line), line.words[0].depth
-        number = key in ("#", "page #", "# of #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
+        number = key in ("#", "page #", "# of #", "# / #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
         return at_edge(line) and (number or (seen[key] >= 3 and elsewhere[key] < seen[key]))
 
     kept = []
@@ -128,70 +122,119 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
 
 
 class Style:
-    """What body text looks like in this document, and which looks are headings."""
+    """What body text looks like in this document, and which lines are headings."""
 
     def __init__(self, lines: Sequence[Line], bookmarks: Sequence[tuple[int, str, int]] = ()) -> None:
-        sizes, fonts = Counter[float](), Counter[str]()
-        for line in lines:
-            for word in line.words:
-                sizes[round(word.size * 2) / 2] += len(word.text) * (word.angle == 0)
-                fonts[word.font] += len(word.text) * (word.angle == 0)
-        self.size = sizes.most_common(1)[0][0] if sizes else 10.0
-        self.font = fonts.most_common(1)[0][0] if fonts else ""
-        self.marks = {bare_of(title): (level, page) for level, title, page in bookmarks}
-        heads = [line for line in lines if self._stands_out(line)]
-        looks = Counter(self._look(line) for line in heads)
-        self.levels: dict[tuple[float, bool], int] = {}
-        rank = 0
-        for look in sorted(looks, key=lambda look: (-look[0], not look[1])):
-            rank = self.levels.setdefault(look, rank + 1)
-
-    def _look(self, line: Line) -> tuple[float, bool]:
-        return round(line.main.size * 2) / 2, line.main.bold
+        least = len(lines) // 10  # a long list of references must not decide; a contents page may name it
+        end = next((i for i, line in enumerate(lines) if i > least and REFERENCES.fullmatch(line.text)), None)
+        looks = Counter[tuple[float, str, bool, bool]]()
+        for word in (word for line in lines[:end] for word in line.words if not word.angle):
+            looks[round(word.size * 2) / 2, word.font, word.bold, word.italic] += len(word.text)
+        self.size, self.font, self._bold, self._italic = (
+            looks.most_common(1)[0][0] if looks else (10.0, "", False, False)
+        )
+        gaps = Counter(
+            round((b.base - a.base) / a.main.size, 1)
+            for a, b in itertools.pairwise(lines)
+            if a.page == b.page and self.is_body(a) and 0.7 < (b.base - a.base) / self.size < 2.5
+        )
+        self.spacing = gaps.most_common(1)[0][0] if gaps else 1.2  # of a paragraph's lines, in sizes of their font
+        self._marks = {bare_of(title): (level, page) for level, title, page in bookmarks if _letters(title) > 1}
 
     def is_body(self, line: Line) -> bool:
         return abs(line.main.size - self.size) < 0.06 * self.size and line.main.font == self.font
 
-    def _stands_out(self, line: Line) -> bool:
-        text, main = line.text, line.main
-        bold = all(word.bold for word in line.words)
-        large = main.size > 1.12 * self.size
-        if main.angle or len(text) > 140 or CAPTION.match(text) or sum(c.isalpha() for c in text) < 2:
-            return False
-        if not (large or (bold and main.size > 0.95 * self.size and self.font != main.font)):
-            return False
-        return not re.search(r"[.;,:]$", text) or bool(NUMBERED.match(text))
+    def marked(self, pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
+        """Pages whose headings have their levels: of their bookmarks, else by number, size, bold and italic type."""
+        lines = [line for page in pages for line in page]
+        heads: list[list[int]] = []  # the lines of each heading
+        for i, line in enumerate(lines):
+            before, after = lines[i - 1] if i else None, lines[i + 1] if i + 1 < len(lines) else None
+            more = bool(heads) and heads[-1][-1] == i - 1 and self.goes_on(lines[i - 1], line)
+            if self._stands_out(line, before, after, more) or self._listed(line):
+                if more:
+                    heads[-1].append(i)
+                else:
+                    heads.append([i])
+        inside = {i for i in range(1, len(lines)) if self.goes_on(lines[i - 1], lines[i])}
+        # a paragraph in bold type is none
+        heads = [head for head in heads if len(head) <= MAX_HEADING_LINES and head[-1] + 1 not in inside]
+        levels = self._levels([lines[head[0]] for head in heads])
+        for head in heads:
+            level = self._listed(lines[head[0]]) or levels[self._look(lines[head[0]])]
+            for i in head:
+                lines[i] = lines[i]._replace(level=level)
+        rest = iter(lines)
+        return [list(itertools.islice(rest, len(page))) for page in pages]
+
+    def _levels(self, heads: Sequence[Line]) -> dict[Look, int]:
+        looks = {self._look(line): 0 for line in heads}
+        for line in heads:
+            look, listed = self._look(line), self._listed(line)
+            looks[look] = min(looks[look] or listed, listed or looks[look])
+        rank = 0
+        for look in sorted(looks, key=lambda look: (-look[0], not look[1], look[2:4])):  # then as they come
+            rank = looks[look] = looks[look] or rank + 1
+        return looks
+
+    def _look(self, line: Line) -> Look:
+        main, number = line.main, NUMBERED.match(line.text)
+        depth = number["number"].count(".") + 1 if number and number["number"] else 1
+        return round(main.size * 2) / 2, main.bold, main.italic, depth, main.font.split("-")[0]
 
     def _listed(self, line: Line) -> int:
         """The level of this line's bookmark; 0 without one."""
-        level, page = self.marks.get(bare_of(line.text), (0, -9))
+        level, page = self._marks.get(bare_of(line.text), (0, -9))
         return level if abs(page - line.page) <= 1 else 0
 
-    def level(self, line: Line) -> int:
-        """The level of a heading; 0 for other lines."""
-        if level := self._listed(line):
-            return level
-        if not self._stands_out(line):
-            return 0
-        return numbered_depth(line) or self.levels.get(self._look(line), 1)
+    def _stands_out(self, line: Line, before: Line | None, after: Line | None, more: bool) -> bool:
+        """Whether a line is set apart as headings are: by size, or by its type and what is above and below it."""
+        text, main = line.text, line.main
+        if main.angle or len(text) > 140 or _letters(text) < max(2, 0.5 * len(text.replace(" ", ""))):
+            return False
+        if CAPTION.match(text) or is_beside(line, before) or is_beside(line, after):
+            return False
+        if re.search(r"[.;,:]$", text) and not NUMBERED.match(text):
+            return False
+        if main.size > 1.12 * self.size or REFERENCES.fullmatch(text):
+            return True
+        if main.size < 0.75 * self.size or text[0].islower() or not self.is_marked(line.words) or self.run_in(line):
+            return False
+        above = more or before is None or before.level or bool(ENDED.search(before.text))
+        above = above or line.page == before.page and line.base - before.base > 1.15 * self.spacing * self.size
+        below = after is None or abs(after.main.size - self.size) < 0.06 * self.size
+        return bool(above and (below or (main.bold and self.is_marked(after.words))))
 
-    def opens(self, line: Line) -> bool:
-        """Whether a line is an article's first heading, below its title, authors and abstract."""
-        return line.page < 2 and bool(FIRST.fullmatch(line.text)) and bool(self.level(line))
+    def is_marked(self, words: Sequence[Word]) -> bool:
+        """Whether words are in bold or italic type, or in capitals, unlike the body."""
+        n = sum(_letters(word.text) for word in words)
+        bold = sum(_letters(word.text) for word in words if word.bold and not self._bold)
+        italic = sum(_letters(word.text) for word in words if word.italic and not self._italic)
+        return max(bold, italic) > 0.75 * n or (n > 5 and all(word.text == word.text.upper() for word in words))
 
     def run_in(self, line: Line) -> int:
-        """How many words at the beginning of a line are a numbered heading in another font."""
-        first = line.words[0]
-        if not NUMBERED.match(line.text) or first.font == self.font or first.angle:
-            return 0
-        n = next((i for i, word in enumerate(line.words) if word.font != first.font), len(line.words))
-        return n if 1 < n < len(line.words) and line.words[n - 1].text.endswith((".", ":")) else 0
+        """How many words at the beginning of a line are a heading: in bold or italic type, up to a stop."""
+        words = list(itertools.takewhile(lambda word: word.bold or word.italic, line.words[: RUN_IN_WORDS + 1]))
+        title = joined(words) if len(words) < len(line.words) else ""
+        titled = title.endswith((".", ":")) and _letters(title) > 3 and not title[0].islower()
+        if not titled or not self.is_marked(words) or line.words[len(words)].size < 0.85 * self.size:
+            return 0  # a note in the margin has no sections
+        return len(words)
+
+    def goes_on(self, above: Line, line: Line) -> bool:
+        """Whether a heading continues in this line."""
+        (*look, _, family), (*other, _, other_family) = self._look(above), self._look(line)
+        alike = look == other and family == other_family and above.page == line.page
+        return alike and 0 <= line.base - above.base < 1.6 * above.main.size and not NUMBERED.match(line.text)
 
 
-def numbered_depth(line: Line) -> int:
-    """1 for "2 Bone", 2 for "2.1 Cells"; 0 without a number."""
-    number = NUMBERED.match(line.text)
-    return number["number"].count(".") + 1 if number and number["number"] else 0
+def is_beside(line: Line, other: Line | None) -> bool:
+    """Whether both are cells of one row."""
+    return other is not None and other.page == line.page and abs(other.base - line.base) < 0.3 * line.main.size
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))
 
 
 def bare_of(text: str) -> str:

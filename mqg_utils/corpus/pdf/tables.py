@@ -13,9 +13,10 @@ class Word(NamedTuple):
     x0: float
     x1: float
     base: float  # of the baseline
-    size: float  # height of its font
+    size: float  # of its font
     font: str
     bold: bool
+    italic: bool
     angle: int  # degrees by which the text was turned
     depth: float  # of the baseline on the page, 0 at the top, 1 at the bottom
     after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end

@@ -20,7 +20,7 @@ from mqg_utils.text.files import MAX_BOOK_BYTES, PDF, FileError, check_kind, che
 DOCUMENT_S = 900  # seconds before the process is ended
 MEMORY_BYTES = 4 * 2**30
 LETTERS_A_PAGE = 20  # fewer on average, and the pages are pictures
-FORCE_BOLD = 1 << 18
+ITALIC, FORCE_BOLD = 1 << 6, 1 << 18  # flags of a font
 
 
 def read_pdf(file: Path, book: str, language: str) -> list[Section]:
@@ -86,18 +86,17 @@ def words_of_page(page: Any) -> Iterator[Word]:
     width, height = page.get_size()
     corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
-    fonts: dict[int | None, tuple[str, bool]] = {}
+    fonts: dict[int | None, tuple[float, str, bool, bool]] = {}
     letters: list[str] = []
-    start: tuple[float, float, float, str, bool, int, float] | None = None
+    start: Word | None = None
     last = end = 0.0
 
     def word(after: str) -> Iterator[Word]:
         nonlocal start
-        if letters and start:
-            x0, base, size, font, bold, angle, depth = start
+        if start:
             # a character beyond U+FFFF comes from PDFium as two halves
             text = "".join(letters).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            yield Word(text, x0, end, base, size, font, bold, angle, depth, after)
+            yield start._replace(text=text, x1=end, after=after)
         letters.clear()
         start = None
 
@@ -113,16 +112,16 @@ def words_of_page(page: Any) -> Iterator[Word]:
         angle = angle if angle % 90 == 0 else 0
         pdfium.FPDFText_GetLooseCharBox(characters, i, box)
         pdfium.FPDFText_GetCharOrigin(characters, i, x, y)
-        left, right, base, size, depth = _turned(angle, box, y.value, x.value, corners)
+        left, right, base, tall, depth = _turned(angle, box, y.value, x.value, corners)
         if start and left != last:  # the letters of a ligature share one box
-            level = start[5] == angle and abs(start[1] - base) <= 0.05 * size
-            if not level or not -0.5 * size < left - end < 0.2 * size:
-                yield from word("" if abs(left - end) < 0.2 * size and start[5] == angle else " ")
+            near = -0.5 * tall < left - end < 0.2 * tall
+            if start.angle != angle or abs(start.base - base) > 0.05 * tall or not near:
+                yield from word("" if abs(left - end) < 0.2 * tall and start.angle == angle else " ")
         if not start:
             text_object = ctypes.cast(pdfium.FPDFText_GetTextObject(characters, i), ctypes.c_void_p).value
             if text_object not in fonts:
-                fonts[text_object] = _font(pdfium, characters, i)
-            start = (left, base, size, *fonts[text_object], angle, depth)
+                fonts[text_object] = _font(pdfium, characters, i, tall)
+            start = Word("", left, right, base, *fonts[text_object], angle, depth, "")
         letters.append(char)
         last, end = left, right
     yield from word("\n")
@@ -130,7 +129,7 @@ def words_of_page(page: Any) -> Iterator[Word]:
 
 
 def _turned(angle: int, box: Any, y: float, x: float, corners: list[tuple[float, float]]) -> tuple[float, ...]:
-    """Left, right, baseline, height of the font, depth on the page, in the frame in which the text is level."""
+    """Left, right, baseline, height of the box, depth on the page, in the frame in which the text is level."""
     cos, sin = round(math.cos(math.radians(angle))), round(math.sin(math.radians(angle)))
     across = [cos * u + sin * v for u in (box.left, box.right) for v in (box.bottom, box.top)]
     up = [-sin * u + cos * v for u in (box.left, box.right) for v in (box.bottom, box.top)]
@@ -139,12 +138,17 @@ def _turned(angle: int, box: Any, y: float, x: float, corners: list[tuple[float,
     return min(across), max(across), base, max(up) - min(up), base / (max(page) - min(page) or 1.0)
 
 
-def _font(pdfium: Any, text: Any, i: int) -> tuple[str, bool]:
-    name, flags = ctypes.create_string_buffer(128), ctypes.c_int()
+def _font(pdfium: Any, text: Any, i: int, tall: float) -> tuple[float, str, bool, bool]:
+    """Size, name, whether bold, whether italic. A font's box may be far taller than its size."""
+    name, flags, matrix = ctypes.create_string_buffer(128), ctypes.c_int(), pdfium.FS_MATRIX()
     pdfium.FPDFText_GetFontInfo(text, i, name, 128, flags)
+    pdfium.FPDFText_GetMatrix(text, i, matrix)
+    size = pdfium.FPDFText_GetFontSize(text, i) * math.hypot(matrix.c, matrix.d)
+    size = size if 0.3 * tall < size < 2 * tall else tall  # a font drawn by procedures has no size of its own
     font = name.value.decode("utf-8", "replace").split("+")[-1]
-    heavy = any(word in font.lower() for word in ("bold", "black", "heavy", "-semibold", "demi"))
-    return font, heavy or pdfium.FPDFText_GetFontWeight(text, i) >= 600 or bool(flags.value & FORCE_BOLD)
+    heavy = any(word in font.lower() for word in ("bold", "black", "heavy", "demi"))
+    bold = heavy or pdfium.FPDFText_GetFontWeight(text, i) >= 600 or bool(flags.value & FORCE_BOLD)
+    return size, font, bold, bool(flags.value & ITALIC) or "italic" in font.lower() or "oblique" in font.lower()
 
 
 if __name__ == "__main__":
