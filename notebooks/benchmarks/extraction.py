@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,22 +84,32 @@ def _shared(a: Sequence[str], b: Sequence[str]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def measure_files(pairs: Iterable[tuple[Path, Path]]) -> Measured:
-    """Documents, each compared with a file of the same content, pooled."""
-    measures = [measure(read_textbook(file), read_truth(truth)) for file, truth in pairs]
-    words, found = sum(m.n_words for m in measures), sum(m.n_found for m in measures)
-    titles = sum(m.n_titles for m in measures)
-    return Measured(
-        sum(m.recall * m.n_words for m in measures) / max(1, words),
-        sum(m.noise * m.n_found for m in measures) / max(1, found),
-        sum(m.titles * m.n_titles for m in measures) / max(1, titles),
-        words, found, titles,
-    )  # fmt: skip
+def measure_each(pairs: Iterable[tuple[Path, Path]]) -> dict[str, Measured]:
+    """Documents, each compared with a file of the same content: folder and file name -> measures."""
+    return {"/".join(file.parts[-2:]): measure(read_textbook(file), read_truth(truth)) for file, truth in pairs}
+
+
+def means(measures: Collection[Measured]) -> dict[str, tuple[float, int]]:
+    """Each share as its mean over the documents that have it, and their number."""
+    of = {"recall": "n_words", "noise": "n_found", "titles": "n_titles"}
+    shares = {name: [getattr(m, name) for m in measures if getattr(m, n)] for name, n in of.items()}
+    return {name: (sum(values) / len(values), len(values)) for name, values in shares.items() if values}
 
 
 # --- pairs ---
 
 Pairs = list[tuple[Path, Path]]
+REFERENCES = (".jats.xml", ".xml", ".cnxml", ".html", ".epub")  # of a document, by the same name beside it, best first
+
+
+def pairs_in(folder: Path) -> dict[str, Pairs]:
+    """The documents of a folder that have a reference of the same name beside them, by format."""
+    pairs: dict[str, Pairs] = {}
+    for file in sorted(folder.iterdir()):
+        found = [other for end in REFERENCES if (other := file.with_name(file.stem + end)).is_file() and other != file]
+        if found and not file.name.endswith(REFERENCES[:3]):
+            pairs.setdefault(file.suffix.lstrip(".").lower(), []).append((file, found[0]))
+    return pairs
 
 
 def known_pairs(data: Path) -> dict[str, Pairs]:

@@ -200,10 +200,11 @@ class Style:
             return True
         if main.size < 0.75 * self.size or text[0].islower() or not self.is_marked(line.words) or self.run_in(line):
             return False
-        above = more or before is None or before.level or bool(ENDED.search(before.text))
-        above = above or line.page == before.page and line.base - before.base > 1.15 * self.spacing * self.size
+        above = before is None or more or before.level > 0 or bool(ENDED.search(before.text))
+        gap = line.base - before.base if before and before.page == line.page else 0
         below = after is None or abs(after.main.size - self.size) < 0.06 * self.size
-        return bool(above and (below or (main.bold and self.is_marked(after.words))))
+        below = below or (main.bold and after is not None and self.is_marked(after.words))
+        return below and (above or gap > 1.15 * self.spacing * self.size)
 
     def is_marked(self, words: Sequence[Word]) -> bool:
         """Whether words are in bold or italic type, or in capitals, unlike the body."""
