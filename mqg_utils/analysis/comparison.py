@@ -122,10 +122,9 @@ class Comparison(NamedTuple):
             moved = f"that is {100 * gain.value:+z.1f} points{_interval(gain)}: {_zero(gain)}"
             moved += f"; in AUC within questions {area.shown('+')}: {_zero(area)}" if area.n else ""
             text.append(f"Against {self.references[last]}, {moved}.")
-        for name in self.conditions:
-            if name not in models:
-                e = self.cells[name, "accuracy"]
-                text.append(f"**{name}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
+        for c in (name for name in self.conditions if name not in models):
+            e = self.cells[c, "accuracy"]
+            text.append(f"**{c}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
         caution = f"Fewer than {metrics.WARN_CHAINS} chains: read every interval with caution."
         return " ".join([*text, *([caution] if top.chains < metrics.WARN_CHAINS else [])])
 

@@ -101,10 +101,9 @@ def read_log(log: Path) -> list[dict[str, float]]:
 
 def by_loss(curves: Sequence[Curve]) -> dict[str, dict[str, Sequence[Entry]]]:
     """The entries by name of the training, those that read apart from those that judge: the losses do not compare."""
-    panels: dict[str, dict[str, Sequence[Entry]]] = {}
-    for curve in sorted(curves, key=lambda c: c.trained_on != PASSAGES):
-        panels.setdefault(READING if curve.trained_on == PASSAGES else JUDGING, {})[curve.name] = curve.entries
-    return panels
+    kinds = {True: READING, False: JUDGING}
+    parts = {label: [c for c in curves if (c.trained_on == PASSAGES) is reading] for reading, label in kinds.items()}
+    return {label: {c.name: c.entries for c in part} for label, part in parts.items() if part}
 
 
 def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -25,10 +25,8 @@ class PositionRow(NamedTuple):
 
 def by_position(scores: Sequence[QuestionScore], repeats: int = REPEATS, seed: int = 0) -> list[PositionRow]:
     """Scores and survival by position."""
-    wrong_at: dict[tuple[int, str], int] = {}  # seed, chain -> its first position with an error
-    for s in sorted(scores, key=lambda s: s.position):
-        if s.emr < 1:
-            wrong_at.setdefault((s.seed, s.chain_id), s.position)
+    backwards = sorted(scores, key=lambda s: -s.position)
+    wrong_at = {(s.seed, s.chain_id): s.position for s in backwards if s.emr < 1}  # the first position with an error
     rows = []
     for position in sorted({s.position for s in scores}):
         here = [s for s in scores if s.position == position]

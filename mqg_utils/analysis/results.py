@@ -80,15 +80,16 @@ def read_run(
         p for file in files for p in read_jsonl(file, Prediction)
         if (not conditions or p.condition in conditions) and (not seeds or p.seed in seeds or is_human(p.condition))
     ]  # fmt: skip
-    chosen = tuple(conditions) or _in_order({p.condition for p in predictions})
+    asked = {p.condition for p in predictions}  # shown from the least trained to the most, people last
+    chosen = tuple(conditions) or (*(c for c in CONDITIONS if c in asked), *sorted(asked - CONDITIONS.keys()))
     base = (baseline or "base") if (baseline or "base") in chosen else chosen[0]
     trained = tuple(seeds) or tuple(sorted({p.seed for p in predictions if not is_human(p.condition)} or {0}))
     # a person has no seed; their answers are counted under the first
     predictions = [p.model_copy(update={"seed": trained[0]}) if is_human(p.condition) else p for p in predictions]
     split = next(m["parameters"].get("split", "test") for m in used if m["stage"] == "05_evaluate")
     exam = by_split(read_jsonl(exam_file, Chain), split)
-    asked = {p.history for p in predictions if not is_human(p.condition)}
-    check_complete(predictions, exam, chosen, trained, [h for h in HISTORIES if h in asked])
+    histories = {p.history for p in predictions if not is_human(p.condition)}
+    check_complete(predictions, exam, chosen, trained, [h for h in HISTORIES if h in histories])
     reported = [m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"]
     disclaimer = disclaimer or [*reported, DISCLAIMER][0]
     stages = [provenance.folder_of(m) for m in used]
@@ -111,11 +112,6 @@ def _stage_of(curve: Curve, seeds: Sequence[int]) -> str:
 
 def _records(path: Path, model: type[Any]) -> list[Any]:
     return read_jsonl(path, model) if path.exists() else []
-
-
-def _in_order(conditions: set[str]) -> tuple[str, ...]:
-    """Conditions from the least trained to the most; people last."""
-    return (*(c for c in CONDITIONS if c in conditions), *sorted(conditions - CONDITIONS.keys()))
 
 
 def runs_in(folder: Path, needed: Sequence[str] = EVALUATED) -> list[Path]:

@@ -1,5 +1,6 @@
 """Whether a run's answers can say anything: few chains, untrained weights, constant or equal answers, ties."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -64,19 +65,19 @@ def problems(
 
 def _constant(items: Sequence[Prediction]) -> str:
     """What is constant in the answers of a condition, though the key is not; or nothing."""
-    p_true = [p.p_true for p in items if p.p_true is not None]
-    if not p_true:
+    scored = [p for p in items if p.p_true is not None]
+    if not scored:
         return "gave no answer that could be scored" if items else ""
-    free = [p for p in items if p.kind == "multiple" and p.p_true is not None]  # that may be ticked or not
-    p_true = [p.p_true for p in free if p.p_true is not None] or p_true
+    free = [p for p in scored if p.kind == "multiple"]  # that may be ticked or not
+    p_true = [p.p_true or 0.0 for p in free or scored]
     around = f"P(true) {min(p_true):.3f} to {max(p_true):.3f}"
     for tick in (True, False):
         said, keyed = sum(p.predicted is tick for p in free), sum(p.gold is tick for p in free)
         if said >= CONSTANT * len(free) > keyed:
             return f"says {str(tick).lower()} to {said} of {len(free)} propositions ({around})"
-    questions: dict[tuple[str, str], list[float]] = {}
-    for p in items:
-        questions.setdefault((p.chain_id, p.question_id), []).extend([] if p.p_true is None else [p.p_true])
+    questions = defaultdict[tuple[str, str], list[float]](list)
+    for p in scored:
+        questions[p.chain_id, p.question_id].append(p.p_true or 0.0)
     ranges = [max(values) - min(values) for values in questions.values() if len(values) > 1]
     if ranges and (middle := float(np.median(ranges))) < NARROW:
         return f"tells the options of a question apart by {middle:.4f} in the median ({around})"

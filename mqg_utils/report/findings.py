@@ -18,7 +18,6 @@ from mqg_utils.analysis.validity import FEW_CHAINS, problems
 from mqg_utils.records import HISTORIES, History, Prediction, Question
 from mqg_utils.workflow.conditions import is_human
 
-Key = tuple[str, str]  # chain_id, question_id
 EXPLAINED = ("along", "propagation", "attribution", "slices", "calibration")
 VOID = {  # a problem of the condition that is explained -> the sections that it makes void
     "few": (*EXPLAINED, "changes", "differences"), "constant": (*EXPLAINED, "coverage", "changes"),
@@ -125,7 +124,7 @@ class Findings:
         return [question for chain in self.run.training_questions for question in chain.questions]
 
     @cached_property
-    def links(self) -> dict[Key, coverage.Links]:
+    def links(self) -> dict[tuple[str, str], coverage.Links]:
         if not self.run.passages:
             return {}
         nearest = coverage.Nearest(self.run.passages, self.training_questions)

@@ -1,8 +1,4 @@
-"""The report to share: one HTML file without network requests, and its tables.
-
-The page's chains are one block of compressed JSON; its script shows them as text only, so that nothing an exam contains
-can run.
-"""
+"""The report to share: one HTML file without network requests, in which no text of an exam can run, and its tables."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,7 +10,7 @@ from markupsafe import Markup, escape
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Panel, Section, plain_rows
 from mqg_utils.report.page_data import chain_data, packed, shown_chains
-from mqg_utils.report.sections import appendix, chain, disputes, errors, scores
+from mqg_utils.report.sections import appendix, chain, errors, scores
 from mqg_utils.workflow import pages
 
 Maker = Callable[[Findings], list[Panel] | str]  # panels, or why there are none
@@ -27,18 +23,16 @@ SECTIONS: dict[str, tuple[str, str, Maker]] = {  # title, whose history (of Find
     "slices": ("Errors by slice", "shown", errors.sliced),
     "calibration": ("Calibration", "shown", scores.calibrated),
     "changes": ("Chains fixed and broken", "shown", scores.changed),
-}
-APPENDIX: dict[str, tuple[str, str, Maker]] = {
-    "disputes": ("Disputed keys", "shown", disputes.disputed),
+    "disputes": ("Disputed keys", "shown", appendix.disputed),
     "training": ("Training", "", appendix.trained),
     "provenance": ("Provenance", "", appendix.provenance),
 }
 
 
 def section(findings: Findings, name: str) -> Section:
-    """One of SECTIONS or APPENDIX, made once."""
+    """One of SECTIONS, made once."""
     if name not in findings.sections:
-        title, of, make = (SECTIONS | APPENDIX)[name]
+        title, of, make = SECTIONS[name]
         history = {"main": findings.main, "shown": findings.shown, "all": ", ".join(findings.histories)}.get(of, "")
         made = findings.void(name) or make(findings)
         panels, missing = ([], made) if isinstance(made, str) else (made, "")
@@ -68,7 +62,7 @@ def show(findings: Findings, name: str) -> None:
 def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
     """Write report.html and tables/*.csv into `folder`; return the page. Raises OSError."""
     run = findings.run
-    sections = [section(findings, name) for name in (*SECTIONS, *APPENDIX)]
+    sections = [section(findings, name) for name in SECTIONS]
     left_out = defaultdict[str, list[str]](list)  # why -> titles
     for missing in (s for s in sections if s.missing):
         left_out[missing.missing].append(missing.title)

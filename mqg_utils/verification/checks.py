@@ -99,12 +99,8 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
             drafted += len(draft["questions"])
             rejected += bad
             if good:
-                kept.append(
-                    Chain(
-                        chain_id=name, vignette=case, language=passage.language, split="train",
-                        source=f"teacher {reply.model}", questions=tuple(good),
-                    )
-                )  # fmt: skip
+                about = {"language": passage.language, "split": "train", "source": f"teacher {reply.model}"}
+                kept.append(Chain(chain_id=name, vignette=case, questions=tuple(good), **about))
     return Verified(kept, rejected, drafted)
 
 

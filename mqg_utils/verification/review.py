@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -149,24 +149,20 @@ class Reviewer:
         order = [*range(start, n), *range(min(start, n))]
         return next((i for i in order if not self.opinion(self.items[i]).decision), None)
 
-    def decide(
-        self, item: Item, decision: Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None,
-        comment: str = "",
-    ) -> None:  # fmt: skip
-        """Save what is given. Raises ReviewError: an unsound edit, or a rejection without a reason."""
-        if edited is not None and self.run.of_exam:
-            raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
-        if edited is not None and (fault := self.run.fault(item, edited)):
-            raise ReviewError(fault)
-        if not (decision or rating or comment.strip()):
-            raise ReviewError("nothing to save: decide, rate or comment")
-        if decision == "rejected" and not reason.strip():
-            raise ReviewError("a rejection needs a reason")
+    def decide(self, item: Item, decision: Decision = "", **fields: Any) -> None:
+        """Save a decision or other fields of Review. Raises ReviewError: unsound edit, rejection without reason."""
         review = Review(
             reviewer=self.name, question_id=item.question.question_id, text_hash=item.text_hash, decision=decision,
-            reason=reason.strip(), rating=rating, edited=edited, comment=comment.strip(),
-            time=datetime.now(UTC).isoformat(),
+            time=datetime.now(UTC).isoformat(), **fields,
         )  # fmt: skip
+        if review.edited and self.run.of_exam:
+            raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
+        if review.edited and (fault := self.run.fault(item, review.edited)):
+            raise ReviewError(fault)
+        if not (decision or review.rating or review.comment.strip()):
+            raise ReviewError("nothing to save: decide, rate or comment")
+        if decision == "rejected" and not review.reason.strip():
+            raise ReviewError("a rejection needs a reason")
         AppendLog(self.run.file, Review).append(review)
         self.refresh()
 
@@ -184,10 +180,10 @@ def dropped(folder: Path) -> list[Item]:
         with suppress(ValidationError, TypeError):
             raw["propositions"] = [{**p, "passage_id": rejected.passage_id} for p in raw["propositions"]]
             question = Question.model_validate({"question_id": name, **raw})
+            language = languages.get(rejected.passage_id, "")
             chain = Chain(
-                chain_id=name, vignette=rejected.case, language=languages.get(rejected.passage_id, ""), split="train",
-                questions=(question,),
-            )  # fmt: skip
+                chain_id=name, vignette=rejected.case, language=language, split="train", questions=(question,)
+            )
             items.append(Item(chain, question, f"{rejected.reason}: {rejected.detail}"))
     return [item for item in items if not item.dropped.startswith("exam copy")]
 

@@ -33,18 +33,16 @@ class ModelAsker:
         self.chains: dict[str, Chain] = {}
         self.student, self.case, self.question = map(dropdown, ("Ask", "Case", "Findings of"))
         self.history = dropdown("who sees", [(HISTORY_NAMES[h], h) for h in HISTORIES])
-        self.text = ipw.Textarea(
-            continuous_update=False, rows=18, layout={"width": "100%"},
-            placeholder="the case; then ? a question, + true, - false",
-        )  # fmt: skip
+        wide = {"width": "100%", "overflow": "auto"}
+        self.text = ipw.Textarea(continuous_update=False, rows=18, layout={"width": "100%"})
+        self.text.placeholder = "the case; then ? a question, + true, - false"
         self.ask = button("Ask", lambda: self._act(self._score), "primary")
         self.remove = button("Remove each finding", lambda: self._act(self._leave_out))
         self.undo = button("Undo my changes", self._reset)
-        self.message, *outputs = ipw.HTML(), *(ipw.HTML(layout={"width": "100%", "overflow": "auto"}) for _ in "12")
-        self.answers, self.effects = outputs
+        self.message, self.answers, self.effects = shown = [ipw.HTML(layout=wide) for _ in "123"]
         choice = row(self.student, self.case, self.history, self.question)
-        parts = [choice, self.text, row(self.ask, self.remove, self.undo), self.message, *outputs]
-        self.widget = ipw.VBox([ipw.HTML(style()), *parts])
+        buttons = row(self.ask, self.remove, self.undo)
+        self.widget = ipw.VBox([ipw.HTML(style()), choice, self.text, buttons, *shown])
         try:
             names = list(occlusion.students(self.run))
             if not names:

@@ -1,5 +1,6 @@
 """The explorer: choose runs, an examinee and a filter; click a case in the map; dispute its key."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import traitlets
 from mqg_utils.analysis.results import read_runs, runs_in
 from mqg_utils.verification import review
 from mqg_utils.widgets import case_view, keys
-from mqg_utils.widgets.case_index import ERRORS, HISTORY_NAMES, CaseIndex, Filter, View, begins
+from mqg_utils.widgets.case_index import ERRORS, HISTORY_NAMES, CaseIndex, View, begins
 from mqg_utils.widgets.keys import LABEL, WIDE, button, dropdown, message_html, offer, row, show, style, text_field
 from mqg_utils.workflow.paths import locate
 
@@ -65,10 +66,10 @@ class CaseExplorer:
     def _on(self, control: ipw.Widget, act: Callable[[], None], trait: str = "value") -> None:
         control.observe(lambda _: None if self._quiet else act(), trait)
 
-    def _chosen(self) -> tuple[View, View | None, Filter]:
+    def _views(self) -> tuple[View, View | None]:
         view = self.index.view(self.condition.value, self.history.value)
         other = self.index.view(self.compare.value, self.history.value) if self.compare.value else None
-        return view, other if other in self.index.scores else None, Filter(*(c.value for c in self.filters))
+        return view, other if other in self.index.scores else None
 
     def _load(self) -> None:
         """Read the chosen runs; a run that cannot be read is reported in place of its cases."""
@@ -94,8 +95,8 @@ class CaseExplorer:
         self._find()
 
     def _find(self) -> None:
-        view, other, chosen = self._chosen()
-        self.ids = self.index.find(chosen, view, other)
+        view, other = self._views()
+        self.ids = self.index.find(view, other, *(control.value for control in self.filters))
         self.message.value = message_html(case_view.headline(self.index, self.ids, view, other))
         self._quiet = True
         self.map.rows = [[i, self.index.signs(view, i), begins(self.index.chains[i])] for i in self.ids]
@@ -108,23 +109,22 @@ class CaseExplorer:
         if chain is None:
             self.case.value = message_html("No case matches this filter.")
             return
-        remarks: dict[tuple[str, str], list[str]] = {}
+        remarks = defaultdict[str, list[str]](list)  # by question
         for item, r in (pair for folder in self.chosen for pair in review.disputes(folder, [chain])):
             verdict = f" disputes the key ({r.reason})" if r.decision == "rejected" else ""
-            text = f"{r.reviewer}{verdict}{': ' + r.comment if r.comment else ''}"
-            remarks.setdefault((chain.chain_id, item.question.question_id), []).append(text)
-        self.case.value = case_view.case_of_run(self.index, chain.chain_id, *self._chosen()[:2], remarks)
+            remarks[item.question.question_id].append(f"{r.reviewer}{verdict}{': ' * bool(r.comment)}{r.comment}")
+        self.case.value = case_view.case_of_run(self.index, chain.chain_id, *self._views(), remarks)
         offer(self.about, [(f"question {k}", k) for k in range(1, len(chain.questions) + 1)], 1)
 
     def _remark(self, decision: Any) -> None:
         """Save what a person says about a question of the open case, in disputes.jsonl of the last chosen run."""
         if not self.map.chosen:
             return
-        chain, comment = self.index.chains[self.map.chosen], self.comment.value
+        chain, comment = self.index.chains[self.map.chosen], self.comment.value.strip()
         item = review.Item(chain, chain.questions[self.about.value - 1])
         reason = review.REASONS[0] if decision == "rejected" else ""
         try:
-            review.Reviewer(self.exam, self.person.value).decide(item, decision, reason, comment=comment)
+            review.Reviewer(self.exam, self.person.value).decide(item, decision, reason=reason, comment=comment)
         except keys.FAULTS as error:
             self.said.value = message_html(f"Not saved: {error}", bad=True)
             return
@@ -132,9 +132,5 @@ class CaseExplorer:
         self.said.value = message_html(f"Saved in {self.exam.file.name} of {self.exam.folder.name}.")
         self._unfold()
 
-    def static(self) -> str:
-        """The explorer where there is no kernel."""
-        return "\n".join([style(), self.message.value, self.case.value])
-
     def show(self) -> None:
-        show(self.widget, self.static())
+        show(self.widget, "\n".join([style(), self.message.value, self.case.value]))

@@ -18,7 +18,6 @@ HISTORY_NAMES: dict[History, str] = {"predicted": "own answers", "gold": "right 
 KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ERROR_KINDS}  # as they are shown
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
 COLUMNS = ["points", "right", "errors", "position", "text"]
-Key = tuple[str, str]  # chain, question
 Near = list[tuple[Any, Link]]  # texts with the share of a question's words that they contain
 Answers = dict[tuple[str, str, int], Prediction]  # by chain, question and proposition
 
@@ -31,14 +30,6 @@ class View(NamedTuple):
     history: History
 
 
-class Filter(NamedTuple):
-    """Conditions that one question of a case must meet together; "" and 0 accept any."""
-
-    error: str = ""  # one of ERRORS
-    position: int = 0
-    text: str = ""  # in the case, the stem or a proposition
-
-
 class CaseIndex:
     """A run by chain, question and view; slow parts are computed once."""
 
@@ -49,7 +40,7 @@ class CaseIndex:
         for p in run.predictions:
             view = self.answers.setdefault(View(p.condition, p.seed, p.history), {})
             view[p.chain_id, p.question_id, p.proposition] = p
-        self.scores: dict[View, dict[Key, QuestionScore]] = {}
+        self.scores: dict[View, dict[tuple[str, str], QuestionScore]] = {}
         for s in score_questions(run.predictions):
             self.scores.setdefault(View(s.condition, s.seed, s.history), {})[s.chain_id, s.question_id] = s
         self._training_questions = [q for chain in run.training_questions for q in chain.questions]
@@ -58,7 +49,8 @@ class CaseIndex:
         self.histories = [h for h in HISTORY_NAMES if any(view.history == h for view in self.scores)]
         label = "{}, seed {}" if len(run.seeds) > 1 else "{}"
         pairs = [(c, s) for c in run.conditions for s in run.seeds if (c, s) in examined]
-        self.examinees = {label.format(*pair): pair for pair in pairs}
+        self.names = {pair: label.format(*pair) for pair in pairs}
+        self.examinees = {name: pair for pair, name in self.names.items()}
 
     def view(self, examinee: str, history: History) -> View:
         return View(*self.examinees[examinee], history)
@@ -97,20 +89,25 @@ class CaseIndex:
             self._questions[view] = table
         return self._questions[view]
 
-    def find(self, chosen: Filter, view: View, other: View | None = None) -> list[str]:
-        """The chains with a question that passes the filter under `view`, fewest ECN points first."""
+    def find(
+        self, view: View, other: View | None = None, error: str = "", position: int = 0, text: str = ""
+    ) -> list[str]:
+        """The chains with one question that passes the whole filter under `view`, fewest ECN points first.
+
+        error: one of ERRORS. text: in the case, the stem or a proposition. "" and 0 accept any.
+        """
         here = self.questions(view)
         if here.empty:
             return []
-        passes = here.text.str.contains(" ".join(chosen.text.casefold().split()), regex=False)
-        if chosen.error in (FIXED, BROKEN):
+        passes = here.text.str.contains(" ".join(text.casefold().split()), regex=False)
+        if error in (FIXED, BROKEN):
             there = self.questions(other).right.reindex(here.index) if other else here.right
-            passes &= there.notna() & (here.right == (chosen.error == BROKEN)) & (there != here.right)
-        elif chosen.error == NO_ERROR:
+            passes &= there.notna() & (here.right == (error == BROKEN)) & (there != here.right)
+        elif error == NO_ERROR:
             passes &= here.right.groupby("chain").transform("all")
-        elif chosen.error:
-            passes &= here.errors.map(lambda names: chosen.error in names)
-        passes &= (here.position == chosen.position) | (not chosen.position)
+        elif error:
+            passes &= here.errors.map(lambda names: error in names)
+        passes &= (here.position == position) | (not position)
         points = here.points.groupby("chain").mean()[here.index[passes].unique("chain")]
         return sorted(map(str, points.index), key=lambda name: (points[name], name))
 

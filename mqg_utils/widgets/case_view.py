@@ -46,30 +46,26 @@ def case_html(chain: Chain, columns: Sequence[Column], rows: Sequence[QuestionRo
 
 def case_of_run(
     index: CaseIndex, name: str, view: View, other: View | None = None,
-    remarks: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    remarks: Mapping[str, Sequence[str]] | None = None,
 ) -> str:  # fmt: skip
     """A case of a run: each examinee under the chosen and the other histories, with the nearest texts.
 
-    remarks: (chain, question) -> disputes and comments.
+    remarks: question_id -> disputes and comments.
     """
     chain, groups = index.chains[name], [v for v in (view, other) if v]
 
     def row(q: Question) -> QuestionRow:
         scores = [index.scores.get(v, {}).get((name, q.question_id)) for v in groups]
         tags = index.questions(view).errors.get((name, q.question_id), set())
-        said = (remarks or {}).get((name, q.question_id), ())
+        said = (remarks or {}).get(q.question_id, ())
         return QuestionRow([s and s.ecn for s in scores], sorted(tags - {AN_ERROR}), index.nearest(q), said)
 
     columns = [
-        Column(_examinee(index, group), HISTORY_NAMES[v.history], index.answers[v])
+        Column(index.names[group[:2]], HISTORY_NAMES[v.history], index.answers[v])
         for group in groups
         for v in index.views_of(group)
     ]
     return case_html(chain, columns, [row(q) for q in chain.questions])
-
-
-def _examinee(index: CaseIndex, view: View) -> str:
-    return next(label for label, examinee in index.examinees.items() if examinee == view[:2])
 
 
 def case_beside_exam(chain: Chain, now: Sequence[Prediction], exam: Sequence[Prediction]) -> str:
@@ -97,9 +93,9 @@ def occlusion_html(chain: Chain, question: int, result: "Effects") -> str:
 
 def headline(index: CaseIndex, ids: Sequence[str], view: View, other: View | None) -> str:
     """How many cases there are, whose answers they show, and the points of the two views on them."""
-    whose = f"{_examinee(index, view)}, shown {HISTORY_NAMES[view.history]} of earlier questions"
+    whose = f"{index.names[view[:2]]}, shown {HISTORY_NAMES[view.history]} of earlier questions"
     text = f"{len(ids)} of {len(index.chains)} cases; {whose}; fewest points first."
     if other and ids:
         here, there = (index.questions(v).points.loc[list(ids)].mean() for v in (view, other))
-        text += f" Comparison: {_examinee(index, other)}. ECN points per question: {here:.2f} here, {there:.2f} there."
+        text += f" Comparison: {index.names[other[:2]]}. ECN points per question: {here:.2f} here, {there:.2f} there."
     return text

@@ -1,28 +1,169 @@
-"""The room in which a person takes the exam: one question at a time, with a clock."""
+"""A person takes the exam: question by question after their own answers, with a clock and without going back.
 
-from collections.abc import Mapping, Sequence
+Every answer is on disk at once, so that an exam resumes where it stopped. A complete one is stored as the predictions
+of the condition `human:<name>`.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Annotated, Any, NamedTuple
 
 import ipywidgets as ipw
 from IPython.display import display
+from pydantic import Field
 
-from mqg_utils.records import Chain, Question
+from mqg_utils.analysis.metrics import estimate, score_questions
+from mqg_utils.records import Chain, Id, Prediction, Question, Record, by_split, read_jsonl, write_jsonl
 from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
-from mqg_utils.widgets import exam_session
-from mqg_utils.widgets.exam_session import ExamQuestion, ExamSession, SessionError
 from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, row, show, style
+from mqg_utils.workflow.append_log import AppendLog
+from mqg_utils.workflow.conditions import HUMAN
+from mqg_utils.workflow.manifest import MANIFEST
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
+from mqg_utils.workflow.plan import variant_of
 from mqg_utils.workflow.stage import Stage, StageError
 
+STAGE = "05_evaluate"
+SHOWN = {"propositions right": "accuracy", "EMR": "emr", "Jaccard": "jaccard", "ECN points": "ecn"}
 KEYS = "A letter ticks a proposition. Ctrl+Enter, or Tab and Enter, gives the answer; it cannot be changed."
 INTRODUCTION = (
     "Each answer is saved under this name at once; enter the same name to resume. Of the cases, everyone gets the same "
     "first ones. Later findings stay hidden until you have answered the question before them."
 )
+
+
+class SessionError(ValueError):
+    """An exam that cannot begin or continue. The message says what to do."""
+
+
+class Answer(Record):
+    """One line of answers.jsonl. `text_hash` identifies the wording answered."""
+
+    time: Id  # UTC, ISO 8601
+    text_hash: Id
+    question_id: Id
+    ticks: Annotated[tuple[bool, ...], Field(strict=False)]
+    seconds: Annotated[float, Field(ge=0)]  # since the question was shown
+
+
+class ExamQuestion(NamedTuple):
+    """A question, its place in the exam, and the earlier questions of its case with the person's answers."""
+
+    chain: Chain
+    question: Question
+    number: int  # from 1
+    before: tuple[tuple[Question, tuple[bool, ...]], ...]
+
+
+class ExamSession:
+    """One person's exam, kept in `folder`. `show` gives the question to answer; later ones stay hidden."""
+
+    def __init__(
+        self, run_dir: Path, person: str, chains: Sequence[Chain], clock: Callable[[], float] = monotonic
+    ) -> None:
+        """Begin or resume the exam of `chains`. Answers to questions that have changed since do not count.
+
+        Signs other than letters, digits and dots become hyphens in the condition. Raises SessionError: no name.
+        """
+        name = re.sub(r"[^\w.]+", "-", person).strip("-._")
+        if not name:
+            raise SessionError("Give your name; your answers are saved under it.")
+        self.chains, self.condition = chains, HUMAN + name
+        self.asked = {text_hash(chain, question): (chain, question) for chain in chains for question in chain.questions}
+        self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
+        self._log, self._clock, self._shown_at = AppendLog(self.folder / "answers.jsonl", Answer), clock, clock()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the answers saved so far, those of other windows too. The first answer to a question counts."""
+        first = {answer.text_hash: answer for answer in reversed(self._log.read())}
+        self.answers = {key: first[key] for key in self.asked if key in first}
+
+    def show(self) -> ExamQuestion | None:
+        """The first question without an answer, or None; starts its clock."""
+        self._shown_at = self._clock()
+        for number, (key, (chain, question)) in enumerate(self.asked.items(), 1):
+            if key not in self.answers:
+                earlier = chain.questions[: chain.questions.index(question)]
+                before = tuple((q, self.answers[text_hash(chain, q)].ticks) for q in earlier)
+                return ExamQuestion(chain, question, number, before)
+        return None
+
+    def answer(self, asked: ExamQuestion, ticks: Sequence[bool]) -> None:
+        """Save the answer to the question shown. Raises SessionError: a wrong number of ticks."""
+        expected = {"single": 1, "fixed": asked.question.n_true}.get(asked.question.kind, sum(ticks))
+        if sum(ticks) != expected:
+            raise SessionError(f"Tick {expected}; {sum(ticks)} are ticked.")
+        answer = Answer(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"), text_hash=text_hash(asked.chain, asked.question),
+            question_id=asked.question.question_id, ticks=tuple(ticks),
+            seconds=round(self._clock() - self._shown_at, 2),
+        )  # fmt: skip
+        self._log.append(answer)
+        self.refresh()
+
+    def predictions(self) -> list[Prediction]:
+        """The answers in a model's form: `p_true` is 1 or 0, the history the person's own answers."""
+        return [
+            Prediction(
+                condition=self.condition, seed=0, history="predicted", chain_id=chain.chain_id,
+                question_id=q.question_id, position=chain.questions.index(q) + 1, proposition=i, kind=q.kind,
+                weight=p.weight, gold=p.is_true, p_true=float(tick), predicted=tick,
+            )
+            for key, (chain, q) in self.asked.items()
+            for i, (p, tick) in enumerate(zip(q.propositions, self.answers[key].ticks, strict=True))
+        ]  # fmt: skip
+
+    def store(self, begin: Callable[[str], Stage]) -> None:
+        """Write what 05_evaluate writes, unless it is there. `begin` makes the stage of a variant."""
+        predictions, file = self.predictions(), self.folder / "predictions.jsonl"
+        if (self.folder / MANIFEST).exists() and read_jsonl(file, Prediction) == predictions:
+            return
+        stage = begin(self.folder.name)
+        stage.needs("01_corpus", "exam.jsonl")
+        write_jsonl(file, predictions)
+        accuracy = estimate(score_questions(predictions), "accuracy")
+        seconds = round(sum(answer.seconds for answer in self.answers.values()), 1)
+        summary = {"accuracy": accuracy.value, "accuracy.n": accuracy.n, "failed": 0, "failed.n": accuracy.n}
+        summary |= {"seconds": seconds, "seconds.n": len(self.answers), "chains": len(self.chains)}
+        stage.finish({**summary, "scored_by": "a person"})
+
+
+def draw(chains: Sequence[Chain], most: int) -> list[Chain]:
+    """`most` random chains (0: all) in their order, the same for everyone; more contain fewer."""
+    ids = sorted(chain.chain_id for chain in chains)
+    random.Random(0).shuffle(ids)
+    drawn = set(ids[: most or len(ids)])
+    return [chain for chain in chains if chain.chain_id in drawn]
+
+
+def text_hash(chain: Chain, question: Question) -> str:
+    """Changes with the case, an id, or the words or key of this question."""
+    text = f"{chain.chain_id}\n{chain.vignette}\n{question.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def ranking_rows(run_dir: Path, chains: Sequence[Chain]) -> list[dict[str, Any]]:
+    """One row per person and model that answered all these questions after their own answers, the best first."""
+    expected = {(c.chain_id, q.question_id) for c in chains for q in c.questions}
+    rows: list[dict[str, Any]] = []
+    for manifest in sorted((run_dir / STAGE).glob(f"*/{MANIFEST}")):
+        predictions = read_jsonl(manifest.with_name("predictions.jsonl"), Prediction)
+        answers = [p for p in predictions if p.history == "predicted" and (p.chain_id, p.question_id) in expected]
+        scores = score_questions(answers)
+        if scores and len(scores) == len(expected):  # a part of the exam cannot be compared with all of it
+            shown = {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
+            sizes = {"propositions": len(answers), "questions": len(scores), "chains": len(chains)}
+            rows.append({"condition": scores[0].condition, "seed": scores[0].seed, **shown, **sizes})
+    return sorted(rows, key=lambda row: row["propositions right"], reverse=True)
 
 
 class ExamRoom:
@@ -33,10 +174,12 @@ class ExamRoom:
         max_chains: int = 0, progressive_only: bool = False,
     ) -> None:  # fmt: skip
         self.run_dir, self.split = locate(str(run_dir)), split
-        self._begin_stage = lambda variant: Stage.begin(exam_session.STAGE, namespace, variant)
-        self.chains = exam_session.exam_chains(self.run_dir, split)
+        self._begin_stage = lambda variant: Stage.begin(STAGE, namespace, variant)
+        file = self.run_dir / "01_corpus" / "exam.jsonl"
+        self.chains = by_split(read_jsonl(file, Chain), split) if file.exists() else []
         self.session: ExamSession  # set by `_begin`
-        self.asked: ExamQuestion | None = None
+        self.asked: ExamQuestion  # set by `_next`
+        self.ticks: list[bool] = []  # none while there is no question
         self.keybox = KeyBox(self.press)
         self.view, self.options = ipw.HTML(), ipw.VBox()
         n = len(self.chains)
@@ -49,7 +192,7 @@ class ExamRoom:
         try:
             if not chains:
                 raise SessionError("No case of this exam has several questions; clear the box beside the number.")
-            self.session = ExamSession(self.run_dir, self.name.value, exam_session.draw(chains, self.most.value))
+            self.session = ExamSession(self.run_dir, self.name.value, draw(chains, self.most.value))
         except SessionError as error:
             self.keybox.say(str(error), bad=True)
             return
@@ -57,14 +200,14 @@ class ExamRoom:
         self._next()
 
     def _next(self) -> None:
-        self.asked = self.session.show()
-        if self.asked is None:
+        asked = self.session.show()
+        if asked is None:
             self._end()
             return
-        question = self.asked.question
+        self.asked, question = asked, asked.question
         kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind].format(n=question.n_true)
         before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
-        of = len(self.session.questions)
+        of = len(self.session.asked)
         self.view.value = fragment("exam_question.html.j2", asked=self.asked, before=before, kind=kind, of=of)
         self.ticks = [False] * len(question.propositions)
         self.options.children = [
@@ -79,7 +222,6 @@ class ExamRoom:
         self.keybox.new_screen()
 
     def _tick(self, index: int) -> None:
-        assert self.asked is not None
         ticked = not self.ticks[index]
         if self.asked.question.kind == "single":
             self.ticks = [False] * len(self.ticks)
@@ -91,13 +233,12 @@ class ExamRoom:
 
     def press(self, key: str) -> None:
         """A key: the letter of a proposition, or Save, which gives the answer."""
-        if self.asked and key == "Save":
+        if self.ticks and key == "Save":
             self._answer()
-        elif self.asked and key in LETTERS[: len(self.ticks)]:
+        elif key in LETTERS[: len(self.ticks)]:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
-        assert self.asked is not None
         try:
             self.session.answer(self.asked, self.ticks)
         except (SessionError, OSError) as error:
@@ -107,7 +248,7 @@ class ExamRoom:
         self._next()
 
     def _end(self) -> None:
-        self.keybox.keys.seconds_before = -1.0
+        self.ticks, self.keybox.keys.seconds_before = [], -1.0
         self.keybox.new_screen()
         try:
             self.session.store(self._begin_stage)
@@ -131,7 +272,7 @@ class ExamRoom:
 
     def ranking(self, chains: Sequence[Chain] = ()) -> list[dict[str, Any]]:
         """One row per person and model that answered the whole split, or all of `chains`, the best first."""
-        return exam_session.ranking_rows(self.run_dir, chains or self.chains)
+        return ranking_rows(self.run_dir, chains or self.chains)
 
 
 def _answer_text(question: Question, ticks: Sequence[bool]) -> str:

@@ -22,7 +22,6 @@ from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 
 SIMILAR = 0.7  # least Jaccard similarity of the runs of five words of two near-duplicates
-NO_CHAPTER = "(no heading)"
 COLUMN_CONTROL = [{"target": 0, "content": ["order"]}, {"target": 1, "content": ["search"]}]
 
 
@@ -60,7 +59,7 @@ class PassageBrowser:
             return max((o.words for o in found if not split or self.splits.get(o.a) == split), default=0)
 
         return [
-            {"passage": title(p), "chapter": p.section[0] if p.section else NO_CHAPTER, "book": p.book,
+            {"passage": title(p), "chapter": p.section[0] if p.section else "(no heading)", "book": p.book,
              "tokens": p.n_tokens, "exam words": longest(p), "test words": longest(p, "test"),
              "near-duplicates": len(self._similar[p.passage_id]), "questions": len(self._questions[p.passage_id])}
             for p in self.passages
@@ -70,8 +69,7 @@ class PassageBrowser:
         """One row per chapter of each book, in their order."""
         if not self.passages:
             return []
-        groups = pd.DataFrame(self.rows()).groupby(["book", "chapter"], sort=False)
-        some = np.count_nonzero
+        groups, some = pd.DataFrame(self.rows()).groupby(["book", "chapter"], sort=False), np.count_nonzero
         columns: dict[str, Any] = {
             "passages": ("tokens", "size"), "tokens": ("tokens", "sum"),
             "median length": ("tokens", lambda tokens: round(tokens.median())),

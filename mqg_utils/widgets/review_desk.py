@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as ipw
 from IPython.display import display
@@ -117,7 +118,7 @@ class ReviewDesk:
         self._draw()
 
     def _ask_reason(self) -> None:
-        self.acts = {str(i): partial(self._decide, "rejected", r) for i, r in enumerate(review.REASONS, 1)}
+        self.acts = {str(i): partial(self._decide, "rejected", reason=r) for i, r in enumerate(review.REASONS, 1)}
         reasons = [button(f"{i}\u2002{r}", self.acts[str(i)]) for i, r in enumerate(review.REASONS, 1)]
         self.acts["escape"] = self._back
         why = ipw.HTML("<b>Why do you reject it?</b> Press a number, or Escape to go back.")
@@ -151,13 +152,11 @@ class ReviewDesk:
         if following is None:
             self.keybox.say("You have decided on every question. N and P show them again.")
 
-    def _decide(
-        self, decision: review.Decision = "", reason: str = "", rating: int = 0, edited: Question | None = None
-    ) -> None:
-        text = ", ".join(filter(None, [decision or f"rated {rating}", reason]))
+    def _decide(self, decision: review.Decision = "", **fields: Any) -> None:
+        text = ", ".join(filter(None, [decision or f"rated {fields.get('rating')}", fields.get("reason")]))
         saved = f"Saved: {text} · {self.item.question.stem[:80]}"
         try:
-            self.reviewer.decide(self.item, decision, reason, rating, edited)
+            self.reviewer.decide(self.item, decision, **fields)
         except (review.ReviewError, OSError) as error:
             self.keybox.say(f"Not saved. {error}", bad=True)
             return

@@ -69,8 +69,7 @@ class LiveCurves:
 
         def watch(entries: Sequence[Entry], ended: bool) -> None:
             self._curves[name] = entries
-            has_loss = any("loss" in entry for entry in entries)
-            if has_loss and (ended or time.monotonic() - self._drawn >= REDRAW_S):
+            if any("loss" in e for e in entries) and (ended or time.monotonic() - self._drawn >= REDRAW_S):
                 self._chart.draw(figures.curves({"loss": self._curves}))
                 self._drawn = time.monotonic()
 

@@ -11,12 +11,12 @@ from small import chain, question
 from mqg_utils.analysis.results import Run, read_run
 from mqg_utils.records import Chain, write_json
 from mqg_utils.report.findings import Findings, Section
-from mqg_utils.report.write import APPENDIX, SECTIONS, section, write_report
+from mqg_utils.report.write import SECTIONS, section, write_report
 
 
 def made(run: Run) -> dict[str, Section]:
     findings = Findings(run, repeats=50)
-    return {name: section(findings, name) for name in (*SECTIONS, *APPENDIX)}
+    return {name: section(findings, name) for name in SECTIONS}
 
 
 def test_every_section_of_a_whole_run_has_figures_readings_and_rows() -> None:

@@ -84,7 +84,7 @@ def test_a_dispute_and_a_comment_are_saved_and_shown_by_a_new_kernel(cases, outp
 
 
 def test_an_unfinished_run_is_reported(outputs):
-    assert "run its stages first" in CaseExplorer([outputs / "begun"]).static()
+    assert "run its stages first" in CaseExplorer([outputs / "begun"]).message.value
 
 
 def test_runs_on_one_exam_are_compared_and_others_refused(cases):

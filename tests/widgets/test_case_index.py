@@ -5,7 +5,7 @@ from small import chain, question
 
 from mqg_utils.analysis.results import Run
 from mqg_utils.records import Prediction
-from mqg_utils.widgets.case_index import BROKEN, FIXED, NO_ERROR, CaseIndex, Filter, View, begins
+from mqg_utils.widgets.case_index import BROKEN, FIXED, NO_ERROR, CaseIndex, View, begins
 
 # two cases of two questions of one true and one false proposition
 EXAM = [
@@ -41,36 +41,36 @@ def index():
 
 
 def test_the_worst_case_comes_first_with_a_sign_per_question(index):
-    assert index.find(Filter(), BASE) == ["a", "b"]
+    assert index.find(BASE) == ["a", "b"]
     # a: one wrong of two is 0.5 points, two wrong 0.2; b: all right
     assert (index.signs(BASE, "a"), index.signs(BASE, "b")) == ("52", "11")
     assert index.questions(BASE).points.groupby("chain").mean().round(2).tolist() == [0.35, 1.0]
     assert (begins(EXAM[0]), begins(EXAM[0], 1)) == ("A cough.", "A …")
-    assert index.find(Filter(), BASE._replace(history="none")) == [], "a history that was not asked has no case"
+    assert index.find(BASE._replace(history="none")) == [], "a history that was not asked has no case"
 
 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        (Filter(error="missed truth"), ["a"]),
-        (Filter(error="missed truth", position=2), []),  # both kinds are wrong in question 2
-        (Filter(error="both kinds", position=2), ["a"]),
-        (Filter(error="propagated"), ["a"]),  # question 2 is right under gold
-        (Filter(error="propagated", position=1), []),
-        (Filter(error="accepted falsehood"), []),
-        (Filter(error=NO_ERROR), ["b"]),
-        (Filter(error="an error"), ["a"]),
-        (Filter(text="LIVER?"), ["b"]),
-        (Filter(text="50  mg", position=1), []),
-        (Filter(error=FIXED), []),  # without a comparison
+        ({"error": "missed truth"}, ["a"]),
+        ({"error": "missed truth", "position": 2}, []),  # both kinds are wrong in question 2
+        ({"error": "both kinds", "position": 2}, ["a"]),
+        ({"error": "propagated"}, ["a"]),  # question 2 is right under gold
+        ({"error": "propagated", "position": 1}, []),
+        ({"error": "accepted falsehood"}, []),
+        ({"error": NO_ERROR}, ["b"]),
+        ({"error": "an error"}, ["a"]),
+        ({"text": "LIVER?"}, ["b"]),
+        ({"text": "50  mg", "position": 1}, []),
+        ({"error": FIXED}, []),  # without a comparison
     ],
 )
 def test_one_question_must_pass_the_whole_filter(index, chosen, expected):
-    assert index.find(chosen, BASE) == expected
+    assert index.find(BASE, **chosen) == expected
 
 
 def test_two_conditions_are_compared_question_by_question(index):
     # base: a wrong, wrong; b right, right. books: a right, wrong; b right, wrong
-    assert index.find(Filter(error=FIXED), BASE, BOOKS) == ["a"]
-    assert index.find(Filter(error=BROKEN), BASE, BOOKS) == ["b"]
-    assert index.find(Filter(error=BROKEN, position=1), BASE, BOOKS) == []
+    assert index.find(BASE, BOOKS, error=FIXED) == ["a"]
+    assert index.find(BASE, BOOKS, error=BROKEN) == ["b"]
+    assert index.find(BASE, BOOKS, error=BROKEN, position=1) == []

@@ -7,10 +7,9 @@ import simulated
 from persons import EXAM, make_run
 
 from mqg_utils.analysis import results
-from mqg_utils.records import Prediction, read_jsonl, write_jsonl
+from mqg_utils.records import Chain, Prediction, read_jsonl, write_jsonl
 from mqg_utils.report.findings import Findings
-from mqg_utils.widgets.exam_room import ExamRoom
-from mqg_utils.widgets.exam_session import ExamSession, SessionError, draw, exam_chains, ranking_rows
+from mqg_utils.widgets.exam_room import ExamRoom, ExamSession, SessionError, draw, ranking_rows
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.stage import Stage
 
@@ -32,7 +31,7 @@ def begin(run):
 
 def sit(run, person="anna", most=0, **options):
     """The session of a person on the run's test split."""
-    return ExamSession(run, person, draw(exam_chains(run, "test"), most), **options)
+    return ExamSession(run, person, draw(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), most), **options)
 
 
 def answer(session, *ticks):

@@ -1,8 +1,11 @@
-"""The last sections of the report: what the model was trained on, and how everything was made."""
+"""The last sections of the report: disputed keys, what the model was trained on, and how everything was made."""
 
 from mqg_utils.analysis.curves import by_loss
+from mqg_utils.analysis.metrics import estimate
+from mqg_utils.analysis.results import Row
 from mqg_utils.report import figures
-from mqg_utils.report.findings import Findings, Panel
+from mqg_utils.report.findings import Findings, Panel, Ref
+from mqg_utils.verification import review
 
 
 def trained(f: Findings) -> list[Panel] | str:
@@ -41,3 +44,34 @@ def provenance(f: Findings) -> list[Panel] | str:
         Panel("inputs", "Hashes of the inputs", "SHA-256 of what each stage read; it changes with the data.", inputs),
         Panel("versions", "Versions", f"As of the last stage, {last}.", versions),
     ]
+
+
+def disputed(f: Findings) -> list[Panel] | str:
+    pairs = [pair for folder in f.run.folders for pair in review.disputes(folder, f.run.exam)]
+    if not pairs:
+        return "Nobody has disputed a key of this exam or commented on it."
+    rows: list[Row] = [
+        {"question": Ref(f"{item.chain.chain_id}, {len(item.earlier) + 1}", *_key(item)), "by": r.reviewer,
+         "key": f"disputed: {r.reason}" if r.decision == "rejected" else "", "comment": r.comment}
+        for item, r in pairs
+    ]  # fmt: skip
+    keys = {_key(item) for item, r in pairs if r.decision == "rejected"}
+    reading = f"{len(keys)} of {sum(len(c.questions) for c in f.run.exam)} questions have a disputed key."
+    panels = [Panel("disputes", "Disputed keys and comments", reading, rows)]
+    if keys:
+        scores: list[Row] = []
+        for c in f.run.conditions:
+            left = [s for s in f.scores_of[c, f.shown] if (s.chain_id, s.question_id) not in keys]
+            parts = {"": f.scores_of[c, f.shown], ", without": left}
+            measures = (("accuracy", "propositions right"), ("ecn", "ECN points"))
+            estimates = {
+                f"{label}{end}": estimate(s, m, **f.draws) for m, label in measures for end, s in parts.items()
+            }
+            scores.append({"condition": c, **estimates})
+        reading = f"Under {f.shown} history, with all questions and without those whose key is disputed."
+        panels.append(Panel("undisputed", "Scores without the disputed questions", reading, scores))
+    return panels
+
+
+def _key(item: review.Item) -> tuple[str, str]:
+    return item.chain.chain_id, item.question.question_id

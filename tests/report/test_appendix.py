@@ -4,7 +4,7 @@ from persons import EXAM, make_run
 
 from mqg_utils.analysis.results import read_run
 from mqg_utils.report.findings import Findings
-from mqg_utils.report.sections.disputes import disputed
+from mqg_utils.report.sections.appendix import disputed
 from mqg_utils.verification.review import Reviewer, ReviewSet
 
 
@@ -12,7 +12,7 @@ def test_disputes_are_listed_with_the_scores_without_them(tmp_path):
     run = make_run(tmp_path / "run")
     assert "Nobody has disputed" in disputed(Findings(read_run(run), repeats=20))
     ada = Reviewer(ReviewSet(run, of_exam=True), "Dr. Ada")
-    ada.decide(ada.items[0], "rejected", "the key is wrong", comment="see <the> guideline")
+    ada.decide(ada.items[0], "rejected", reason="the key is wrong", comment="see <the> guideline")
     ada.decide(ada.items[1], comment="only in adults")
     findings = Findings(read_run(run), repeats=20)
     listed, scores = disputed(findings)
