@@ -128,8 +128,12 @@ def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 
     return math.exp(total / sum(map(READING.count, rows))) if rows else math.nan
 
 
-def hold_back(chains: Sequence[Chain], share: float, seed: int) -> tuple[list[Chain], list[Chain]]:
-    """The chains to learn, and a random `share` of them that is not learned, each in their order."""
-    kept = set(random.Random(seed).sample(range(len(chains)), round(share * len(chains))))
-    learned = [chain for i, chain in enumerate(chains) if i not in kept]
-    return learned, [chain for i, chain in enumerate(chains) if i in kept]
+def hold_back(chains: Sequence[Chain], share: float, seed: int, most: int = 0) -> tuple[list[Chain], list[Chain]]:
+    """The chains to learn, and a random `share` that is not learned, each in their order; of the first at most `most`.
+
+    So a training on fewer chains learns some of those that one on more chains learns, and has the same held back.
+    """
+    order = random.Random(seed).sample(range(len(chains)), len(chains))
+    kept = round(share * len(chains))
+    learned = order[kept : kept + most] if most else order[kept:]
+    return [chains[i] for i in sorted(learned)], [chains[i] for i in sorted(order[:kept])]

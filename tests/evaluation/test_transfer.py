@@ -57,3 +57,13 @@ def test_the_notebook_shows_where_it_ends(quick_project, monkeypatch):
     charts = [data for data in outputs if "application/vnd.plotly.v1+json" in data]
     marks = charts[-1]["application/vnd.plotly.v1+json"]["data"][0]
     assert len(marks["x"]) == 8 and all(0 <= value <= 1 for value in marks["x"])
+
+
+@pytest.mark.slow
+def test_the_dose_notebook_shows_the_gain_and_what_could_be_known(quick_project, monkeypatch):
+    monkeypatch.chdir(quick_project)
+    notebook = papermill.execute_notebook(
+        "notebooks/explore/dose.ipynb", "dose.ipynb", {"runs": ["outputs/quick"]}, progress_bar=False, log_output=False
+    )
+    page = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert all(words in page for words in ("right option", "AUC within questions", "in the book only", "in neither"))

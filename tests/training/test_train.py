@@ -153,6 +153,11 @@ def test_chains_are_held_back_by_chance_and_in_order():
     assert all(part == sorted(part, key=chains.index) for part in (learned, held))
     assert hold_back(chains, 0.25, 3) == (learned, held) != hold_back(chains, 0.25, 4)
     assert hold_back(chains, 0, 0) == (chains, [])
+    few, same = hold_back(chains, 0.25, 3, 6)
+    more, _ = hold_back(chains, 0.25, 3, 9)
+    assert (len(few), len(more), same) == (6, 9, held) and set(map(id, few)) < set(map(id, more)) < set(
+        map(id, learned)
+    )
 
 
 # --- which epoch is kept ---
