@@ -14,7 +14,6 @@ class Selection(NamedTuple):
     """The choices, best first, and the validation split under the best one."""
 
     choices: list[Chosen]
-    p_true: list[float]
     gold: list[bool]
     scored_by: str  # packed trees, or prompt by prompt
     tied: bool  # the best readout is no better than the next
@@ -40,6 +39,5 @@ def choose_readout(
     choices = list(choose_decision(read, validation).values())
     best = choices[0].decision
     answers = answers_of(read[best.readout], validation)
-    p_true = [p for a in answers for p in best.p_trues(a.values, a.kind) if p is not None]
     tied = len(choices) > 1 and choices[1].log_loss - choices[0].log_loss < SAME
-    return Selection(choices, p_true, [is_true for a in answers for is_true in a.gold], scored.method, tied)
+    return Selection(choices, [is_true for a in answers for is_true in a.gold], scored.method, tied)
