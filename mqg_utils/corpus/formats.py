@@ -1,42 +1,62 @@
 """Markdown, EPUB and DOCX, each turned into HTML."""
 
+import io
 import posixpath
 import re
 import urllib.parse
+import zipfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from lxml import etree
 from markdown_it import MarkdownIt
 
+from mqg_utils.corpus.equations import linear
 from mqg_utils.corpus.html import parse_html, root_of, walk
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.corpus.xml import parse_xml
 from mqg_utils.text.files import FileError, open_archive, read_member, read_text
 
-SKIPPED_STYLES = "\n".join(
-    f"p[style-name^='{name}'] => !" for name in ("Title", "Subtitle", "toc", "TOC", "index", "Index")
+SKIPPED_STYLES = [f"p[style-name^='{name}'] => !" for name in ("Title", "Subtitle", "toc", "TOC", "index", "Index")]
+RAISED_STYLES = (  # of Word's styles.xml
+    "//*[local-name()='style'][.//*[local-name()='vertAlign'][@*[local-name()='val']='superscript']]"
+    "[@*[local-name()='type']='character']/@*[local-name()='styleId']"
 )
+FRONT = re.compile(r"(---|\+\+\+)\n.*?\n(?:\1|\.\.\.)\n", re.DOTALL)  # YAML or TOML
+NOTE = re.compile(
+    r"^\[\^(?P<label>[^\]\s]+)\]:.*(?:\n(?![ \t]*$|\[\^|#).+)*(?:\n+(?: {4}|\t).+)*", re.MULTILINE
+)  # a footnote
+ATTRIBUTES = re.compile(r"\{(?::|[#.]\w)[^{}\n]*\}|^:{3,}.*$", re.MULTILINE)  # of kramdown and Pandoc; Pandoc's divs
+RAISED = re.compile(r"\^([-–−+]?[\w.,]{1,12}[-–−+]?)\^")  # Pandoc's
+LOWERED = re.compile(r"(?<=[^\W\d_])~([\w+–−-]{1,12})~")  # after a letter: 5~10 is a range
 
 
 def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a Markdown file (CommonMark with tables; HTML inside it is read as such). Raises FileError."""
     text = read_text(file)
-    front = re.match(r"---\n.*?\n(?:---|\.\.\.)\n", text, re.DOTALL)
-    title = re.search(r"^title:(.*)$", front[0], re.MULTILINE) if front else None
-    if front:
-        text = re.sub(r"\S", " ", front[0]) + text[front.end() :]  # the lines keep their numbers
-    text = re.sub(r"\{:[^{}\n]*\}", "", text)  # kramdown's attributes
+    front = FRONT.match(text)
+    said = dict(re.findall(r"^(title|lang)\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", front[0], re.M)) if front else {}
+    for gone in (*([front] if front else ()), *NOTE.finditer(text)):
+        text = text[: gone.start()] + re.sub(r"\S", " ", gone[0]) + text[gone.end() :]  # the lines keep their numbers
+        text = text.replace(f"[^{gone['label']}]", "") if gone.re is NOTE else text
+    text = ATTRIBUTES.sub("", text)
     # kramdown needs no blank line after an HTML block's opening tag
     opening = r"^(<(?:div|section)\b[^>\n]*>)[ \t]*\n(?=[^<\s]|<(?!div|section|table|p\b))"
     text = re.sub(opening, r"\1\n\n", text, flags=re.MULTILINE)
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     tokens = parser.parse(text)
+    first = tokens[1].content if tokens and tokens[0].type == "heading_open" else ""
     for token in tokens:
         if token.type == "heading_open" and token.map:
             token.attrSet("data-line", str(token.map[0] + 1))
-    outline = Outline(book, language, file.stem, f"{file.name}, line 1")
-    if title and not any(token.type == "heading_open" and token.tag == "h1" for token in tokens):
-        outline.heading(1, re.sub(r"^[\"']|[\"']$", "", title[1].strip()), f"{file.name}, line 1")
+        for child in token.children or ():
+            if child.type == "text":
+                raised = RAISED.sub(r"<sup>\1</sup>", escape(child.content, quote=False))
+                child.type, child.content = "html_inline", LOWERED.sub(r"<sub>\1</sub>", raised)
+    outline = Outline(book, said.get("lang") or language, file.stem, f"{file.name}, line 1")
+    if (title := said.get("title", "")) and title.casefold() != first.casefold():
+        outline.heading(0, title, f"{file.name}, line 1")
     page = parser.renderer.render(tokens, parser.options, {})
     walk(root_of(f"<body>{page}</body>", file), outline, file.name)
     return outline.sections()
@@ -46,12 +66,10 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a Word file, by its heading styles. Raises FileError."""
     import mammoth
 
-    open_archive(file).close()  # its sizes are checked before mammoth unpacks it
-    no_images = mammoth.images.img_element(lambda image: {})
+    options = {"include_embedded_style_map": False, "convert_image": mammoth.images.img_element(lambda image: {})}
+    ready, rules = _for_mammoth(file)
     try:
-        with file.open("rb") as opened:
-            options = {"style_map": SKIPPED_STYLES, "include_embedded_style_map": False, "convert_image": no_images}
-            page = mammoth.convert_to_html(opened, **options).value
+        page = mammoth.convert_to_html(ready, style_map="\n".join(rules), **options).value
     except Exception as error:  # whatever the libraries below it stumble over
         raise FileError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
     root = root_of(f"<body>{page}</body>", file)
@@ -60,6 +78,39 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
     outline = Outline(book, language, file.stem, file.name)
     walk(root, outline, file.name)
     return outline.sections()
+
+
+def _for_mammoth(file: Path) -> tuple[io.BytesIO, list[str]]:
+    """A Word file with what mammoth would drop in a form that it reads, and the rules for styles of raised text."""
+    ready, rules = io.BytesIO(), SKIPPED_STYLES
+    with open_archive(file) as old, zipfile.ZipFile(ready, "w") as new:
+        for name in dict.fromkeys(n for n in old.namelist() if n.endswith((".xml", ".rels"))):  # no images
+            content = read_member(old, name)
+            if name == "word/styles.xml":
+                names = parse_xml(content, f"{file}: {name}").xpath(RAISED_STYLES)
+                rules = rules + [f"r.{style} => sup" for style in names if re.fullmatch(r"\w+", style)]
+            if re.fullmatch(r"word/document\d*\.xml", name):
+                content = etree.tostring(_prepared(parse_xml(content, f"{file}: {name}")))
+            new.writestr(name, content)
+    return ready, rules
+
+
+def _prepared(document: Any) -> Any:
+    """A Word document with its equations as text, its text boxes as VML's, and what only marks text unwrapped."""
+    word = etree.QName(document).namespace
+    etree.strip_elements(document, "{*}rt", with_tail=False)
+    etree.strip_tags(document, "{*}oMathPara", "{*}fldSimple", "{*}dir", "{*}bdo", "{*}ruby", "{*}rubyBase")
+    for equation in list(document.iter("{*}oMath")):
+        run = etree.Element(f"{{{word}}}r")
+        etree.SubElement(run, f"{{{word}}}t").text = linear(equation)
+        equation.getparent().replace(equation, run)
+    for drawing in list(document.iter("{*}AlternateContent", "{*}drawing")):
+        shown = drawing if drawing.tag.endswith("drawing") else drawing[0]  # the same for older programs comes second
+        if boxes := list(shown.iter("{*}txbxContent")):
+            picture = etree.Element(f"{{{word}}}pict")
+            picture.extend(boxes)
+            drawing.getparent().replace(drawing, picture)
+    return document
 
 
 def read_epub(file: Path, book: str, language: str) -> list[Section]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from lxml import etree, html
 
+from mqg_utils.corpus.equations import linear, tag_of
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, decode, read_bytes
 
@@ -61,12 +62,6 @@ def walk(root: Any, outline: Outline, place: str) -> None:
 # --- text inside elements ---
 
 
-def tag_of(element: Any) -> str:
-    """An element's name in lower case without its namespace; "" for a comment or an instruction."""
-    name = element.tag if isinstance(element.tag, str) else ""  # a page may hold malformed names, such as <p{x}>
-    return (name.partition("}")[2] if name.startswith("{") else name).lower()
-
-
 def is_skipped(element: Any) -> bool:
     """Whether an element is not running text."""
     tag = tag_of(element)
@@ -96,7 +91,7 @@ def _run(child: Any, before: str, without: Collection[Any] = ()) -> str:
     tag = tag_of(child)
     if not tag or tag == "br" or is_skipped(child):
         return " " if tag == "br" else ""
-    inner = text_of(child, without)
+    inner = linear(child) if tag == "math" else text_of(child, without)
     power = tag == "sup" and before.isdigit() and re.match(r"\s*[-–−+]?\d", inner)
     return f"^{inner.strip()}" if power else inner
 
@@ -141,7 +136,10 @@ class _Page:
         elif make := self._makers.get(tag):
             make(element)
         else:
+            above = self.outline.path
             self._mixed(element)
+            if tag in ("aside", "section"):
+                self.outline.reopen(above, self.place)
 
     def _mixed(self, element: Any) -> None:
         """Text and inline elements make paragraphs; a block inside a paragraph follows it."""

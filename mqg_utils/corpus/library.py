@@ -4,6 +4,7 @@ import glob
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,8 @@ class Library:
     """Books as a stream of sections: each iteration reads the files again, one at a time, in a fixed order.
 
     `sources` are files, folders, globs or a mixture; books found by a glob are named by their paths below it. A file
-    that cannot be read is listed in `faults`, and the others are read; with `strict` it raises FileError.
+    that cannot be read is listed in `faults`, and the others are read; with `strict` it raises FileError. `left_out`
+    counts the words under headings of exercises, references and the like; those in `keep` (case ignored) are read.
     `progress(files_done, files, current)` is called before each file and at the end.
     """
 
@@ -63,8 +65,11 @@ class Library:
         language: str = "",
         strict: bool = False,
         progress: Callable[[int, int, str], None] | None = None,
+        keep: Sequence[str] = (),
     ) -> None:
         self.strict, self.progress = strict, progress
+        self.keep = {"", *(heading.casefold() for heading in keep)}
+        self.left_out = Counter[tuple[str, str]]()  # (book, heading) -> words
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
         units: dict[Path, Unit] = {}  # a file given twice is read once
@@ -76,11 +81,15 @@ class Library:
         self.units = _with_unique_books(list(units.values()))
 
     def __iter__(self) -> Iterator[Section]:
-        self.faults = []
+        self.faults, self.left_out = [], Counter()
         for number, unit in enumerate(self.units):
             if self.progress:
                 self.progress(number, len(self.units), f"{unit.book}: {unit.file.name}")
-            yield from self._sections(unit)
+            for section in self._sections(unit):
+                if section.left_out.casefold() in self.keep:
+                    yield section
+                else:
+                    self.left_out[unit.book, section.left_out] += sum(len(block.split()) for block in section.blocks)
         if self.progress:
             self.progress(len(self.units), len(self.units), "")
         if len(self.faults) == len(self.units):

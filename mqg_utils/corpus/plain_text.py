@@ -1,9 +1,11 @@
 """Plain text: headings by their form or by the text's own table of contents, lists, tables ruled with hyphens."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mqg_utils.corpus.pdf.blocks import HYPHEN, repaired
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import read_text
 
@@ -15,6 +17,7 @@ HASHED = re.compile(r"(#{1,6})\s+(\S.*)$")
 CHAPTER = re.compile(
     r"(?:chapter|chapitre|kapitel)\s+(?:\d+|[IVXLC]+)\b|第\s*[\d一二三四五六七八九十]+\s*章", re.IGNORECASE
 )
+CONTENTS = re.compile(r"\s*(?:(?:table\s+of\s+)?contents|sommaire|table\s+des\s+mati[èe]res|inhalt|目次)[.:]?\s*", re.I)
 SMALL_WORDS = ("and", "during", "for", "from", "into", "the", "versus", "via", "with", "des", "les")
 Block = list[str]  # lines without a blank one between them
 Contents = list[tuple[int, str]]  # level, title
@@ -22,21 +25,28 @@ Contents = list[tuple[int, str]]  # level, title
 
 def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
     """The sections of a text; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
-    lines = read_text(file).split("\n")
-    contents, start = find_contents(lines)
+    text = read_text(file)
+    words = Counter(re.findall(r"\w[\w-]*", text.casefold()))
+    lines = text.split("\n")
     outline = Outline(book, language, file.stem, f"{file.name}, line 1")
+    contents, start, end = find_contents(lines)
     deepest = max((level for level, _ in contents), default=1)
-    blocks = list(text_blocks(lines, start, {title for _, title in contents}))
-    for (number, block), (_, following) in zip(blocks, [*blocks[1:], (0, [])], strict=False):
+    titles = {title for _, title in contents}
+    before = list(text_blocks(lines[:start], 0, titles))
+    blocks = [*before, *text_blocks(lines, end, titles)]
+    for i, (number, block) in enumerate(blocks):
+        if contents and i == len(before):
+            outline.heading(9, "Contents", f"{file.name}, line {start + 1}")
+            outline.add(_joined(lines[start:end]))
         text = _joined(block)
-        level, title = listed_heading(text, contents) or heading_by_form(block, bool(contents))
-        if not level and _is_titled(block, _joined(following)):
+        level, title = (i >= len(before) and listed_heading(text, contents)) or heading_by_form(block, bool(titles))
+        if not level and _is_titled(block, _joined(blocks[i + 1][1]) if i + 1 < len(blocks) else ""):
             level, title = deepest + 1, text
         if level:
             outline.heading(level, title, f"{file.name}, line {number}")
             block = block[1:] if title != text and block[0].startswith("#") else []
         for shaped_text in _shaped(block):
-            outline.add(shaped_text)
+            outline.add(repaired(shaped_text, words))
     return outline.sections()
 
 
@@ -46,20 +56,15 @@ def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
 def text_blocks(lines: Sequence[str], start: int, titles: Collection[str]) -> Iterator[tuple[int, Block]]:
     """(line from 1, lines) of each block between blank lines; a heading is a block by itself."""
     block: Block = []
-    number = start
-    while number < len(lines):
-        line = lines[number]
+    for number, line in enumerate([*lines[start:], ""], start + 1):
         alone = bool(HASHED.match(line)) or line in titles
         if block and (alone or not line.strip()):
-            yield number - len(block) + 1, block
+            yield number - len(block), block
             block = []
         if alone:
-            yield number + 1, [line]
+            yield number, [line]
         elif line.strip():
             block.append(line)
-        number += 1
-    if block:
-        yield number - len(block) + 1, block
 
 
 def _shaped(block: Block) -> Iterator[str]:
@@ -77,45 +82,73 @@ def _shaped(block: Block) -> Iterator[str]:
 
 
 def _joined(lines: Iterable[str]) -> str:
-    return " ".join(" ".join(lines).split())
+    """Lines as one; a word that a hyphen breaks at a line's end is marked for `repaired`."""
+    text = "\n".join(line.strip() for line in lines)
+    text = re.sub(r"(?<=\w)[-‐]\n(?=[^\W\d_])(?!(?:and|or|to|et|ou|y|o|und|oder)\b)", HYPHEN, text)  # not hypo- or
+    return " ".join(re.sub(r"\u00ad\n|(?<=\d[-–])\n(?=\d)", "", text).split())
 
 
 # --- headings ---
 
 
-def find_contents(lines: Sequence[str]) -> tuple[Contents, int]:
-    """The table of contents at the beginning of a text, and the line after it (from 0).
+def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
+    """The table of contents of a text, and its lines from 0 (start, end).
 
-    Five or more list items or dotted lines with page numbers, one below the other. Deeper indents are deeper levels.
+    It begins with its heading, or with five or more list items or dotted lines among the first 40 lines, and ends where
+    its first entry comes again. Deeper indents are deeper levels.
     """
-    entries: list[tuple[int, str]] = []  # indent, title
-    end = 0
-    for number, line in enumerate(lines[:5000]):
-        if not line.strip():
+    keys = [_key(line[:MAX_LINE]) for line in lines]
+    headed = next((i for i, line in enumerate(lines[:5000]) if CONTENTS.fullmatch(line)), None)
+    listed = next((i for i, line in enumerate(lines[:40]) if _is_entry(line)), None)
+    for start, enough, share in ((headed, 2, 0.2), (listed, 5, 0.6)):
+        if start is None:
             continue
-        line = line[:MAX_LINE]
-        item, dots = re.match(r"\s*[-*+•]\s+(\S.*)$", line), DOTS.search(line)
-        if title := item[1].strip() if item else line[: dots.start()].strip() if dots else "":
-            entries.append((len(line) - len(line.lstrip()), title))
-        elif entries and line.startswith(" ") and number == end:
-            entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")  # a wrapped entry
-        elif len(entries) >= 5 or (entries and number > end + 1) or number > 40:
-            break
-        else:
-            continue
-        end = number + 1
-    below = {_joined([line]) for line in lines[end:]}
-    n_below = sum(title in below or title.split("  ")[0][:40] in below for _, title in entries)
-    if len(entries) < 5 or n_below < 0.6 * len(entries):
-        return [], 0
-    indents = sorted({indent for indent, _ in entries})
-    return [(indents.index(indent) + 1, title) for indent, title in entries], end
+        end = _contents_end(keys, start + (start == headed))
+        below = set(keys[end:]) - {""}
+        entries: list[tuple[int, str]] = []  # indent, title
+        above = -1  # the line of the last entry
+        for i, line in enumerate(lines[start:end], start):
+            if _is_entry(line) or keys[i] in below:
+                entries.append((len(line) - len(line.lstrip()), _title(line)))
+            elif entries and line.startswith(" ") and i == above + 1:
+                entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")  # a wrapped entry
+            else:
+                continue
+            above = i
+        if len(entries) >= max(enough, share * sum(map(bool, keys[start:end]))):
+            indents = sorted({indent for indent, _ in entries})
+            return [(indents.index(indent) + 1, title) for indent, title in entries], start, end
+    return [], 0, 0
+
+
+def _is_entry(line: str) -> bool:
+    return bool(re.match(r"\s*[-*+•]\s+\S", line) or DOTS.search(line[:MAX_LINE]))
+
+
+def _title(line: str) -> str:
+    """A line without a bullet, dots with a page number, or a full stop."""
+    return " ".join(DOTS.sub("", re.sub(r"^\s*[-*+•]\s+", "", line[:MAX_LINE])).split()).rstrip(".")
+
+
+def _key(line: str) -> str:
+    return _title(line).casefold()
+
+
+def _contents_end(keys: Sequence[str], start: int) -> int:
+    """The line where the entries that begin at `start` come again as headings; `start` itself if they do not."""
+    count, last = Counter(keys), {key: i for i, key in enumerate(keys)}
+    entries = [(i, key) for i, key in enumerate(keys[start : start + 100], start) if key][:10]
+    twice = [last[key] for i, key in entries if count[key] == 2 and last[key] > i]
+    if not twice:
+        return start
+    at, first = entries[0]
+    return max((i for i, key in enumerate(keys[: min(twice)]) if key == first and i > at), default=min(twice))
 
 
 def listed_heading(text: str, contents: Contents) -> tuple[int, str] | None:
     """The level and title of a block that is among the next headings of the contents, which are used up."""
     for ahead, (level, title) in enumerate(contents[:8]):
-        if title.casefold() == text.casefold():
+        if _key(title) == _key(text):
             del contents[: ahead + 1]
             return level, title
     return None
@@ -128,11 +161,13 @@ def heading_by_form(block: Block, listed: bool) -> tuple[int, str]:
         return len(hashed[1]), hashed[2].rstrip("#").rstrip() or hashed[2]
     if len(block) == 2 and re.fullmatch(r"(={3,}|-{3,}|~{3,})\s*", block[1]):
         return (1 if block[1].startswith("=") else 2), line
+    capitals = sum(char.isalpha() for char in line) >= 4 and line == line.upper() != line.lower()
+    if capitals or CHAPTER.match(line):
+        line = line.removesuffix(".")
     if listed or len(block) > 1 or len(line) > 80 or re.search(r"[.,;:!?。、]$", line):
         return 0, line
     if numbered := re.match(r"(\d+(?:\.\d+)*)\.?\s+[^\W\d_a-z]", line):
         return numbered[1].count(".") + 1, line
-    capitals = sum(char.isalpha() for char in line) >= 4 and line == line.upper() != line.lower()
     return int(capitals or bool(CHAPTER.match(line))), line
 
 

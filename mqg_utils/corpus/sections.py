@@ -1,5 +1,6 @@
-"""Sections of a textbook, assembled from its headings and blocks; exercises, references and the like are left out."""
+"""Sections of a textbook, assembled from its headings and blocks; exercises, references and the like are marked."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -11,8 +12,16 @@ from mqg_utils.text.files import FileError
 
 MAX_PARAGRAPH = 1_000_000  # characters
 MAX_HEADING = 500  # characters; a heading is repeated in every passage below it
-_TITLES = Path(__file__).with_name("left_out.txt").read_text(encoding="utf-8").split("\n")
-LEFT_OUT = re.compile(rf"(?:{'|'.join(t for t in _TITLES if t and t[0] != '#')})[\s:.]*", re.IGNORECASE)
+
+
+def _any_of(name: str) -> str:
+    """The lines of a data file as one regular expression."""
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").split("\n")
+    return f"(?:{'|'.join(line for line in lines if line and line[0] != '#')})"
+
+
+LEFT_OUT = re.compile(rf"{_any_of('left_out.txt')}[\s:.]*", re.IGNORECASE)
+NAVIGATION = re.compile(rf"(?:[\s•|«»‹›<>←→↑^-]*{_any_of('navigation.txt')}[\s.•|«»‹›<>←→↑^-]*)+", re.IGNORECASE)
 NUMBER = re.compile(
     r"^(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
 )
@@ -25,6 +34,10 @@ PLACEHOLDER = re.compile(
 )
 FIGURE = re.compile(r"(^|[.!?]\s+)?\[figure\]")  # of CNXML: without a word in its place the sentence has a hole
 INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
+# Project Gutenberg's own words stand before the one and after the other; who made the file comes first in a book
+GUTENBERG = re.compile(r"\W*START OF (?:THE|THIS) PROJECT GUTENBERG|\W*END\W*THE SMALL PRINT", re.I)
+GUTENBERG_END = re.compile(r"\W*END OF (?:THE |THIS )?PROJECT GUTENBERG", re.I)
+CREDIT = re.compile(r"(?:produced|transcribed|(?:e-?text )?prepared) by\b|\[?transcriber['’]?s?['’]? notes?\b", re.I)
 
 
 class Section(NamedTuple):
@@ -36,6 +49,7 @@ class Section(NamedTuple):
     language: str
     place: str
     places: tuple[str, ...] = ()  # of each block, where they differ: pages
+    left_out: str = ""  # the heading that opens exercises, references or the like: no running text
 
 
 def is_left_out(title: str) -> bool:
@@ -49,22 +63,26 @@ class Outline:
     def __init__(self, book: str, language: str, untitled: str, place: str = "") -> None:
         self.book, self.language, self.untitled = book, language, untitled
         self._sections: list[Section] = []
-        self._path: list[tuple[int, str]] = []
+        self.path: tuple[tuple[int, str], ...] = ()  # (level, title) of the headings above
         self._blocks: list[tuple[str, str]] = []  # text, place
         self._place = place
-        self._silent: int | None = None  # level of the heading whose text is left out
+        self._is_filled = False  # whether text stands under the last heading
+        self._gutenberg = ""  # "start" after the line that ends its introduction, "end" after the book
 
     def heading(self, level: int, title: str, place: str = "") -> None:
-        """Open a section. `level` counts from 1; a deeper one is nested."""
-        self._close()
+        """Open a section. `level` counts from 1, 0 is the file's own title; a deeper one is nested."""
         title = visible(title)
+        if self._is_of_gutenberg(title):
+            return
         title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
-        while self._path and self._path[-1][0] >= level:
-            self._path.pop()
-        self._path.append((level, title))
-        self._place = place
-        if self._silent is None or level <= self._silent:
-            self._silent = level if is_left_out(title) else None
+        above = tuple(itertools.takewhile(lambda heading: heading[0] < level, self.path))
+        self._open((*above, (level, title)), place)
+        self._is_filled = False
+
+    def reopen(self, path: tuple[tuple[int, str], ...], place: str) -> None:
+        """Continue the section around a box or section, unless that had only headings."""
+        if self.path != path and self._is_filled:
+            self._open(path, place)
 
     def add(self, text: str, place: str = "") -> None:
         """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError."""
@@ -73,21 +91,39 @@ class Outline:
             raise FileError(f"{place or self._place or self.book}: {problem}")
         text = PLACEHOLDER.sub("", visible(text))
         text = FIGURE.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
-        if text.strip() and self._silent is None and not INSTRUCTION.fullmatch(text):
+        text = re.sub("[ﬀ-ﬆ]", lambda ligature: unicodedata.normalize("NFKC", ligature[0]), text)
+        if not text.strip() or INSTRUCTION.fullmatch(text) or NAVIGATION.fullmatch(text):
+            return
+        if not self._is_of_gutenberg(text):
             self._place = self._place or place
             self._blocks.append((unicodedata.normalize("NFC", text), place))
+            self._is_filled = True
 
     def sections(self) -> list[Section]:
-        self._close()
+        """All sections, those that are no running text with their `left_out` heading."""
+        self._open((), "")
         return self._sections
 
-    def _close(self) -> None:
+    def _open(self, path: tuple[tuple[int, str], ...], place: str) -> None:
         if blocks := without_questions(self._blocks):
             texts, places = zip(*blocks, strict=True)
-            path = tuple(title for _, title in self._path) or (self.untitled,)
+            titles = tuple(title for _, title in self.path)
             places = places if len(set(places)) > 1 else ()
-            self._sections.append(Section(self.book, path, texts, self.language, self._place, places))
-        self._blocks, self._place = [], ""
+            left_out = next(filter(is_left_out, titles), "")
+            self._sections.append(
+                Section(self.book, titles or (self.untitled,), texts, self.language, self._place, places, left_out)
+            )
+        self.path, self._blocks, self._place = path, [], place
+
+    def _is_of_gutenberg(self, text: str) -> bool:
+        """Whether a text is Project Gutenberg's own: its introduction, which is removed, a credit, or its licence."""
+        if GUTENBERG.match(text):
+            self._sections, self._blocks, self.path, self._gutenberg = [], [], (), "start"
+            return True
+        if GUTENBERG_END.match(text):
+            self._gutenberg = "end"
+        first = self._gutenberg == "start" and not self._sections and not self._blocks
+        return self._gutenberg == "end" or bool(first and CREDIT.match(text))
 
 
 def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
-from mqg_utils.corpus.html import ELEMENTS, inline, tag_of, walk
+from mqg_utils.corpus.equations import linear, tag_of
+from mqg_utils.corpus.html import ELEMENTS, inline, walk
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, read_bytes
 
@@ -45,18 +46,20 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
     """Give an element and those inside it their HTML names; `level` counts the titled sections around it."""
     if not (tag := tag_of(element)):
         return
+    if tag == "math":
+        text, tail = linear(element), element.tail
+        element.clear()
+        element.text, element.tail = text, tail
     name = names.get(f"{parent}/{tag}") or names.get(tag, "span")
-    if APART & set((element.get("class") or "").split()) and name in ("section", "div"):
+    if APART & set((element.get("class") or "").split()) and name in ("section", "aside"):
         name = "template"
-    level += name == "section" and any(tag_of(child) == "title" for child in element)
+    level += name in ("section", "aside") and any(tag_of(child) in ("title", "caption") for child in element)
     for child in element:
         rename(child, names, level, name)
     if tag == "link" and not element.text and not len(element):
         element.text = "[figure]"  # a link to a figure or table, without words of its own
-    if "morerows" in element.attrib:
-        element.set("rowspan", str(int(element.get("morerows")) + 1))
-    for section in element.findall("section"):  # what follows a section inside this one is not that section's
-        element.append(section)
+    if (more := element.get("morerows", "")).isdecimal():
+        element.set("rowspan", str(int(more) + 1))
     element.tag = f"h{min(level, 9)}" if name == "h" else name
 
 
