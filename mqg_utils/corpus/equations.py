@@ -8,7 +8,7 @@ import yaml
 
 READ = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 PLAIN = re.compile(r"[-–−+±]?[\w.,′″°%∞]*[-–−+]?|\([^()]*\)")
-INVISIBLE = dict.fromkeys(range(0x2061, 0x2065))  # function application, times, separator and plus
+INVISIBLE = dict.fromkeys(range(0x2061, 0x2064))  # function application, times, separator
 
 
 def tag_of(element: Any) -> str:
@@ -39,7 +39,8 @@ def linear(element: Any) -> str:
 def _formed(form: str, parts: list[str]) -> str:
     """The parts in their form; an empty power or index leaves no mark, a charge and an index are read as elsewhere."""
     parts = [*parts, "", "", ""]
-    text = form.format(*parts, g=[p.strip() if PLAIN.fullmatch(p.strip()) else f"({p.strip()})" for p in parts])
+    bare = [part.strip(" \u2064") for part in parts]
+    text = form.format(*parts, g=[part if PLAIN.fullmatch(part) else f"({part})" for part in bare])
     text = re.sub(r"(?<=[^\W\d_])_(?=\d+(?:\^|$))", "", text)  # CO2
     return re.sub(r"[_^](?=[\s^]|$)|\^(?=\d*[-–−+]$)", "", text)  # Ca2+
 

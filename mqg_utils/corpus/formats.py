@@ -19,14 +19,9 @@ from mqg_utils.corpus.xml import parse_xml
 from mqg_utils.text.files import FileError, open_archive, read_member, read_text
 
 SKIPPED_STYLES = [f"p[style-name^='{name}'] => !" for name in ("Title", "Subtitle", "toc", "TOC", "index", "Index")]
-RAISED_STYLES = (  # of Word's styles.xml
-    "//*[local-name()='style'][.//*[local-name()='vertAlign'][@*[local-name()='val']='superscript']]"
-    "[@*[local-name()='type']='character']/@*[local-name()='styleId']"
-)
-FRONT = re.compile(r"(---|\+\+\+)\n.*?\n(?:\1|\.\.\.)\n", re.DOTALL)  # YAML or TOML
-NOTE = re.compile(
-    r"^\[\^(?P<label>[^\]\s]+)\]:.*(?:\n(?![ \t]*$|\[\^|#).+)*(?:\n+(?: {4}|\t).+)*", re.MULTILINE
-)  # a footnote
+RAISED_STYLES = "//*[local-name()='style'][.//*[local-name()='vertAlign']/@*='superscript']/@*[local-name()='styleId']"
+FRONT = re.compile(r"\A(---|\+\+\+)\n.*?\n(?:\1|\.\.\.)\n", re.DOTALL)  # YAML or TOML
+NOTE = re.compile(r"^\[\^([^\]\s]+)\]:.*(?:\n(?![ \t]*$|\[\^|#).+)*(?:\n+(?: {4}|\t).+)*", re.MULTILINE)  # a footnote
 ATTRIBUTES = re.compile(r"\{(?::|[#.]\w)[^{}\n]*\}|^:{3,}.*$", re.MULTILINE)  # of kramdown and Pandoc; Pandoc's divs
 RAISED = re.compile(r"\^([-–−+]?[\w.,]{1,12}[-–−+]?)\^")  # Pandoc's
 LOWERED = re.compile(r"(?<=[^\W\d_])~([\w+–−-]{1,12})~")  # after a letter: 5~10 is a range
@@ -37,9 +32,9 @@ def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     text = read_text(file)
     front = FRONT.match(text)
     said = dict(re.findall(r"^(title|lang)\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", front[0], re.M)) if front else {}
-    for gone in (*([front] if front else ()), *NOTE.finditer(text)):
-        text = text[: gone.start()] + re.sub(r"\S", " ", gone[0]) + text[gone.end() :]  # the lines keep their numbers
-        text = text.replace(f"[^{gone['label']}]", "") if gone.re is NOTE else text
+    notes = {note[1] for note in NOTE.finditer(text)}
+    text = NOTE.sub(_blank, FRONT.sub(_blank, text, count=1))
+    text = re.sub(r"\[\^([^\]\s]+)\]", lambda mark: "" if mark[1] in notes else mark[0], text)
     text = ATTRIBUTES.sub("", text)
     # kramdown needs no blank line after an HTML block's opening tag
     opening = r"^(<(?:div|section)\b[^>\n]*>)[ \t]*\n(?=[^<\s]|<(?!div|section|table|p\b))"
@@ -60,6 +55,11 @@ def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     page = parser.renderer.render(tokens, parser.options, {})
     walk(root_of(f"<body>{page}</body>", file), outline, file.name)
     return outline.sections()
+
+
+def _blank(found: re.Match[str]) -> str:
+    """Spaces instead of what was found, so that the lines keep their numbers."""
+    return re.sub(r"\S", " ", found[0])
 
 
 def read_docx(file: Path, book: str, language: str) -> list[Section]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class Library:
         sources: Path | str | Sequence[Path | str],
         language: str = "",
         strict: bool = False,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Callable[[int, int, str], None] = lambda *_: None,
         keep: Sequence[str] = (),
     ) -> None:
         self.strict, self.progress = strict, progress
@@ -72,28 +72,33 @@ class Library:
         self.left_out = Counter[tuple[str, str]]()  # (book, heading) -> words
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
-        units: dict[Path, Unit] = {}  # a file given twice is read once
-        for path, name in sorted(
-            {pair for source in self.sources for pair in _expanded(source)}, key=lambda pair: _natural(pair[0])
-        ):
-            for unit in _units_of(path, name, language):
-                units.setdefault(unit.file, unit)
-        self.units = _with_unique_books(list(units.values()))
+        named = sorted({pair for source in self.sources for pair in _expanded(source)}, key=lambda p: _natural(p[0]))
+        units = [unit for path, name in named for unit in _units_of(path, name, language)]
+        self.units = _with_unique_books(list({unit.file: unit for unit in units[::-1]}.values())[::-1])
 
     def __iter__(self) -> Iterator[Section]:
+        first_paths = self._first_paths
         self.faults, self.left_out = [], Counter()
         for number, unit in enumerate(self.units):
-            if self.progress:
-                self.progress(number, len(self.units), f"{unit.book}: {unit.file.name}")
-            for section in self._sections(unit):
+            self.progress(number, len(self.units), f"{unit.book}: {unit.file.name}")
+            sections = self._sections(unit)
+            above = (unit.file.stem,) if first_paths[unit.book, sections[0].path if sections else ()] > 1 else ()
+            for section in sections:
                 if section.left_out.casefold() in self.keep:
-                    yield section
+                    yield section._replace(path=(*above, *section.path))
                 else:
                     self.left_out[unit.book, section.left_out] += sum(len(block.split()) for block in section.blocks)
-        if self.progress:
-            self.progress(len(self.units), len(self.units), "")
+        self.progress(len(self.units), len(self.units), "")
         if len(self.faults) == len(self.units):
             raise FileError("\n".join(fault.problem for fault in self.faults) or f"{self.sources}: no text found")
+
+    @cached_property
+    def _first_paths(self) -> Counter[tuple[str, tuple[str, ...]]]:
+        """How many chapters of a book begin under the same headings: then their files' names tell them apart."""
+        chapters = Counter(unit.book for unit in self.units if unit.origin.is_dir())
+        several = (unit for unit in self.units if chapters[unit.book] > 1)
+        paths = [(unit.book, section.path) for unit in several for section in self._sections(unit)[:1]]
+        return Counter((book, path[i:]) for book, path in paths for i in range(len(path)))
 
     def _sections(self, unit: Unit) -> list[Section]:
         """All sections of a unit; none, and a fault, if it cannot be read to its end."""
@@ -110,6 +115,7 @@ class Library:
             problem = f"{unit.file}: no text found; is this the right file?"
         if not sections:
             self.faults.append(Fault(unit.file, problem))
+            return []
         return sections
 
 

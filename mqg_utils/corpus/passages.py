@@ -64,16 +64,19 @@ class _Piece(NamedTuple):
     separator: str  # before it, unless it begins a passage
     text: str
     place: str
+    header: str = ""  # of a table cut in two, for its row to begin a passage with
 
 
 def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Iterator[_Piece]:
     """Blocks; those over the budget row by row, or sentence by sentence."""
     places = section.places or (section.place,) * len(section.blocks)
     for block, place in zip(section.blocks, places, strict=True):
-        separator, parts = "", [block]
+        separator, parts, header = "", [block], ""
         if count(block) > budget:
             separator, parts = ("\n", block.split("\n")) if "\n" in block else (" ", split_sentences(block))
-        yield from (_Piece("\n\n" if i == 0 else separator, part, place) for i, part in enumerate(parts))
+            header = table[0] if (table := re.match(r"(?:Table\b.*\n)?.* \| .*\n", block)) else ""
+        for i, part in enumerate(parts):
+            yield _Piece("\n\n" if i == 0 else separator, part, place, header if i > header.count("\n") else "")
 
 
 def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int) -> Iterator[list[_Piece]]:
@@ -83,6 +86,8 @@ def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int) 
         if passage and count(_joined([*passage, piece])) > budget:
             yield passage
             passage = []
+            if count(piece.header + piece.text) <= budget:
+                piece = piece._replace(text=piece.header + piece.text)
         passage.append(piece)
     if passage:
         yield passage

@@ -91,6 +91,7 @@ class Outline:
             raise FileError(f"{place or self._place or self.book}: {problem}")
         text = PLACEHOLDER.sub("", visible(text))
         text = FIGURE.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
+        text = re.sub(r"(?<=\d)\u2064(?=\d)", " ", text).replace("\u2064", "")  # the invisible plus of 5 1/2
         text = re.sub("[ﬀ-ﬆ]", lambda ligature: unicodedata.normalize("NFKC", ligature[0]), text)
         if not text.strip() or INSTRUCTION.fullmatch(text) or NAVIGATION.fullmatch(text):
             return

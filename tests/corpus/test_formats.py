@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from books import read, written
+from docx import Document
+from docx.enum.style import WD_STYLE_TYPE
+from docx.oxml import parse_xml
 from files import docx, epub
 
 from mqg_utils.corpus.library import read_textbook
@@ -66,3 +69,37 @@ def test_a_word_file_keeps_superscripts_and_repeats_merged_cells(tmp_path: Path)
     table.cell(0, 0).merge(table.cell(1, 0))
     document.save(str(tmp_path / "a.docx"))
     assert read(tmp_path / "a.docx") == [(("a",), ("Platelets are 150 × 10^9/L.", "Bright | amber\nBright | gold"))]
+
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+M = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+SHAPE = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+
+
+def test_what_word_marks_or_sets_apart_is_read(tmp_path: Path) -> None:
+    half = "<m:f><m:num><m:r><m:t>a+1</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>"
+    power = "<m:sSup><m:e><m:r><m:t>10</m:t></m:r></m:e><m:sup><m:r><m:t>-9</m:t></m:r></m:sup></m:sSup>"
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    box = f"<w:txbxContent><w:p>{run.format('Boxed.')}</w:p></w:txbxContent>"
+    parts = (
+        f"<m:oMathPara {M} {W}><m:oMath><m:r><m:t>x = </m:t></m:r>{half}{power}</m:oMath></m:oMathPara>",
+        f"<w:ins {W}>{run.format(' not')}</w:ins>", f"<w:del {W}><w:r><w:delText>LEAK</w:delText></w:r></w:del>",
+        f"<w:sdt {W}><w:sdtContent>{run.format(' safe')}</w:sdtContent></w:sdt>",
+        f"<w:fldSimple {W}>{run.format(', 10')}</w:fldSimple>",
+        f'<w:r {W}><w:rPr><w:rStyle w:val="Up"/></w:rPr><w:t>3</w:t></w:r>',
+        f"<w:r {W}><mc:AlternateContent {SHAPE}><mc:Choice>{box}</mc:Choice></mc:AlternateContent></w:r>",
+    )  # fmt: skip
+    document = Document()
+    paragraph = document.add_paragraph()
+    document.styles.add_style("Up", WD_STYLE_TYPE.CHARACTER).font.superscript = True
+    for part in parts:
+        paragraph._p.append(parse_xml(part))
+    document.save(str(tmp_path / "a.docx"))
+    assert read(tmp_path / "a.docx") == [(("a",), ("x = (a+1)/210^-9 not safe, 10^3", "Boxed."))]
+
+
+def test_marks_of_pandoc(tmp_path: Path) -> None:
+    text = "---\ntitle: Femur\nlang: fr\n---\n\n# Head {#h .x}\n\n10^9^/L, H~2~O, 5~10~15.[^1] `a^2^`\n"
+    text += "\n[^1]: LEAK\n  LEAK\n"
+    (section,) = read_textbook(written(tmp_path / "a.md", text))
+    assert section[1:4] == (("Femur", "Head"), ("10^9/L, H2O, 5~10~15. a^2^",), "fr")

@@ -92,3 +92,18 @@ def test_a_cell_that_spans_rows_is_repeated_and_what_a_figure_contains_is_read_o
     assert read(written(tmp_path / "a.html", f"<h1>A</h1>{table}{figure}")) == [
         (("A",), ("zol | 5 mg\nzol | 6 mg\nend", "Inside.", "Figure: The femur."))
     ]
+
+
+def test_what_follows_a_box_stands_under_the_heading_around_it(tmp_path: Path) -> None:
+    page = "<body><h1>A</h1><p>a</p><aside><h2>Box</h2><p>b</p></aside><p>c</p><section><h2>B</h2></section><p>d</p>"
+    page += "<p>Go back to the <a>previous</a> page. Continue to the next chapter.</p><p>Previous | Next</p></body>"
+    assert read(written(tmp_path / "a.html", page)) == [
+        (("A",), ("a",)), (("A", "Box"), ("b",)), (("A",), ("c",)), (("A", "B"), ("d",)),
+    ]  # fmt: skip
+
+
+def test_equations_keep_their_fractions_powers_and_indices(tmp_path: Path) -> None:
+    power = "<msup><mn>10</mn>\n<mrow><mo>-</mo><mn>3</mn></mrow></msup>"
+    half = "<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>"
+    math = f"<math>{power}<mo>,</mo>{half}<mo>,</mo><msub><mi>CO</mi> <mn>2</mn></msub><msqrt><mi>x</mi></msqrt></math>"
+    assert read(written(tmp_path / "a.html", f"<p>So {math} ﬁts.</p>")) == [(("a",), ("So 10^-3,(a+b)/2,CO2√x fits.",))]

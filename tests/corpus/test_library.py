@@ -86,6 +86,26 @@ def test_a_chapter_is_chosen_by_any_heading_of_its_path_whatever_the_case() -> N
         list(select_chapters(sections, ["Bone", "Heart"]))
 
 
+def test_chapters_that_begin_alike_are_told_apart_by_their_title_or_file(tmp_path: Path) -> None:
+    for name, text in (
+        ("urea", "---\ntitle: Urea\n---\n# Rise\n\na\n"),
+        ("copper", "# Rise\n\nb\n"),
+        ("c", "# C\n\nc\n"),
+    ):
+        written(tmp_path / f"{name}.md", text)
+    assert [s.path for s in read_textbook(tmp_path)] == [("C",), ("copper", "Rise"), ("Urea", "Rise")]
+
+
+def test_what_is_left_out_by_its_heading_is_counted_and_can_be_kept(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "a.md", "# A\n\none\n\n## Questions\n\ntwo words\n\n### More\n\nof it\n\n## Funding\n\nx\n"
+    )
+    library = Library(file, keep=["questions"])
+    assert [s.path for s in library] == [("A",), ("A", "Questions"), ("A", "Questions", "More")]
+    assert library.left_out == {("a", "Funding"): 1}
+    assert sum(Library(file).left_out.values()) == 0 and len(read_textbook(file)) == 1
+
+
 def test_a_source_without_books(tmp_path: Path) -> None:
     written(tmp_path / "cover.png", b"")
     assert refusal(tmp_path).startswith("FILE: nothing readable here; expected .md, .markdown, .txt, ")

@@ -110,6 +110,13 @@ def test_a_table_over_the_budget_is_cut_between_rows_only() -> None:
     assert [p.text.split("\n") for p in passages] == [[row] for row in table.split("\n")]
 
 
+def test_every_piece_of_a_table_has_its_title_and_header() -> None:
+    table = "Table: Doses\nDrug | mg\nzol | 5\nvex | 50"
+    assert [p.text for p in split_passages([section(table)], count_words, 10)] == [
+        "Table: Doses\nDrug | mg\nzol | 5", "Table: Doses\nDrug | mg\nvex | 50",
+    ]  # fmt: skip
+
+
 def test_nothing_is_lost_and_the_budget_holds_wherever_a_border_allows() -> None:
     blocks = tuple(f"Sentence {i} has some seven words here. And {i} more." for i in range(40))
     for budget in (7, 20, 50):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from books import read, written
 
-from mqg_utils.corpus.library import read_textbook
+from mqg_utils.corpus.library import Library, read_textbook
 from mqg_utils.corpus.sections import Section
 
 
@@ -38,3 +38,16 @@ def test_a_text_without_contents_is_headed_by_the_form_of_its_lines(tmp_path: Pa
 def test_text_with_a_mark_of_its_encoding_is_read(tmp_path: Path) -> None:
     for name, encoding in (("a.txt", "utf-16"), ("b.txt", "utf-8-sig")):
         assert read(written(tmp_path / name, "fièvre élevée".encode(encoding)))[0][1] == ("fièvre élevée",)
+
+
+def test_only_the_book_of_a_gutenberg_text_is_read_by_its_contents(tmp_path: Path) -> None:
+    text = """The Project Gutenberg EBook of Bones\n\nUse it.\n\n*** START OF THE PROJECT GUTENBERG EBOOK BONES ***\n
+Produced by A. Writer\n\nCONTENTS.\n\nPREFACE\n\nON THE FEMUR\n\nIts head. Its neck.\n
+PREFACE.\n\nBones are hard; hypo-\nor hyper-\ntrophy of a liga-\nment, 5-\n10 mm.\n\nON THE FEMUR.\n\nIt is long.\n
+End of Project Gutenberg's Bones\n\n*** END ***\n\nLICENCE\n\nYou may copy it.\n"""
+    library = Library(written(tmp_path / "a.txt", text))
+    assert [(s.path, s.blocks) for s in library] == [
+        (("PREFACE",), ("Bones are hard; hypo- or hypertrophy of a ligament, 5-10 mm.",)),
+        (("ON THE FEMUR",), ("It is long.",)),
+    ]
+    assert library.left_out == {("a", "Contents"): 9}
