@@ -39,7 +39,7 @@ def read_pdf(file: Path, book: str, language: str) -> list[Section]:
         raise FileError(f"{file}: the reader stopped with code {done.returncode} ({last}); print it to a new PDF")
     if isinstance(answer, str):
         raise FileError(f"{file}: {answer}")
-    return [Section(b, tuple(path), tuple(blocks), lang, at, tuple(ats)) for b, path, blocks, lang, at, ats in answer]
+    return [Section(b, tuple(p), tuple(texts), lang, at, tuple(ats), out) for b, p, texts, lang, at, ats, out in answer]
 
 
 # --- in the process of its own ---
