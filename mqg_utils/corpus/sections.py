@@ -7,37 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from mqg_utils.records import visible
 from mqg_utils.text.files import FileError
 
 MAX_PARAGRAPH = 1_000_000  # characters
 MAX_HEADING = 500  # characters; a heading is repeated in every passage below it
-
-
-def _any_of(name: str) -> str:
-    """The lines of a data file as one regular expression."""
-    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").split("\n")
-    return f"(?:{'|'.join(line for line in lines if line and line[0] != '#')})"
-
-
-LEFT_OUT = re.compile(rf"{_any_of('left_out.txt')}[\s:.]*", re.IGNORECASE)
-NAVIGATION = re.compile(rf"(?:[\s•|«»‹›<>←→↑^-]*{_any_of('navigation.txt')}[\s.•|«»‹›<>←→↑^-]*)+", re.IGNORECASE)
-NUMBER = re.compile(
-    r"^(?:(?:chapter|chapitre|section|part|partie|appendix|annexe)\s+)?(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z])[.):]?\s+", re.I
-)
-ANSWER = re.compile(r"(?:(?:correct\s+)?(?:answer|réponse|solution|ans)\s*[:.]?\s*)?\(?[A-Ha-h]\)?\.?", re.I)
-# what converters leave of a link to a figure, a formula, a processing instruction, and kramdown's definition lists
-_LINK = r"\[(?:link|figure)\]\w?"
-PLACEHOLDER = re.compile(
-    rf"(?<!\s)\s*[(\[](?:see\s+)?{_LINK}(?:(?:,?\s*(?:and|or)?|;|–|-)\s*{_LINK})*[)\]]"
-    r"|^\[link\]\w?\s*|[ \t]?\[link\]\w?|MathType@MTEF\S*(?:\s+\S{40,})*|(?<=\s)\^$"
-)
-FIGURE = re.compile(r"(^|[.!?]\s+)?\[figure\]")  # of CNXML: without a word in its place the sentence has a hole
-INSTRUCTION = re.compile(r"(?:class|title)=[\"“”&].*|[\"“”]\)")
-# Project Gutenberg's own words stand before the one and after the other; who made the file comes first in a book
-GUTENBERG = re.compile(r"\W*START OF (?:THE|THIS) PROJECT GUTENBERG|\W*END\W*THE SMALL PRINT", re.I)
-GUTENBERG_END = re.compile(r"\W*END OF (?:THE |THIS )?PROJECT GUTENBERG", re.I)
-CREDIT = re.compile(r"(?:produced|transcribed|(?:e-?text )?prepared) by\b|\[?transcriber['’]?s?['’]? notes?\b", re.I)
+PATTERNS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+LEFT_OUT = re.compile(rf"(?:{'|'.join(PATTERNS.pop('left_out'))})[\s:.]*", re.IGNORECASE)
+_AROUND = r"[\s.•|«»‹›<>←→↑^-]*"
+NAVIGATION = re.compile(rf"(?:{_AROUND}(?:{'|'.join(PATTERNS.pop('navigation'))}){_AROUND})+", re.IGNORECASE)
+IS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PATTERNS.items()}
 
 
 class Section(NamedTuple):
@@ -54,7 +35,7 @@ class Section(NamedTuple):
 
 def is_left_out(title: str) -> bool:
     """Whether a heading opens exercises, answers, references, contents or an index."""
-    return bool(LEFT_OUT.fullmatch(NUMBER.sub("", title.strip())))
+    return bool(LEFT_OUT.fullmatch(IS["number"].sub("", title.strip())))
 
 
 class Outline:
@@ -89,11 +70,11 @@ class Outline:
         if len(text) > MAX_PARAGRAPH:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
             raise FileError(f"{place or self._place or self.book}: {problem}")
-        text = PLACEHOLDER.sub("", visible(text))
-        text = FIGURE.sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
+        text = IS["placeholder"].sub("", visible(text))
+        text = IS["figure"].sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
         text = re.sub(r"(?<=\d)\u2064(?=\d)", " ", text).replace("\u2064", "")  # the invisible plus of 5 1/2
         text = re.sub("[ﬀ-ﬆ]", lambda ligature: unicodedata.normalize("NFKC", ligature[0]), text)
-        if not text.strip() or INSTRUCTION.fullmatch(text) or NAVIGATION.fullmatch(text):
+        if not text.strip() or IS["instruction"].fullmatch(text) or NAVIGATION.fullmatch(text):
             return
         if not self._is_of_gutenberg(text):
             self._place = self._place or place
@@ -118,20 +99,20 @@ class Outline:
 
     def _is_of_gutenberg(self, text: str) -> bool:
         """Whether a text is Project Gutenberg's own: its introduction, which is removed, a credit, or its licence."""
-        if GUTENBERG.match(text):
+        if IS["gutenberg"].match(text):
             self._sections, self._blocks, self.path, self._gutenberg = [], [], (), "start"
             return True
-        if GUTENBERG_END.match(text):
+        if IS["gutenberg_end"].match(text):
             self._gutenberg = "end"
         first = self._gutenberg == "start" and not self._sections and not self._blocks
-        return self._gutenberg == "end" or bool(first and CREDIT.match(text))
+        return self._gutenberg == "end" or bool(first and IS["credit"].match(text))
 
 
 def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Blocks without multiple-choice questions: a stem, a list of options, then the letter of the answer."""
     kept: list[tuple[str, str]] = []
     for text, place in blocks:
-        if ANSWER.fullmatch(text.strip()) and kept and "\n" in kept[-1][0]:
+        if IS["answer"].fullmatch(text.strip()) and kept and "\n" in kept[-1][0]:
             del kept[-2:]  # the options and the stem
         else:
             kept.append((text, place))
