@@ -20,16 +20,13 @@ Status = Literal["scored", "unparsed", "refused", "failed"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
 MAX_REPORTED = 20  # problems listed in one error
-
+INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 Filled = TypeVar("Filled", str, tuple[Any, ...])
 R = TypeVar("R", bound="Record")
 
 
 class RecordError(ValueError):
     """A file with invalid records. The message lists `file:line: field: problem`."""
-
-
-INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 
 
 def visible(text: str) -> str:
@@ -170,10 +167,10 @@ def problems_of(error: ValidationError) -> list[str]:
     """`field: problem (the value seen)` for each problem of a record."""
     problems = []
     for item in error.errors():
-        field = ".".join(map(str, item["loc"])) or "record"
         message = item["msg"].removeprefix("Value error, ").replace(" at line 1 column ", " at column ")
         unseen = isinstance(item["input"], (dict, list)) or item["type"] in ("missing", "json_invalid")
-        problems.append(f"{field}: {message}" + ("" if unseen else f" (it is {str(item['input'])[:60]!r})"))
+        value = "" if unseen else f" (it is {str(item['input'])[:60]!r})"
+        problems.append(f"{'.'.join(map(str, item['loc'])) or 'record'}: {message}{value}")
     return problems
 
 
@@ -193,20 +190,17 @@ def _lines(path: Path, model: type[R]) -> Iterator[tuple[int, R | list[str]]]:
 
 
 def read_jsonl(path: Path, model: type[R]) -> list[R]:
-    """All records of a file, in order.
+    """All records of a file, in order, no two with the same `model.unique`.
 
-    Two records with the same `model.unique` are a problem. Raises OSError, and RecordError with a line
-    `file:line: field: problem` for each problem, up to MAX_REPORTED.
+    Raises OSError, and RecordError with a line `file:line: field: problem` for each problem, up to MAX_REPORTED.
     """
-    records: list[R] = []
-    problems: list[str] = []
+    records, problems = [], []
     seen: dict[tuple[Any, ...], int] = {}
     for number, parsed in _lines(path, model):
         if isinstance(parsed, Record):
             records.append(parsed)
             key = tuple(getattr(parsed, name) for name in model.unique)
-            first = seen.setdefault(key, number)
-            repeated = key and first != number
+            repeated = key and (first := seen.setdefault(key, number)) != number
             parsed = [f"{model.unique[-1]}: {key[-1]!r} was already used on line {first}"] if repeated else []
         problems += [f"{path}:{number}: {problem}" for problem in parsed]
     refuse(problems)
@@ -216,7 +210,7 @@ def read_jsonl(path: Path, model: type[R]) -> list[R]:
 def refuse(problems: Sequence[str]) -> None:
     """Raise RecordError with the first MAX_REPORTED problems, if there are any."""
     if problems:
-        more = [f"and {len(problems) - MAX_REPORTED} more"] if len(problems) > MAX_REPORTED else []
+        more = [f"and {len(problems) - MAX_REPORTED} more"] * (len(problems) > MAX_REPORTED)
         raise RecordError("\n".join([*problems[:MAX_REPORTED], *more]))
 
 
@@ -231,17 +225,16 @@ def iter_jsonl(path: Path, model: type[R]) -> Iterator[R]:
 def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write UTF-8 text atomically, whole or piece by piece: the file is the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.writelines([text] if isinstance(text, str) else text)
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            os.fsync(handle)
+        Path(name).chmod(0o644)  # mkstemp makes it private
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

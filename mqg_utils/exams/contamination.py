@@ -1,7 +1,4 @@
-"""Contamination: exam text in books and in generated questions, and test questions in training data.
-
-Numbers count as words: "5 mg" and "50 mg" are different.
-"""
+"""Contamination: exam text in books and in generated questions, and test questions in training data."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from mqg_utils.records import Chain, Passage, Proposition, Question, Record
+from mqg_utils.records import Chain, Passage, Question, Record
 from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
 from mqg_utils.text.words import UNSPACED, content, is_statement, negations, runs, split_sentences, weight, words
 
@@ -63,14 +60,10 @@ def parts(source: Source) -> list[Text]:
     return texts
 
 
-# --- exam text in books ---
-
-
 def find_overlap(a: Iterable[Source], b: Iterable[Source], n_words: int = OVERLAP_WORDS) -> list[Overlap]:
     """The pairs of A and B that share a run of `n_words` or a near-duplicate sentence, longest first.
 
-    A is held in memory, B is read once. For each pair, only the longest run and the most similar sentences are
-    returned. Texts with the same id are the same question and are not compared. Raises ValueError.
+    A is held in memory, B is read once. Texts with the same id are not compared. Raises ValueError.
     """
     if n_words < 3:
         raise ValueError(f"n_words={n_words} is too short for a copy; use 3 or more")
@@ -85,17 +78,16 @@ def find_overlap(a: Iterable[Source], b: Iterable[Source], n_words: int = OVERLA
     for other in (text for source in b for text in parts(source)):
         shared_runs = [by_run[run] for _, run in runs(words(other.text), n_words) if run in by_run]
         sharing = {text for texts in shared_runs if not _stock(texts, n_words) for text in texts}
-        pairs = [_longest_run(text, other) for text in sharing if text.id != other.id]
+        longest = [(text, _longest_run(text, other)) for text in sharing if text.id != other.id]
+        pairs = [_overlap("run", t, _joined(run), other, _joined(run), int(weight(run)), 1.0) for t, run in longest]
         for sentence in _sentences(other):
             matches = by_sentence.matches(sentence)
-            stock = _stock({text for (text, _), _ in matches}, len(words(sentence)))
-            for (text, ours), similarity in matches:
-                if text.id != other.id and not stock:
-                    pairs.append(_overlap(text, other, "sentence", len(words(ours)), similarity, ours, sentence))
+            if not _stock({text for (text, _), _ in matches}, len(words(sentence))):
+                alike = [(*owner, similarity) for owner, similarity in matches if owner[0].id != other.id]
+                pairs += [_overlap("sentence", t, ours, other, sentence, len(words(ours)), s) for t, ours, s in alike]
         for pair in pairs:
             key = (pair.kind, pair.a, pair.a_part, pair.b)
-            if key not in best or (pair.words, pair.similarity) > (best[key].words, best[key].similarity):
-                best[key] = pair
+            best[key] = max(best.get(key, pair), pair, key=lambda p: (p.words, p.similarity))
     return sorted(best.values(), key=lambda s: (s.kind, -s.words, -s.similarity, s.a, s.a_part, s.b))
 
 
@@ -103,23 +95,23 @@ def _stock(texts: Collection[Text], n_words: int) -> bool:
     """Whether what these texts share is a stock phrase: more than a few texts that share nothing much longer."""
     different: list[Text] = []
     for text in sorted(texts) if len(texts) > FEW else ():
-        if all(_longest_run(text, other).words < 2 * n_words and text.text != other.text for other in different):
+        if all(int(weight(_longest_run(text, other))) < 2 * n_words and text.text != other.text for other in different):
             different.append(text)
         if len(different) > FEW:
             return True
     return False
 
 
-def _longest_run(a: Text, b: Text) -> Overlap:
+def _longest_run(a: Text, b: Text) -> tuple[str, ...]:
     ours = words(a.text)
     match = SequenceMatcher(None, ours, words(b.text), autojunk=False).find_longest_match()
-    run = ours[match.a : match.a + match.size]
-    return _overlap(a, b, "run", int(weight(run)), 1.0, _joined(run), _joined(run))
+    return ours[match.a : match.a + match.size]
 
 
-def _overlap(a: Text, b: Text, kind: str, n: int, similarity: float, *texts: str) -> Overlap:
-    shared = dict(zip(("a_text", "b_text"), texts, strict=True))
-    return Overlap(kind=kind, a=a.id, a_part=a.part, b=b.id, words=n, similarity=similarity, **shared)
+def _overlap(kind: str, a: Text, ours: str, b: Text, theirs: str, n: int, similarity: float) -> Overlap:
+    return Overlap(
+        kind=kind, a=a.id, a_part=a.part, b=b.id, words=n, similarity=similarity, a_text=ours, b_text=theirs
+    )  # fmt: skip
 
 
 def _sentences(text: Text) -> list[str]:
@@ -132,9 +124,6 @@ def _joined(run: Sequence[str]) -> str:
     return re.sub(f"(?<=[{UNSPACED}]) (?=[{UNSPACED}])", "", " ".join(run))
 
 
-# --- exam text in generated questions ---
-
-
 class AskedQuestions:
     """The questions asked so far, to find those that ask the same: the same stem and key, or the same statements."""
 
@@ -143,28 +132,24 @@ class AskedQuestions:
 
     def add(self, question: Question, case: str = "") -> None:
         self._stems.add(f"{case}\n{question.stem}", (question.question_id, _key(question)))
-        for p in _statements(question):
+        for p in (p for p in question.propositions if is_statement(p.text)):
             self._statements.add(p.text, (question.question_id, p.is_true))
 
     def repeated(self, question: Question, case: str = "", own: str = "") -> str:
         """The id of an earlier question, other than `own`, that asks the same, or "".
 
-        That is one with nearly the same words in stem and case and the same true options, or one that shares more than
-        half of the options, as statements with the same truth: the same short options may belong to any stem.
+        It has nearly the same stem and case and the same key, or more than half of the options, as statements.
         """
         near = self._stems.matches(f"{case}\n{question.stem}")
         same = {name for (name, key), _ in near if key == _key(question)}
         shared = Counter(
             name
-            for p in _statements(question)
+            for p in question.propositions
+            if is_statement(p.text)
             for name in {match.owner[0] for match in self._statements.matches(p.text) if match.owner[1] == p.is_true}
         )
         same |= {name for name, n in shared.items() if n > len(question.propositions) / 2}
         return min(same - {own}, default="")
-
-
-def _statements(question: Question) -> list[Proposition]:
-    return [p for p in question.propositions if is_statement(p.text)]
 
 
 def _key(question: Question) -> frozenset[tuple[object, int]]:
@@ -201,11 +186,7 @@ class Exam:
                 self._questions.add(question, chain.vignette)
 
     def copied(self, question: Question, case: str = "") -> Copy | None:
-        """What a question, with the case before it, copies from this exam.
-
-        That is ten words of a case, a whole case or stem in nearly the same words, or a question that asks the same:
-        exams share phrases of stems and options that are nobody's.
-        """
+        """What a question copies: ten words of a case, nearly a whole case or stem, or all that a question asks."""
         if copy := self._copied(case, question.stem, part="case"):
             return copy
         for text in (case, question.stem):
@@ -228,14 +209,11 @@ class Exam:
         return None
 
 
-# --- test questions in training data ---
-
-
 def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str, str]]:
     """(question or chain id, id of the training text) for every test question that a training text contains.
 
-    A case leaks with any run of 12 words; a question with its stem and more than half of its propositions, word for
-    word. A stem alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
+    A case leaks with any run of 12 words; a question with its stem and more than half of its propositions: a stem
+    alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
     """
     test = list(test)
     cases = {run: c.chain_id for c in test for _, run in runs(words(c.vignette), LEAK_WORDS)}

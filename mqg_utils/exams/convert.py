@@ -1,30 +1,23 @@
 """Exam files of any format -> chains. What cannot be used is left out, with file, row and reason."""
 
+import itertools
+import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mqg_utils.exams.flaws import FLAWS, find_flaws, without
-from mqg_utils.exams.formats import (
-    ANYWHERE,
-    FORMATS,
-    ROLES,
-    TABLE,
-    Row,
-    check_roles,
-    columns_of,
-    field_names,
-    find_roles,
-    inner_fields,
-    known,
-    recognise,
-)  # fmt: skip
-from mqg_utils.exams.reader import Reader
-from mqg_utils.exams.rows import read_rows
-from mqg_utils.records import Chain, RecordError, refuse
+from pydantic import ValidationError
 
-FOR_A_FILE = ("kind", "language", "split", "image", "source", "explanation", "base")  # roles said for a whole file
+from mqg_utils.exams.answer_keys import conventions, folded, read_key
+from mqg_utils.exams.flaws import FLAWS, find_flaws, marked, needs_image, without
+from mqg_utils.exams.formats import FAULTS, FORMATS, ROLES, TABLE, Row, fields_of, known, recognise
+from mqg_utils.exams.reader import FOR_A_FILE, Asked, Reader, plain
+from mqg_utils.exams.rows import read_rows
+from mqg_utils.records import Chain, Question, RecordError, problems_of, refuse
+
+NO_STEM = "—"  # where the source has lost it
 Pairs = Mapping[str, str] | Sequence[str]  # role -> field or value, or "role=value" each
 
 
@@ -65,28 +58,28 @@ def read_exam(
     rows = list(read_rows(path))
     records = [row for _, row in rows if isinstance(row, dict)]
     if format == "auto":
-        format = "table" if given else recognise(path, records)
-    if format == "chains" and (unused := sorted(set(said) - {"language", "split", "source"})):
-        raise RecordError(f"--set {unused[0]}: does not apply to chains.jsonl, whose questions say it")
-    roles = {} if format == "chains" else _roles(path, format, records, given)
-    reader = _read(Reader(path, format, roles, said), rows)
-    chains = reader.chains()
-    if reader.left_out and (strict or not chains):
-        refuse(_grouped(reader.left_out))
+        format = "table" if given else recognise(records)
+    builder = _Builder(path, format)
+    if format == "chains":
+        if unused := sorted(set(said) - {"language", "split", "source"}):
+            raise RecordError(f"--set {unused[0]}: does not apply to chains.jsonl, whose questions say it")
+        found: Mapping[str, str] = {}
+        chains = builder.own_chains(rows, said)
+    else:
+        outer, inner, found = fields_of(path, format, records, given)
+        reader = Reader(path.stem, FORMATS[format], outer, inner, said)
+        chains = builder.chains(list(reader.read(rows)), said.get("base", ""))
+    if builder.left_out and (strict or not chains):
+        refuse(_grouped(builder.left_out))
     if not chains:
         raise RecordError(f"{path}: the exam has no questions")
     flaws, ids = find_flaws(chains), Counter(q.question_id for chain in chains for q in chain.questions)
-
-    def name(chain_id: str, question_id: str) -> str:
-        return question_id if ids[question_id] == 1 else f"{chain_id}/{question_id}"
-
-    notes = reader.notes | {FLAWS[flaw]: [name(*place) for place in places] for flaw, places in flaws.items() if places}
+    named = {flaw: [q if ids[q] == 1 else f"{chain}/{q}" for chain, q in places] for flaw, places in flaws.items()}
+    notes = builder.notes | {FLAWS[flaw]: places for flaw, places in named.items() if places}
     chains = without(chains, flaws, [*leave_out, *(() if images else ("images",))])
     if not chains:
         raise RecordError(f"{path}: every question is left out, as it has a flaw: {'; '.join(notes)}")
-    seen = {name for record in records for name in field_names(record)}
-    found = {role: field for role, field in reader.roles.items() if seen.issuperset(columns_of(field, seen))}
-    return Converted(chains, format, found, reader.origins, reader.left_out, notes)
+    return Converted(chains, format, found, builder.origins, builder.left_out, notes)
 
 
 def _pairs(option: str, given: Pairs | None, roles: Collection[str]) -> dict[str, str]:
@@ -104,32 +97,169 @@ def _pairs(option: str, given: Pairs | None, roles: Collection[str]) -> dict[str
     return found
 
 
-def _roles(path: Path, format: str, records: Sequence[Row], given: Mapping[str, str]) -> dict[str, str]:
-    """role -> field of a file's rows. Raises RecordError."""
-    form, names = FORMATS[format], dict.fromkeys(name for record in records for name in record)
-    seen = {name for record in records for name in field_names(record)} if given else set()
-    if lost := [name for field in given.values() for name in columns_of(field, seen) if records and name not in seen]:
-        inner = "".join(f"; {name} holds records of {fields}" for name, fields in inner_fields(records[0]).items())
-        raise RecordError(f"{path}: --map names {lost[0]!r}, which no record has; fields: {', '.join(names)}{inner}")
-    if records and "signature" not in form:
-        check_roles(path, records, given)
-    return find_roles(names, {**form.get("fields", {}), **given}, ANYWHERE if "signature" in form else ROLES)
-
-
-def _read(reader: Reader, rows: Sequence[tuple[str, Any]]) -> Reader:
-    """The rows read; again where all keys together say what one does not: from which number, or letters, they are."""
-    form, read = FORMATS.get(reader.format, {}), reader.read(rows)
-    if not (read.readings["text"] or read.readings["truths"]) and (base := read.inferred_base()) is not None:
-        read = read.again(base=base).read(rows)
-        read.origins["base"][f"{base} (from the keys)"] = read.readings["number"]
-    if read.readings["both"] and (form.get("letters") or (read.readings["letter"] and not read.readings["text"])):
-        read = read.again(letters=True).read(rows)
-    return read
-
-
 def _grouped(left_out: Sequence[str]) -> list[str]:
     """The same fault of many rows once, with the first row and their number."""
     places: dict[str, list[str]] = defaultdict(list)
     for line in left_out:
         places[line.partition(": ")[2]].append(line)
     return [lines[0] + (f" (and {len(lines) - 1} more rows)" if len(lines) > 1 else "") for lines in places.values()]
+
+
+class _Entry(NamedTuple):
+    """A question with what it says of its chain."""
+
+    asked: Asked
+    question: Question
+    shared: dict[str, str]  # split, language and source
+    is_decided: bool  # its kind, by a field or the format
+    image: bool
+
+
+class _Builder:
+    """Puts questions together to chains; what cannot be used goes to `left_out`, what is odd to `notes`."""
+
+    def __init__(self, path: Path, format: str) -> None:
+        self.path, self.format, self.form = path, format, FORMATS.get(format, {})
+        self.left_out: list[str] = []
+        self.notes: dict[str, list[str]] = defaultdict(list)
+        self.origins: dict[str, Counter[str]] = defaultdict(Counter)
+        self.readings = Counter[str]()  # how keys were read
+
+    @contextmanager
+    def _leaving_out(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS as error:
+            said = f"{error}" if isinstance(error, RecordError) else f"record: {error}"
+            problems = problems_of(error) if isinstance(error, ValidationError) else [said]
+            self.left_out += [f"{place}: {problem}" for problem in problems]
+
+    def own_chains(self, rows: Sequence[tuple[str, Any]], values: Row) -> list[Chain]:
+        """The chains of this project's format."""
+        chains: dict[str, Chain] = {}
+        for place, row in rows:
+            with self._leaving_out(place):
+                if isinstance(row, RecordError):
+                    raise row
+                chain = Chain.model_validate({**row, **values} if isinstance(row, dict) else row)
+                if chain.chain_id in chains:
+                    raise RecordError(f"chain_id: {chain.chain_id!r} was already used")
+                chains[chain.chain_id] = chain
+        return list(chains.values())
+
+    def chains(self, questions: Sequence[tuple[str, Asked | Exception]], base: str) -> list[Chain]:
+        """Questions grouped by their chain's id, or by a case they share with the one before."""
+        keys = [(q.get("answer"), q.options) for _, q in questions if isinstance(q, Asked) and q.true is None]
+        given = {"0": 0, "1": 1}.get(base, self.form.get("base"))
+        self.base, self.letters = conventions(keys, given, "letters" in self.form)
+        entries: list[_Entry] = []
+        for place, asked in questions:
+            with self._leaving_out(place):
+                if isinstance(asked, Exception):
+                    raise asked
+                entries.append(self._entry(asked))
+        if self.base != given:
+            self.origins["base"][f"{self.base} (from the keys)"] = self.readings["number"]
+        undecided = [entry.question for entry in entries if not entry.is_decided]
+        kind = "single" if all(question.n_true == 1 for question in undecided) else "multiple"
+        if undecided:
+            self.origins["kind"][f"{kind} (from the number of true options; no field says it)"] = len(undecided)
+        groups: dict[str, dict[str, _Entry]] = {}  # chain -> question id -> entry
+        last: tuple[str, str] = ("", "")  # case, key
+        for entry in entries:
+            (place, name, chain, case, *_), question = entry.asked, entry.question
+            if not entry.is_decided:
+                question = question.model_copy(update={"kind": kind})
+            key = chain or (last[1] if case and case == last[0] else name)
+            group = groups.setdefault(key, {})
+            if name in group and (group[name].question, group[name].asked.case) == (question, case):
+                self.left_out.append(f"{place}: id: repeats the question {name!r}")
+                continue
+            if name in group or (not chain and group and case != next(iter(group.values())).asked.case):
+                name = next(new for n in itertools.count(2) if (new := f"{name}-{n}") not in {*group, *groups})
+                question, key = question.model_copy(update={"question_id": name}), key if chain else name
+                self.notes["have the id of another question and are given a new one"].append(name)
+            last = (case, key)
+            groups.setdefault(key, {})[name] = entry._replace(question=question)
+        return [chain for key, group in groups.items() for chain in self._chain(key, group.values())]
+
+    def _chain(self, key: str, group: Iterable[_Entry]) -> Iterator[Chain]:
+        entries = sorted(group, key=lambda entry: entry.asked.position)
+        shared = dict(entries[0].shared)
+        for what in ("vignette", "split", "language"):
+            values = list(dict.fromkeys(value for entry in entries if (value := entry.shared[what])))
+            shared[what] = values[0] if values else ""
+            if len(values) > 1:
+                self.notes[f"are chains with several values of {what}, the first of which counts"].append(key)
+        with self._leaving_out(entries[0].asked.place):
+            chain = Chain.model_validate({"chain_id": key, **shared, "questions": [e.question for e in entries]})
+            yield marked(chain, [entry.question.question_id for entry in entries if entry.image])
+
+    def _entry(self, asked: Asked) -> _Entry:
+        """A question as it is scored. Raises ValueError."""
+        options, true = asked.options, self._key(asked) if asked.true is None else asked.true
+        self.origins["subject"][asked.origin("source")] += 1
+        kind = self._known("kind", asked)
+        changes = {
+            f"have no stem in the source; it reads {NO_STEM!r}": not asked.stem,
+            'have options such as "n/a", which are left out': any(
+                text for i, (_, text) in enumerate(options) if i not in asked.filled
+            ),
+            "are said to be single and have several or no true options": kind == "single" and len(true) != 1,
+            "had HTML, which is now plain text": asked.had_html,
+        }
+        for change in (what for what, made in changes.items() if made):
+            self.notes[change].append(asked.name)
+        if kind in ("single", "fixed"):
+            kind = "single" if len(true) == 1 else "multiple" if kind == "single" else kind
+        propositions: list[Row] = [{"text": options[i][1], "is_true": i in true} for i in asked.filled]
+        self.origins["explanation"][asked.origin("explanation")] += 1
+        if explanation := asked.get("explanation"):  # kept with the first true proposition
+            next((p for p in propositions if p["is_true"]), propositions[0])["explanation"] = plain(explanation)
+        record = {"question_id": asked.name, "stem": asked.stem or NO_STEM, "kind": kind or "multiple"}
+        question, image = Question.model_validate({**record, "propositions": propositions}), self._needs_image(asked)
+        shared = {"vignette": asked.case, **{role: self._known(role, asked) for role in ("split", "language")}}
+        source = plain(asked.get("source")) or self.format
+        source = f"{self.form['within']} {source}" if "within" in self.form else source
+        return _Entry(asked, question, {**shared, "source": source}, bool(kind), image)
+
+    def _key(self, asked: Asked) -> set[int]:
+        if (answer := asked.get("answer")) in (None, -1, "-1", [], {}):
+            raise ValueError("has no key")
+        true, reading = read_key(answer, asked.options, self.base, self.letters)
+        self.readings[reading] += 1
+        if reading == "unbased":
+            said = f"answer {', '.join(map(str, sorted(true)))} is not one of the {len(asked.options)} options"
+            raise ValueError(f"{said}; say with base=0 or base=1 what the first option's number is")
+        if reading == "both":
+            what = "have a key that is a letter and the text of another option"
+            self.notes[what].append(f"{asked.place} ({answer})")
+        if empty := sorted(true - set(asked.filled)):
+            raise ValueError(f"answer {answer!r} names option {asked.options[empty[0]][0]!r}, which is empty")
+        return true
+
+    def _needs_image(self, asked: Asked) -> bool:
+        image, origin = asked.get("image"), asked.origin("image")
+        self.origins["images"][f"{origin}, words of the questions".removeprefix("not said, ")] += 1
+        says = image is not None and folded(image) not in TABLE["no_image"]
+        if origin.removeprefix("field ") in TABLE["negated"]:
+            says = not says
+        shown = f"{asked.get('stem')} {asked.stem}"
+        return says or (origin != "--set" and (needs_image(shown, asked.case) or "<img" in shown))
+
+    def _known(self, role: str, asked: Asked) -> str:
+        """The kind, language or split of a question; where it is from goes to `origins`."""
+        said, origin = asked.get(role), asked.origin(role)
+        value = known(role, said)
+        if said and not value:
+            self.notes[f"have an unknown {role}, which is not used"].append(f"{asked.place} ({said})")
+        if not value and origin != "--set":
+            value, origin = self.form.get(role, ""), f"format {self.format}; no field says it"
+        if not value and origin != "--set" and role != "kind":
+            names = [self.path.stem, *[self.path.parent.name] * (role == "language")]
+            words = [word for name in names for word in reversed(re.split(r"[^a-z]+", name.casefold()))]
+            value = next((found for word in words if (found := TABLE[f"{role}s"].get(word, ""))), "")
+            origin = f"name {self.path.name}"
+        if value or role != "kind":
+            self.origins[role][f"{value} ({origin})" if value else "not known"] += 1
+        return value

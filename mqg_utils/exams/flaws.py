@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from mqg_utils.exams.answer_keys import folded
 from mqg_utils.exams.formats import TABLE
-from mqg_utils.records import Chain, Question
+from mqg_utils.records import Chain
 
 FLAWS = {
     "images": "need an image",
@@ -17,9 +17,8 @@ FLAWS = {
 }
 MARK = re.compile(r' \[(image|references): ("(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)\]')  # in a chain's source
 IMAGE = re.compile("|".join(TABLE["image_mentions"]).format(**TABLE["image_words"]), re.IGNORECASE)
-REFERENCE = re.compile(
-    rf"(?:{'|'.join(TABLE['option_references']).replace('{label}', TABLE['option_label'])})[.。]?", re.IGNORECASE
-)
+REFERENCES = "|".join(TABLE["option_references"]).replace("{label}", TABLE["option_label"])
+REFERENCE = re.compile(rf"(?:{REFERENCES})[.。]?", re.IGNORECASE)
 Flawed = dict[str, list[tuple[str, str]]]  # flaw -> (chain_id, question_id)
 
 
@@ -41,16 +40,15 @@ def find_flaws(chains: Iterable[Chain]) -> Flawed:
         images = dict(MARK.findall(chain.source)).get("image", "")
         for question in chain.questions:
             place = chain.chain_id, question.question_id
-            true = frozenset(folded(p.text) for p in question.propositions if p.is_true)
-            false = frozenset(folded(p.text) for p in question.propositions if not p.is_true)
+            true, false = (frozenset(folded(p.text) for p in question.propositions if p.is_true == t) for t in (1, 0))
             asked[folded(chain.vignette), folded(question.stem), true | false][place] = true
             flaws = {
                 "images": _quoted(question.question_id) in images or needs_image(question.stem, chain.vignette),
                 "references": any(is_reference(p.text) for p in question.propositions),
                 "contradictions": bool(true & false),
             }
-            for flaw in (name for name, has in flaws.items() if has):
-                found[flaw].append(place)
+            for flaw, has in flaws.items():
+                found[flaw] += [place] * has
     found["conflicts"] = [place for keys in asked.values() if len(set(keys.values())) > 1 for place in keys]
     return found
 
@@ -66,10 +64,8 @@ def marked(chain: Chain, images: Collection[str]) -> Chain:
 def without(chains: Sequence[Chain], flawed: Flawed, flaws: Collection[str]) -> list[Chain]:
     """The chains without the questions that have one of these flaws."""
     out = {place for flaw in flaws for place in flawed[flaw]}
-    kept: list[tuple[Chain, tuple[Question, ...]]] = [
-        (chain, tuple(q for q in chain.questions if (chain.chain_id, q.question_id) not in out)) for chain in chains
-    ]
-    return [chain.model_copy(update={"questions": questions}) for chain, questions in kept if questions]
+    kept = [tuple(q for q in chain.questions if (chain.chain_id, q.question_id) not in out) for chain in chains]
+    return [c.model_copy(update={"questions": qs}) for c, qs in zip(chains, kept, strict=True) if qs]
 
 
 def _quoted(question_id: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -17,34 +17,92 @@ ROLES: dict[str, list[str]] = TABLE["roles"]
 FORMATS: dict[str, dict[str, Any]] = TABLE["formats"]
 OF_OPTIONS = ("text", "is_true", "label")  # roles of the fields of an option that is an object
 ANYWHERE = ("split", "language", "source", "image", "explanation")  # looked for in known formats too
+FAULTS = (ValueError, TypeError, AttributeError, RecursionError)  # of rows in a form that nobody thought of
 
 Row = dict[str, Any]  # a value is a RecordError where the cell cannot be read
+Roles = Mapping[str, str]  # role -> field
 
 
-def find_roles(names: Iterable[str], given: Mapping[str, str], guess: Iterable[str] = ROLES) -> dict[str, str]:
-    """role -> field, of the roles given and those of `guess` that the fields' names suggest.
+class Fields(NamedTuple):
+    """Which field of a file plays which role."""
 
-    Options that are columns of their own are one role: "A,B,C".
+    outer: Roles  # in a row
+    inner: Roles  # in a question of a row that is a case
+    found: Roles  # in both, those that the file has
+
+
+def recognise(records: Sequence[Row]) -> str:
+    """The name of the format that most records have."""
+    found = Counter(filter(None, map(_format_of, records)))
+    return max(("chains", *FORMATS), key=found.__getitem__) if found or not records else "table"
+
+
+def _format_of(record: Row) -> str:
+    question = first_of(record.get("questions"))
+    own = "propositions" in question and not {*ROLES["answer"], "question"} & set(question)
+    if own or ("chain_id" in record and not question and set(record) <= set(Chain.model_fields)):
+        return "chains"
+    signed = {name: form for name, form in FORMATS.items() if "signature" in form and {*form["signature"]} <= {*record}}
+    return next((name for name, form in signed.items() if {*form.get("inner", ())} <= {*question}), "")
+
+
+def fields_of(path: Path, format: str, records: Sequence[Row], given: Roles) -> Fields:
+    """The fields of a file by their roles: as `given`, as the format says or as their names suggest.
+
+    Raises RecordError, with what is recognised and needed, where questions lack a role.
     """
-    roles = dict(given)
-    folded = {name.casefold().strip(): name for name in names}
+    form, names = FORMATS[format], dict.fromkeys(name for record in records for name in record)
+    lists: dict[str, Row] = {}  # field -> the fields of the records in its lists
+    for name, value in (pair for record in records for pair in record.items()):
+        for inside in value if first_of(value) else ():
+            lists[name] = (inside if isinstance(inside, dict) else {}) | lists.get(name, {})
+    inside_of = "".join(f"; {name} holds records of {', '.join(inside)}" for name, inside in lists.items())
+    seen = set(_names(records))
+    if lost := [name for field in given.values() for name in columns_of(field, seen) if records and name not in seen]:
+        fields = f"{', '.join(names)}{inside_of}"
+        raise RecordError(f"{path}: --map names {lost[0]!r}, which no record has; fields: {fields}")
+    outer = _find_roles(names, {**form.get("fields", {}), **given}, ANYWHERE if "signature" in form else ROLES)
+    question = lists.get(outer.get("questions", ""), {})
+    inner = _inner_roles(question, outer) if question else {}
+    roles = {**inner, **outer}
+    # where options are records, each may say whether it is true
+    options = first_of(question.get(roles.get("options", ""))) or lists.get(roles.get("options", ""))
+    missing = {"stem", "options", *["answer"] * (not options)} - set(roles)
+    if missing and records and "signature" not in form:
+        recognised = ", ".join(f"{role}={name}" for role, name in roles.items()) or "none"
+        raise RecordError(
+            f"{path}:1: record: fields {', '.join(sorted(names))} are of no known exam format{inside_of}; recognised: "
+            f"{recognised}; still needed: {', '.join(role for role in ROLES if role in missing)}. Name them with --map "
+            f"role=field, fields of the records inside too; roles: {', '.join(ROLES)}. Options in several columns: "
+            "--map options=A,B,C"
+        )
+    return Fields(outer, inner, {role: f for role, f in roles.items() if seen.issuperset(columns_of(f, seen))})
+
+
+def _inner_roles(question: Row, roles: Roles) -> dict[str, str]:
+    """The roles of the fields of a question inside a case; a field may be named as "questions.stem"."""
+    given = {role: field.removeprefix(f"{roles['questions']}.") for role, field in roles.items()}
+    has = {
+        role: f for role, f in given.items() if any(c.partition(".")[0] in question for c in columns_of(f, question))
+    }
+    found = {**given, **_find_roles(question, has)}
+    return {role: field for role, field in found.items() if role not in ("questions", "case", "chain")}
+
+
+def _find_roles(names: Iterable[str], given: Roles, guess: Iterable[str] = ROLES) -> dict[str, str]:
+    """The roles given, and those of `guess` that the names of fields suggest; "A,B,C" for columns of options."""
+    roles, folded = dict(given), {name.casefold().strip(): name for name in names}
     for role in guess:
         if role not in roles and role not in OF_OPTIONS:
             free = (folded[name] for name in ROLES[role] if name in folded and folded[name] not in roles.values())
             if name := next(free, ""):
                 roles[role] = name
-    if "options" not in roles and (columns := _option_columns(folded)):
-        roles["options"] = ",".join(columns)
-    return roles
-
-
-def _option_columns(folded: Mapping[str, str]) -> list[str]:
     for form in TABLE["option_columns"]:
         for labels in (string.ascii_lowercase, range(1, 27), range(26)):
-            columns = [folded.get(form.format(label)) for label in labels]
-            if None not in columns[:2]:
-                return [name for name in takewhile(bool, columns) if name]
-    return []
+            columns = list(takewhile(bool, (folded.get(form.format(label), "") for label in labels)))
+            if len(columns) > 1:
+                roles.setdefault("options", ",".join(columns))
+    return roles
 
 
 def columns_of(field: str, row: Container[str]) -> list[str]:
@@ -62,25 +120,9 @@ def value_at(row: Any, field: str) -> Any:
     return value
 
 
-def inner_roles(questions: Any, roles: Mapping[str, str]) -> dict[str, str]:
-    """role -> field, of the questions inside a case; a field may be named as "questions.stem"."""
-    given = {role: field.removeprefix(f"{roles['questions']}.") for role, field in roles.items()}
-    found = find_roles(first_of(questions), {role: f for role, f in given.items() if _has(first_of(questions), f)})
-    return {role: field for role, field in (given | found).items() if role not in ("questions", "case", "chain")}
-
-
-def _has(record: Row, field: str) -> bool:
-    return any(name.partition(".")[0] in record for name in columns_of(field, record))
-
-
 def first_of(value: Any) -> Row:
     """The first of a list of records, else an empty one."""
     return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else {}
-
-
-def inner_fields(record: Row) -> dict[str, str]:
-    """field -> the fields of the records in its list."""
-    return {name: ", ".join(first_of(value)) for name, value in record.items() if first_of(value)}
 
 
 def known(role: str, value: Any) -> str:
@@ -90,55 +132,10 @@ def known(role: str, value: Any) -> str:
     return str(TABLE[f"{role}s"].get(said, code[1] if code else ""))
 
 
-def field_names(value: Any, path: str = "") -> Iterator[str]:
+def _names(value: Any, path: str = "") -> Iterator[str]:
     """The names of all fields at any depth, bare and with those above them ("questions.stem")."""
     for name, part in value.items() if isinstance(value, dict) else ():
         yield from (name, path + name)
-        yield from field_names(part, f"{path}{name}.")
+        yield from _names(part, f"{path}{name}.")
     for part in value if isinstance(value, list) else ():
-        yield from field_names(part, path)
-
-
-def recognise(path: Path, records: Sequence[Row]) -> str:
-    """The name of the format that most records have. Raises RecordError."""
-    known = Counter(name for record in records for name in _formats_of(record))
-    if known or not records:
-        return next((name for name in ("chains", *FORMATS) if known and known[name] == max(known.values())), "chains")
-    check_roles(path, records, {})
-    return "table"
-
-
-def _formats_of(record: Row) -> Iterator[str]:
-    question = first_of(record.get("questions"))
-    own = "propositions" in question and not {*ROLES["answer"], "question"} & set(question)
-    if own or ("chain_id" in record and not question and set(record) <= set(Chain.model_fields)):
-        yield "chains"
-        return
-    for name, format in FORMATS.items():
-        inner = set(format.get("inner", ())) <= set(question)
-        if inner and "signature" in format and set(format["signature"]) <= set(record):
-            yield name
-            return
-
-
-def check_roles(path: Path, records: Sequence[Row], given: Mapping[str, str]) -> None:
-    """Raise RecordError, with what is recognised and what is needed, if no record has what a question needs."""
-    misses = [_missing(record, given) for record in records[:100]]
-    record, roles, missing = min(misses, key=lambda miss: len(miss[2]))
-    if missing:
-        inner = "".join(f"; {name} holds records of {fields}" for name, fields in inner_fields(record).items())
-        recognised = ", ".join(f"{role}={name}" for role, name in roles.items()) or "none"
-        raise RecordError(
-            f"{path}:1: record: fields {', '.join(sorted(record))} are of no known exam format{inner}; "
-            f"recognised: {recognised}; still needed: {', '.join(missing)}. Name them with --map role=field, fields of "
-            f"the records inside too; roles: {', '.join(ROLES)}. Options in several columns: --map options=A,B,C"
-        )
-
-
-def _missing(record: Row, given: Mapping[str, str]) -> tuple[Row, dict[str, str], list[str]]:
-    roles = find_roles(record, given)
-    questions = record.get(roles.get("questions", ""))
-    roles = (inner_roles(questions, roles) if first_of(questions) else {}) | roles
-    options = first_of(value_at(first_of(questions) or record, roles.get("options", "")))
-    answered = ["answer"] if options else []  # every option may say whether it is true
-    return record, roles, [role for role in ("stem", "options", "answer") if role not in [*roles, *answered]]
+        yield from _names(part, path)

@@ -7,10 +7,9 @@ from mqg_utils.records import SPLITS, Chain
 
 
 def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
-    """The chains most of whose questions are about these places of the textbook.
+    """The chains most of whose questions are about these places of the textbook; those that name no place are kept.
 
-    A place is the `source` of a chain, such as "module m46281", or the passage that settles a true proposition. Chains
-    that name neither are kept.
+    A place is the `source` of a chain, such as "module m46281", or the passage that settles a true proposition.
     """
 
     def taught(chain: Chain) -> list[bool]:
@@ -24,17 +23,12 @@ def taught_in(chains: Iterable[Chain], places: set[str]) -> list[Chain]:
 
 
 def assign_splits(
-    chains: Sequence[Chain],
-    shares: Sequence[float] = (0.3, 0.2, 0.5),
-    seed: int = 0,
-    taught: set[str] | None = None,
+    chains: Sequence[Chain], shares: Sequence[float] = (0.3, 0.2, 0.5), seed: int = 0, taught: set[str] | None = None
 ) -> list[Chain]:
-    """Give every chain without a split one, by `shares` of train, validation and test.
+    """Give every chain without a split one, by `shares` of train, validation and test. Raises ValueError.
 
-    Whole chains, progressive and independent ones separately, ordered by a hash of seed and id: the same on every
-    machine, whatever the order of the file. With places `taught`, the chains `taught_in` them are the test split and
-    the others train and validation: a student learns the exam's form, and no fact that it is examined on.
-    Raises ValueError.
+    Progressive and independent chains are split separately, ordered by a hash of seed and id. With places `taught`,
+    the chains `taught_in` them are the test split: no fact that a student is examined on is in its training.
     """
     if taught is not None:
         test = {chain.chain_id for chain in taught_in(chains, taught)}

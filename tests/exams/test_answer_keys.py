@@ -16,7 +16,8 @@ BONES = [("a", "ulna"), ("b", "tibia"), ("c", "femur"), ("d", "talus")]
         (["a", "B"], None, {0, 1}), (0, 0, {0}), (1, 1, {0}), ("4", 1, {3}), ("femur", None, {2}), (2.0, 1, {1}),
         ([True, False, True, False], None, {0, 2}), ('["a", "c"]', None, {0, 2}), ("1;3", 1, {0, 2}), ([], None, set()),
         ([0, 1, 0, 1], 0, {1, 3}), ("0,1,1,0", 1, {1, 2}), ([0, 1], 0, {0, 1}), ({"a": False, "c": True}, None, {2}),
-        ({"B": "tibia"}, None, {1}), ("b. tibia", None, {1}), ("(D)", None, {3}), ("Ｂ", None, {1}),
+        ({"B": "tibia"}, None, {1}), ("[1, 3]", 1, {0, 2}),
+        ("b. tibia", None, {1}), ("(D)", None, {3}), ("Ｂ", None, {1}),
     ],
 )  # fmt: skip
 def test_what_a_key_names(answer: Any, base: int | None, true: set[int]) -> None:
@@ -50,7 +51,7 @@ def test_a_key_in_the_words_of_an_option_names_that_option() -> None:
     ],
 )  # fmt: skip
 def test_options_in_every_form(options: Any, pairs: list[tuple[str, Any]], true: set[int] | None) -> None:
-    assert options_of({"o": options}, {"options": "o"}) == (pairs, true)
+    assert options_of(options, {}) == (pairs, true)
 
 
 def test_options_at_the_end_of_a_stem_and_a_stem_at_the_end_of_a_case() -> None:

@@ -305,6 +305,22 @@ def test_a_wrapped_exam_is_unwrapped(tmp_path: Path, whole: dict[str, Any]) -> N
     assert {c.split for c in exam.chains} == ({"train", "test"} if "train" in whole else {""})
 
 
+def test_what_a_wrapper_says_holds_for_its_questions_where_they_do_not_say_it(tmp_path: Path) -> None:
+    asked = [ONE, ONE | {"question": "Why?", "lang": "es"}]
+    whole = {"language": "fr", "split": "dev", "exam": {"subject": "Bones", "title": "t", "questions": asked}}
+    exam = read_exam(file_of(tmp_path, whole, "exam.json"))
+    assert [(c.language, c.split, c.source) for c in exam.chains] == [
+        ("fr", "validation", "Bones"), ("es", "validation", "Bones")
+    ]  # fmt: skip
+
+
+def test_fields_that_only_later_questions_of_a_case_have_are_read(tmp_path: Path) -> None:
+    asked = [ONE, ONE | {"question": "Why?", "number": "7", "explanation": "So."}]
+    (chain,) = read_exam(file_of(tmp_path, [{"chain_id": "c", "questions": asked}])).chains
+    assert [q.question_id for q in chain.questions] == ["c-1", "7"]
+    assert chain.questions[1].propositions[1].explanation == "So."
+
+
 def test_what_is_said_for_the_whole_file_comes_first_and_is_reported(tmp_path: Path) -> None:
     path = file_of(tmp_path, [ONE | {"lang": "en", "kind": "odd"}, ONE | {"question": "Why?"}], "final test.jsonl")
     exam = read_exam(path)

@@ -45,9 +45,13 @@ def test_a_row_longer_than_its_headings_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == "FILE:3: record: has 5 cells under 4 headings"
 
 
-def test_a_heading_that_occurs_twice_is_refused(tmp_path: Path) -> None:
-    path = csv_of(tmp_path, "question,A,B,A,answer\nWhich?,x,y,z,A\n")
-    assert refusal(path) == "FILE:1: two columns have the same heading 'A'; rename one"
+def test_two_columns_of_one_heading_are_told_and_rows_in_which_they_differ_left_out(tmp_path: Path) -> None:
+    path = csv_of(tmp_path, "question,A,B,A,answer\nWhich?,x,y,z,A\nWhy?,x,y,,A\n")
+    assert [chain.questions[0].stem for chain in read_exam(path).chains] == ["Why?"]
+    assert refusal(path).split("\n") == [
+        "FILE:1: record: columns 2 and 4 have the same heading 'A'; rename one",
+        "FILE:2: record: field 'A' occurs twice",
+    ]
 
 
 def test_a_quote_that_is_never_closed_loses_no_line_silently(tmp_path: Path) -> None:
