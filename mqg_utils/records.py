@@ -21,7 +21,6 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
 MAX_REPORTED = 20  # problems listed in one error
 INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-Filled = TypeVar("Filled", str, tuple[Any, ...])
 R = TypeVar("R", bound="Record")
 
 
@@ -40,7 +39,7 @@ def _clean(text: str) -> str:
     return unicodedata.normalize("NFC", visible(text))
 
 
-def _filled(value: Filled) -> Filled:
+def _filled(value: Any) -> Any:
     if not (value.strip() if isinstance(value, str) else value):
         raise ValueError("is empty")
     return value
@@ -128,7 +127,7 @@ class Chain(Record):
     @model_validator(mode="after")
     def _check_ids(self) -> Self:
         ids = [question.question_id for question in self.questions]
-        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        if twice := sorted(i for i in ids if ids.count(i) > 1):
             raise ValueError(f"duplicate question_id {twice[0]!r} in this chain; ids must be unique")
         return self
 
@@ -178,11 +177,9 @@ def _lines(path: Path, model: type[R]) -> Iterator[tuple[int, R | list[str]]]:
     """(line number, its record or what is wrong with it)."""
     with path.open("rb") as file:  # bytes split on \n only: U+2028 and the like are characters of the text
         for number, raw in enumerate(file, 1):
-            line = raw.removeprefix(b"\xef\xbb\xbf").rstrip()
-            if not line:
-                continue
             try:
-                yield number, model.model_validate_json(line.decode("utf-8"))
+                if line := raw.removeprefix(b"\xef\xbb\xbf").rstrip():
+                    yield number, model.model_validate_json(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 yield number, [f"record: byte {error.start + 1} is not UTF-8; save the file as UTF-8"]
             except ValidationError as error:

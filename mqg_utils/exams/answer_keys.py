@@ -6,30 +6,22 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mqg_utils.exams.formats import FAULTS, ROLES, TABLE, value_at
 
 LABEL = r"[.)．、:]"  # after the letter or number of an option
 LETTERS = string.ascii_lowercase
 Options = list[tuple[str, Any]]  # (label, text), empty options too: keys count them
-
-
-class Key(NamedTuple):
-    """What an answer key says, and how it was read.
-
-    reading: letter, text, number, truths, "both" letter and another option's text, or "unbased": then `true` are
-    numbers of which it is unknown whether the first option is 0 or 1.
-    """
-
-    true: set[int]
-    reading: str
+# the options that a key names, and how it was read: letter, text, number, truths, "both" a letter and another option's
+# text, or "unbased": numbers of which the first may be 0 or 1
+Key = tuple[set[int], str]
 
 
 def options_of(value: Any, names: Mapping[str, str]) -> tuple[Options, set[int] | None]:
     """(label, text) pairs in order, empty ones too; which are true, where options say it. Raises ValueError.
 
-    names: fields of options that are objects, by their roles (text, is_true, label), where they are known.
+    names: role -> field, of options that are objects.
     """
     value = _parsed(value)
     if isinstance(value, str):
@@ -118,10 +110,9 @@ def conventions(keys: Iterable[tuple[Any, Options]], base: int | None, letters: 
 
 
 def read_key(answer: Any, options: Options, base: int | None = None, letters: bool = False) -> Key:
-    """Which options a key names: labels, numbers from `base`, texts, or a truth for each.
+    """Which options a key names: labels, numbers from `base`, texts, or a truth for each. Raises ValueError.
 
-    A text that equals an option is that option, unless the file's keys are `letters`. Raises ValueError where it
-    names none of them.
+    A text that equals an option is that option, unless the file's keys are `letters`.
     """
     answer, wrong = _parsed(answer), ValueError(f"answer {answer!r} is not one of the {len(options)} options")
     if isinstance(answer, dict):
@@ -129,10 +120,10 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
         answer = [name for name, truth in answer.items() if not says or _truth_of(truth)]
     if isinstance(answer, list | tuple | set):
         if (truths := _truths(list(answer), options)) is not None:
-            return Key(truths, "truths")
+            return truths, "truths"
         read = [read_key(value, options, base, letters) for value in answer]
         readings = [reading for _, reading in read] or [""]
-        return Key({i for true, _ in read for i in true}, "unbased" if "unbased" in readings else readings[0])
+        return {i for true, _ in read for i in true}, "unbased" if "unbased" in readings else readings[0]
     if answer is None or isinstance(answer, bool):
         raise wrong
     keys, texts = [key for key, _ in options], [folded(option) for _, option in options]
@@ -146,18 +137,18 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
     if labelled is None and str(answer).strip().isupper() and set(text) <= set(keys) and len(set(text)) == len(text):
         labelled = {keys.index(letter) for letter in text}  # "ACD"
     if labelled is not None and (named in (None, labelled) or (letters and text in keys)):
-        return Key(labelled, "letter" if named is None else "agree" if named == labelled else "both")
+        return labelled, "letter" if named is None else "agree" if named == labelled else "both"
     if (truths := _truths(parts, options)) is not None and len(parts) > 1:
-        return Key(truths, "truths")
+        return truths, "truths"
     if parts and all(part.isdecimal() for part in parts) and (base is not None or named is None):
         numbers = [int(part) for part in parts]
         if base is None:
-            return Key(set(numbers), "unbased")
+            return set(numbers), "unbased"
         if len(set(numbers)) == len(numbers) and all(0 <= number - base < len(options) for number in numbers):
-            return Key({number - base for number in numbers}, "number")
+            return {number - base for number in numbers}, "number"
     if named is None:
         raise wrong
-    return Key(named, "text" if labelled is None else "both")
+    return named, "text" if labelled is None else "both"
 
 
 def _truths(values: Sequence[Any], options: Options) -> set[int] | None:

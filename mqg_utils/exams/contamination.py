@@ -128,7 +128,8 @@ class AskedQuestions:
     """The questions asked so far, to find those that ask the same: the same stem and key, or the same statements."""
 
     def __init__(self) -> None:
-        self._stems, self._statements = NearDuplicates(SAME_STEM, _meaning), NearDuplicates()
+        self._stems = NearDuplicates(SAME_STEM, lambda text: set(content(text)) or {text})
+        self._statements = NearDuplicates()
 
     def add(self, question: Question, case: str = "") -> None:
         self._stems.add(f"{case}\n{question.stem}", (question.question_id, _key(question)))
@@ -154,10 +155,6 @@ class AskedQuestions:
 
 def _key(question: Question) -> frozenset[tuple[object, int]]:
     return frozenset((content(p.text) or p.text, negations(p.text)) for p in question.propositions if p.is_true)
-
-
-def _meaning(text: str) -> set[str]:
-    return set(content(text)) or {text}
 
 
 class Copy(NamedTuple):

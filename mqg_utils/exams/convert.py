@@ -43,13 +43,11 @@ def read_exam(
 ) -> Converted:  # fmt: skip
     """An exam file as chains: this project's chains.jsonl, or a format of formats.yaml in JSON, JSONL, CSV or Excel.
 
-    `fields` maps roles (formats.yaml) to fields, for files of an unknown format; `values` are roles of the whole file
-    (FOR_A_FILE). Without `images`, questions that cannot be answered without one are left out; `leave_out` names more
-    of flaws.FLAWS. Raises RecordError if no question can be used or, with `strict`, if any cannot.
+    `fields` maps roles (formats.yaml) to fields, `values` are roles of the whole file (FOR_A_FILE), `leave_out` names
+    FLAWS. Raises RecordError if no question can be used or, with `strict`, if any cannot.
     """
-    formats = ("chains", *FORMATS)
-    if format not in ("auto", *formats):
-        raise RecordError(f"unknown exam format {format!r}; expected one of: auto, {', '.join(formats)}")
+    if format not in ("auto", *FORMATS):
+        raise RecordError(f"unknown exam format {format!r}; expected one of: auto, {', '.join(FORMATS)}")
     given, said = _pairs("map", fields, [*ROLES, "base"]), _pairs("set", values, FOR_A_FILE)
     if "base" in given:
         said["base"] = given.pop("base")
@@ -59,18 +57,15 @@ def read_exam(
     records = [row for _, row in rows if isinstance(row, dict)]
     if format == "auto":
         format = "table" if given else recognise(records)
+    if format == "chains" and (unused := sorted(set(said) - {"language", "split", "source"})):
+        raise RecordError(f"--set {unused[0]}: does not apply to chains.jsonl, whose questions say it")
+    outer, inner, found = ({}, {}, {}) if format == "chains" else fields_of(path, format, records, given)
     builder = _Builder(path, format)
-    if format == "chains":
-        if unused := sorted(set(said) - {"language", "split", "source"}):
-            raise RecordError(f"--set {unused[0]}: does not apply to chains.jsonl, whose questions say it")
-        found: Mapping[str, str] = {}
-        chains = builder.own_chains(rows, said)
-    else:
-        outer, inner, found = fields_of(path, format, records, given)
-        reader = Reader(path.stem, FORMATS[format], outer, inner, said)
-        chains = builder.chains(list(reader.read(rows)), said.get("base", ""))
+    chains = builder.chains([*Reader(path.stem, FORMATS[format], outer, inner, said).read(rows)], said.get("base"))
     if builder.left_out and (strict or not chains):
-        refuse(_grouped(builder.left_out))
+        faults = Counter(line.partition(": ")[2] for line in builder.left_out)  # each told once, with its first row
+        first = {line.partition(": ")[2]: line for line in reversed(builder.left_out)}
+        refuse([first[fault] + f" (and {n - 1} more rows)" * (n > 1) for fault, n in faults.items()])
     if not chains:
         raise RecordError(f"{path}: the exam has no questions")
     flaws, ids = find_flaws(chains), Counter(q.question_id for chain in chains for q in chain.questions)
@@ -97,14 +92,6 @@ def _pairs(option: str, given: Pairs | None, roles: Collection[str]) -> dict[str
     return found
 
 
-def _grouped(left_out: Sequence[str]) -> list[str]:
-    """The same fault of many rows once, with the first row and their number."""
-    places: dict[str, list[str]] = defaultdict(list)
-    for line in left_out:
-        places[line.partition(": ")[2]].append(line)
-    return [lines[0] + (f" (and {len(lines) - 1} more rows)" if len(lines) > 1 else "") for lines in places.values()]
-
-
 class _Entry(NamedTuple):
     """A question with what it says of its chain."""
 
@@ -119,7 +106,7 @@ class _Builder:
     """Puts questions together to chains; what cannot be used goes to `left_out`, what is odd to `notes`."""
 
     def __init__(self, path: Path, format: str) -> None:
-        self.path, self.format, self.form = path, format, FORMATS.get(format, {})
+        self.path, self.format, self.form = path, format, FORMATS[format]
         self.left_out: list[str] = []
         self.notes: dict[str, list[str]] = defaultdict(list)
         self.origins: dict[str, Counter[str]] = defaultdict(Counter)
@@ -134,30 +121,20 @@ class _Builder:
             problems = problems_of(error) if isinstance(error, ValidationError) else [said]
             self.left_out += [f"{place}: {problem}" for problem in problems]
 
-    def own_chains(self, rows: Sequence[tuple[str, Any]], values: Row) -> list[Chain]:
-        """The chains of this project's format."""
-        chains: dict[str, Chain] = {}
-        for place, row in rows:
-            with self._leaving_out(place):
-                if isinstance(row, RecordError):
-                    raise row
-                chain = Chain.model_validate({**row, **values} if isinstance(row, dict) else row)
-                if chain.chain_id in chains:
-                    raise RecordError(f"chain_id: {chain.chain_id!r} was already used")
-                chains[chain.chain_id] = chain
-        return list(chains.values())
-
-    def chains(self, questions: Sequence[tuple[str, Asked | Exception]], base: str) -> list[Chain]:
+    def chains(self, questions: Sequence[tuple[str, Asked | Chain | Exception]], base: Any) -> list[Chain]:
         """Questions grouped by their chain's id, or by a case they share with the one before."""
         keys = [(q.get("answer"), q.options) for _, q in questions if isinstance(q, Asked) and q.true is None]
         given = {"0": 0, "1": 1}.get(base, self.form.get("base"))
         self.base, self.letters = conventions(keys, given, "letters" in self.form)
-        entries: list[_Entry] = []
+        own, entries = dict[str, Chain](), list[_Entry]()
         for place, asked in questions:
             with self._leaving_out(place):
                 if isinstance(asked, Exception):
                     raise asked
-                entries.append(self._entry(asked))
+                if isinstance(asked, Asked):
+                    entries.append(self._entry(asked))
+                elif own.setdefault(asked.chain_id, asked) is not asked:
+                    raise RecordError(f"chain_id: {asked.chain_id!r} was already used")
         if self.base != given:
             self.origins["base"][f"{self.base} (from the keys)"] = self.readings["number"]
         undecided = [entry.question for entry in entries if not entry.is_decided]
@@ -181,7 +158,7 @@ class _Builder:
                 self.notes["have the id of another question and are given a new one"].append(name)
             last = (case, key)
             groups.setdefault(key, {})[name] = entry._replace(question=question)
-        return [chain for key, group in groups.items() for chain in self._chain(key, group.values())]
+        return [*own.values(), *(c for key, group in groups.items() for c in self._chain(key, group.values()))]
 
     def _chain(self, key: str, group: Iterable[_Entry]) -> Iterator[Chain]:
         entries = sorted(group, key=lambda entry: entry.asked.position)
@@ -202,9 +179,7 @@ class _Builder:
         kind = self._known("kind", asked)
         changes = {
             f"have no stem in the source; it reads {NO_STEM!r}": not asked.stem,
-            'have options such as "n/a", which are left out': any(
-                text for i, (_, text) in enumerate(options) if i not in asked.filled
-            ),
+            'have options such as "n/a", which are left out': sum(bool(o) for _, o in options) > len(asked.filled),
             "are said to be single and have several or no true options": kind == "single" and len(true) != 1,
             "had HTML, which is now plain text": asked.had_html,
         }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -23,18 +23,10 @@ Row = dict[str, Any]  # a value is a RecordError where the cell cannot be read
 Roles = Mapping[str, str]  # role -> field
 
 
-class Fields(NamedTuple):
-    """Which field of a file plays which role."""
-
-    outer: Roles  # in a row
-    inner: Roles  # in a question of a row that is a case
-    found: Roles  # in both, those that the file has
-
-
 def recognise(records: Sequence[Row]) -> str:
     """The name of the format that most records have."""
     found = Counter(filter(None, map(_format_of, records)))
-    return max(("chains", *FORMATS), key=found.__getitem__) if found or not records else "table"
+    return max(FORMATS, key=found.__getitem__) if found or not records else "table"
 
 
 def _format_of(record: Row) -> str:
@@ -46,10 +38,10 @@ def _format_of(record: Row) -> str:
     return next((name for name, form in signed.items() if {*form.get("inner", ())} <= {*question}), "")
 
 
-def fields_of(path: Path, format: str, records: Sequence[Row], given: Roles) -> Fields:
-    """The fields of a file by their roles: as `given`, as the format says or as their names suggest.
+def fields_of(path: Path, format: str, records: Sequence[Row], given: Roles) -> tuple[Roles, Roles, Roles]:
+    """The roles of the fields of rows, of the questions in a row that is a case, and of both those that the file has.
 
-    Raises RecordError, with what is recognised and needed, where questions lack a role.
+    They are as `given`, as the format says or as names suggest. Raises RecordError where questions lack a role.
     """
     form, names = FORMATS[format], dict.fromkeys(name for record in records for name in record)
     lists: dict[str, Row] = {}  # field -> the fields of the records in its lists
@@ -76,7 +68,7 @@ def fields_of(path: Path, format: str, records: Sequence[Row], given: Roles) -> 
             f"role=field, fields of the records inside too; roles: {', '.join(ROLES)}. Options in several columns: "
             "--map options=A,B,C"
         )
-    return Fields(outer, inner, {role: f for role, f in roles.items() if seen.issuperset(columns_of(f, seen))})
+    return outer, inner, {role: f for role, f in roles.items() if seen.issuperset(columns_of(f, seen))}
 
 
 def _inner_roles(question: Row, roles: Roles) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mqg_utils.exams.answer_keys import Options, folded, options_in, options_of, stem_in
 from mqg_utils.exams.formats import FAULTS, TABLE, Roles, Row, columns_of, value_at
-from mqg_utils.records import RecordError
+from mqg_utils.records import Chain, RecordError
 
 FOR_A_FILE = ("kind", "language", "split", "image", "source", "explanation", "base")  # roles said for a whole file
 TAG = re.compile(r"""</?(p|br|div|span|li|ul|ol|tr|td|table|tbody|sub|sup|b|i|u|em|strong|font|a|img|small|h\d)
@@ -47,17 +47,20 @@ class Reader(NamedTuple):
     inner: Roles  # of the questions inside a row that is a case
     values: Row  # role -> what is said for the whole file
 
-    def read(self, rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Asked | Exception]]:
-        """(place, question) of all rows, or the reason why it cannot be read."""
+    def read(self, rows: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Asked | Chain | Exception]]:
+        """(place, question) of all rows, or a chain of this project's format, or why it cannot be read."""
         for number, (place, row) in enumerate(rows, 1):
             try:
                 yield from self._questions(place, row, number)
             except FAULTS as error:
                 yield place, error
 
-    def _questions(self, place: str, row: Any, number: int) -> Iterator[tuple[str, Asked | Exception]]:
+    def _questions(self, place: str, row: Any, number: int) -> Iterator[tuple[str, Asked | Chain | Exception]]:
         if isinstance(row, RecordError):
             raise row
+        if "own" in self.form:
+            yield place, Chain.model_validate({**row, **self.values} if isinstance(row, dict) else row)
+            return
         if not isinstance(row, dict):
             raise ValueError("is not an object")
         said = self._said(row, self.roles)

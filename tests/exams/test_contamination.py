@@ -16,9 +16,8 @@ BOOK = "Before surgery. Give fendaril 400 mg by mouth every 8 hours for ten days
 
 
 def pairs(mine: str, book: str = BOOK, n_words: int = 8) -> list[tuple[str, int, str]]:
-    return [
-        (p.kind, p.words, p.a_text) for p in find_overlap([Text("q", "stem", mine)], [Text("p", "", book)], n_words)
-    ]
+    found = find_overlap([Text("q", "stem", mine)], [Text("p", "", book)], n_words)
+    return [(p.kind, p.words, p.a_text) for p in found]
 
 
 def test_the_longest_shared_run_is_found_whatever_its_case_and_signs() -> None:
@@ -47,11 +46,9 @@ def test_scripts_without_spaces() -> None:
 def test_cases_stems_and_propositions_are_compared_and_the_same_question_is_not() -> None:
     asked = chain(question("Why?", "It is so.", "Give fendaril 400 mg by mouth every 8 hours."), case=BOOK, name="c")
     found = find_overlap([asked], [passage(BOOK)])
+    places = [("c", "case", "p"), ("c-0", "proposition 2", "p")]
     assert [(p.kind, p.a, p.a_part, p.b) for p in found] == [
-        ("run", "c", "case", "p"),
-        ("run", "c-0", "proposition 2", "p"),
-        ("sentence", "c", "case", "p"),
-        ("sentence", "c-0", "proposition 2", "p"),
+        (k, *place) for k in ("run", "sentence") for place in places
     ]
     assert find_overlap([asked], [asked]) != []  # its case holds its own proposition
     alone = chain(question(BOOK, "x"), name="d")
@@ -170,10 +167,8 @@ def test_a_copy_asks_the_same(texts: tuple[str, ...], stem: str, case: str, copi
 
 
 def test_passages_that_hold_the_exam() -> None:
-    passages = [
-        Passage(passage_id=name, book="B", section=("S",), text=text)
-        for name, text in (("clean", "Nothing of it."), ("leaky", f"It is so: {LONG}."))
-    ]
+    texts = {"clean": "Nothing of it.", "leaky": f"It is so: {LONG}."}
+    passages = [Passage(passage_id=name, book="B", section=("S",), text=text) for name, text in texts.items()]
     found = exam(LONG).in_passages(passages)
     assert list(found) == ["leaky"] and found["leaky"].chain_id == "e"
 

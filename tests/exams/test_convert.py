@@ -32,11 +32,8 @@ def table_of(folder: Path, rows: list[list[str]], name: str = "exam.csv", delimi
 
 
 def questions_of(exam: Converted) -> list[tuple[str, str, list[tuple[str, bool]]]]:
-    return [
-        (q.stem, q.kind, [(p.text, p.is_true) for p in q.propositions])
-        for chain in exam.chains
-        for q in chain.questions
-    ]
+    asked = (question for chain in exam.chains for question in chain.questions)
+    return [(q.stem, q.kind, [(p.text, p.is_true) for p in q.propositions]) for q in asked]
 
 
 def refusal(path: Path, format: str = "auto", fields: dict[str, str] | None = None, **options: Any) -> str:
@@ -125,10 +122,8 @@ def test_linked_questions_stay_a_chain_in_order_and_those_with_images_may_be_lef
     exam = read_exam(path)
     (chain,) = exam.chains
     assert (chain.chain_id, chain.vignette, chain.language) == ("B", "48歳の男性。", "ja")
-    assert questions_of(exam) == [
-        ("2つ選べ。", "single", [("骨", True), ("血", False), ("肺", False)]),
-        ("2つ選べ。", "fixed", [("骨", True), ("血", False), ("肺", True)]),
-    ]
+    first, then = (list(zip("骨血肺", keys, strict=True)) for keys in ((True, False, False), (True, False, True)))
+    assert questions_of(exam) == [("2つ選べ。", "single", first), ("2つ選べ。", "fixed", then)]
     assert exam.with_image == ["B2"] and chain.source == 'igakuqa119 [image: "B2"]'
     assert [q.question_id for chain in read_exam(path, images=False).chains for q in chain.questions] == ["B1"]
     own = file_of(tmp_path, [chain.model_dump()], "chains.jsonl")
@@ -145,10 +140,8 @@ ECN = {"cas": "Une femme.", "liste": [
 def test_a_key_counts_empty_options(tmp_path: Path) -> None:
     rows = [["question", "A", "B", "C", "answer"], ["Which?", "", "tibia", "femur", "3"], ["Why?", "x", "", "z", "A"]]
     exam = read_exam(table_of(tmp_path, rows), fields={"base": "1"})
-    assert [options for _, _, options in questions_of(exam)] == [
-        [("tibia", False), ("femur", True)],
-        [("x", True), ("z", False)],
-    ]
+    options = [[("tibia", False), ("femur", True)], [("x", True), ("z", False)]]
+    assert [found for _, _, found in questions_of(exam)] == options
     rows[1][4] = "1"
     exam = read_exam(table_of(tmp_path, rows), values=["base=1"])
     assert len(exam.chains) == 1 and "answer '1' names option 'a', which is empty" in exam.left_out[0]
@@ -160,10 +153,8 @@ def test_an_exam_of_unknown_fields_is_read_by_a_map_of_them(tmp_path: Path) -> N
     exam = read_exam(path, "ecnqa", {**names, "text": "libelle", "is_true": "vrai"})
     (chain,) = exam.chains
     assert (chain.vignette, chain.split, chain.language, len(chain.questions)) == ("Une femme.", "test", "fr", 2)
-    assert questions_of(exam) == [
-        ("Que faire ?", "single", [("Rien", False), ("Tout", True)]),
-        ("Et après ?", "multiple", [("A", True), ("B", True)]),
-    ]
+    first, then = [("Rien", False), ("Tout", True)], [("A", True), ("B", True)]
+    assert questions_of(exam) == [("Que faire ?", "single", first), ("Et après ?", "multiple", then)]
     assert "options have fields libelle, vrai; name the text with --map text=field" in refusal(path, "ecnqa", names)
 
 
@@ -214,10 +205,8 @@ def test_the_table_of_the_readme(tmp_path: Path) -> None:
     (tmp_path / "exam.csv").write_text("\n".join(line.strip() for line in lines), encoding="utf-8")
     first, second = read_exam(tmp_path / "exam.csv").chains
     assert (first.chain_id, first.is_progressive, first.vignette[:11]) == ("c1", True, "A man of 40")
-    assert [[p.is_true for p in q.propositions] for q in first.questions] == [
-        [True, True, False, False],
-        [True, False, False, False],
-    ]
+    keys = [[p.is_true for p in q.propositions] for q in first.questions]
+    assert keys == [[True, True, False, False], [True, False, False, False]]
     assert (second.chain_id, second.is_progressive, len(second.questions)) == ("c2", False, 1)
 
 
@@ -309,9 +298,7 @@ def test_what_a_wrapper_says_holds_for_its_questions_where_they_do_not_say_it(tm
     asked = [ONE, ONE | {"question": "Why?", "lang": "es"}]
     whole = {"language": "fr", "split": "dev", "exam": {"subject": "Bones", "title": "t", "questions": asked}}
     exam = read_exam(file_of(tmp_path, whole, "exam.json"))
-    assert [(c.language, c.split, c.source) for c in exam.chains] == [
-        ("fr", "validation", "Bones"), ("es", "validation", "Bones")
-    ]  # fmt: skip
+    assert [(c.language, c.split, c.source) for c in exam.chains] == [(x, "validation", "Bones") for x in ("fr", "es")]
 
 
 def test_fields_that_only_later_questions_of_a_case_have_are_read(tmp_path: Path) -> None:
@@ -333,12 +320,10 @@ def test_what_is_said_for_the_whole_file_comes_first_and_is_reported(tmp_path: P
     exam = read_exam(path, values=values)
     assert {(c.language, c.split, c.source.split(" [")[0]) for c in exam.chains} == {("fr", "", "Anatomy")}
     assert len(exam.with_image) == 2 and exam.origins["language"] == {"fr (--set)": 2}
-    assert {(q.kind, q.propositions[1].explanation) for c in exam.chains for q in c.questions} == {
-        ("multiple", "See p. 3.")
-    }
-    assert "--set kind=odd: unknown kind; expected one of: multiple, single, fixed" in refusal(
-        path, values=["kind=odd"]
-    )
+    questions = [question for chain in exam.chains for question in chain.questions]
+    assert {(q.kind, q.propositions[1].explanation) for q in questions} == {("multiple", "See p. 3.")}
+    message = refusal(path, values=["kind=odd"])
+    assert "--set kind=odd: unknown kind; expected one of: multiple, single, fixed" in message
     assert "--set colour: unknown role" in refusal(path, values=["colour=red"])
 
 
