@@ -8,32 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqg_utils.cli.progress import BAD, OK, SIGNS, RunProgress, console, errors, interruptible, near, plain, refusal
+from mqg_utils.cli.progress import BAD, OK, RunProgress, console, errors, interruptible, near, plain, refusal
 from mqg_utils.workflow.errors import RESUMES
 
 if TYPE_CHECKING:
     from mqg_utils.workflow.plan import Step
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ABOUT = "MQG workbench: train a small model on textbooks and generated questions, and see where it fails."
+app = typer.Typer(help=ABOUT, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 convert_app = typer.Typer(no_args_is_help=True, help="Convert other formats to this project's files.")
 app.add_typer(convert_app, name="convert")
-
-
-@app.callback()
-def main() -> None:
-    """MQG workbench: train a small model on textbooks and generated questions, and see where it fails."""
 
 
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="a preset of notebooks/presets, or a YAML file")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="stage.parameter=value; may be repeated")
-    ] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="stage.name=value")] = None,
     name: Annotated[str, typer.Option(help="the run's folder in outputs/ (default: the preset's name)")] = "",
-    keep_versions: Annotated[
-        bool, typer.Option("--keep-versions", help="keep stages made with other versions of torch and transformers")
-    ] = False,
+    keep_versions: Annotated[bool, typer.Option("--keep-versions", help="keep stages of other torch versions")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="send paid requests without asking")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and what it costs, and stop")] = False,
 ) -> None:
@@ -86,7 +78,7 @@ def sweep(
     with refusal(ParameterError, LockHeld, code=2), interruptible():
         name, plans = sweeps.read_sweep(file)
         with sweeps.connected(scheduler, workers) as client:
-            counts, failures = sweeps.execute(plans, client, _print_outcome)
+            counts, failures = sweeps.execute(plans, client)
     for failure in failures:
         errors.print(f"{BAD} {plain(failure)}")
     done = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("executed", "taken", "unchanged"))
@@ -95,10 +87,6 @@ def sweep(
         raise typer.Exit(1)
     console.print(f"{OK} sweep {plain(name)}: {len(plans)} runs complete (stages: {done})")
     _compare([plan.folder for plan in plans], f"report-{name}", f"Sweep {name}")
-
-
-def _print_outcome(step: str, outcome: str) -> None:
-    console.print(f"{SIGNS[outcome]} {plain(step)}: {outcome}")
 
 
 def _compare(folders: list[Path], into: str, title: str) -> None:
@@ -154,10 +142,8 @@ def runs() -> None:
     found = list(run_index.runs())
     if not found:
         console.print("no runs yet; `mqg run quick` makes one")
-    for name, states, report in found:
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        state = "complete" if set(states) == {"complete"} else "incomplete"
-        console.print(f"{plain(name)}  {state} ({counts})  {plain(near(Path(report))) if report else ''}")
+    for name, state, page in found:
+        console.print(f"{plain(name)}  {state}  {plain(near(Path(page))) if page else ''}")
 
 
 @app.command()
@@ -177,36 +163,16 @@ def convert_exam(
     format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
     map: Annotated[list[str] | None, typer.Option(help="role=field; may be repeated")] = None,
     set: Annotated[list[str] | None, typer.Option(help="role=value for the whole file, such as language=fr")] = None,
-    without_images: Annotated[bool, typer.Option(help="leave out questions that need an image")] = False,
-    without: Annotated[
-        list[str] | None, typer.Option(help="leave out questions with images, references, contradictions or conflicts")
-    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="images, references, contradictions or conflicts")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="refuse an exam with a row that cannot be used")] = False,
 ) -> None:
     """Convert an exam to chains.jsonl; for an unknown structure, print what is needed."""
     from mqg_utils.cli import files
     from mqg_utils.records import RecordError
 
+    options = {"format": format, "fields": map or [], "values": set or [], "strict": strict}
     with refusal(RecordError, OSError):
-        files.convert(
-            source, target, not without_images, without or [], format=format, fields=map or [], values=set or [],
-            strict=strict,
-        )  # fmt: skip
-
-
-@app.command()
-def overlap(
-    a: Annotated[Path, typer.Argument(help="an exam, or passages.jsonl, or textbooks: a file, a folder or a pattern")],
-    b: Annotated[Path, typer.Argument(help="what it is compared with: the same kinds of file")],
-    words: Annotated[int, typer.Option(help="shortest shared run, in words")] = 8,
-    out: Annotated[Path | None, typer.Option(help="write all pairs to this file, as JSON lines")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="stop at a book that cannot be read")] = False,
-) -> None:
-    """Find what two files share: long runs of words, and nearly identical sentences."""
-    from mqg_utils.cli import files
-
-    with refusal(ValueError, OSError):
-        files.overlap(a, b, words, out, strict)
+        files.convert(source, target, leave_out=without or [], **options)
 
 
 @app.command()

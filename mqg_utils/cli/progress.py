@@ -53,7 +53,7 @@ def interruptible() -> Iterator[None]:
 
 
 class RunProgress:
-    """Progress of a run: a line when a stage starts and ends, and on a terminal the last line it printed."""
+    """A line when a stage starts and ends, and on a terminal the last line it printed."""
 
     def __init__(self) -> None:
         self.executed, self.status = 0, console.status("")

@@ -19,8 +19,7 @@ class ReleaseError(ValueError):
 def release(run: Path, folder: Path, condition: str = "books+questions", push: str = "") -> list[Path]:
     """Write `folder/model`, and `folder/dataset` if questions were generated; return what was written.
 
-    The model is whole (adapters merged) and in safetensors. `push` names a hub repository that gets the model, and
-    with `-questions` after it the dataset. Raises ReleaseError; nothing is uploaded unless both cards are written.
+    `push` names a hub repository that gets the model, and with `-questions` after it the dataset. Raises ReleaseError.
     """
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
@@ -32,16 +31,16 @@ def release(run: Path, folder: Path, condition: str = "books+questions", push: s
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
-    written = [_model(run / needed["training"], folder / "model", about)]
+    written = {"model": _model(run / needed["training"], folder / "model", about)}
     if of.learns_questions:
-        written.append(_dataset(run / "03_generate", folder / "dataset", about))
-    for path, kind in zip(written, ("model", "dataset"), strict=False) if push else ():
+        written["dataset"] = _dataset(run / "03_generate", folder / "dataset", about)
+    for kind, path in written.items() if push else ():  # only once both cards are written
         from huggingface_hub import HfApi
 
         api, repository = HfApi(), push if kind == "model" else f"{push}-questions"  # the token: environment or login
         api.create_repo(repository, repo_type=kind, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=str(path), repo_type=kind)
-    return written
+    return list(written.values())
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -55,15 +54,15 @@ def _student(stage: Path, folder: Path) -> None:
     from mqg_utils.evaluation.decision import Examinee
     from mqg_utils.student.loading import load, save
 
-    examinee = Examinee.read(stage / "decision.json")
-    save(load(examinee.student, examinee.revision, device="cpu"), folder)
-    untouched, revision = examinee.untouched, examinee.untouched_revision
-    if examinee.decision.readout != "pmi" or (untouched, revision) == (examinee.student, examinee.revision):
+    examined = Examinee.read(stage / "decision.json")
+    save(load(examined.student, examined.revision, device="cpu"), folder)
+    untouched, revision = examined.untouched, examined.untouched_revision
+    if examined.decision.readout != "pmi" or (untouched, revision) == (examined.student, examined.revision):
         untouched, revision = "", ""
     elif Path(untouched).is_absolute():
         save(load(untouched, device="cpu"), folder / "untouched")
         untouched = str(folder / "untouched")
-    Examinee(str(folder), "", examinee.decision, untouched, revision).write(folder / "decision.json")
+    Examinee(str(folder), "", examined.decision, untouched, revision).write(folder / "decision.json")
 
 
 def _model(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
@@ -86,8 +85,7 @@ def _dataset(stage: Path, folder: Path, about: dict[str, Any]) -> Path:
     for name in DATASET:
         shutil.copy(stage / f"{name}.jsonl", folder)
     files = [{"config_name": name, "data_files": f"{name}.jsonl"} for name in DATASET]
-    header = DatasetCardData(
-        task_categories=["question-answering"], tags=["medical", "synthetic", "mqg"], configs=files
-    )
+    tags = ["medical", "synthetic", "mqg"]
+    header = DatasetCardData(task_categories=["question-answering"], tags=tags, configs=files)
     DatasetCard.from_template(header, str(TEMPLATES / "dataset_card.md.j2"), **about).save(folder / "README.md")
     return folder

@@ -1,20 +1,20 @@
 """A sweep: one preset under every combination of some parameters, each a run of its own, on Dask workers."""
 
 import json
-import math
 import os
 import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, chdir, contextmanager, nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mqg_utils.cli.progress import SIGNS, console, plain
 from mqg_utils.records import problems_of, write_json
 from mqg_utils.workflow import runner
 from mqg_utils.workflow.lock import Lock
@@ -25,7 +25,6 @@ from mqg_utils.workflow.plan import Plan, Step, plan, read_yaml, sources_of
 from mqg_utils.workflow.run_index import write_index
 from mqg_utils.workflow.state import state_of
 
-MAX_RUNS = 10_000
 WITHIN = ("run.seeds", "run.conditions")  # their values are rows of each run
 _ONE_STAGE = threading.Lock()  # a worker has one working folder and one environment
 
@@ -47,7 +46,6 @@ def read_sweep(file: Path) -> tuple[str, list[Plan]]:
 
     The file has `preset`, and `axes`: a parameter as in `-p` with its values, or a word with named settings
     (`teacher: {cloze: {generate.source: cloze}, …}`); `set` has parameters of all runs, `name` prefixes their names.
-    The axes run.seeds and run.conditions make no runs of their own: each run has all their values.
     """
     try:
         given = _File.model_validate(read_yaml(file))
@@ -57,11 +55,8 @@ def read_sweep(file: Path) -> tuple[str, list[Plan]]:
     name = given.name or file.stem
     if "seed" in given.axes or "corpus.seed" in given.axes:
         raise ParameterError(f"{file.name}: a seed would split the exam differently in every run; use run.seeds")
-    axes = [_points(axis, values) for axis, values in given.axes.items()]
-    if (count := math.prod(map(len, axes))) > MAX_RUNS:
-        raise ParameterError(f"{file.name}: too many runs ({count}, limit {MAX_RUNS}); split the sweep")
     plans: dict[str, Plan] = {}
-    for points in product(*axes):
+    for points in product(*(_points(axis, values) for axis, values in given.axes.items())):
         run_name = "-".join([name, *(label for label, _ in points if label)])
         if run_name in plans:
             raise ParameterError(f"{file.name}: duplicate run name {run_name!r}; give the values names of their own")
@@ -91,10 +86,7 @@ def _points(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def shared_steps(plans: Sequence[Plan]) -> dict[Path, Step]:
-    """A step's folder -> the first step of the sweep, in another run, with the same parameters and sources.
-
-    A report names its run, and so is never shared.
-    """
+    """A step's folder -> the first step of the sweep, in another run, with the same parameters and sources."""
     first: dict[Any, Step] = {}
     shared = {}
     for run_plan in plans:
@@ -103,7 +95,7 @@ def shared_steps(plans: Sequence[Plan]) -> dict[Path, Step]:
             given = json.dumps({n: v for n, v in step.parameters.items() if n != "run_dir"}, sort_keys=True)
             behind = tuple(keys[source.folder] for source in sources_of(step, run_plan.steps))
             key = keys[step.folder] = (step.stage, step.variant, given, behind)
-            if step.key != "report" and first.setdefault(key, step) is not step:
+            if step.key != "report" and first.setdefault(key, step) is not step:  # a report names its run
                 shared[step.folder] = first[key]
     return shared
 
@@ -139,25 +131,23 @@ def connected(scheduler: str, workers: int) -> Iterator[Any]:
         raise ParameterError("a sweep needs Dask: pip install 'mqg-workbench[sweep]'") from error
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-    with ExitStack() as opened:
-        where: Any = scheduler or opened.enter_context(
-            LocalCluster(  # memory_limit: a stage's memory is its kernel's, which Dask does not see
-                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
-                silence_logs=50, env=environment,
-            )
-        )  # fmt: skip
+    # memory_limit: a stage's memory is its kernel's, which Dask does not see
+    local = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+    local |= {"host": "127.0.0.1", "silence_logs": 50, "env": environment}
+    with nullcontext(scheduler) if scheduler else LocalCluster(**local) as where:
         try:
-            client = opened.enter_context(Client(where, timeout=20))
+            client = Client(where, timeout=20)
         except (OSError, ValueError) as error:
             raise ParameterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        yield client
+        with client:
+            yield client
 
 
-def execute(plans: Sequence[Plan], client: Any, report: Callable[[str, str], None]) -> tuple[Counter[str], list[str]]:
-    """Complete every step of the runs on the workers; other runs continue if one fails.
+def execute(plans: Sequence[Plan], client: Any) -> tuple[Counter[str], list[str]]:
+    """Complete every step of the runs on the workers, a line each; other runs continue if one fails.
 
-    `report(step, outcome)` is called as steps end. Returns how many were `executed`, `taken` from another run and
-    `unchanged`, and the messages of failures. Raises LockHeld if another process works on a run.
+    Returns how many were `executed`, `taken` from another run and `unchanged`, and the messages of failures. Raises
+    LockHeld if another process works on a run.
     """
     from distributed import KilledWorker, as_completed
 
@@ -171,7 +161,7 @@ def execute(plans: Sequence[Plan], client: Any, report: Callable[[str, str], Non
         for future in as_completed(_submit(plans, client), raise_errors=False):
             outcome = future.result() if future.status == "finished" else "failed"
             counts[outcome] += 1
-            report(str(future.key), outcome)
+            console.print(f"{SIGNS[outcome]} {plain(future.key)}: {outcome}")
             if outcome == "failed":
                 error = future.exception()  # of a step that waited for a failed one: that one's
                 killed = f"{future.key}: its workers died, one after another; memory is the usual cause"
@@ -193,10 +183,7 @@ def _submit(plans: Sequence[Plan], client: Any) -> list[Any]:
 
 
 def complete(step: Step, run_plan: Plan, root: str, other: Step | None, _: Sequence[str]) -> str:
-    """On a worker: complete one step; return `unchanged`, `taken` or `executed`. Raises StageFailed.
-
-    Repeating it does nothing, so that Dask may ask again for what a dead worker had finished.
-    """
+    """On a worker: complete one step, once, if asked again too; return `unchanged`, `taken` or `executed`."""
     events = []
     with _ONE_STAGE, chdir(root):
         if other and state_of(step, run_plan.folder).state != "complete" and take_over(step, run_plan.folder, other):

@@ -11,16 +11,11 @@ from pydantic import ValidationError
 
 from mqg_utils.records import Record, RecordError, problems_of
 
-LOCK_TIMEOUT_S = 20
-
 R = TypeVar("R", bound=Record)
 
 
 class AppendLog(Generic[R]):
-    """Records of one kind, in the order they were appended. A crash loses at most the line being written.
-
-    Without `sync`, lines survive a killed process but perhaps not a power cut, and appending is faster.
-    """
+    """Records of one kind. A crash loses at most the line being written; without `sync`, a power cut perhaps more."""
 
     def __init__(self, path: Path, model: type[R], sync: bool = True) -> None:
         self.path, self._model, self._sync = path, model, sync
@@ -40,12 +35,9 @@ class AppendLog(Generic[R]):
         return records
 
     def append(self, record: R, check: Callable[[Sequence[R]], None] | None = None) -> None:
-        """Add a record and return once it is on disk.
-
-        `check` gets the records already there, those of other processes too, and raises to refuse the new one.
-        """
+        """Add a record and return once it is on disk. `check` gets the records already there, and raises to refuse it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=LOCK_TIMEOUT_S, poll_interval=0.01):
+        with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=20, poll_interval=0.01):
             if check:
                 check(self.read())
             with self.path.open("a+b") as file:

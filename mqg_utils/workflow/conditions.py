@@ -18,17 +18,15 @@ class Condition(NamedTuple):
     is_server: bool = False  # a chat model behind an API
 
 
-_ALL = (
+PAPER = (
     Condition("zero-shot"),
     Condition("base", learns_exam=True),
     Condition("books", from_books=True, learns_exam=True),
     Condition("questions", learns_questions=True, learns_exam=True),
     Condition("books+questions", from_books=True, learns_questions=True, learns_exam=True),
-    Condition("open-book", learns_exam=True, open_book=True),
-    Condition("server", is_server=True),
 )
-CONDITIONS = {condition.name: condition for condition in _ALL}
-PAPER_CONDITIONS = tuple(CONDITIONS)[:5]
+OTHERS = (Condition("open-book", learns_exam=True, open_book=True), Condition("server", is_server=True))
+CONDITIONS = {condition.name: condition for condition in PAPER + OTHERS}
 
 
 def condition_named(name: str) -> Condition:

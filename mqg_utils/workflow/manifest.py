@@ -136,10 +136,9 @@ def minor(version: str) -> str:
 def git_commit() -> str:
     """The commit of the checkout, with "+changes" if files differ from it; "" outside git."""
     command = ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    return ""
 
 
 def hardware() -> str:

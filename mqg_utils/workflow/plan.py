@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from mqg_utils.workflow.conditions import PAPER_CONDITIONS, condition_named, is_human
+from mqg_utils.workflow.conditions import PAPER, condition_named, is_human
 from mqg_utils.workflow.parameters import Parameter, ParameterError, check_value, notebook_parameters
 from mqg_utils.workflow.paths import BUNDLED, locate, project_root
 from mqg_utils.workflow.secrets import KEY_VARIABLE, is_secret
@@ -29,7 +29,7 @@ RESERVED = dict.fromkeys(BY_CONDITION, ("run_dir", "condition", "variant", "seed
 RESERVED |= {"report": ("run_dir", "conditions", "seeds", "disclaimer")}
 DISCLAIMER = "For research only. Not for the care of patients."
 RUN = (
-    Parameter("conditions", "list[str]", list(PAPER_CONDITIONS), "rows of the report"),
+    Parameter("conditions", "list[str]", [condition.name for condition in PAPER], "rows of the report"),
     Parameter("seeds", "list[int]", [0], "trainings of each condition"),
     Parameter("disclaimer", "str", DISCLAIMER, "shown on the report"),
     Parameter("description", "str", "", "of the preset"),
@@ -63,16 +63,13 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A planned run: its steps in order, each after those it reads. `preset` is the name of its file."""
+    """A planned run: its steps in order, each after those it reads."""
 
     name: str
     preset: str
     folder: Path
     steps: list[Step]
     disclaimer: str
-
-
-# --- presets and flags ---
 
 
 def read_yaml(file: Path, read: Callable[[str], Any] = yaml.safe_load) -> Any:
@@ -85,28 +82,32 @@ def read_yaml(file: Path, read: Callable[[str], Any] = yaml.safe_load) -> Any:
         raise ParameterError(f"{file}: not valid YAML: {error}") from error
 
 
+def _entries(text: str) -> list[tuple[str, int, str, Any]]:
+    """(section, line, name, value) of each setting of a preset."""
+    loader = yaml.SafeLoader(text)
+    root = loader.get_single_node() or yaml.MappingNode("", [])
+    if not all(isinstance(n, yaml.MappingNode) for n in (root, *(body for *_, body in root.value))):
+        raise ValueError("a preset consists of sections of `name: value`")
+    entries = [(str(section.value), *entry) for section, body in root.value for entry in body.value]
+    return [(s, k.start_mark.line + 1, str(k.value), loader.construct_object(v, deep=True)) for s, k, v in entries]
+
+
 def _settings(file: Path, flags: Sequence[str]) -> Settings:
     """What a preset sets, then what flags do: stage.parameter=value, or parameter=value for every stage that has it."""
-    values, root = read_yaml(file) or {}, read_yaml(file, lambda text: yaml.compose(text, yaml.SafeLoader))
-    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
-        raise ParameterError(f"{file}: a preset consists of sections ({', '.join(SECTIONS)}) of `name: value`")
     settings: Settings = {section: {} for section in SECTIONS}
-    for section, body in root.value if root else []:
-        if section.value not in SECTIONS:
-            raise ParameterError(f"{file}: unknown section {section.value!r}; expected one of {', '.join(SECTIONS)}")
-        for key, _ in body.value:
-            where = f"{file.name}:{key.start_mark.line + 1}"
-            if key.value in settings[section.value]:
-                raise ParameterError(f"{where}: duplicate name {key.value!r} in section {section.value!r}")
-            settings[section.value][key.value] = Setting(values[section.value].get(key.value), where)
+    for section, line, name, value in read_yaml(file, _entries):
+        if name in settings.get(section, ()):
+            raise ParameterError(f"{file.name}:{line}: duplicate name {name!r} in section {section!r}")
+        settings.setdefault(section, {})[name] = Setting(value, f"{file.name}:{line}")
     for flag in flags:
         target, equals, text = flag.partition("=")
         section, _, name = target.strip().rpartition(".")
         if not equals or not name:
             raise ParameterError(f"-p {flag}: expected stage.parameter=value")
-        if section and section not in SECTIONS:
-            raise ParameterError(f"-p {flag}: unknown stage {section!r}; expected one of {', '.join(STAGES)}")
-        settings[section or "shared"][name] = Setting(text, f"-p {flag}")
+        settings.setdefault(section or "shared", {})[name] = Setting(text, f"-p {flag}")
+    for section in set(settings) - set(SECTIONS):
+        where = next(iter(settings[section].values())).where
+        raise ParameterError(f"{where}: unknown section {section!r}; expected one of {', '.join(SECTIONS)}")
     return settings
 
 
@@ -130,14 +131,9 @@ def _checked(parameter: Parameter, setting: Setting) -> Any:
     if is_secret(key) and key in str(value):
         raise ParameterError(f"{where}: {name} contains the API key; leave it in {KEY_VARIABLE}")
     if name == "base_url" and re.search(r"//[^/]*@|[?#]", value):
-        raise ParameterError(
-            f"{where}: base_url contains a user, a password or a query, and would be written into the run; "
-            f"give the address alone, and the key in {KEY_VARIABLE}"
-        )
+        problem = "contains a user, a password or a query, and would be written into the run"
+        raise ParameterError(f"{where}: base_url {problem}; give the address alone, and the key in {KEY_VARIABLE}")
     return str(locate(value)) if parameter.is_path and value and not value.startswith(BUNDLED) else value
-
-
-# --- steps ---
 
 
 def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
@@ -157,12 +153,13 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
         of_run.setdefault("seeds", shared["seed"])
     notebooks = {key: project_root() / "notebooks" / f"{stage}.ipynb" for key, stage in STAGES.items()}
     declared = {"run": RUN} | {key: tuple(notebook_parameters(path)) for key, path in notebooks.items()}
-    allowed = {
-        key: {p.name: p for p in ps if p.name not in RESERVED.get(key, ("run_dir",))} for key, ps in declared.items()
-    }
+    reserved = {key: RESERVED.get(key, ("run_dir",)) for key in declared}
+    allowed = {key: {p.name: p for p in ps if p.name not in reserved[key]} for key, ps in declared.items()}
     _check_names(settings, allowed)
     run = {p.name: p.default for p in RUN} | {n: _checked(allowed["run"][n], s) for n, s in of_run.items()}
-    _check_run(run, of_run)
+    for listed in ("conditions", "seeds"):
+        if not run[listed] or len(set(run[listed])) < len(run[listed]):
+            raise ParameterError(f"{of_run[listed].where}: run.{listed} is empty or contains duplicates: {run[listed]}")
     folder, steps = run_folder(name), []
     for key, stage in STAGES.items():
         given = {n: s for n, s in shared.items() if n in allowed[key]} | settings[key]
@@ -188,19 +185,6 @@ def _check_names(settings: Settings, allowed: dict[str, dict[str, Parameter]]) -
             raise ParameterError(f"{given[name].where}: {owner} parameter {name!r}; {hint}")
 
 
-def _check_run(run: dict[str, Any], given: dict[str, Setting]) -> None:
-    """Conditions and seeds are some, each once, and the conditions known."""
-    for name in ("conditions", "seeds"):
-        if not run[name] or len(set(run[name])) < len(run[name]):
-            what = "contains duplicates" if run[name] else "is empty"
-            raise ParameterError(f"{given[name].where}: run.{name} {what}: {run[name]}")
-    for condition in run["conditions"]:
-        try:
-            condition_named(condition)
-        except ParameterError as error:
-            raise ParameterError(f"{given['conditions'].where}: {error}") from None
-
-
 def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
     """The steps of the same run whose results a step reads, and which must be complete before it starts."""
     condition = condition_named(str(step.parameters.get("condition", "zero-shot")))
@@ -216,11 +200,8 @@ def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
 
 
 def variant_of(condition: str, seed: int, seeds: Sequence[int]) -> str:
-    """The folder of a condition under one seed: its name, with `@seed` for all seeds but the first.
-
-    A colon is not allowed in folder names on every system: `human:anna` becomes `human-anna`.
-    """
-    condition = condition.replace(":", "-")
+    """The folder of a condition under one seed: its name, with `@seed` for all seeds but the first."""
+    condition = condition.replace(":", "-")  # not every system has colons in names
     return condition if seed == seeds[0] else f"{condition}@{seed}"
 
 

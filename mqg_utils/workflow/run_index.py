@@ -1,7 +1,6 @@
 """The index of a run: its state, and its stages with their pages, times, numbers and settings."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,13 +57,14 @@ def _row(step: Step, plan: Plan, cause: str, keep_versions: bool) -> dict[str, A
     }
 
 
-def runs() -> Iterator[tuple[str, dict[str, int], str]]:
-    """(name, number of steps by state, path of the report or "") of every run in outputs/, by name."""
+def runs() -> Iterator[tuple[str, str, str]]:
+    """(name, state, path of the report or "") of every run in outputs/, by name."""
     for file in sorted((project_root() / "outputs").glob("*/run.json")):
-        folder, states = file.parent, Counter[str]()
+        folder = file.parent
         try:
-            for step in json.loads(file.read_text())["steps"]:
-                states["complete" if read_manifest(folder / step["stage"] / step["variant"]) else "incomplete"] += 1
+            steps = json.loads(file.read_text("utf-8"))["steps"]
+            done = [read_manifest(folder / step["stage"] / step["variant"]) is not None for step in steps]
+            state = f"{'complete' if all(done) else 'incomplete'} ({sum(done)} of {len(done)} stages)"
         except (ValueError, KeyError):
-            states["unreadable"] += 1
-        yield folder.name, dict(states), str(folder / REPORT) if (folder / REPORT).exists() else ""
+            state = "run.json is unreadable"
+        yield folder.name, state, str(folder / REPORT) if (folder / REPORT).exists() else ""

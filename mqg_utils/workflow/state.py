@@ -11,10 +11,7 @@ from mqg_utils.workflow.plan import Step
 
 
 class State(NamedTuple):
-    """`complete`, `stale` (other inputs or settings), `missing` or `failed`, and why.
-
-    For a complete step, `why` is what a careful reader should know about it.
-    """
+    """`complete`, `stale` (other inputs or settings), `missing` or `failed`, and why; if complete, a note on it."""
 
     state: str
     why: str
@@ -23,8 +20,8 @@ class State(NamedTuple):
 def state_of(step: Step, run_dir: Path, keep_versions: bool = False) -> State:
     """Whether a step has to be run, and why.
 
-    A step made by another version of a numerical package is stale, so that no table mixes two, unless
-    `keep_versions`; one made by edited code of this package is kept, with a note: most edits change no result.
+    One made by another version of a numerical package is stale, so that no table mixes two, unless `keep_versions`;
+    one made by edited code of this package is kept, with a note: most edits change no result.
     """
     manifest = read_manifest(step.folder)
     if (step.folder / RUNNING).exists() or (manifest is None and (step.folder / FAILED).exists()):

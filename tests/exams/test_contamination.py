@@ -1,16 +1,12 @@
 """Exam text in books and in generated questions, and test questions in training data."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small import chain, passage, question
-from typer.testing import CliRunner
 
-from mqg_utils.cli.app import app
 from mqg_utils.exams.contamination import Exam, LeakError, Text, find_overlap, leaked, refuse_leaks
-from mqg_utils.records import Chain, Passage, Question, write_jsonl
+from mqg_utils.records import Chain, Passage, Question
 
 BOOK = "Before surgery. Give fendaril 400 mg by mouth every 8 hours for ten days. Then stop and look again."
 
@@ -84,35 +80,6 @@ def test_runs_are_those_of_a_plain_search(a: list[str], b: list[str]) -> None:
 def test_a_run_of_two_words_is_no_copy() -> None:
     with pytest.raises(ValueError, match="n_words=2 is too short"):
         find_overlap([], [], 2)
-
-
-def test_the_command_shows_pairs_and_writes_them(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "exam.jsonl", [chain(question(f"Is this right: {BOOK}", "yes"), name="c")])
-    (tmp_path / "book.md").write_text(f"# A\n{BOOK}\n", encoding="utf-8")
-    write_jsonl(tmp_path / "passages.jsonl", [passage(BOOK)])
-    for other in ("book.md", "passages.jsonl"):
-        words = ["overlap", str(tmp_path / "exam.jsonl"), str(tmp_path / other), "--out", str(tmp_path / "out.jsonl")]
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, done.output
-        assert "c-0 (stem) ~ " in done.output and "19 words" in done.output
-        assert "1 of 1 ids of" in done.output
-        assert len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 2
-    done = CliRunner().invoke(app, ["overlap", str(tmp_path / "none.jsonl"), str(tmp_path / "book.md")])
-    assert done.exit_code == 1 and "none.jsonl" in done.output
-
-
-def test_the_command_tells_which_books_it_could_not_read(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "exam.jsonl", [chain(question(BOOK, "yes"), name="c")])
-    (tmp_path / "library").mkdir()
-    (tmp_path / "library" / "book.md").write_text(f"# A\n{BOOK}\n", encoding="utf-8")
-    (tmp_path / "library" / "bad.txt").write_bytes(b"\xff\xff")
-    for books in ("library", "library/*"):
-        words = ["overlap", str(tmp_path / "exam.jsonl"), str(tmp_path / books)]
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0 and "1 of 1 ids of" in done.output
-        assert "not read: " in done.output and "bad.txt: byte 1 is not UTF-8" in done.output
-        done = CliRunner().invoke(app, [*words, "--strict"])
-        assert done.exit_code == 1 and "bad.txt: byte 1 is not UTF-8" in done.output and "ids of" not in done.output
 
 
 # --- copies of an exam ---

@@ -373,7 +373,7 @@ def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> Non
     done = CliRunner().invoke(app, [*words, "--set", "language=fr"])
     assert done.exit_code == 0
     for line in (
-        "2 chains, 2 questions, 1 with several true propositions (format table)",
+        "2 chains (0 progressive), 2 questions, 1 with several true propositions (format table)",
         "fields: stem=q, answer=right, options=a,b",
         "kinds: multiple 2",
         "language: fr (--set) 2",
@@ -384,7 +384,7 @@ def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> Non
         assert line in done.output
     assert len(read_jsonl(target, Chain)) == 2
     for file, format in ((source, "table"), (target, "chains")):
-        other = ["convert", "exam", str(file), str(tmp_path / "other.jsonl"), "--without-images"]
+        other = ["convert", "exam", str(file), str(tmp_path / "other.jsonl"), "--without", "images"]
         done = CliRunner().invoke(app, [*other, *(words[4:] if format == "table" else [])])
         assert [c.questions[0].stem for c in read_jsonl(tmp_path / "other.jsonl", Chain)] == ["Why?"]
     before = source.read_bytes()

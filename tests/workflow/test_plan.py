@@ -83,7 +83,7 @@ def test_shared_values_go_to_the_stages_that_have_them(project):
         ("corpus.strict=1", ["strict is 1", "bool"]),
         ("corpus.textbook=/no/such/book", ["textbook: no such file or folder: '/no/such/book'"]),
         ("corpus.textbook=", ["textbook is empty"]),
-        ("nostage.epochs=1", ["unknown stage 'nostage'", "corpus"]),
+        ("nostage.epochs=1", ["unknown section 'nostage'", "corpus"]),
         ("epochs", ["expected stage.parameter=value"]),
         ("nothing_has_this=1", ["no stage has a parameter 'nothing_has_this'"]),
         ("run.conditions=[base, magic]", ["unknown condition 'magic'"]),

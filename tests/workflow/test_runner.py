@@ -87,7 +87,7 @@ def test_a_second_run_does_nothing_and_a_changed_parameter_only_what_depends_on_
 
 def test_runs_lists_and_check_validates(quick_project):
     listed = mqg(quick_project, "runs").stdout
-    assert "quick" in listed and "complete" in listed and "8 complete" in listed
+    assert "quick  complete (8 of 8 stages)" in listed
     exam = quick_project / "outputs" / "quick" / "01_corpus" / "exam.jsonl"
     checked = mqg(quick_project, "check", str(exam))
     assert checked.returncode == 0 and "90 chains (30 progressive" in checked.stdout
