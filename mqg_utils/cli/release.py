@@ -17,10 +17,7 @@ class ReleaseError(ValueError):
 
 
 def release(run: Path, folder: Path, condition: str = "books+questions", push: str = "") -> list[Path]:
-    """Write `folder/model`, and `folder/dataset` if questions were generated; return what was written.
-
-    `push` names a hub repository that gets the model, and with `-questions` after it the dataset. Raises ReleaseError.
-    """
+    """Write `folder/model`, and `folder/dataset` if questions were generated; upload them to the repository `push`."""
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
     needed |= {"pretraining": "02_pretrain"} if of.from_books else {}

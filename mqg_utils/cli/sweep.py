@@ -38,9 +38,6 @@ class _File(BaseModel):
     name: str = ""
 
 
-# --- reading ---
-
-
 def read_sweep(file: Path) -> tuple[str, list[Plan]]:
     """The name of a sweep and its runs, every parameter checked. Raises ParameterError naming the file and the run.
 
@@ -82,9 +79,6 @@ def _points(axis: str, values: Any) -> list[tuple[str, dict[str, Any]]]:
     return points
 
 
-# --- stages that runs share ---
-
-
 def shared_steps(plans: Sequence[Plan]) -> dict[Path, Step]:
     """A step's folder -> the first step of the sweep, in another run, with the same parameters and sources."""
     first: dict[Any, Step] = {}
@@ -101,10 +95,7 @@ def shared_steps(plans: Sequence[Plan]) -> dict[Path, Step]:
 
 
 def take_over(step: Step, run_dir: Path, other: Step) -> bool:
-    """Copy what another run's step wrote, if its manifest says that this step would write the same.
-
-    Weights are linked where the file system allows; the manifest comes last, and names its origin.
-    """
+    """Copy what another run's step wrote, the manifest last, if by its manifest this step would write the same."""
     if state_of(step._replace(folder=other.folder), run_dir).state != "complete":
         return False
     shutil.rmtree(step.folder, ignore_errors=True)
@@ -117,9 +108,6 @@ def take_over(step: Step, run_dir: Path, other: Step) -> bool:
             shutil.copy2(file, target)
     write_json(step.folder / MANIFEST, {**(read_manifest(other.folder) or {}), "taken_from": f"{other.folder}"})
     return True
-
-
-# --- on workers ---
 
 
 @contextmanager

@@ -72,8 +72,8 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
     for name, frame in frames.items():
         write_text(folder / "tables" / f"{name}.csv", frame.to_csv(index=False))
     page = folder / "report.html"
-    pages.render_report(
-        page, title=title or "Did the book and the questions help?", run=run,
+    pages.write_page(
+        page, "report.html.j2", title=title or "Did the book and the questions help?", run=run,
         answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")], void=bool(findings.problems),
         history=findings.main, overview=scores.overview(findings), sections=[s for s in sections if not s.missing],
         left_out=list(left_out.items()), data=packed(chain_data(findings)), focus=findings.focus, shown=findings.shown,

@@ -19,7 +19,7 @@ from mqg_utils.text.words import normalise
 
 LEDGER = "costs.jsonl"
 SERVER_SETTINGS = ("base_url", "temperature", "concurrency", "max_tokens", "reply_format", "timeout_s")
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None] | None
 RequestsFor = Callable[[dict[str, list[str]], int], list[Request]]  # for stems_asked(...) and a round, from 1
 T = TypeVar("T")
 
@@ -89,10 +89,7 @@ Teacher = RecordedTeacher | ClozeTeacher | ServerTeacher
 def from_settings(
     settings: Mapping[str, Any], folder: Path, passages: Sequence[Passage], replies: Path | None = None
 ) -> Teacher:
-    """The teacher for the parameters of `03_generate`; `replies` is the recorded teacher's file.
-
-    Raises ValueError, TeacherError for settings that cannot work.
-    """
+    """The teacher for the parameters of `03_generate`, and a recorded one's file. Raises ValueError, TeacherError."""
     source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
     if source == "recorded" and replies:
         return RecordedTeacher(replies, passages)
@@ -122,9 +119,7 @@ def shard(items: Sequence[T], index: int, count: int) -> list[T]:
     return list(items[index::count])
 
 
-def ask_all(
-    teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress | None = None
-) -> list[Reply]:
+def ask_all(teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress = None) -> list[Reply]:
     """The usable replies to the requests, in their order; only what the cache does not have is asked."""
     keys = [teacher.key(request) for request in requests]
     missing = list({key: request for key, request in zip(keys, requests, strict=True) if key not in cache}.values())
@@ -135,7 +130,7 @@ def ask_all(
 
 
 def ask_rounds(
-    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, progress: Progress | None = None
+    teacher: Teacher, requests_for: RequestsFor, rounds: int, cache: ReplyCache, progress: Progress = None
 ) -> list[Reply]:
     """The usable replies of all rounds; later rounds list the stems of earlier ones, so as not to repeat them."""
     replies: list[Reply] = []

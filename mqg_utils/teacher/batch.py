@@ -1,7 +1,4 @@
-"""OpenAI's Batch API: the same requests at half the price, answered within a day.
-
-A job's id is written down at once, so that a restart waits for the job instead of paying for another.
-"""
+"""OpenAI's Batch API: half the price, answered within a day. A restart waits for the job, and pays for no other."""
 
 import hashlib
 import json
@@ -56,10 +53,7 @@ class BatchTeacher(ServerTeacher):
             raise TeacherError(f"the batch server: {without_key(str(error))}") from None
 
     def _start(self, waiting: dict[str, Request], cache: ReplyCache, client: Any) -> bool:
-        """Begin a job of as many requests as the budget and a job have room for; False if that is none.
-
-        The job is uploaded, or found if a killed process began it without writing it down.
-        """
+        """Begin, or find, a job of as many requests as the budget and a job have room for; False if that is none."""
         sent: dict[str, dict[str, Any]] = {}
         size = 0
         for key, request in waiting.items():

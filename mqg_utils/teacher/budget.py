@@ -33,10 +33,7 @@ class Price(NamedTuple):
 
 
 def price_of(model: str, prompt_usd: float = -1, completion_usd: float = -1, share: float = 1.0) -> Price | None:
-    """The given price (-1: not given), else the table's for a model of exactly this name, else None.
-
-    Raises ValueError where only one of the two is given.
-    """
+    """The given price (-1: none), else the table's for exactly this model, else None. Raises ValueError."""
     if (prompt_usd < 0) != (completion_usd < 0):
         raise ValueError("give both price_prompt_usd and price_completion_usd, or neither")
     table = yaml.safe_load(Path(__file__).with_name("prices.yaml").read_text(encoding="utf-8"))
@@ -92,9 +89,7 @@ class Budget:
         self, path: Path = Path(os.devnull), cap_usd: float = 0, price: Price | None = None, others: Iterable[Path] = ()
     ) -> None:
         if cap_usd > 0 and price is None:
-            raise ValueError(
-                "budget_usd needs a price: give price_prompt_usd and price_completion_usd, per million tokens"
-            )
+            raise ValueError("budget_usd needs a price: give price_prompt_usd and price_completion_usd")
         self.cap_usd, self.price, self._log = cap_usd, price, AppendLog(path, Cost, sync=False)
         self._usd = (price or Price(0, 0)).of
         self._most: dict[str, float] = {}  # the most that each request under way can cost, in USD

@@ -26,10 +26,7 @@ class TeacherError(RuntimeError):
 
 
 class ServerTeacher:
-    """A model of an OpenAI-compatible server, OpenAI's own if `base_url` is "". The key comes from the environment.
-
-    `notes` collects what the user should know. Raises TeacherError for an unknown `reply_format`.
-    """
+    """A model of an OpenAI-compatible server, OpenAI's own if `base_url` is "". `notes` are for the user."""
 
     def __init__(
         self, model: str, base_url: str = "", temperature: float = 0.7, concurrency: int = 8, max_tokens: int = 4000,
@@ -72,10 +69,7 @@ class ServerTeacher:
         return client(api_key=key, base_url=self.base_url or None, max_retries=self._max_retries, **options)
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        """The final outcome of each request as it arrives, already in the cache.
-
-        Raises TeacherError when no request can succeed, after those under way have ended.
-        """
+        """The final outcome of each request as it arrives. Raises TeacherError if none can succeed."""
         if not requests:
             return
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()

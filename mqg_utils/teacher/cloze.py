@@ -127,10 +127,7 @@ class Term(NamedTuple):
 
 
 class ClozeChoiceTeacher(ClozeTeacher):
-    """For exams with one right option: a term of a sentence is blanked, and offered with three others of the chapter.
-
-    The sentence is the quote. Needs a language with spaces between words.
-    """
+    """A term of a sentence is blanked, and offered with three others of the chapter. Needs spaces between words."""
 
     name = "cloze-single"
     lacks = "fewer than four terms of its chapter fit a blank in a sentence that can stand alone"

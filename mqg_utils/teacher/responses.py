@@ -113,10 +113,7 @@ def _status(content: str, finish_reason: str, refusal: Any, at_limit: bool, want
 
 
 def read_list(content: str, name: str) -> list[Any]:
-    """The list `name` of the last JSON object in a reply that has one: models think, draft, and correct themselves.
-
-    The object may stand between other words, in a code fence, or with trailing commas. Raises ValueError.
-    """
+    """The list `name` of the last JSON object that has one: models think, draft and correct. Raises ValueError."""
     items = _find(THOUGHTS.sub("", content), name)
     if not isinstance(items, list) or not items:
         raise ValueError(f"no list `{name}` in the reply")

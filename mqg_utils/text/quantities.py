@@ -16,10 +16,7 @@ _COMMAS = r"[1-9]\d{0,2}(?:,\d{3})+(?:[.·]\d+)?"
 _SPACES = r"[1-9]\d{0,2}(?:[ \u00a0\u2009\u202f]\d{3})+(?!\d)(?:[.,·]\d+)?"
 _DIGITS = rf"(?:{_COMMAS}|{_SPACES}|\d+(?:[.,·]\d+)?)[½¼¾]?"
 # a number by itself: not B12 nor 1.2.3, but also between Chinese and Japanese characters without spaces
-NUMBER = (
-    r"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,·])"
-    rf"(?:{_POWER}|{_DIGITS}|[½¼¾])(?!\d|[\w.,·]\d)"
-)
+NUMBER = rf"(?<![^\W\u3040-\u30ff\u3400-\u9fff])(?<![.,·])(?:{_POWER}|{_DIGITS}|[½¼¾])(?!\d|[\w.,·]\d)"
 FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
 
 _TABLE: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
@@ -98,20 +95,16 @@ def limits(text: str) -> Iterator[Limits]:
 
 
 def unsupported(text: str, sources: Iterable[str]) -> list[Quantity]:
-    """The quantities of a text that no source contains: neither the same number and unit, nor a limit that allows it.
-
-    A number without a unit agrees with one that has any; a number in words ("four hours") supports one in digits.
-    """
+    """The quantities of a text that no source has, in digits or words, with its unit or none, nor allows by a limit."""
     sources = list(sources)
     return [q for q in quantities(text) if not _supported(q, sources)]
 
 
 def _supported(q: Quantity, sources: Sequence[str], by_limits: bool = True) -> bool:
-    if any(WORDS.get(w) == q.value for source in sources for w in re.findall(r"[^\W\d_]+", source.casefold())):
-        return True
-    allowed = [Limits(k.value, k.value, k.unit) for source in sources for k in quantities(source)]
-    allowed += [limit for source in sources for limit in limits(source)] if by_limits else []
-    return any(within(q, limit) for limit in allowed)
+    in_words = (WORDS.get(w) for source in sources for w in re.findall(r"[^\W\d_]+", source.casefold()))
+    stated = any(same(q, known) for source in sources for known in quantities(source))
+    allowed = by_limits and any(within(q, limit) for source in sources for limit in limits(source))
+    return stated or allowed or q.value in in_words
 
 
 def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]:
@@ -147,9 +140,9 @@ def within(q: Quantity, allowed: Limits) -> bool:
     """Whether limits allow a quantity; without a unit of either, the number decides."""
     if not q.unit or not allowed.unit:
         return allowed.low <= q.value <= allowed.high
-    value, unit = in_unit(q.value, q.unit)
-    low, high = (in_unit(limit, allowed.unit)[0] for limit in (allowed.low, allowed.high))
-    return unit == in_unit(0, allowed.unit)[1] and low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+    (value, unit), (low, theirs) = in_unit(q.value, q.unit), in_unit(allowed.low, allowed.unit)
+    high, _ = in_unit(allowed.high, allowed.unit)
+    return unit == theirs and (low <= value <= high or math.isclose(value, low) or math.isclose(value, high))
 
 
 def in_unit(value: float, unit: str) -> tuple[float, str]:
@@ -162,7 +155,4 @@ def in_unit(value: float, unit: str) -> tuple[float, str]:
 
 def same(a: Quantity, b: Quantity) -> bool:
     """Whether two are one quantity: 7 days and 1 week are; without a unit, the number decides."""
-    if not a.unit or not b.unit:
-        return a.value == b.value
-    (value, unit), (theirs, their_unit) = in_unit(a.value, a.unit), in_unit(b.value, b.unit)
-    return unit == their_unit and math.isclose(value, theirs)
+    return within(a, Limits(b.value, b.value, b.unit))

@@ -73,18 +73,12 @@ class Index:
         best = np.argsort(-scores, kind="stable")[:most]
         weights = {term: self.rarity.get(term, self._unknown) for term in query}
         total = sum(weights.values()) or 1.0
-        return tuple(
-            Link(int(i), float(scores[i]), sum(weights[term] for term in weights.keys() & self.sets[i]) / total)
-            for i in best
-            if scores[i] > 0
-        )
+        covered = {i: sum(weights[term] for term in weights.keys() & self.sets[i]) / total for i in best}
+        return tuple(Link(int(i), float(scores[i]), covered[i]) for i in best if scores[i] > 0)
 
 
 def open_book(chains: Sequence[Chain], passages: Sequence[Passage], n: int = 1) -> list[Chain]:
-    """Chains whose questions carry their `n` nearest passages, to be read before the stem.
-
-    The query is the case, the stem and the propositions, as for a candidate with a book; never the key.
-    """
+    """Chains whose questions carry their `n` nearest passages: by case, stem and propositions, never by the key."""
     texts = [" > ".join([*passage.section, passage.text]) for passage in passages]
     index = Index(texts)
 

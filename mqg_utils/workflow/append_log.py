@@ -35,7 +35,7 @@ class AppendLog(Generic[R]):
         return records
 
     def append(self, record: R, check: Callable[[Sequence[R]], None] | None = None) -> None:
-        """Add a record and return once it is on disk. `check` gets the records already there, and raises to refuse it."""
+        """Add a record and return once it is on disk. `check` gets those already there, and raises to refuse it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=20, poll_interval=0.01):
             if check:

@@ -1,7 +1,4 @@
-"""Kernels forked from one process that has imported the libraries of the stages, which takes 6 seconds of CPU.
-
-A forked kernel is as fresh as a new one: its parent imports and does nothing else.
-"""
+"""Kernels forked from one process, which imports the libraries of the stages (6 s of CPU) and does nothing else."""
 
 import multiprocessing
 import os

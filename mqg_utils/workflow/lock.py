@@ -14,10 +14,7 @@ class LockHeld(RuntimeError):
 
 
 class Lock:
-    """An exclusive lock on a folder. The system releases it when its process ends, however it ends.
-
-    On a network folder it holds between machines as far as that folder's `flock` does.
-    """
+    """An exclusive lock on a folder, which ends with its process (between machines as far as `flock` works there)."""
 
     def __init__(self, folder: Path, reentrant: bool = False) -> None:
         self._owner = folder / ".owner"

@@ -38,17 +38,10 @@ class CellExporter(HTMLExporter):
 
 
 def render_notebook(notebook: Path, page: Path, run_dir: Path) -> None:
-    """Write an executed notebook as an HTML file, and plotly.min.js into `run_dir` if it has charts.
-
-    Its title is the first level-1 heading, or the file's name.
-    Raises OSError if a file cannot be read or written, ValueError if it is not a notebook.
-    """
-    exporter = CellExporter(
-        template_name="base",
-        template_file="cells.html.j2",
-        extra_template_paths=[str(folder) for folder in TEMPLATES],
-        filters={"chart_json": chart_json},
-    )
+    """An executed notebook as HTML, and plotly.min.js in `run_dir`. Raises OSError; ValueError for other files."""
+    paths = [str(folder) for folder in TEMPLATES]
+    templates = {"template_name": "base", "template_file": "cells.html.j2", "extra_template_paths": paths}
+    exporter = CellExporter(**templates, filters={"chart_json": chart_json})
     try:
         nb = nbformat.read(notebook, as_version=4)
         nbformat.validate(nb)
@@ -63,18 +56,13 @@ def render_notebook(notebook: Path, page: Path, run_dir: Path) -> None:
     charts, plotly = soup.select_one(".chart") is not None, run_dir / "plotly.min.js"
     if charts and not (plotly.exists() and plotly.stat().st_size == len(plotly_js().encode())):
         write_text(plotly, plotly_js())
+    contents = [(h2["id"], h2.get_text()) for h2 in soup.select(".markdown h2")]
     write_page(
-        page,
-        "notebook.html.j2",
-        title=heading.get_text() if heading else notebook.stem,
-        has_heading=heading is not None,
-        contents=[(h2["id"], h2.get_text()) for h2 in soup.select(".markdown h2")],
-        highlight_css=_highlight_css(),
-        failure=failure,
-        has_code=soup.select_one("details.code") is not None,
+        page, "notebook.html.j2", title=heading.get_text() if heading else notebook.stem, contents=contents,
+        has_heading=heading is not None, has_code=soup.select_one("details.code") is not None, failure=failure,
         cells=Markup(soup),  # HTML by design: nbconvert escaped what is text
-        plotly_src=os.path.relpath(plotly, page.parent) if charts else "",
-    )
+        highlight_css=_highlight_css(), plotly_src=os.path.relpath(plotly, page.parent) if charts else "",
+    )  # fmt: skip
 
 
 def _number_cells(nb: nbformat.NotebookNode) -> dict[str, Any] | None:

@@ -1,7 +1,4 @@
-"""Pages, which make no network request, and fragments of them for a notebook's cells.
-
-Styles and scripts are inside the file; a content security policy blocks whatever might still be requested.
-"""
+"""Pages without network requests (styles and scripts are inside), and fragments of them for a notebook's cells."""
 
 import json
 from collections.abc import Mapping
@@ -33,12 +30,6 @@ def plotly_js() -> str:
     return plotly.offline.get_plotlyjs()
 
 
-def render_report(page: Path, **values: Any) -> None:
-    """Write the report (see mqg_utils.report), with its own plotly.js. Raises OSError if it cannot be written."""
-    sources = {"report_css": _source("report.css"), "report_js": _source("report.js")}
-    write_page(page, "report.html.j2", plotly_js=Markup(plotly_js()), **sources, **values)
-
-
 def fragment(template: str, **values: Any) -> str:
     """Part of a page, for a notebook's cell: a template of `templates/` with every value escaped."""
     return _environment().get_template(template).render(**values)
@@ -47,19 +38,13 @@ def fragment(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    env.filters.update(
-        duration=lambda s: "" if s is None else timedelta(seconds=round(s)),
-        number=_number,
-        href=lambda path: quote(str(path), safe="/"),
-    )
+    env.globals["plotly_js"] = lambda: Markup(plotly_js())
+    env.filters["duration"] = lambda s: "" if s is None else timedelta(seconds=round(s))
+    env.filters["number"] = _number
+    env.filters["href"] = lambda path: quote(str(path), safe="/")
     env.filters["estimate"] = lambda e: e.shown()
-    env.globals.update(css=_source("page.css"), notebook_js=_source("notebook.js"), charts_js=_source("charts.js"))
     env.filters["chart_json"] = lambda figure: Markup(chart_json(figure.to_dict()))
     return env
-
-
-def _source(name: str) -> Markup:
-    return Markup(next(folder / name for folder in TEMPLATES if (folder / name).exists()).read_text(encoding="utf-8"))
 
 
 def _number(value: Any) -> str:

@@ -1,7 +1,4 @@
-"""Notebook parameters: read from the `parameters` cell and checked strictly.
-
-papermill only warns about an unknown name and accepts any value for any type, so every value is checked here first.
-"""
+"""Notebook parameters: read from the `parameters` cell, and checked first, as papermill takes any name and value."""
 
 import ast
 import io

@@ -21,18 +21,14 @@ def write_index(plan: Plan, failed: Mapping[Path, str] | None = None, keep_versi
     causes = failed or {}
     rows = [_row(step, plan, causes.get(step.folder, ""), keep_versions) for step in plan.steps]
     manifests = [m for step in plan.steps if (m := read_manifest(step.folder))]
-    states = {row["state"] for row in rows}
+    complete = all(row["state"] == "complete" for row in rows)
     run = {
-        "name": plan.name,
-        "preset": plan.preset,
-        "state": "complete" if states == {"complete"} else "failed" if causes else "incomplete",
-        "disclaimer": plan.disclaimer,
+        "name": plan.name, "preset": plan.preset, "disclaimer": plan.disclaimer, "stages": rows,
+        "state": "complete" if complete else "failed" if causes else "incomplete",
         "report": REPORT if (plan.folder / REPORT).exists() and rows[-1]["state"] == "complete" else "",
-        "started": min((m["started"] for m in manifests), default=""),
-        "seconds": sum(m["seconds"] for m in manifests),
-        "stages": rows,
+        "started": min((m["started"] for m in manifests), default=""), "seconds": sum(m["seconds"] for m in manifests),
         "last": manifests[-1] if manifests else {"git_commit": "", "hardware": "", "versions": {}},
-    }
+    }  # fmt: skip
     write_page(plan.folder / "index.html", "index.html.j2", run=run)
     steps = [{"stage": s.stage, "variant": s.variant, "parameters": s.parameters} for s in plan.steps]
     write_json(plan.folder / "run.json", {"name": plan.name, "preset": plan.preset, "steps": steps})
@@ -40,21 +36,15 @@ def write_index(plan: Plan, failed: Mapping[Path, str] | None = None, keep_versi
 
 def _row(step: Step, plan: Plan, cause: str, keep_versions: bool) -> dict[str, Any]:
     """A step on the page, with links to its pages; a failed one shows the failed notebook."""
-    state = State("failed", cause) if cause else state_of(step, plan.folder, keep_versions)
+    state, why = State("failed", cause) if cause else state_of(step, plan.folder, keep_versions)
     manifest, summary = read_manifest(step.folder) or {}, step.folder / "summary.json"
     files = [step.folder / name for name in ((FAILED_PAGE, FAILED) if cause else (PAGE, NOTEBOOK))]
-    links = [file.relative_to(plan.folder).as_posix() if file.exists() else "" for file in files]
+    page, notebook = [file.relative_to(plan.folder).as_posix() if file.exists() else "" for file in files]
     return {
-        "name": step.stage,
-        "condition": step.variant,
-        "state": state.state,
-        "note": state.why,
-        "seconds": manifest.get("seconds"),
-        "page": links[0],
-        "notebook": links[1],
-        "summary": json.loads(summary.read_text()) if state.state == "complete" and summary.exists() else {},
-        "parameters": manifest.get("parameters") or step.parameters,
-    }
+        "name": step.stage, "condition": step.variant, "state": state, "note": why, "page": page, "notebook": notebook,
+        "seconds": manifest.get("seconds"), "parameters": manifest.get("parameters") or step.parameters,
+        "summary": json.loads(summary.read_text()) if state == "complete" and summary.exists() else {},
+    }  # fmt: skip
 
 
 def runs() -> Iterator[tuple[str, str, str]]:

@@ -29,10 +29,10 @@ class StageFailed(RuntimeError):
 
 
 def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
-    """Execute what is not complete, in order. Raises StageFailed at the first stage that fails.
+    """Execute what is not complete, in order; a stage's page is made while the next one runs.
 
-    Raises LockHeld if another process works on this run. An interrupt stops the kernel and leaves the run resumable.
-    A stage's page is made while the next stage runs.
+    Raises StageFailed at the first stage that fails, and LockHeld if another process works on this run. An interrupt
+    stops the kernel and leaves the run resumable.
     """
     import jupyter_client  # noqa: F401  # before the thread that makes pages imports it too, and both find half of it
 
@@ -115,19 +115,14 @@ def _execute(step: Step, report: Report) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="mqg-") as sockets:
+            # the kernel's sockets lie in a folder of the user's own: nobody else can listen. On a busy machine its
+            # imports may take minutes. It may end at once: a stage has synced its files before its last cell ends.
             papermill.execute_notebook(
-                str(step.notebook),
-                str(step.folder / RUNNING),
-                parameters=step.parameters,
-                kernel_name="python3",
-                start_timeout=600,  # on a busy machine the imports may take minutes
-                progress_bar=False,
-                request_save_on_cell_execute=True,
-                stdout_file=SimpleNamespace(write=show, flush=lambda: None),
-                # the kernel's sockets lie in a folder of the user's own: nobody else can listen
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
-                shutdown_kernel="immediate",  # a stage has synced its files before its last cell ends
-            )
+                str(step.notebook), str(step.folder / RUNNING), parameters=step.parameters, kernel_name="python3",
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}), start_timeout=600,
+                stdout_file=SimpleNamespace(write=show, flush=lambda: None), progress_bar=False,
+                request_save_on_cell_execute=True, shutdown_kernel="immediate",
+            )  # fmt: skip
     except PapermillExecutionError as error:
         message = _failure(step.title, f"failed in cell {error.exec_count}", _words_of(error, step), step.folder)
         raise StageFailed(f"{message}\nThe notebook with the error: {step.folder / FAILED}") from error
@@ -148,9 +143,9 @@ def make_page(step: Step, run_dir: Path) -> None:
     """Write the page of an executed notebook if there is none. Raises StageFailed."""
     from mqg_utils.workflow.notebook_page import render_notebook
 
-    if (step.folder / PAGE).exists() or not (step.folder / NOTEBOOK).exists():  # without one it was run in JupyterLab
-        return
+    notebook, page = step.folder / NOTEBOOK, step.folder / PAGE
     try:
-        render_notebook(step.folder / NOTEBOOK, step.folder / PAGE, run_dir)
+        if notebook.exists() and not page.exists():  # without the first it was run in JupyterLab
+            render_notebook(notebook, page, run_dir)
     except OSError as error:
         raise StageFailed(_failure(step.title, "could not write its page", str(error), step.folder)) from error

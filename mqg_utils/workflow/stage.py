@@ -19,7 +19,6 @@ from mqg_utils.workflow.parameters import check_value, is_parameters_cell, parse
 from mqg_utils.workflow.paths import locate, matches, project_root
 
 TINY = "tiny"  # the student that is built from the corpus
-LOCK_TIMEOUT_S = 20
 
 
 class StageError(RuntimeError):
@@ -42,8 +41,8 @@ class Stage:
     def begin(cls, name: str, namespace: Mapping[str, Any], variant: str = "") -> "Stage":
         """The stage of the notebook whose `globals()` are given, its parameters checked.
 
-        The parameters are those of the last executed cell of annotated literals, with the values they have now
-        (papermill sets them in a cell of its own). `variant` is a subfolder: a condition. Raises ParameterError.
+        They are those of the last executed cell of annotated literals, with the values they have now (papermill sets
+        them in a cell of its own). `variant` is a subfolder: a condition. Raises ParameterError, StageError.
         """
         cells = [source for source in namespace["In"] if is_parameters_cell(source)]
         if not cells:
@@ -60,7 +59,7 @@ class Stage:
 
     def _take_folder(self) -> None:
         try:  # the kernel of a killed run lives on for a moment; two must not write to one folder
-            self._lock.acquire(LOCK_TIMEOUT_S)
+            self._lock.acquire(timeout_s=20)
             (self.folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is incomplete until `finish`
             for linked in (p for p in manifests.results(self.folder) if p.stat().st_nlink > 1):
                 linked.unlink()  # weights that a sweep shares between runs must not be overwritten
@@ -75,18 +74,15 @@ class Stage:
         return [{"parameter": n, "value": repr(v), "meaning": self.meanings[n]} for n, v in self.parameters.items()]
 
     def needs(self, stage: str, file: str, variant: str = "") -> Path:
-        """A file or folder that another stage of the run wrote.
-
-        Raises StageError if that stage is not complete, or the file was changed since.
-        """
+        """A file or folder of another stage. Raises StageError if that is not complete, or it was changed since."""
         folder = self.run_dir / stage / variant
         title, manifest = f"{stage} ({variant})" if variant else stage, manifests.read_manifest(folder)
+        notebook = "explore/take_exam.ipynb" if variant.startswith("human-") else f"{stage}.ipynb"
         if manifest is None:
-            first = "explore/take_exam" if variant.startswith("human-") else stage
-            incomplete = f"which is not complete in {self.run_dir}; run {first}.ipynb first"
+            incomplete = f"which is not complete in {self.run_dir}; run {notebook} first"
             raise StageError(f"{self.name} needs {title}, {incomplete}")
         if why := manifests.damaged(folder, file, manifest):
-            raise StageError(f"{self.name} needs {file} of {title}, but it {why}; run {stage}.ipynb again")
+            raise StageError(f"{self.name} needs {file} of {title}, but it {why}; run {notebook} again")
         return self.reads(folder / file)
 
     def student(self, model: str) -> str:
@@ -96,10 +92,7 @@ class Stage:
         return str(self.reads(model)) if locate(model).is_dir() else model
 
     def checkpoints(self, name: str = "") -> Path:
-        """The folder of a training's checkpoints; another one if a setting, an input or a numerical version differs.
-
-        A training resumes from a checkpoint of edited code: a correction of wording costs no day of training.
-        """
+        """The folder of a training's checkpoints: another one if a setting, input or numerical version differs."""
         made_by = {package: manifests.minor(version) for package, version in manifests.numerical().items()}
         key = json.dumps([self.parameters, self.inputs, name, made_by], sort_keys=True)
         tag = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -119,23 +112,16 @@ class Stage:
         """Write summary.json, then the manifest: its existence means that the stage is complete."""
         write_json(self.folder / "summary.json", dict(summary))
         manifest: Manifest = {
-            "format": manifests.FORMAT,
-            "stage": self.name,
-            "variant": self.variant,
-            "parameters": self.parameters,
-            "inputs": self.inputs,
+            "format": manifests.FORMAT, "stage": self.name, "variant": self.variant,
+            "parameters": self.parameters, "inputs": self.inputs,
             "outputs": {str(p.relative_to(self.folder)): digest(p) for p in manifests.results(self.folder)},
-            "facts": {name: value for name, value in summary.items() if isinstance(value, str)},
-            "code": manifests.code_digest(self._namespace["In"]),
+            "code": manifests.code_digest(self._namespace["In"]), "sources": manifests.source_digest(),
             "versions": {"python": platform.python_version(), **manifests.versions()},
             "models": dict(getattr(sys.modules.get("mqg_utils.student.loading"), "COMMITS", {})),
-            "numerical": manifests.numerical(),
-            "sources": manifests.source_digest(),
-            "git_commit": manifests.git_commit(),
-            "hardware": manifests.hardware(),
+            "numerical": manifests.numerical(), "git_commit": manifests.git_commit(), "hardware": manifests.hardware(),
             "started": self._started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self._clock, 1),
-        }
+        }  # fmt: skip
         for name in (NOTEBOOK, PAGE):  # of an execution before; the runner writes those of this one
             (self.folder / name).unlink(missing_ok=True)
         write_json(self.folder / MANIFEST, manifest)

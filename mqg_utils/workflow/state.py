@@ -18,11 +18,7 @@ class State(NamedTuple):
 
 
 def state_of(step: Step, run_dir: Path, keep_versions: bool = False) -> State:
-    """Whether a step has to be run, and why.
-
-    One made by another version of a numerical package is stale, so that no table mixes two, unless `keep_versions`;
-    one made by edited code of this package is kept, with a note: most edits change no result.
-    """
+    """Whether a step has to be run, and why. Edits of this package only leave a note: most change no result."""
     manifest = read_manifest(step.folder)
     if (step.folder / RUNNING).exists() or (manifest is None and (step.folder / FAILED).exists()):
         return State("missing", "it did not complete")
