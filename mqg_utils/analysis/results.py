@@ -35,6 +35,7 @@ class Run:
     summaries: dict[str, Row] = field(default_factory=dict)  # stage -> its numbers
     manifests: list[Row] = field(default_factory=list)
     disclaimer: str = DISCLAIMER
+    stopped: str = ""  # why the run ended before it was complete
     folders: tuple[Path, ...] = ()
 
 
@@ -101,9 +102,15 @@ def read_run(
         training_questions=list({c.chain_id: c for file in generated for c in _records(file, Chain)}.values()),
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
-        manifests=used, folders=(folder,),
+        manifests=used, folders=(folder,), stopped=_stopped(folder),
         disclaimer=f"Evaluated on the {split} split, not on the test split. " * (split != "test") + disclaimer,
     )  # fmt: skip
+
+
+def _stopped(folder: Path) -> str:
+    file = folder / "run.json"
+    cause = json.loads(file.read_text("utf-8")).get("stopped", "") if file.exists() else ""
+    return f"Run {folder.name} is not complete: {cause}" if cause else ""
 
 
 def _stage_of(curve: Curve, seeds: Sequence[int]) -> str:
@@ -157,4 +164,5 @@ def joined(runs: Sequence[Run]) -> Run:
         manifests=[{**m, "run": run.name} for run in runs for m in run.manifests],
         folders=tuple(folder for run in runs for folder in run.folders),
         disclaimer=" ".join(dict.fromkeys(run.disclaimer for run in runs)),
+        stopped=" ".join(run.stopped for run in runs).strip(),
     )  # fmt: skip

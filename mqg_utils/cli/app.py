@@ -121,7 +121,6 @@ def release(
     run: Annotated[str, typer.Argument(metavar="RUN", help="a complete run in outputs/")],
     to: Annotated[Path | None, typer.Option(help="folder to write (default: outputs/RUN/release)")] = None,
     condition: Annotated[str, typer.Option(help="whose model")] = "books+questions",
-    push: Annotated[str, typer.Option(help="hub repository to upload to; nothing is uploaded without it")] = "",
 ) -> None:
     """Write a run's model and generated questions as folders for a model hub, with cards."""
     from mqg_utils.cli import release as releases
@@ -130,7 +129,7 @@ def release(
 
     with refusal(releases.ReleaseError, ParameterError):
         folder = run_folder(run)
-        for written in releases.release(folder, to or folder / "release", condition, push):
+        for written in releases.release(folder, to or folder / "release", condition):
             console.print(plain(near(written)))
 
 

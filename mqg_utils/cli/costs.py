@@ -12,6 +12,8 @@ from mqg_utils.teacher.prompts import measure_style, requests_for
 from mqg_utils.workflow.parameters import notebook_parameters
 from mqg_utils.workflow.plan import Step
 
+REPLY_S = 20  # a server takes for a usual reply: a guess
+
 
 def is_paid(step: Step) -> bool:
     """Whether a step sends requests to a server that is not on this machine."""
@@ -37,15 +39,19 @@ def _estimate(step: Step, run_dir: Path) -> dict[str, Any]:
     exam = read_jsonl(run_dir / "01_corpus" / "exam.jsonl", Chain)
     if step.key == "evaluate":
         n = sum(len(chain.questions) for chain in by_split(exam, settings["split"]))
-        limit = settings["budget_usd"]
-        return {"requests": f"{3 * n} or fewer", "USD": f"at most {limit:g}" if limit else "no budget_usd is set"}
+        usd = f"at most {settings['budget_usd']:g}" if settings["budget_usd"] else "no budget_usd is set"
+        return {"requests": f"{3 * n} or fewer", "USD": usd, "hours": _hours(3 * n, settings)}
     book, train = read_jsonl(run_dir / "01_corpus" / "passages.jsonl", Passage), by_split(exam, "train")
     part, style = book[: settings["max_passages"] or None], measure_style(train)
-    return expected_cost(
+    costs = expected_cost(
         from_settings(settings, step.folder, book),
         lambda asked, number: requests_for(part, train[: settings["examples"]], style, asked, round=number),
-        settings["requests_per_passage"],
-        ReplyCache(step.folder / "replies.jsonl"),
-        book,
+        settings["requests_per_passage"], ReplyCache(step.folder / "replies.jsonl"), book,
         int(bool(settings["reader"])),
-    )
+    )  # fmt: skip
+    return costs | {"hours": _hours(int(costs.get("requests", 0)), settings)}
+
+
+def _hours(requests: int, settings: dict[str, Any]) -> str:
+    hours = requests * REPLY_S / 3600 / settings["concurrency"]
+    return "up to 24 a job" if settings.get("source") == "batch" else f"about {hours:.1f}, if a reply takes {REPLY_S} s"

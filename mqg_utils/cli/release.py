@@ -16,8 +16,8 @@ class ReleaseError(ValueError):
     """A run that cannot be released. The message says what is missing."""
 
 
-def release(run: Path, folder: Path, condition: str = "books+questions", push: str = "") -> list[Path]:
-    """Write `folder/model`, and `folder/dataset` if questions were generated; upload them to the repository `push`."""
+def release(run: Path, folder: Path, condition: str = "books+questions") -> list[Path]:
+    """Write `folder/model`, and `folder/dataset` if questions were generated. Raises ReleaseError."""
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
     needed |= {"pretraining": "02_pretrain"} if of.from_books else {}
@@ -28,16 +28,10 @@ def release(run: Path, folder: Path, condition: str = "books+questions", push: s
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
-    written = {"model": _model(run / needed["training"], folder / "model", about)}
+    written = [_model(run / needed["training"], folder / "model", about)]
     if of.learns_questions:
-        written["dataset"] = _dataset(run / "03_generate", folder / "dataset", about)
-    for kind, path in written.items() if push else ():  # only once both cards are written
-        from huggingface_hub import HfApi
-
-        api, repository = HfApi(), push if kind == "model" else f"{push}-questions"  # the token: environment or login
-        api.create_repo(repository, repo_type=kind, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=str(path), repo_type=kind)
-    return list(written.values())
+        written.append(_dataset(run / "03_generate", folder / "dataset", about))
+    return written
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -132,11 +132,7 @@ def connected(scheduler: str, workers: int) -> Iterator[Any]:
 
 
 def execute(plans: Sequence[Plan], client: Any) -> tuple[Counter[str], list[str]]:
-    """Complete every step of the runs on the workers, a line each; other runs continue if one fails.
-
-    Returns how many were `executed`, `taken` from another run and `unchanged`, and the messages of failures. Raises
-    LockHeld if another process works on a run.
-    """
+    """Complete every step of the runs, a line each; the number of each outcome, and the messages of failures."""
     from distributed import KilledWorker, as_completed
 
     counts: Counter[str] = Counter()

@@ -144,7 +144,8 @@ class Findings:
 
     def answer(self) -> str:
         """Paragraphs: what makes results void; what the conditions score; where the last one fails, and why."""
-        void, text = " ".join(f"**{problem.sentence}**" for problem in self.problems), []
+        sentences = [self.run.stopped] * bool(self.run.stopped) + [problem.sentence for problem in self.problems]
+        void, text = " ".join(f"**{sentence}**" for sentence in sentences), []
         rows = [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= FEW_CHAINS]
         if rows and not self.void("along"):
             worst, best = (choose(rows, key=lambda r: r.accuracy.value) for choose in (min, max))

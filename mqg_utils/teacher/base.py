@@ -27,8 +27,7 @@ T = TypeVar("T")
 class RecordedTeacher:
     """Replays a replies file, also one that a server's run wrote: the usable drafts on each passage, round by round.
 
-    Of drafts on one passage and round, the later are further rounds. A reply on a whole place of the book, such as
-    "module m46281", is told apart by passage, however the book was cut.
+    A reply on a place of the book, such as "module m46281", is told apart by passage, however the book was cut.
     """
 
     spent_usd = 0.0
@@ -65,10 +64,7 @@ class RecordedTeacher:
 
 
 def by_passage(reply: Reply, by_place: Mapping[str, Mapping[str, str]]) -> list[Reply]:
-    """A reply on a place as replies on its passages, given the text of each; any other reply as it is.
-
-    Each chain belongs to the passage that holds most of its quotes. Raises ValueError for a reply without chains.
-    """
+    """A reply on a place as replies on its passages, by the quotes of its chains; any other reply as it is."""
     chains, texts = read_list(reply.content, "chains"), by_place.get(reply.passage_id)
     if not texts:
         return [reply]

@@ -44,10 +44,7 @@ def price_of(model: str, prompt_usd: float = -1, completion_usd: float = -1, sha
 def cost_table(
     requests: Sequence[Request], price: Price | None, max_tokens: int, passages: Sequence[Passage], readings: int
 ) -> dict[str, int | str]:
-    """The expected cost of these requests, and of `readings` of every question afterwards, in tokens and USD.
-
-    A token is as long as the student's on `passages`. At most: replies of `max_tokens` with MOST_QUESTIONS questions.
-    """
+    """The expected cost of these requests, and of `readings` of every question afterwards, and in USD the most."""
     n, tokens = len(requests), sum(p.n_tokens for p in passages)
     per_character = tokens / sum(len(p.text) for p in passages) if tokens else 0.25
     user = sum(len(request.messages[-1]["content"]) for request in requests)
@@ -78,11 +75,10 @@ class Cost(Record):
 
 
 class Budget:
-    """The whole run's money, in a ledger beside the replies: reserved before a request is sent, settled afterwards.
+    """The whole run's money, in a ledger beside the replies and in `others` of shards; reservations become bills.
 
     A reservation is the most that the request can cost, and after SETTLED replies MARGIN times the dearest of them, in
     proportion: only replies much dearer than all before can pass the cap. A killed process's reservations stay.
-    `others` are the ledgers of shards, which count too. Raises ValueError for a cap without a price.
     """
 
     def __init__(

@@ -182,8 +182,7 @@ class _Session:
 def _http_client(timeout_s: float) -> Any:
     """An HTTP client with `timeout_s` for the whole answer.
 
-    The openai package would repeat, and pay twice for, a request whose answer broke off or came too late, but does not
-    after an error of its own kind.
+    With it the openai package does not repeat, and pay twice for, a request whose answer broke off or came too late.
     """
     from openai import APIConnectionError, DefaultAsyncHttpxClient
 

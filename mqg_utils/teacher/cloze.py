@@ -211,10 +211,7 @@ def grams(text: str) -> list[str]:
 
 
 def quotable(passage: Passage) -> list[str]:
-    """The distinct sentences of a passage that can stand alone, 5 to 40 words (12 to 120 characters without spaces).
-
-    No captions, headings, questions, rows of a table, beginnings of a list, words to the reader, no pointing elsewhere.
-    """
+    """The distinct sentences of a passage that can stand alone: no captions, headings, questions or rows."""
     pointing = re.compile(prompts_for(passage.language)["cloze"]["pointing"])
     lines = [line for line in passage.text.split("\n") if not line.startswith(("Figure:", "Table:"))]
     sentences = [sentence for line in lines for sentence in split_sentences(line.removeprefix("- "))]

@@ -45,10 +45,7 @@ def question_text(question: Question) -> str:
 
 
 class Index:
-    """BM25 over texts, and the share of a query that a text contains, weighted by `rarity` of its terms.
-
-    The rarity is log((N + n) / 2n) of a term that n of the N texts contain: 0 for a term of all texts.
-    """
+    """BM25, and the share of a query in a text, weighted by `rarity`: log((N + n) / 2n) of a term of n of N texts."""
 
     def __init__(self, texts: Iterable[str], rarity: Mapping[str, float] | None = None) -> None:
         import bm25s

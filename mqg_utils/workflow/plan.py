@@ -139,8 +139,7 @@ def _checked(parameter: Parameter, setting: Setting) -> Any:
 def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
     """The steps of a preset (a name in notebooks/presets, or a YAML file), every parameter checked.
 
-    `overrides` are `stage.parameter=value`, or `parameter=value` for every stage that has it. Raises
-    ParameterError naming the preset's line or the flag.
+    `overrides` are as in `_settings`. Raises ParameterError naming the preset's line or the flag.
     """
     folder = project_root() / "notebooks" / "presets"
     file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"

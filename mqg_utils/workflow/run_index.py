@@ -31,7 +31,8 @@ def write_index(plan: Plan, failed: Mapping[Path, str] | None = None, keep_versi
     }  # fmt: skip
     write_page(plan.folder / "index.html", "index.html.j2", run=run)
     steps = [{"stage": s.stage, "variant": s.variant, "parameters": s.parameters} for s in plan.steps]
-    write_json(plan.folder / "run.json", {"name": plan.name, "preset": plan.preset, "steps": steps})
+    stopped = next(iter(causes.values()), "")  # for the report's first sentence
+    write_json(plan.folder / "run.json", {"name": plan.name, "preset": plan.preset, "steps": steps, "stopped": stopped})
 
 
 def _row(step: Step, plan: Plan, cause: str, keep_versions: bool) -> dict[str, Any]:

@@ -29,10 +29,9 @@ class StageFailed(RuntimeError):
 
 
 def run(plan: Plan, report: Report, keep_versions: bool = False) -> None:
-    """Execute what is not complete, in order; a stage's page is made while the next one runs.
+    """Execute what is not complete, in order, making pages meanwhile; an interrupt leaves the run resumable.
 
-    Raises StageFailed at the first stage that fails, and LockHeld if another process works on this run. An interrupt
-    stops the kernel and leaves the run resumable.
+    Raises StageFailed at the first stage that fails, and LockHeld if another process works on this run.
     """
     import jupyter_client  # noqa: F401  # before the thread that makes pages imports it too, and both find half of it
 
@@ -136,7 +135,7 @@ def _words_of(error: Any, step: Step) -> str:
     outputs = [o for cell in cells if cell["execution_count"] == error.exec_count for o in cell["outputs"]]
     text = "".join(line for o in outputs if o.get("name") == "stderr" for line in o["text"])
     lines = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", text, re.MULTILINE)
-    return lines[0] if lines else f"{error.ename}: {error.evalue}"
+    return lines[0] if lines else f"{error.ename}: {error.evalue}".removeprefix("AssertionError: ")
 
 
 def make_page(step: Step, run_dir: Path) -> None:

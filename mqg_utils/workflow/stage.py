@@ -39,10 +39,10 @@ class Stage:
 
     @classmethod
     def begin(cls, name: str, namespace: Mapping[str, Any], variant: str = "") -> "Stage":
-        """The stage of the notebook whose `globals()` are given, its parameters checked.
+        """The stage of the notebook whose `globals()` are given, its parameters checked; `variant` is a subfolder.
 
-        They are those of the last executed cell of annotated literals, with the values they have now (papermill sets
-        them in a cell of its own). `variant` is a subfolder: a condition. Raises ParameterError, StageError.
+        They are those of the last executed cell of annotated literals, with the values they have now. Raises
+        ParameterError, StageError.
         """
         cells = [source for source in namespace["In"] if is_parameters_cell(source)]
         if not cells:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from mqg_utils.cli.costs import is_paid
+from mqg_utils.cli.costs import is_paid, show_estimate
 from mqg_utils.cli.progress import RunProgress, console, near, plain, refusal
+from mqg_utils.records import Chain, write_jsonl
+from mqg_utils.workflow.paths import project_root
 from mqg_utils.workflow.plan import Step
 
 HOSTILE = "[bold]x[/] \x1b]0;title\x07 \x9b2J"
@@ -51,3 +53,17 @@ def test_only_a_server_elsewhere_is_paid() -> None:
 
     assert is_paid(step(source="server")) and is_paid(step(source="batch")) and is_paid(step(condition="server"))
     assert not is_paid(step(source="server", base_url="http://127.0.0.1:8000/v1")) and not is_paid(step(source="cloze"))
+
+
+def test_the_estimate_of_an_examination(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = [
+        {"question_id": f"q{i}", "stem": "Which?", "propositions": [{"text": "This.", "is_true": True}]}
+        for i in range(120)
+    ]
+    chain = Chain.model_validate({"chain_id": "c", "split": "test", "questions": questions})
+    write_jsonl(tmp_path / "01_corpus" / "exam.jsonl", [chain])
+    notebook = project_root() / "notebooks" / "05_evaluate.ipynb"
+    given = {"condition": "server", "concurrency": 4, "budget_usd": 3.0}
+    assert show_estimate(Step("evaluate", "05_evaluate", "server", notebook, tmp_path, given), tmp_path)
+    estimate = "requests: 360 or fewer, USD: at most 3, hours: about 0.5, if a reply takes 20 s"
+    assert capsys.readouterr().out.strip() == estimate

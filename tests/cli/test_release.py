@@ -86,21 +86,3 @@ def test_an_unfinished_run_is_not_released(quick_project, tmp_path):
     with pytest.raises(ReleaseError, match=r"04_finetune/base, 06_report not complete"):
         release(run, tmp_path / "release", "base")
     assert not (tmp_path / "release").exists()
-
-
-def test_nothing_is_uploaded_unless_asked(quick_project, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        huggingface_hub.HfApi, "create_repo", lambda self, name, **k: calls.append((name, k["repo_type"]))
-    )
-    monkeypatch.setattr(
-        huggingface_hub.HfApi, "upload_folder", lambda self, **k: calls.append((k["repo_id"], k["folder_path"]))
-    )
-    run = quick_project / "outputs" / "quick"
-    release(run, tmp_path / "quiet")
-    assert calls == []
-    model, dataset = release(run, tmp_path / "loud", push="me/student")
-    assert calls == [
-        ("me/student", "model"), ("me/student", str(model)),
-        ("me/student-questions", "dataset"), ("me/student-questions", str(dataset)),
-    ]  # fmt: skip
