@@ -41,8 +41,7 @@ class _File(BaseModel):
 def read_sweep(file: Path) -> tuple[str, list[Plan]]:
     """The name of a sweep and its runs, every parameter checked. Raises ParameterError naming the file and the run.
 
-    The file has `preset`, and `axes`: a parameter as in `-p` with its values, or a word with named settings
-    (`teacher: {cloze: {generate.source: cloze}, …}`); `set` has parameters of all runs, `name` prefixes their names.
+    An axis is a parameter with its values, or a word with named settings: `teacher: {cloze: {generate.source: cloze}}`.
     """
     try:
         given = _File.model_validate(read_yaml(file))

@@ -15,8 +15,7 @@ from mqg_utils.workflow.append_log import AppendLog
 
 BATCH_SHARE = 0.5  # of the price, in OpenAI's Batch API
 TOKENS_PER_MESSAGE = 16  # added by a chat template, at most
-REPLY_TOKENS = 1200  # of a usual reply: QUESTIONS questions of five propositions with their quotes
-MOST_QUESTIONS = 6  # of a reply
+REPLY_TOKENS, MOST_QUESTIONS = 1200, 6  # of a usual reply (QUESTIONS with their quotes), and of the longest
 SETTLED, MARGIN = 5, 1.5  # replies after which a reserve follows them, and how much dearer than the dearest one may be
 READING_TOKENS, ANSWERS_TOKENS = 250, 30  # of a question with the rules, when it is read again, and of the answer
 
@@ -116,6 +115,6 @@ class Budget:
 
     def stop_message(self) -> str:
         """Why no further request is sent."""
-        stopped = f"Stopped: the next request could exceed budget_usd={self.cap_usd:g}"
+        limit = f"budget_usd={self.cap_usd:g} ({self.spent_usd:.4f} USD spent so far)"
         rerun = "Raise the budget and rerun; answered requests are not repeated."
-        return f"{stopped} ({self.spent_usd:.4f} USD spent so far). {rerun}"
+        return f"Stopped: the next request could exceed {limit}. {rerun}"

@@ -73,9 +73,9 @@ class ServerTeacher:
         if not requests:
             return
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        session = _Session(self, requests, cache, arrived.put)
+        session = _Session(self, cache, arrived.put)
         with ThreadPoolExecutor(1) as pool:  # a notebook's own event loop is busy
-            ended = pool.submit(asyncio.run, session.run())
+            ended = pool.submit(asyncio.run, session.run(requests))
             ended.add_done_callback(lambda _: arrived.put(None))
             try:
                 yield from iter(arrived.get, None)
@@ -87,18 +87,17 @@ class ServerTeacher:
 class _Session:
     """One call of `ask`, in an event loop of its own."""
 
-    def __init__(
-        self, teacher: ServerTeacher, requests: Sequence[Request], cache: ReplyCache, arrived: Callable[[Reply], None]
-    ) -> None:
-        self.teacher, self.waiting, self.cache, self.arrived = teacher, deque(requests), cache, arrived
+    def __init__(self, teacher: ServerTeacher, cache: ReplyCache, arrived: Callable[[Reply], None]) -> None:
+        self.teacher, self.cache, self.arrived = teacher, cache, arrived
         self.tries: Counter[str] = Counter()
         self.remarks: Counter[str] = Counter()  # on usable replies
         self.failed_in_row, self.stopped, self.fatal = 0, False, ""
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self) -> None:
+    async def run(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI, Timeout
 
+        self.waiting = deque(requests)
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
         limit_s = self.teacher.timeout_s  # which `_http_client` sets to the whole answer
         timeout = Timeout(limit_s + 5, connect=min(10, limit_s))

@@ -159,16 +159,15 @@ class ClozeChoiceTeacher(ClozeTeacher):
         return {"stem": _word(term).sub(BLANK, sentence), "kind": "single", "propositions": propositions}
 
     def _options(self, blank: Mention, sentence: str, passage: Passage, rng: random.Random) -> list[str]:
-        """The term and three others of the chapter, or fewer, that stand elsewhere between the same words or signs.
+        """The term and three others, or fewer, of the chapter that stand between the same words or signs.
 
-        One has the same ending and one is of the passage, if any. None shares a word with the sentence or another
-        option: of "blood" and "blood cell" both may be right.
+        One ends alike and one is of the passage, if any. None shares a word with the sentence or another option.
         """
         term, before, after = blank
-        used, chapter = _stems(term).union(*map(_stems, grams(sentence))), passage.section[0]
+        used, chapter = _stems(term).union(*(_stems(gram) for gram, *_ in mentions(sentence))), passage.section[0]
         known = [n for n, t in self._terms.items() if chapter in t.chapters and before in t.before and after in t.after]
         alike = [n for n in known if n.count(" ") == term.count(" ") and n.endswith("s") == term.endswith("s")]
-        here = set(grams(passage.text))
+        here = {gram for gram, *_ in mentions(passage.text)}
         groups = [[t for t in alike if t[-3:] == term[-3:]], [t for t in alike if t in here], alike, alike, alike]
         chosen = [term]
         for group in groups:
@@ -203,11 +202,6 @@ def mentions(text: str) -> list[Mention]:
     single = [(w, around[i - 1], around[i + 1]) for i, w in enumerate(kept) if len(w) >= MIN_LETTERS]
     pairs = [(i, f"{a} {b}") for i, (a, b) in enumerate(itertools.pairwise(kept)) if a and b]
     return single + [(pair, around[i - 1], around[i + 2]) for i, pair in pairs]
-
-
-def grams(text: str) -> list[str]:
-    """The words and pairs of `mentions`."""
-    return [gram for gram, _, _ in mentions(text)]
 
 
 def quotable(passage: Passage) -> list[str]:

@@ -14,8 +14,7 @@ from mqg_utils.teacher.cache import Request
 from mqg_utils.text.words import words
 
 LANGUAGES = ("en", "fr")
-QUESTIONS = 4  # independent ones of a request
-PROPOSITIONS = 5  # of a requested question
+QUESTIONS, PROPOSITIONS = 4, 5  # independent ones of a request, and of a requested question
 SCHEMAS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("schemas.yaml").read_text("utf-8"))
 
 
@@ -65,10 +64,9 @@ def requests_for(
     passages: Iterable[Passage], examples: Sequence[Chain] = (), style: Style = DEFAULT_STYLE,
     asked: Mapping[str, Sequence[str]] | None = None, round: int = 1,
 ) -> list[Request]:  # fmt: skip
-    """One request a passage, in its language: for a progressive case or for independent questions.
+    """One request a passage, in its language: for a progressive case or for questions, in the exam's proportion.
 
-    The two alternate in the exam's proportion over `passages`, so shard the requests, not the passages. `examples`
-    (of the exam's train split only) show the style; `asked` lists each passage's stems from earlier rounds.
+    `examples` (of the train split only) show the style; `asked` lists each passage's stems from earlier rounds.
     """
     requests, due = [], (round - 1) * style.share_progressive % 1  # a later round asks a passage for the other form
     low, high = style.questions

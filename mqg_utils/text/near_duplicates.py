@@ -42,9 +42,8 @@ def word_runs(length: int) -> Shingles:
 
 
 class NearDuplicates:
-    """Texts by what they are similar to, from a Jaccard similarity of `least`.
+    """Texts by what they are similar to, from a Jaccard similarity of `least`, with the same quantities and negations.
 
-    Two texts are near-duplicates only with the same quantities, numbers and negations: "5 mg" is not "50 mg".
     Source: Broder 1997, "On the resemblance and containment of documents"; LSH of `datasketch`.
     """
 

@@ -111,9 +111,8 @@ def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]
     """The quantities of a true proposition that its sources do not support.
 
     A limit ("more than 20 s") must be stated as such a number. A value ("a patient with 24 mg/dL") is free where the
-    quote has limits of its unit, since it is what they are applied to; but where the question gives values of the unit
-    it is one of them, unless it is a supposition ("25 s would suggest"). Where the quote has numbers of the unit, the
-    quote or the question (`stated`) must have this one; else the passage may.
+    quote has limits of its unit; but where the question gives values of the unit it is one of them, unless it is a
+    supposition. Where the quote has numbers of the unit, it or the question (`stated`) has this one; else the passage.
     """
     edges = [(edge, limit.unit) for limit in limits(text) for edge in (limit.low, limit.high)]
     applied = {limit.unit for limit in limits(quote)}

@@ -26,8 +26,8 @@ class ParameterError(ValueError):
 class Parameter(NamedTuple):
     """One line of a parameters cell: `name: type = default  # comment`.
 
-    A comment "path: …" marks a file. One that begins with brackets lists the allowed values: `[test, train] …`,
-    `[0 or more] …`, `[above 0] …`, `[0 to 1] …`, `[0 to below 1] …`; for a list, of each item.
+    A comment "path: …" marks a file. Brackets list the allowed values, for a list of each item: `[test, train] …`,
+    `[0 or more] …`, `[above 0] …`, `[0 to 1] …`, `[0 to below 1] …`.
     """
 
     name: str

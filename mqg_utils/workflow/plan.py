@@ -137,10 +137,7 @@ def _checked(parameter: Parameter, setting: Setting) -> Any:
 
 
 def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
-    """The steps of a preset (a name in notebooks/presets, or a YAML file), every parameter checked.
-
-    `overrides` are as in `_settings`. Raises ParameterError naming the preset's line or the flag.
-    """
+    """The steps of a preset (a name, or a YAML file) and flags, every parameter checked. Raises ParameterError."""
     folder = project_root() / "notebooks" / "presets"
     file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
     if not file.exists():

@@ -39,11 +39,8 @@ class Stage:
 
     @classmethod
     def begin(cls, name: str, namespace: Mapping[str, Any], variant: str = "") -> "Stage":
-        """The stage of the notebook whose `globals()` are given, its parameters checked; `variant` is a subfolder.
-
-        They are those of the last executed cell of annotated literals, with the values they have now. Raises
-        ParameterError, StageError.
-        """
+        """The stage of the notebook with these `globals()`, its parameters checked. Raises ParameterError."""
+        # the last executed cell of annotated literals, with the values they have now: papermill sets them in its own
         cells = [source for source in namespace["In"] if is_parameters_cell(source)]
         if not cells:
             raise StageError(f"{name}: run the cell of parameters first")

@@ -11,7 +11,7 @@ import pytest
 from mqg_utils.exams.contamination import Exam
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, changeable_numbers, grams, quotable
+from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher, changeable_numbers, mentions, quotable
 from mqg_utils.verification.checks import verify
 
 
@@ -193,7 +193,10 @@ def test_sentences_that_can_stand_alone() -> None:
     assert quotable(passage("Cette plaque se trouve ici.\nVous voyez une peau claire.", language="fr")) == []
 
 
-def test_grams_by_hand() -> None:
+def test_mentions_by_hand() -> None:
+    def grams(text: str) -> list[str]:
+        return [gram for gram, *_ in mentions(text)]
+
     text = "The Blood-brain barrier, is not a Wall: œdème aigu; it is"
     assert grams(text) == ["blood-brain", "barrier", "wall", "œdème", "aigu", "blood-brain barrier", "œdème aigu"]
     text = "Vitamin B12 deficiency, type 2 diabetes, a m² of Straße, HbA1c-level, non-small-cell"

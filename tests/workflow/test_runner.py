@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from conftest import MQG, make_project, mqg, reseal
 from fault_server import FaultServer, Response, completion
 
@@ -249,10 +250,20 @@ def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tm
         again = mqg(tmp_path, "run", "quick", *wanted)
         assert again.returncode == 0, again.stdout + again.stderr
         assert server.count == asked, "a sitting that is repeated asks for no reply again"
+        found = numbers(tmp_path / "outputs" / "quick")
+        prices = ("max_tokens=999", "budget_usd=0.01", "price_prompt_usd=1", "price_completion_usd=1")
+        stopped = mqg(tmp_path, "run", "quick", *wanted, *(word for p in prices for word in ("-p", f"evaluate.{p}")))
+        said = "Stopped: the next request could exceed budget_usd=0.01"
+        assert stopped.returncode == 1 and said in stopped.stderr and server.count > asked
+        index = (tmp_path / "outputs/quick/index.html").read_text()
+        assert said in index and 'class="state failed"' in index and "Read the report" not in index
+        assert mqg(tmp_path, "report", "quick").returncode == 0
+        report = BeautifulSoup((tmp_path / "outputs/report-quick/report.html").read_text(), "html.parser")
+        first = next(b.get_text() for b in report.select("main b, header b"))
+        assert first.startswith("Run quick is not complete: 05_evaluate (server) failed") and said in first
     finally:
         server.close()
     run = tmp_path / "outputs" / "quick"
-    found = numbers(run)
     test = by_split(read_jsonl(run / "01_corpus" / "exam.jsonl", Chain), "test")
     key = [p.is_true for chain in test for q in chain.questions for p in q.propositions]
     assert found["accuracy.server"] == pytest.approx(sum(key) / len(key))  # all ticked
