@@ -74,7 +74,8 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
     page = folder / "report.html"
     pages.write_page(
         page, "report.html.j2", title=title or "Did the book and the questions help?", run=run,
-        answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")], void=bool(findings.problems),
+        answer=[_bold(paragraph) for paragraph in findings.answer().split("\n\n")],
+        void=bool(findings.problems or run.stopped),
         history=findings.main, overview=scores.overview(findings), sections=[s for s in sections if not s.missing],
         left_out=list(left_out.items()), data=packed(chain_data(findings)), focus=findings.focus, shown=findings.shown,
         failing=sum(any(s.emr < 1 for s in items) for items in shown_chains(findings).values()),
