@@ -119,8 +119,8 @@ def connected(scheduler: str, workers: int) -> Iterator[Any]:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     # memory_limit: a stage's memory is its kernel's, which Dask does not see
-    local: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    local |= {"host": "127.0.0.1", "silence_logs": 50, "env": environment}
+    local: dict[str, Any] = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "silence_logs": 50}
+    local |= {"host": "127.0.0.1", "dashboard_address": None, "env": environment}
     with nullcontext(scheduler) if scheduler else LocalCluster(**local) as where:
         try:
             client = Client(where, timeout=20)
