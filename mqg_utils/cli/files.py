@@ -45,7 +45,7 @@ def _print_exam(file: Path, exam: Converted, more: str) -> None:
     if exam.fields:
         console.print(plain("  fields: " + ", ".join(f"{role}={name}" for role, name in exam.fields.items())))
     kinds: dict[str, Counter[str]] = {"kinds": Counter(question.kind for question in questions)}
-    for role, origins in (kinds | exam.origins).items():
+    for role, origins in {**kinds, **exam.origins}.items():
         console.print(plain(f"  {role}: {', '.join(f'{origin} {n}' for origin, n in origins.most_common())}"))
     for what, which in exam.notes.items():
         console.print(plain(f"  {len(which)} {what}: {', '.join(which[:5])}{', …' * (len(which) > 5)}"))
