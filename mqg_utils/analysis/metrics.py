@@ -107,9 +107,8 @@ def score_questions(predictions: Iterable[Prediction]) -> list[QuestionScore]:
         right = sum(p.predicted is p.gold for p in items)
         points = ecn_points(items[0].kind, gold, ticks, [p.weight for p in items])
         pairs, won = sum(gold) * (n - sum(gold)), pairs_won(gold, [p.p_true for p in items])
-        scores.append(QuestionScore(
-            *key, n, right, float(right == n), jaccard(gold, ticks), points, won, pairs, items[0].kind == "single"
-        ))  # fmt: skip
+        values = n, right, float(right == n), jaccard(gold, ticks), points, won, pairs, items[0].kind == "single"
+        scores.append(QuestionScore._make((*key, *values)))
     return scores
 
 

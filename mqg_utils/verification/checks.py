@@ -99,8 +99,10 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
             drafted += len(draft["questions"])
             rejected += bad
             if good:
-                about = {"language": passage.language, "split": "train", "source": f"teacher {reply.model}"}
-                kept.append(Chain(chain_id=name, vignette=case, questions=tuple(good), **about))
+                chain = Chain(
+                    chain_id=name, vignette=case, language=passage.language, split="train", questions=tuple(good)
+                )
+                kept.append(chain.model_copy(update={"source": f"teacher {reply.model}"}))
     return Verified(kept, rejected, drafted)
 
 

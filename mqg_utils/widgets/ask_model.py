@@ -41,8 +41,7 @@ class ModelAsker:
         self.undo = button("Undo my changes", self._reset)
         self.message, self.answers, self.effects = shown = [ipw.HTML(layout=wide) for _ in "123"]
         choice = row(self.student, self.case, self.history, self.question)
-        buttons = row(self.ask, self.remove, self.undo)
-        self.widget = ipw.VBox([ipw.HTML(style()), choice, self.text, buttons, *shown])
+        self.widget = ipw.VBox([ipw.HTML(style()), choice, self.text, row(self.ask, self.remove, self.undo), *shown])
         try:
             names = list(occlusion.students(self.run))
             if not names:

@@ -13,6 +13,7 @@ import simulated
 from axe_playwright_python.sync_playwright import Axe
 from browser import OpenPage, launch, open_page
 from playwright.sync_api import Browser, sync_playwright
+from pypdfium2 import PdfDocument
 from small import chain, question
 from test_write import all_right_or_wrong
 
@@ -66,6 +67,14 @@ def test_offline_it_asks_for_nothing_and_draws_everything(browser: Browser, page
             assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
             links = shown.eval_on_selector_all("nav a", "all => all.map(x => x.getAttribute('href').slice(1))")
             assert all(shown.query_selector(f"[id='{link}']") for link in links) and "chains" in links
+
+
+def test_on_paper_every_section_is_open_on_at_most_20_pages(browser: Browser, page: Path) -> None:
+    with open_page(browser, page) as opened:
+        shown = ready(opened)
+        pages = [sheet.get_textpage().get_text_range() for sheet in PdfDocument(shown.pdf(format="A4"))]
+        assert len(pages) <= 20 and any("Propositions wrong" in text for text in pages)
+        assert shown.locator("details.fold[open]").count() == 0, "as it was, on screen"
 
 
 def test_search_and_filters_narrow_the_map_and_the_chains(browser: Browser, page: Path) -> None:

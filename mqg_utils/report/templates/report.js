@@ -311,6 +311,11 @@ for (const fold of document.querySelectorAll("details")) {
   fold.addEventListener("toggle", () => { if (fold.open) fold.querySelectorAll(".js-plotly-plot").forEach((chart) => Plotly.Plots.resize(chart)); });
 }
 
+// on paper the sections are open; tables and cases stay as they were left
+let opened = [];
+addEventListener("beforeprint", () => { opened = [...document.querySelectorAll("details.fold:not([open])")]; opened.forEach((fold) => { fold.open = true; }); });
+addEventListener("afterprint", () => opened.forEach((fold) => { fold.open = false; }));
+
 const toc = byId("toc");
 const wide = matchMedia("(min-width: 1000px)");
 const fold = () => { toc.open = wide.matches; };
