@@ -186,9 +186,9 @@ class Exam:
         """What a question copies: ten words of a case, nearly a whole case or stem, or all that a question asks."""
         if copy := self._copied(case, question.stem, part="case"):
             return copy
-        for text in (case, question.stem):
-            if weight(words(text)) >= COPY_WORDS and (near := self._long.matches(text)):
-                return Copy(*near[0].owner)
+        texts = [text for text in (case, question.stem) if weight(words(text)) >= COPY_WORDS]
+        if near := next(filter(None, map(self._long.matches, texts)), []):
+            return Copy(*near[0].owner)
         if earlier := self._questions.repeated(question, case):
             return Copy(earlier, "its stem and key, or most of its statements, nearly word for word")
         return None
@@ -209,8 +209,7 @@ class Exam:
 def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str, str]]:
     """(question or chain id, id of the training text) for every test question that a training text contains.
 
-    A case leaks with any run of 12 words; a question with its stem and more than half of its propositions: a stem
-    alone may be anyone's ("Which are true?"), and a true proposition may be a textbook's sentence.
+    A case leaks with any run of 12 words, a question with its stem and more than half of its propositions.
     """
     test = list(test)
     cases = {run: c.chain_id for c in test for _, run in runs(words(c.vignette), LEAK_WORDS)}

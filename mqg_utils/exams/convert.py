@@ -228,13 +228,12 @@ class _Builder:
         value = known(role, said)
         if said and not value:
             self.notes[f"have an unknown {role}, which is not used"].append(f"{asked.place} ({said})")
-        if not value and origin != "--set":
-            value, origin = self.form.get(role, ""), f"format {self.format}; no field says it"
-        if not value and origin != "--set" and role != "kind":
+        if not value and origin != "--set" and role in self.form:
+            value, origin = self.form[role], f"format {self.format}; no field says it"
+        elif not value and origin != "--set" and role != "kind":
             names = [self.path.stem, *[self.path.parent.name] * (role == "language")]
             words = [word for name in names for word in reversed(re.split(r"[^a-z]+", name.casefold()))]
-            value = next((found for word in words if (found := TABLE[f"{role}s"].get(word, ""))), "")
-            origin = f"name {self.path.name}"
+            value, origin = next(filter(None, map(TABLE[f"{role}s"].get, words)), ""), f"name {self.path.name}"
         if value or role != "kind":
             self.origins[role][f"{value} ({origin})" if value else "not known"] += 1
         return value
