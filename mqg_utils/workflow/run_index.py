@@ -25,7 +25,7 @@ def write_index(plan: Plan, failed: Mapping[Path, str] | None = None, keep_versi
     run = {
         "name": plan.name, "preset": plan.preset, "disclaimer": plan.disclaimer, "stages": rows,
         "state": "complete" if complete else "failed" if causes else "incomplete",
-        "report": REPORT if (plan.folder / REPORT).exists() and rows[-1]["state"] == "complete" else "",
+        "report": REPORT * (not causes and (plan.folder / REPORT).exists() and rows[-1]["state"] == "complete"),
         "started": min((m["started"] for m in manifests), default=""), "seconds": sum(m["seconds"] for m in manifests),
         "last": manifests[-1] if manifests else {"git_commit": "", "hardware": "", "versions": {}},
     }  # fmt: skip
