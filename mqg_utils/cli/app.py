@@ -25,6 +25,7 @@ def run(
     preset: Annotated[str, typer.Argument(help="a preset of notebooks/presets, or a YAML file")],
     parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="stage.name=value")] = None,
     name: Annotated[str, typer.Option(help="the run's folder in outputs/ (default: the preset's name)")] = "",
+    profile: Annotated[str, typer.Option(help="a smaller or larger version that the preset has, such as short")] = "",
     keep_versions: Annotated[bool, typer.Option("--keep-versions", help="keep stages of other torch versions")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="send paid requests without asking")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and what it costs, and stop")] = False,
@@ -38,7 +39,7 @@ def run(
     from mqg_utils.workflow.state import state_of
 
     with refusal(ParameterError, code=2):
-        planned = plan(preset, parameter or [], name)
+        planned = plan(preset, parameter or [], name, profile)
     if dry_run:
         for step in planned.steps:
             state = state_of(step, planned.folder, keep_versions)
@@ -67,6 +68,7 @@ def run(
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="a preset and the axes of its parameters")],
+    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="stage.name=value")] = None,
     scheduler: Annotated[str, typer.Option(help="address of a Dask scheduler; local workers without it")] = "",
     workers: Annotated[int, typer.Option(min=1, help="local workers, which share the cores")] = 2,
 ) -> None:
@@ -76,7 +78,7 @@ def sweep(
     from mqg_utils.workflow.parameters import ParameterError
 
     with refusal(ParameterError, LockHeld, code=2), interruptible():
-        name, plans = sweeps.read_sweep(file)
+        name, plans = sweeps.read_sweep(file, parameter or [])
         with sweeps.connected(scheduler, workers) as client:
             counts, failures = sweeps.execute(plans, client)
     for failure in failures:

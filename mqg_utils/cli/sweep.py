@@ -38,7 +38,7 @@ class _File(BaseModel):
     name: str = ""
 
 
-def read_sweep(file: Path) -> tuple[str, list[Plan]]:
+def read_sweep(file: Path, flags: Sequence[str] = ()) -> tuple[str, list[Plan]]:
     """The name of a sweep and its runs, every parameter checked. Raises ParameterError naming the file and the run.
 
     An axis is a parameter with its values, or a word with named settings: `teacher: {cloze: {generate.source: cloze}}`.
@@ -59,7 +59,7 @@ def read_sweep(file: Path) -> tuple[str, list[Plan]]:
         settings = given.set | {key: value for _, chosen in points for key, value in chosen.items()}
         texts = {n: v if isinstance(v, str) else json.dumps(v, default=str) for n, v in settings.items()}
         try:
-            plans[run_name] = plan(given.preset, [f"{n}={text}" for n, text in texts.items()], run_name)
+            plans[run_name] = plan(given.preset, [*(f"{n}={text}" for n, text in texts.items()), *flags], run_name)
         except ParameterError as error:
             raise ParameterError(f"{file.name}, run {run_name}: {error}") from error
     return name, list(plans.values())

@@ -92,19 +92,29 @@ def _entries(text: str) -> list[tuple[str, int, str, Any]]:
     return [(s, k.start_mark.line + 1, str(k.value), loader.construct_object(v, deep=True)) for s, k, v in entries]
 
 
-def _settings(file: Path, flags: Sequence[str]) -> Settings:
-    """What a preset sets, then what flags do: stage.parameter=value, or parameter=value for every stage that has it."""
+def _settings(file: Path, flags: Sequence[str], profile: str) -> Settings:
+    """What a preset sets, then its section "profile NAME", then flags: stage.parameter=value, or parameter=value for
+    every stage that has it."""
     settings: Settings = {section: {} for section in SECTIONS}
+    profiles: dict[str, list[tuple[str, Setting]]] = {"": []}
     for section, line, name, value in read_yaml(file, _entries):
+        setting = Setting(value, f"{file.name}:{line}")
+        if section.startswith("profile "):
+            profiles.setdefault(section.removeprefix("profile "), []).append((name, setting))
+            continue
         if name in settings.get(section, ()):
             raise ParameterError(f"{file.name}:{line}: duplicate name {name!r} in section {section!r}")
-        settings.setdefault(section, {})[name] = Setting(value, f"{file.name}:{line}")
+        settings.setdefault(section, {})[name] = setting
+    if profile not in profiles:
+        raise ParameterError(f"{file.name} has no profile {profile!r}; it has {', '.join(profiles)[2:] or 'none'}")
     for flag in flags:
         target, equals, text = flag.partition("=")
-        section, _, name = target.strip().rpartition(".")
-        if not equals or not name:
+        if not equals or not target.rpartition(".")[2].strip():
             raise ParameterError(f"-p {flag}: expected stage.parameter=value")
-        settings.setdefault(section or "shared", {})[name] = Setting(text, f"-p {flag}")
+        profiles[profile].append((target.strip(), Setting(text, f"-p {flag}")))
+    for target, setting in profiles[profile]:
+        section, _, name = target.rpartition(".")
+        settings.setdefault(section or "shared", {})[name] = setting
     for section in set(settings) - set(SECTIONS):
         where = next(iter(settings[section].values())).where
         raise ParameterError(f"{where}: unknown section {section!r}; expected one of {', '.join(SECTIONS)}")
@@ -136,14 +146,14 @@ def _checked(parameter: Parameter, setting: Setting) -> Any:
     return str(locate(value)) if parameter.is_path and value and not value.startswith(BUNDLED) else value
 
 
-def plan(preset: str, overrides: Sequence[str] = (), name: str = "") -> Plan:
-    """The steps of a preset (a name, or a YAML file) and flags, every parameter checked. Raises ParameterError."""
+def plan(preset: str, overrides: Sequence[str] = (), name: str = "", profile: str = "") -> Plan:
+    """The steps of a preset (a name, or a YAML file), its profile and flags, all checked. Raises ParameterError."""
     folder = project_root() / "notebooks" / "presets"
     file = Path(preset) if preset.endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
     if not file.exists():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise ParameterError(f"unknown preset {preset!r}; choose one of {known}, or give the path of a YAML file")
-    settings, name = _settings(file, overrides), run_name(name or file.stem)
+    settings, name = _settings(file, overrides, profile), run_name(name or file.stem)
     shared, of_run = settings["shared"], settings["run"]
     if "seed" in shared:  # one seed for all is a run of that seed
         of_run.setdefault("seeds", shared["seed"])

@@ -108,6 +108,18 @@ def test_a_wrong_flag_is_named(project, flag, said):
         assert words in str(error.value)
 
 
+def test_a_profile_changes_a_preset_and_flags_change_the_profile(project):
+    (project / "p.yaml").write_text(
+        "run:\n  seeds: [0, 1]\nprofile short:\n  run.seeds: [0]\n  evaluate.split: validation\n"
+    )
+    whole, short = plan(str(project / "p.yaml")), plan(str(project / "p.yaml"), ["evaluate.split=train"], "", "short")
+    seeds = [len({s.parameters["seed"] for s in p.steps if s.key == "finetune"}) for p in (whole, short)]
+    splits = [{s.parameters.get("split") for s in p.steps if s.key == "evaluate"} for p in (whole, short)]
+    assert (seeds, splits) == ([2, 1], [{None}, {"train"}])
+    with pytest.raises(ParameterError, match="has no profile 'tall'; it has short"):
+        plan(str(project / "p.yaml"), profile="tall")
+
+
 def test_a_wrong_preset_line_is_named(project):
     with pytest.raises(ParameterError, match=r"mine\.yaml:3: .*learning_rate is 'fast'"):
         plan(preset(project, "pretrain:\n  epochs: 1.0\n  learning_rate: fast\n"))
