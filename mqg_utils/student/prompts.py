@@ -12,6 +12,8 @@ import yaml
 
 from mqg_utils.records import Chain, Question
 
+Ticks = Sequence[Sequence[bool]]  # for each question, which propositions are ticked
+
 
 class Wording(NamedTuple):
     """The words around a chain's own words; see prompts.yaml."""
@@ -57,8 +59,7 @@ def total(cuts: Iterable[Cuts]) -> Cuts:
 class Pieces:
     """Token ids of prompt pieces, each tokenised once; `root` is the tokenizer's start token, if it has one.
 
-    Some tokenizers put a space before every text (Mistral's, Phi-3's, Llama-2's). A piece is none: it is tokenised
-    after a line break, which is then cut off.
+    For tokenizers that put a space before every text (Llama-2's), a piece follows a line break, which is cut off.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -108,11 +109,8 @@ class Parts(NamedTuple):
         return [*self.case, *itertools.chain.from_iterable(self.past), *self.reference, *self.stem]
 
 
-def parts_of(chain: Chain, pieces: Pieces, ticks: Sequence[Sequence[bool]], labelled: bool = True) -> list[Parts]:
-    """The parts of every question's prompts; `ticks` answer the earlier questions, as far as they go.
-
-    Unless `labelled`, a prompt ends with the proposition's own words.
-    """
+def parts_of(chain: Chain, pieces: Pieces, ticks: Ticks, labelled: bool = True) -> list[Parts]:
+    """The parts of every question's prompts after the answers `ticks`; unless `labelled`, without what is after."""
     wording = wording_for(chain.language)
     before, after = pieces(wording.before), pieces(wording.after) if labelled else []
     case = pieces.root + (pieces(wording.case.format(chain.vignette.strip())) if chain.vignette.strip() else [])

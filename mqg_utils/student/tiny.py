@@ -26,10 +26,7 @@ def quiet_transformers() -> Any:
 def train_tokenizer(
     texts: Iterable[str], folder: Path, seed: int = 0, vocab_size: int = 2048, width: int = 192, layers: int = 4
 ) -> Any:
-    """Train a byte-level BPE on `texts` and save it as an untrained student of a few million parameters.
-
-    Returns the tokenizer and loads no torch; `loading.load` initialises the weights from `seed`.
-    """
+    """Train a byte-level BPE on `texts` and save it, without torch, as a student whose weights `seed` initialises."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
     from tokenizers.models import BPE
 

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mqg_utils.records import Chain, History
-from mqg_utils.student.prompts import Cuts, Parts, Pieces, fitted, gold_ticks, parts_of, total, wording_for
+from mqg_utils.student.prompts import Cuts, Parts, Pieces, Ticks, fitted, gold_ticks, parts_of, total, wording_for
 
-# A longer tree is split, its trunk repeated. Not the row length: splitting costs far more tokens than a long row
-# costs attention.
+# a longer tree is split, its trunk repeated: far more tokens than a long row costs attention
 SPLIT_TOKENS = 4096
 
 
@@ -61,41 +60,36 @@ def grow_trees(
     trees: list[Tree] = []
     cuts = [Cuts()]
     for index, chain in enumerate(chains):
-        layout, keys = _lay_out(chain, index, pieces, histories, context, gold_ticks(chain), labelled)
-        trees += _split(layout, keys, max_tokens, whole_questions)
+        layout = _Layout(chain, index, pieces, histories, context, gold_ticks(chain), labelled)
+        trees += layout.split(layout.keys, max_tokens, whole_questions)
         cuts.append(layout.cuts)
     return trees, total(cuts)
 
 
 def question_tree(
-    chain: Chain,
-    index: int,
-    question: int,
-    pieces: Pieces,
-    context: int,
-    ticks: Sequence[Sequence[bool]],
-    labelled: bool = True,
+    chain: Chain, index: int, question: int, pieces: Pieces, context: int, ticks: Ticks, labelled: bool = True
 ) -> tuple[Tree, int, Cuts]:
     """The tree of one question after the answers `ticks`, the number of its trunk's tokens (they come first), cuts."""
-    questions = range(question, question + 1)
-    layout, keys = _lay_out(chain, index, pieces, ("predicted",), context, ticks, labelled, questions)
-    return layout.build(keys), len(layout.prompts[question, "predicted"].trunk), layout.cuts
+    layout = _Layout(chain, index, pieces, ("predicted",), context, ticks, labelled, question)
+    return layout.build(layout.keys), len(layout.prompts[question, "predicted"].trunk), layout.cuts
 
 
-def bare_trees(texts: Sequence[str], language: str, pieces: Pieces, context: int, max_tokens: int) -> list[Tree]:
-    """Propositions without case and question, side by side in trees of at most `max_tokens`; leaf i is that of text i.
+def bare_trees(texts: Sequence[tuple[str, str]], pieces: Pieces, context: int, max_tokens: int) -> list[Tree]:
+    """Propositions, (language, text), without case and question, side by side in trees of at most `max_tokens`.
 
-    One that does not fit the context has no leaf.
+    Leaf i is that of text i. One that does not fit the context has no leaf.
     """
-    trunk = pieces.root + pieces(wording_for(language).before)
-    prompts = [(i, [*trunk, *pieces(" " + text.strip())]) for i, text in enumerate(texts)]
-    prompts = [(i, prompt) for i, prompt in prompts if len(prompt) <= context]
-    n = max(1, max_tokens // max((len(prompt) for _, prompt in prompts), default=1))
+    words = [
+        (i, pieces.root + pieces(wording_for(code).before), pieces(" " + t.strip()))
+        for i, (code, t) in enumerate(texts)
+    ]
+    words = [(i, trunk, own) for i, trunk, own in words if len(trunk) + len(own) <= context]
+    n = max(1, max_tokens // max((len(trunk) + len(own) for _, trunk, own in words), default=1))
     trees = []
-    for part in (prompts[start : start + n] for start in range(0, len(prompts), n)):
-        ids, parents, ends = _grow(prompt for _, prompt in part)
+    for part in (words[start : start + n] for start in range(0, len(words), n)):
+        ids, parents, ends = _grow([*trunk, *own] for _, trunk, own in part)
         read = zip(part, ends, strict=True)
-        leaves = [Leaf(0, 0, i, ("none",), end, len(x) - len(trunk), 0, (0, 0), False) for (i, x), end in read]
+        leaves = [Leaf(0, 0, i, ("none",), end, len(own), 0, (0, 0), False) for (i, _, own), end in read]
         trees.append(Tree(ids, parents, leaves))
     return trees
 
@@ -118,73 +112,65 @@ def _grow(prompts: Iterable[Iterable[int]]) -> tuple[list[int], list[int], list[
     return ids, parents, ends
 
 
-class _Layout(NamedTuple):
-    chain: Chain
-    number: int  # of the chain in the list of chains
-    labels: tuple[int, int]
-    prompts: dict[tuple[int, History], Parts]
-    cuts: Cuts
+class _Layout:
+    """The prompts of a chain's questions under each history, and the `keys` (question, proposition) that fit."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        number: int,  # in the list of chains
+        pieces: Pieces,
+        histories: tuple[History, ...],
+        context: int,
+        ticks: Ticks,
+        labelled: bool,
+        only: int | None = None,  # this question
+    ) -> None:
+        wording, cuts = wording_for(chain.language), [Cuts()]
+        self.chain, self.number = chain, number
+        self.labels = (pieces.label(wording.true), pieces.label(wording.false)) if labelled else (0, 0)
+        self.prompts: dict[tuple[int, History], Parts] = {}
+        self.keys: list[tuple[int, int]] = []
+        for q, prompt in enumerate(parts_of(chain, pieces, ticks, labelled)):
+            if only not in (None, q):
+                continue
+            fits = [p for p, leaf in enumerate(prompt.leaves) if len(prompt.stem) + sum(map(len, leaf)) <= context]
+            self.keys += [(q, p) for p in fits]
+            longest = max((sum(map(len, prompt.leaves[p])) for p in fits), default=0)
+            lost = Cuts()
+            for history in histories:
+                past = [] if history == "none" else prompt.past
+                self.prompts[q, history], cut = fitted(prompt._replace(past=past), context - longest)
+                # both histories lose the same case and reference: counted once
+                lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
+            cuts.append(lost._replace(failed=len(prompt.leaves) - len(fits)))
+        self.cuts = total(cuts)
 
     def build(self, keys: list[tuple[int, int]]) -> Tree:
-        """One tree of some (question, proposition)."""
+        """One tree of some keys."""
         read = [(q, p, h) for q, p in keys for question, h in self.prompts if question == q]
         paths = (itertools.chain(self.prompts[q, h].trunk, *self.prompts[q, h].leaves[p]) for q, p, h in read)
         ids, parents, ends = _grow(paths)
-        leaves: dict[tuple[int, int, int], list[History]] = {}
+        histories: dict[tuple[int, int, int], list[History]] = {}
         for (q, p, history), end in zip(read, ends, strict=True):
-            leaves.setdefault((q, p, end), []).append(history)
-        grown = Tree(ids, parents, [])
-        for (q, p, end), histories in leaves.items():
-            _, text, after = self.prompts[q, histories[0]].leaves[p]
+            histories.setdefault((q, p, end), []).append(history)
+        leaves = []
+        for (q, p, end), shared in histories.items():
+            _, text, after = self.prompts[q, shared[0]].leaves[p]
             is_true = self.chain.questions[q].propositions[p].is_true
-            n = len(text), len(after)
-            grown.leaves.append(Leaf(self.number, q, p, tuple(histories), end, *n, self.labels, is_true))
-        return grown
+            leaves.append(Leaf(self.number, q, p, tuple(shared), end, len(text), len(after), self.labels, is_true))
+        return Tree(ids, parents, leaves)
 
-
-def _lay_out(
-    chain: Chain,
-    index: int,
-    pieces: Pieces,
-    histories: tuple[History, ...],
-    context: int,
-    ticks: Sequence[Sequence[bool]],
-    labelled: bool,
-    questions: range | None = None,
-) -> tuple[_Layout, list[tuple[int, int]]]:
-    """The prompts of a chain's questions under each history, and the (question, proposition) that fit."""
-    wording = wording_for(chain.language)
-    prompts: dict[tuple[int, History], Parts] = {}
-    keys, cuts = [], [Cuts()]
-    for q, prompt in enumerate(parts_of(chain, pieces, ticks, labelled)):
-        if questions is not None and q not in questions:
-            continue
-        fits = [p for p, leaf in enumerate(prompt.leaves) if len(prompt.stem) + sum(map(len, leaf)) <= context]
-        keys += [(q, p) for p in fits]
-        longest = max((sum(map(len, prompt.leaves[p])) for p in fits), default=0)
-        lost = Cuts()
-        for history in histories:
-            past = [] if history == "none" else prompt.past
-            prompts[q, history], cut = fitted(prompt._replace(past=past), context - longest)
-            # both histories lose the same case and reference: counted once
-            lost = Cuts(lost.history_dropped + cut.history_dropped, *map(max, lost[1:], cut[1:]))
-        cuts.append(lost._replace(failed=len(prompt.leaves) - len(fits)))
-    labels = (pieces.label(wording.true), pieces.label(wording.false)) if labelled else (0, 0)
-    return _Layout(chain, index, labels, prompts, total(cuts)), keys
-
-
-def _split(layout: _Layout, keys: list[tuple[int, int]], max_tokens: int, whole_questions: bool) -> list[Tree]:
-    """One tree, or several: split between questions first, between the propositions of one only if necessary."""
-    if not keys:
-        return []
-    tree = layout.build(keys)
-    one_question = keys[0][0] == keys[-1][0]
-    if len(tree.ids) <= max_tokens or len(keys) == 1 or (one_question and whole_questions):
-        return [tree]
-    questions = sorted({q for q, _ in keys})
-    middle = questions[len(questions) // 2]
-    cut = len(keys) // 2 if one_question else sum(q < middle for q, _ in keys)
-    return [tree for half in (keys[:cut], keys[cut:]) for tree in _split(layout, half, max_tokens, whole_questions)]
+    def split(self, keys: list[tuple[int, int]], max_tokens: int, whole_questions: bool) -> list[Tree]:
+        """One tree, or several: split between questions first, between the propositions of one only if necessary."""
+        if not keys:
+            return []
+        tree, one_question = self.build(keys), keys[0][0] == keys[-1][0]
+        if len(tree.ids) <= max_tokens or len(keys) == 1 or (one_question and whole_questions):
+            return [tree]
+        questions = sorted({q for q, _ in keys})
+        cut = sum(q < questions[len(questions) // 2] for q, _ in keys) or len(keys) // 2
+        return [tree for half in (keys[:cut], keys[cut:]) for tree in self.split(half, max_tokens, whole_questions)]
 
 
 def pack(trees: Sequence[Tree], max_tokens: int) -> list[Tree]:
@@ -211,12 +197,6 @@ def join(trees: Sequence[Tree]) -> Tree:
         row.parents.extend(parent + shift if parent >= 0 else -1 for parent in tree.parents)
         row.leaves.extend(leaf._replace(token=leaf.token + shift) for leaf in tree.leaves)
     return row
-
-
-def apart(tree: Tree) -> Tree:
-    """The tree with a separate path for each leaf: as long as its prompts, for models that forward them whole."""
-    paths = [(prompt_ids(tree, leaf), leaf) for leaf in tree.leaves]
-    return join([Tree(ids, list(range(-1, len(ids) - 1)), [leaf._replace(token=len(ids) - 1)]) for ids, leaf in paths])
 
 
 def depths(parents: Sequence[int]) -> np.ndarray:

@@ -13,13 +13,13 @@ from typing import Any
 
 from mqg_utils.analysis.curves import Watch
 from mqg_utils.records import Chain, Passage, read_jsonl, write_json, write_jsonl
-from mqg_utils.student.loading import ADAPTER, Student, load, save
+from mqg_utils.student.loading import Student, load, save
 from mqg_utils.training import train
 from mqg_utils.training.settings import TOGETHER, Settings, Trained, last_checkpoint
 from mqg_utils.training.weights import relative_change, trainable_weights, upper_layers
 from mqg_utils.workflow.paths import locate, project_root
 
-JOB, OUTCOME, ERROR = "job.json", "outcome.json", "error.txt"
+JOB, OUTCOME, ERROR, START = "job.json", "outcome.json", "error.txt", "start"
 FILES = ("examples.jsonl", "held_out.jsonl", "passages.jsonl")
 CONFIG = "notebooks/accelerate/ddp.yaml"  # copies the student to every process
 WORKER = ("-m", "mqg_utils.training.launch")
@@ -32,10 +32,7 @@ class JobFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Launcher:
-    """Trains a student with `processes`; `pretrain` and `finetune` take the arguments of the functions in `train`.
-
-    `config` is a YAML file of accelerate.
-    """
+    """Trains with `processes`, by accelerate's YAML file `config`; takes the arguments of the functions in `train`."""
 
     processes: int = 1
     config: str = ""
@@ -51,15 +48,14 @@ class Launcher:
         watch: Watch | None = None,  # several processes write folder/log.jsonl instead
         passages: Sequence[Passage] = (),
     ) -> Trained:
-        more = {"passages": passages} if passages else {}
         if self.processes == 1:
+            more = {"passages": passages} if passages else {}
             return TASKS[task][0](student, examples, held_out, settings, folder, watch, **more)
-        save(student, folder / "start", student.name)
+        save(student, folder / START, student.name)
         for name, records in zip(FILES, (examples, held_out, passages), strict=True):
             write_jsonl(folder / name, records)
-        models = {"origin": student, "untouched": student.untouched or Student(None, None)}
-        names = {key: (model.name, model.revision) for key, model in models.items()}
-        write_json(folder / JOB, {"task": task, **names, "settings": settings._asdict()})
+        untouched = student.untouched and (student.untouched.name, student.untouched.revision)
+        write_json(folder / JOB, {"task": task, "untouched": untouched, "settings": settings._asdict()})
         self._run(folder)
         with upper_layers(student.model, settings.train_layers):
             return _collect(student, folder)
@@ -74,9 +70,9 @@ class Launcher:
         config = locate(self.config) if self.config else project_root() / CONFIG
         options = ("--config_file", config, "--num_processes", self.processes, "--main_process_port", 0)
         command = [sys.executable, "-m", "accelerate.commands.launch", *map(str, options), *WORKER, str(folder)]
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // self.processes))
+        env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.processes)), **os.environ}
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
-        with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": threads}, **pipe) as launcher:
+        with subprocess.Popen(command, env=env, **pipe) as launcher:
             killed = False
             try:
                 for line in launcher.stdout or ():
@@ -89,8 +85,8 @@ class Launcher:
         print(flush=True)
         if launcher.returncode or not (folder / OUTCOME).exists():
             error, checkpoint = folder / ERROR, last_checkpoint(folder)
-            known = error.exists() and not killed
-            why = error.read_text("utf-8") if known else "one was killed, most likely because memory ran out"
+            why = "one was killed, most likely because memory ran out"
+            why = error.read_text("utf-8") if error.exists() and not killed else why
             start = f"resumes from {Path(checkpoint).name}" if checkpoint else "starts over: there is no checkpoint yet"
             raise JobFailed(
                 f"training with {self.processes} processes failed: {why}\n"
@@ -104,46 +100,26 @@ def work(folder: Path | str) -> None:
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     task, record = TASKS[job["task"]]
     try:
-        student = _start(folder / "start", *job["origin"])
-        name, revision = job["untouched"]
-        if name:
-            student = student._replace(untouched=load(name, revision, device="cpu"))
-        examples, held_out = (read_jsonl(folder / name, record) for name in FILES[:2])
-        passages = read_jsonl(folder / FILES[2], Passage)
+        name, revision = job["untouched"] or ("", "")
+        untouched = load(name, revision, device="cpu") if name else None
+        student = load(str(folder / START), device="cpu", untouched=untouched, merge=False)  # Trainer places it
+        kinds = zip(FILES, (record, record, Passage), strict=True)
+        examples, held_out, passages = (read_jsonl(folder / name, kind) for name, kind in kinds)
         more = {"passages": passages} if passages else {}
         trained: Trained = task(student, examples, held_out, Settings(**job["settings"]), folder, **more)
     except Exception as error:
         (folder / ERROR).write_text(f"{type(error).__name__}: {error}", "utf-8")
         raise
     if os.environ.get("RANK", "0") == "0":
-        write_json(folder / OUTCOME, {**trained._asdict(), "weight_change": 0.0})  # the launcher measures it
-
-
-def _start(folder: Path, origin: str, revision: str) -> Student:
-    """The student as it was handed over, its adapters trainable; on the CPU, for Trainer to place."""
-    if not (folder / ADAPTER).exists():
-        return load(str(folder), device="cpu")
-    from peft import PeftModel
-
-    base = load(origin, revision, device="cpu")
-    return base._replace(model=PeftModel.from_pretrained(base.model, str(folder), is_trainable=True))
+        write_json(folder / OUTCOME, trained._asdict())
 
 
 def _collect(student: Student, folder: Path) -> Trained:
-    """Load what the processes learned into `student`, in place."""
-    from safetensors.torch import load_file
-
-    together, model, before = folder / TOGETHER, student.model, trainable_weights(student.model)
+    """Load what the processes learned into `student`, in place, unless the untrained student did best."""
+    model, before = student.model, trainable_weights(student.model)
     trained = Trained(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
-    if not trained.epoch:  # the untrained student did best
-        pass
-    elif (together / ADAPTER).exists():
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_file(str(together / "adapter_model.safetensors")))
-    else:
-        learned = type(model).from_pretrained(str(together), dtype=model.dtype, use_safetensors=True)
-        model.load_state_dict(learned.state_dict())
+    if trained.epoch:
+        model.load_state_dict(load(str(folder / TOGETHER), device="cpu", merge=False).model.state_dict())
     model.eval()
     return trained._replace(weight_change=relative_change(model, before))
 

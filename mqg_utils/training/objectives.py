@@ -1,7 +1,4 @@
-"""What training optimises: passages and chains as packed rows, and the loss of a row.
-
-A passage is a tree without branches, so packing, masks and position ids are those of scoring.
-"""
+"""What training optimises: passages (trees without branches) and chains as packed rows, and the loss of a row."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,19 +10,12 @@ from torch.nn import functional
 
 from mqg_utils.evaluation.decision import Readout
 from mqg_utils.evaluation.scoring import bare_likelihoods
-from mqg_utils.evaluation.unpacked import prompts_of, read_prompts
 from mqg_utils.records import Chain, Passage
-from mqg_utils.student.forward import (
-    context_of,
-    head_logits,
-    hidden_states,
-    leaf_readouts,
-    row_inputs,
-    supports_trees,
-)
+from mqg_utils.student.forward import context_of, leaf_readouts, row_inputs, row_logits, supports_trees
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import Pieces
-from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree, apart, grow_trees, pack
+from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree, grow_trees, join, pack
+from mqg_utils.student.unpacked import prompts_of
 
 NATS = 6.0  # a logit of the loss: log-likelihoods of options differ by tens of nats
 Loss = Callable[[Any, dict[str, Any], float], torch.Tensor]
@@ -44,40 +34,30 @@ class Objective(NamedTuple):
     readout: Readout | None = None
 
 
-# --- reading passages ---
-
-
 def passage_rows(passages: Sequence[Passage], student: Student, max_tokens: int) -> list[Tree]:
-    """Passages as packed rows that do not see each other; every token but the first of a piece is predicted.
+    """Passages as packed rows (without tree support one a row) in which none sees another.
 
-    A passage begins as prompts do, or with the end token where there is no start token; one longer than a row
-    continues in the next. Without tree support a piece is a row of its own.
+    One begins as prompts do, or with the end token where there is no start token, and may continue in the next row.
     """
     end = [student.tokenizer.eos_token_id] if student.tokenizer.eos_token_id is not None else []
     root, trees = Pieces(student.tokenizer).root, []
     for passage in passages:
-        heading = " · ".join(part for part in passage.section if part)
-        text = student.tokenizer(f"{heading}\n{passage.text}", add_special_tokens=False)
-        ids = (root or end) + text["input_ids"] + end
-        for start in range(0, len(ids), max_tokens):
-            piece = ids[start : start + max_tokens]
-            trees.append(Tree(piece, list(range(-1, len(piece) - 1)), []))
+        text = " · ".join(filter(None, passage.section)) + "\n" + passage.text
+        ids = (root or end) + student.tokenizer(text, add_special_tokens=False)["input_ids"] + end
+        pieces = [ids[start : start + max_tokens] for start in range(0, len(ids), max_tokens)]
+        trees += [Tree(piece, list(range(-1, len(piece) - 1)), []) for piece in pieces]
     return pack(trees, max_tokens) if supports_trees(student.model) else trees
 
 
 def replayed(passages: Sequence[Passage], general: Sequence[Passage], share: float) -> list[Passage]:
-    """The first of the `general` passages that make up a `share` of all characters read with `passages`.
+    """The first `general` passages that make up a `share`, from 0 to below 1, of all characters read with `passages`.
 
-    Raises ValueError for a share outside [0, 1) or too little general text.
+    Raises ValueError for too little general text.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"replay_share is {share}; expected a share of the tokens read, from 0 to below 1")
     expected = share / (1 - share) * sum(len(p.text) for p in passages)
     totals = list(itertools.accumulate((len(p.text) for p in general), initial=0))
     if totals[-1] < expected:
-        raise ValueError(
-            f"replay text too short: {totals[-1]} characters for replay_share={share}, {expected:.0f} needed"
-        )
+        raise ValueError(f"replay text too short: {totals[-1]} characters; replay_share={share} needs {expected:.0f}")
     return list(general[: next(n for n, total in enumerate(totals) if total >= expected)])
 
 
@@ -88,56 +68,38 @@ def language_inputs(row: Tree) -> dict[str, Any]:
 
 def language_loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
     """Summed cross-entropy of every token given its ancestors, over `per_row`, the tokens of an average row."""
-    parents, ids = inputs.pop("parents"), inputs["input_ids"]
-    inner = parents >= 0
-    if supports_trees(model):
-        logits = head_logits(model, hidden_states(model, inputs)[parents[inner]])  # (N, V)
-    else:  # one piece, each token the child of the one before it
-        logits = model(input_ids=ids, use_cache=False).logits[0, parents[inner]].float()
-    return functional.cross_entropy(logits, ids[0][inner], reduction="sum") / per_row
+    parents = inputs.pop("parents")
+    inner, before = parents >= 0, parents[parents >= 0]
+    logits = row_logits(model, inputs, before)(before)  # (N, V)
+    return functional.cross_entropy(logits, inputs["input_ids"][0][inner], reduction="sum") / per_row
 
 
-READING = Objective(
-    "pretraining", language_inputs, language_loss, lambda row: sum(parent >= 0 for parent in row.parents)
-)
-
-
-# --- judging propositions ---
+READING = Objective("pretraining", language_inputs, language_loss, lambda row: sum(p >= 0 for p in row.parents))
 
 
 def chain_rows(
     chains: Sequence[Chain], student: Student, max_tokens: int, split: int = SPLIT_TOKENS, readout: Readout = "pmi"
 ) -> list[Tree]:
-    """Chains as packed rows whose leaves are judged, with gold history; a tree longer than `split` is split.
-
-    The propositions of a question share a loss and so a row. Without tree support every proposition has a whole path
-    of its own.
-    """
+    """Chains, with gold history, as packed rows whose leaves are judged; a tree longer than `split` is split."""
     works = supports_trees(student.model)
     context, most, labelled = context_of(student.model), split if works else 1, readout == "truth"
+    # the propositions of a question share a loss and so a row
     trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context, most, whole_questions=True, labelled=labelled)
     trees = bare_likelihoods(student, chains, [readout], max_tokens).on(trees, chains)
-    return pack(trees if works else [apart(tree) for tree in trees], max_tokens)
+    return pack(trees if works else [join(prompts_of([tree])) for tree in trees], max_tokens)
 
 
-def questions_in(row: Tree) -> list[int]:
-    """For each leaf of a row the number of its question in the row."""
-    numbers: dict[tuple[int, int], int] = {}
-    return [numbers.setdefault(leaf[:2], len(numbers)) for leaf in row.leaves]
+def n_questions(row: Tree) -> int:
+    """The questions in a row."""
+    return len({leaf[:2] for leaf in row.leaves})
 
 
 def leaf_targets(row: Tree) -> dict[str, Any]:
-    """Inputs of `leaf_loss`: model inputs, targets (N,), questions (N,), and the row itself."""
+    """Inputs of `leaf_loss`: model inputs, targets (N,), the question of each leaf (N,), and the row itself."""
+    targets, numbers = torch.tensor([float(leaf.is_true) for leaf in row.leaves]), dict[tuple[int, int], int]()
+    questions = torch.tensor([numbers.setdefault((leaf.chain, leaf.question), len(numbers)) for leaf in row.leaves])
     # Trainer takes tuples apart to move their tensors, but leaves functions alone
-    targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves])
-    return {**row_inputs(row), "targets": targets, "questions": torch.tensor(questions_in(row)), "row": lambda: row}
-
-
-def leaf_values(model: Any, inputs: dict[str, Any], row: Tree, readout: Readout) -> torch.Tensor:
-    """A readout of the propositions of a row (N,), in nats."""
-    if supports_trees(model):
-        return leaf_readouts(model, hidden_states(model, inputs), row, [readout])[readout]
-    return read_prompts(model, prompts_of([row]), [readout])[readout]
+    return {**row_inputs(row), "targets": targets, "questions": questions, "row": lambda: row}
 
 
 def contrast(values: torch.Tensor, targets: torch.Tensor, questions: torch.Tensor, readout: Readout) -> torch.Tensor:
@@ -162,7 +124,7 @@ def contrast(values: torch.Tensor, targets: torch.Tensor, questions: torch.Tenso
 def leaf_loss(model: Any, inputs: dict[str, Any], per_row: float, readout: Readout) -> torch.Tensor:
     """The `contrast` of a row, over `per_row`, an average row's questions."""
     targets, questions, row = (inputs.pop(name) for name in ("targets", "questions", "row"))
-    return contrast(leaf_values(model, inputs, row(), readout), targets, questions, readout) / per_row
+    return contrast(leaf_readouts(model, inputs, row(), [readout])[readout], targets, questions, readout) / per_row
 
 
 def judging(readout: Readout) -> Objective:
@@ -170,21 +132,16 @@ def judging(readout: Readout) -> Objective:
     return Objective("fine-tuning", leaf_targets, partial(leaf_loss, readout=readout), n_questions, readout)
 
 
-def n_questions(row: Tree) -> int:
-    """The questions in a row."""
-    return len(set(questions_in(row)))
-
-
 def mixed(readout: Readout) -> Objective:
     """Rows of passages and rows of questions in one training, each with its own loss."""
     learn = judging(readout)
 
-    def loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
-        part = READING if "parents" in inputs else learn
-        return part.loss(model, inputs, float(inputs.pop("count")))
-
     def collate(row: Tree) -> dict[str, Any]:
-        part = learn if row.leaves else READING
-        return {**part.collate(row), "count": torch.tensor(float(max(1, part.count(row))))}
+        return (learn if row.leaves else READING).collate(row)
+
+    def loss(model: Any, inputs: dict[str, Any], per_row: float) -> torch.Tensor:
+        if "parents" in inputs:
+            return language_loss(model, inputs, float((inputs["parents"] >= 0).sum().clamp(min=1)))
+        return learn.loss(model, inputs, float(inputs["questions"].max() + 1))
 
     return Objective("reading and asking", collate, loss, lambda row: 1, readout)

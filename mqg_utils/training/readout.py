@@ -20,23 +20,16 @@ class Selection(NamedTuple):
 
 
 def choose_readout(
-    student: Student,
-    validation: Sequence[Chain],
-    readout: str = "auto",
-    row_tokens: int = 1024,
-    bf16: bool = False,
+    student: Student, validation: Sequence[Chain], readout: str = "auto", row_tokens: int = 1024, bf16: bool = False
 ) -> Selection:
-    """Fit every readout to the validation chains, or only the one named; `auto` takes the best.
-
-    Raises ValueError if the student's scores are nan.
-    """
+    """Fit a `readout`, or each (`auto`), to validation chains. Raises ValueError if the student's scores are nan."""
     readouts: tuple[Readout, ...] = READOUTS if readout == "auto" else (readout,)  # type: ignore[assignment]
     with precision(student.model, bf16):
         scored = score(student, validation, ("gold",), row_tokens, readouts=readouts)
     read = {name: scored.of(name, "gold") for name in readouts}
     if any(value != value for values in read.values() for value in values.values()):
         raise ValueError("training diverged: the student's scores are nan; lower learning_rate")
-    choices = list(choose_decision(read, validation).values())
+    choices = choose_decision(read, validation)
     best = choices[0].decision
     answers = answers_of(read[best.readout], validation)
     tied = len(choices) > 1 and choices[1].log_loss - choices[0].log_loss < SAME

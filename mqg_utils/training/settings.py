@@ -29,18 +29,14 @@ class Settings(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a training did: its curve (one dict per logged step), steps, distinct tokens and seconds.
+    """What a training did."""
 
-    `epoch` is the one that was kept, 0 for the untrained student; `weight_change` the norm of the change of the
-    trained weights over their norm.
-    """
-
-    curve: list[dict[str, float]]
+    curve: list[dict[str, float]]  # one entry per logged step
     steps: int
-    tokens: int
+    tokens: int  # distinct ones, in all epochs
     seconds: float
-    epoch: int
-    weight_change: float
+    epoch: int  # the one that was kept, 0 for the untrained student
+    weight_change: float  # norm of the change of the trained weights over their norm
 
 
 def processes() -> int:

@@ -9,20 +9,11 @@ from pathlib import Path
 import torch
 
 from mqg_utils.analysis.curves import Watch
-from mqg_utils.records import Chain, Passage, Question
+from mqg_utils.records import Chain, Passage
 from mqg_utils.student.forward import fitting, halving
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import SPLIT_TOKENS, Tree
-from mqg_utils.training.objectives import (
-    READING,
-    Objective,
-    chain_rows,
-    judging,
-    language_inputs,
-    language_loss,
-    mixed,
-    passage_rows,
-)
+from mqg_utils.training.objectives import READING, Objective, chain_rows, judging, mixed, passage_rows
 from mqg_utils.training.settings import Settings, Trained, processes
 from mqg_utils.training.weights import upper_layers
 
@@ -37,10 +28,7 @@ def pretrain(
     folder: Path,
     watch: Watch | None = None,
 ) -> Trained:
-    """Continued pretraining of `student` in place. Checkpoints go to `folder`, where an interrupted run resumes.
-
-    `watch` receives the curve as it grows; `folder/log.jsonl` keeps it until the folder is removed.
-    """
+    """Continued pretraining of `student` in place, resuming in `folder`; `watch` receives the curve as it grows."""
     from mqg_utils.training.trainer import train_rows
 
     unseen = passage_rows(held_out, student, settings.max_tokens)
@@ -61,16 +49,17 @@ def finetune(
     """Fine-tuning of `student` in place: of each question the true propositions above the false ones.
 
     `passages` are read between the questions, row by row. The validation chains choose the epoch (`EpochChoice`).
-    `folder` and `watch` are those of `pretrain`. Raises ValueError if no question has true and false propositions.
+    Raises ValueError if no question has true and false propositions.
     """
     from mqg_utils.training.trainer import train_rows
 
     def rows_of(max_tokens: int) -> list[Tree]:
         split = SPLIT_TOKENS if max_tokens >= settings.max_tokens else max_tokens
-        questions = chain_rows(chains, student, max_tokens, split, settings.readout)
-        return [*questions, *(passage_rows(passages, student, max_tokens) if passages else ())]
+        asked = chain_rows(chains, student, max_tokens, split, settings.readout)
+        return asked + passage_rows(passages, student, max_tokens)
 
-    if settings.readout != "truth" and not any(_has_contrast(q) for chain in chains for q in chain.questions):
+    questions = [question for chain in chains for question in chain.questions]
+    if settings.readout != "truth" and not any(0 < q.n_true < len(q.propositions) for q in questions):
         raise ValueError(
             f"nothing to learn: no question of {len(chains)} chains has true and false propositions to tell apart; "
             "train on the readout `truth`, or give other questions"
@@ -82,22 +71,14 @@ def finetune(
         return train_rows(objective, student, rows, held_out, settings, folder, watch)
 
 
-def _has_contrast(question: Question) -> bool:
-    return 0 < question.n_true < len(question.propositions)
-
-
 def rows_that_fit(
-    student: Student,
-    rows_of: Callable[[int], list[Tree]],
-    objective: Objective,
-    max_tokens: int,
+    student: Student, rows_of: Callable[[int], list[Tree]], objective: Objective, max_tokens: int
 ) -> list[Tree]:
     """`rows_of(max_tokens)`, or shorter rows where memory is short.
 
-    An accelerator tries the longest row, forward and backward, before a weight changes. Several processes need the
-    same rows, and take them as they are.
+    An accelerator tries the longest row, forward and backward, before a weight changes.
     """
-    if processes() > 1:
+    if processes() > 1:  # they need the same rows
         return rows_of(max_tokens)
     device = student.model.device
 
@@ -115,16 +96,11 @@ def rows_that_fit(
 
 @torch.inference_mode()
 def perplexity(student: Student, passages: Sequence[Passage], max_tokens: int = 1024) -> float:
-    """exp of the mean cross-entropy of a passage's tokens, each given the tokens before it in its passage.
-
-    nan without passages.
-    """
-    rows = passage_rows(passages, student, max_tokens)
-    device = student.model.device
-    total = sum(
-        float(language_loss(student.model, {k: v.to(device) for k, v in language_inputs(row).items()}, 1.0))
-        for row in rows
-    )
+    """exp of the mean cross-entropy of a passage's tokens, each given those before it there; nan without passages."""
+    rows, total = passage_rows(passages, student, max_tokens), 0.0
+    for row in rows:
+        inputs = {name: tensor.to(student.model.device) for name, tensor in READING.collate(row).items()}
+        total += float(READING.loss(student.model, inputs, 1.0))
     return math.exp(total / sum(map(READING.count, rows))) if rows else math.nan
 
 

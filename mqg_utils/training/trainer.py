@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallba
 from mqg_utils.analysis.curves import Watch, append_log, begin_log, points
 from mqg_utils.evaluation.decision import Answers, fit_decision, log_losses
 from mqg_utils.records import write_json
+from mqg_utils.student.forward import leaf_readouts
 from mqg_utils.student.loading import Student
 from mqg_utils.student.token_tree import Tree
-from mqg_utils.training.objectives import Loss, Objective, contrast, leaf_values, n_questions
+from mqg_utils.training.objectives import Objective, contrast, n_questions
 from mqg_utils.training.settings import LOSSES, TOGETHER, Settings, Trained, last_checkpoint, processes, times_judged
 from mqg_utils.training.weights import relative_change, restore, trainable_weights
 
@@ -27,25 +28,24 @@ class _RowTrainer(Trainer):
     """Trainer whose batch is one packed row."""
 
     objective: Objective
-    per_row: tuple[float, float]  # targets in an average training row, and in a held-out one
+    per_row: list[float]  # targets in an average training row, and in a held-out one
 
     def compute_loss(  # type: ignore[override]
         self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
     ) -> torch.Tensor:
+        per_row = self.per_row[not model.training]
         # Trainer casts the model's own forward only, and the losses go around it to its backbone
         with self.accelerator.autocast():
-            return model(row_loss=(self.objective.loss, dict(inputs), self.per_row[not model.training]))
+            return model(work=lambda m: self.objective.loss(m, dict(inputs), per_row))
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
-        inputs = self._prepare_inputs(inputs)
-        readout = self.objective.readout
+        inputs, readout = self._prepare_inputs(inputs), self.objective.readout
         with torch.no_grad(), self.compute_loss_context_manager():
             if readout is None:
                 return self.compute_loss(model, inputs).detach(), None, None
-            inputs.pop("count", None)
             targets, questions, row = (inputs.pop(name) for name in ("targets", "questions", "row"))
             with self.accelerator.autocast():
-                values = model(row_loss=(lambda m, x, _: leaf_values(m, x, row(), readout), inputs, 1.0))
+                values = model(work=lambda m: leaf_readouts(m, inputs, row(), [readout])[readout])
             loss = contrast(values, targets, questions, readout) / self.per_row[1]
             # (1, N) and (1, N, 2): Trainer pads rows of unequal length along N
             return loss, values[None], torch.stack([targets, questions.to(targets)], dim=1)[None]
@@ -106,19 +106,15 @@ class EpochChoice:
 
 
 @contextmanager
-def _loss_as_forward(model: Any) -> Iterator[None]:
-    """Let `model(row_loss=(loss, inputs, per_row))` be a forward pass of the model.
+def _work_as_forward(model: Any) -> Iterator[None]:
+    """Let `model(work=...)` be a forward pass, for DDP and FSDP hook onto it.
 
-    DDP and FSDP hook onto the forward pass: a loss that went around it to the backbone would silently leave every
-    process to its own gradients.
+    A loss that went around it to the backbone would silently leave every process to its own gradients.
     """
     plain = model.forward
 
-    def forward(*args: Any, row_loss: tuple[Loss, dict[str, Any], float] | None = None, **options: Any) -> Any:
-        if row_loss is None:
-            return plain(*args, **options)
-        loss, inputs, per_row = row_loss
-        return loss(model, inputs, per_row)
+    def forward(*args: Any, work: Callable[[Any], torch.Tensor] | None = None, **options: Any) -> Any:
+        return work(model) if work else plain(*args, **options)
 
     model.forward = forward
     try:
@@ -167,14 +163,14 @@ def train_rows(
     """Train `student` in place, resuming from the last checkpoint in `folder`.
 
     `held_out` rows of questions choose the epoch as EpochChoice says; of passages, the epoch with the lowest loss.
-    Where the untrained student does best, several processes leave it to their launcher to keep it.
     """
-    if settings.rows_per_step % processes():
+    n = processes()
+    if settings.rows_per_step % n:
         raise ValueError(
-            f"rows_per_step is {settings.rows_per_step}, but {processes()} processes train together, one row each at "
-            f"a time; give a multiple of {processes()}"
+            f"rows_per_step is {settings.rows_per_step}, but {n} processes train together, one row each at a time; "
+            f"give a multiple of {n}"
         )
-    steps = max(1, math.ceil(len(rows) / settings.rows_per_step))
+    steps, n_tokens = max(1, math.ceil(len(rows) / settings.rows_per_step)), sum(len(row.ids) for row in rows)
     judges, checkpoint = bool(held_out) and objective.readout is not None, last_checkpoint(folder)
     choose_epoch = judges or (bool(held_out) and settings.epochs > 1)
     choice = EpochChoice(folder / LOSSES, times_judged(checkpoint)) if judges else None
@@ -183,7 +179,7 @@ def train_rows(
         learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
         warmup_steps=math.ceil(settings.warmup_share * steps * settings.epochs),
         per_device_train_batch_size=1, per_device_eval_batch_size=1,
-        gradient_accumulation_steps=settings.rows_per_step // processes(),
+        gradient_accumulation_steps=settings.rows_per_step // n,
         bf16=settings.bf16, activation_checkpointing=settings.activation_checkpointing,
         eval_strategy="epoch" if choose_epoch else "no", save_strategy="epoch", save_total_limit=1,
         eval_on_start=judges and not checkpoint, load_best_model_at_end=choose_epoch, greater_is_better=False,
@@ -194,24 +190,23 @@ def train_rows(
     trainer = _RowTrainer(
         model=student.model, args=arguments, train_dataset=rows, eval_dataset=held_out or None,
         data_collator=lambda batch: objective.collate(batch[0]), compute_metrics=choice,
-        callbacks=[_Reporter(objective.name, sum(len(row.ids) for row in rows) / steps, folder, watch)],
+        callbacks=[_Reporter(objective.name, n_tokens / steps, folder, watch)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.objective = objective
     counts = (rows, objective.count), (held_out, n_questions if judges else objective.count)
-    means = [sum(map(count, part)) / len(part) if part else 1.0 for part, count in counts]
-    trainer.per_row = means[0], means[1]
-    before = trainable_weights(student.model) if processes() == 1 else []
+    trainer.per_row = [sum(map(count, part)) / max(1, len(part)) for part, count in counts]
+    before = trainable_weights(student.model) if n == 1 else []
     start = time.monotonic()
-    with _loss_as_forward(student.model):
+    with _work_as_forward(student.model):
         trainer.train(resume_from_checkpoint=checkpoint)
-        if processes() > 1:  # sharded weights are gathered
+        if n > 1:  # sharded weights are gathered
             trainer.save_model(str(folder / TOGETHER))
+            student.tokenizer.save_pretrained(str(folder / TOGETHER))
     student.model.eval()
-    if choice and not choice.kept and before:
+    if choice and not choice.kept and before:  # of several processes, the launcher keeps it
         restore(student.model, before)
-    best = (trainer.state.best_global_step or trainer.state.global_step) / steps
-    tokens, seconds = round(sum(len(row.ids) for row in rows) * settings.epochs), time.monotonic() - start
-    moved = relative_change(student.model, before) if before else math.nan
-    epoch = choice.kept if choice else math.ceil(best)
-    return Trained(points(trainer.state.log_history), trainer.state.global_step, tokens, seconds, epoch, moved)
+    state, tokens, seconds = trainer.state, round(n_tokens * settings.epochs), time.monotonic() - start
+    epoch = choice.kept if choice else math.ceil((state.best_global_step or state.global_step) / steps)
+    moved = relative_change(student.model, before) if before else 0.0  # which the launcher measures
+    return Trained(points(state.log_history), state.global_step, tokens, seconds, epoch, moved)

@@ -19,11 +19,8 @@ def upper_layers(model: Any, share: float) -> Iterator[None]:
     frozen: list[torch.Tensor] = []
     if share < 1:
         layers = max((m for m in backbone(model).modules() if isinstance(m, torch.nn.ModuleList)), key=len)
-        upper = {
-            id(p)
-            for layer in layers[min(round((1 - share) * len(layers)), len(layers) - 1) :]
-            for p in layer.parameters()
-        }
+        first = min(round((1 - share) * len(layers)), len(layers) - 1)
+        upper = {id(weights) for weights in layers[first:].parameters()}
         frozen = [p for p in model.parameters() if p.requires_grad and id(p) not in upper]
     for weights in frozen:
         weights.requires_grad_(False)

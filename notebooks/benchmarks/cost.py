@@ -16,16 +16,15 @@ import torch
 from peers import Harness
 from torch.nn import functional
 
-from mqg_utils.evaluation.scoring import Scores, score
-from mqg_utils.evaluation.unpacked import Prompt, batches, prompts_of, read_prompts, read_unpacked
+from mqg_utils.evaluation.scoring import Scores, read_row, score
 from mqg_utils.records import Chain
 from mqg_utils.student import loading
-from mqg_utils.student.forward import backbone, context_of, row_inputs
+from mqg_utils.student.forward import backbone, context_of, leaf_readouts, row_inputs
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
 from mqg_utils.student.tiny import train_tokenizer
 from mqg_utils.student.token_tree import Tree, grow_trees
-from mqg_utils.training.objectives import leaf_values
+from mqg_utils.student.unpacked import prompt_logits, prompt_rows, prompts_of
 from mqg_utils.workflow.paths import PACKAGE
 
 SMOLLM2 = "smollm2-135m"
@@ -247,15 +246,14 @@ def contenders(
 @torch.inference_mode()
 def score_plain(student: Student, chains: Sequence[Chain], batch: int) -> Scores:
     """What `score` gives for the gold history, from whole prompts in padded batches."""
-    trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))
-    return {
-        ("gold", *leaf[:3]): value
-        for leaves, values, _ in read_unpacked(student, trees, ("truth",), PLAIN_TOKENS, batch)
-        for leaf, value in zip(leaves, values["truth"], strict=True)
-    }
+    scores: Scores = {}
+    for row in prompt_rows(gold_prompts(student, chains), PLAIN_TOKENS, batch):
+        values = read_row(student, row, ("truth",), row_inputs(row, masked=False), logits_of=prompt_logits)["truth"]
+        scores |= {("gold", *leaf[:3]): value for leaf, value in zip(row.leaves, values, strict=True)}
+    return scores
 
 
-def gold_prompts(student: Student, chains: Sequence[Chain]) -> list[Prompt]:
+def gold_prompts(student: Student, chains: Sequence[Chain]) -> list[Tree]:
     """The plain prompts of chains with gold history."""
     return prompts_of(grow_trees(chains, student.tokenizer, ("gold",), context_of(student.model))[0])
 
@@ -277,7 +275,7 @@ def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
     leaves, total = sum(len(row.leaves) for row in rows), 0.0
     for row in rows:
         inputs = {k: v.to(student.model.device) for k, v in row_inputs(row).items()}
-        odds = leaf_values(student.model, inputs, row, "truth")
+        odds = leaf_readouts(student.model, inputs, row, ["truth"])["truth"]
         targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves], device=odds.device)
         loss = functional.binary_cross_entropy_with_logits(odds, targets, reduction="sum") / leaves
         loss.backward()
@@ -287,12 +285,13 @@ def tree_step(student: Student, rows: Sequence[Tree], optimizer: Any) -> float:
     return total
 
 
-def plain_step(student: Student, prompts: Sequence[Prompt], optimizer: Any, batch: int) -> float:
+def plain_step(student: Student, prompts: Sequence[Tree], optimizer: Any, batch: int) -> float:
     """The step of `tree_step` on whole prompts in padded batches, every proposition judged by itself."""
     total = 0.0
-    for group in batches(prompts, PLAIN_TOKENS, batch):
-        odds = read_prompts(student.model, group)["truth"]
-        targets = torch.tensor([float(prompt.leaf.is_true) for prompt in group], device=odds.device)
+    for row in prompt_rows(prompts, PLAIN_TOKENS, batch):
+        inputs = {k: v.to(student.model.device) for k, v in row_inputs(row, masked=False).items()}
+        odds = leaf_readouts(student.model, inputs, row, ["truth"], prompt_logits)["truth"]
+        targets = torch.tensor([float(leaf.is_true) for leaf in row.leaves], device=odds.device)
         loss = functional.binary_cross_entropy_with_logits(odds, targets, reduction="sum") / len(prompts)
         loss.backward()
         total += loss.item()

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from mqg_utils.evaluation.scoring import Scores
-from mqg_utils.evaluation.unpacked import Prompt
 from mqg_utils.records import Passage
 from mqg_utils.student.loading import Student
 from mqg_utils.student.prompts import WORDINGS, Pieces
+from mqg_utils.student.token_tree import Tree
 from mqg_utils.training.objectives import passage_rows
 from mqg_utils.training.settings import Settings
 
@@ -34,14 +34,14 @@ def has(package: str) -> bool:
 class Harness:
     """lm-evaluation-harness on a student: a multiple_choice task whose contexts are the texts of plain prompts."""
 
-    def __init__(self, student: Student, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, student: Student, prompts: Sequence[Tree]) -> None:
         Dataset = importlib.import_module("datasets").Dataset  # imported here: the extra is optional
         ConfigurableTask = importlib.import_module("lm_eval.api.task").ConfigurableTask
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
         self._student, self._prompts = student, prompts
         self._root = len(Pieces(student.tokenizer).root)
         texts = [student.tokenizer.decode(prompt.ids[self._root :]) for prompt in prompts]
-        docs = [{"prompt": text, "label": int(not p.leaf.is_true)} for text, p in zip(texts, prompts, strict=True)]
+        docs = [{"prompt": text, "label": int(not p.leaves[0].is_true)} for text, p in zip(texts, prompts, strict=True)]
         config = {
             "task": "mqg_propositions", "output_type": "multiple_choice", "test_split": "test",
             "custom_dataset": lambda **_: {"test": Dataset.from_list(docs)},
@@ -66,7 +66,7 @@ class Harness:
         """Log-odds with gold history, from the log-likelihoods of the two labels after each prompt."""
         values = [value for value, _ in self._model(batch).loglikelihood(self._task.instances, disable_tqdm=True)]
         scores: Scores = {}
-        for (_, leaf), true, false in zip(self._prompts, values[::2], values[1::2], strict=True):
+        for (_, _, (leaf,)), true, false in zip(self._prompts, values[::2], values[1::2], strict=True):
             scores["gold", leaf.chain, leaf.question, leaf.proposition] = true - false
         return scores
 

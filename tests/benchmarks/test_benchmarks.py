@@ -13,11 +13,11 @@ from peers import Harness, has
 from small import distinct, gold, places, plain_ids, tiny_student
 
 from mqg_utils.evaluation.scoring import score
-from mqg_utils.evaluation.unpacked import prompts_of
 from mqg_utils.student import loading as models
 from mqg_utils.student.forward import context_of
 from mqg_utils.student.prompts import WORDINGS
 from mqg_utils.student.token_tree import grow_trees
+from mqg_utils.student.unpacked import prompts_of
 from mqg_utils.training.objectives import chain_rows
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "benchmarks" / "scoring.ipynb"

@@ -208,11 +208,11 @@ def test_the_lowest_loss_comes_first_and_ticks_are_counted():
         "pmi": at_places(one, [0.5, -0.1, 0.0, 0.05, -0.1, 0.7]),
     }
     chosen = choose_decision(read, [one])
-    assert list(chosen) == ["likelihood", "pmi", "truth"]
-    assert [chosen[name].accuracy for name in ("likelihood", "pmi")] == [1.0, 5 / 6]
-    for readout, (decision, _, lost) in chosen.items():
-        answers = answers_of(read[readout], [one])
-        assert decision == fit_decision(readout, answers)
+    assert [choice.decision.readout for choice in chosen] == ["likelihood", "pmi", "truth"]
+    assert [choice.accuracy for choice in chosen[:2]] == [1.0, 5 / 6]
+    for decision, _, lost in chosen:
+        answers = answers_of(read[decision.readout], [one])
+        assert decision == fit_decision(decision.readout, answers)
         assert lost == pytest.approx(np.mean(log_losses(decision, answers)))
 
 
@@ -221,20 +221,20 @@ def test_accuracy_is_that_of_the_ticks_of_each_kind_of_question(kind, accuracy):
     # the first is far above its question, in the second question none is above the threshold
     one = exam("Tff", "Tff", kind=kind)
     values = at_places(one, [9.0, -3.0, -3.0, -2.9, -3.0, -3.0])
-    assert choose_decision({"truth": values}, [one])["truth"].accuracy == accuracy
+    assert choose_decision({"truth": values}, [one])[0].accuracy == accuracy
 
 
 def test_an_unread_proposition_is_not_ticked_and_counts():
     one = exam("TTfT")
-    chosen = choose_decision({"truth": {(0, 0, 0): 2.0, (0, 0, 2): -2.0}}, [one])["truth"]
+    chosen = choose_decision({"truth": {(0, 0, 0): 2.0, (0, 0, 2): -2.0}}, [one])[0]
     assert chosen.accuracy == 2 / 4
 
 
 def test_without_a_read_proposition_there_is_nothing_to_choose():
-    assert choose_decision({}, [exam("Tf")]) == {}
-    chosen = choose_decision({"likelihood": {}}, [exam("Tf")])["likelihood"]
+    assert choose_decision({}, [exam("Tf")]) == []
+    chosen = choose_decision({"likelihood": {}}, [exam("Tf")])[0]
     assert chosen.decision == Decision("likelihood") and chosen.accuracy == 0.5 and math.isnan(chosen.log_loss)
-    empty = choose_decision({"truth": {}}, [])["truth"]
+    empty = choose_decision({"truth": {}}, [])[0]
     assert math.isnan(empty.accuracy) and math.isnan(empty.log_loss)
 
 

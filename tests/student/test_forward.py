@@ -109,15 +109,14 @@ def test_the_readouts_of_a_fork_by_hand(words, monkeypatch):
     monkeypatch.setattr(forward, "WORDS", words)  # whose logits are held at once
     model, prompts = tiny_student().model, ((5,), (5, 6), (5, 6, 7, 1), (5, 6, 9, 1))
     with torch.no_grad():
-        hidden = hidden_states(model, row_inputs(FORK))
-        read = leaf_readouts(model, hidden, FORK, ("truth", "likelihood", "pmi"))
+        read = leaf_readouts(model, row_inputs(FORK), FORK, ("truth", "likelihood", "pmi"))
         log_p = {ids: model(torch.tensor([ids])).logits[0, -1].log_softmax(-1).tolist() for ids in prompts}
     sums = [log_p[5, 6][7], log_p[5,][6] + log_p[5, 6][9], log_p[5,][6] + log_p[5, 6][8]]
     assert read["likelihood"].tolist() == pytest.approx(sums, abs=1e-5)
     assert read["pmi"].tolist() == pytest.approx([sums[0] + 1.5, sums[1] + 2.5, sums[2]], abs=1e-5)
     odds = [log_p[ids][3] - log_p[ids][2] for ids in prompts[2:]]
     assert read["truth"].tolist()[:2] == pytest.approx(odds, abs=1e-5)
-    assert list(leaf_readouts(model, hidden, FORK, ("pmi",))) == ["pmi"]
+    assert list(leaf_readouts(model, row_inputs(FORK), FORK, ("pmi",))) == ["pmi"]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gptj", "gemma2", "opt-350m", "biogpt"])

@@ -12,7 +12,6 @@ from mqg_utils.student.prompts import Cuts, Pieces
 from mqg_utils.student.token_tree import (
     Tree,
     ancestor_mask,
-    apart,
     bare_trees,
     depths,
     grow_trees,
@@ -115,7 +114,7 @@ def test_the_own_words_of_a_proposition_are_those_of_its_text(labelled):
 @pytest.mark.parametrize("max_tokens", [1, 12, 1000])
 def test_propositions_alone_share_what_they_begin_with_and_long_ones_have_no_leaf(max_tokens, bos):
     tokenizer, texts = Words(bos), ["rest", " rest well ", "a b", "long " * 40, "a"]
-    trees = bare_trees(texts, "en", Pieces(tokenizer), 30, max_tokens)
+    trees = bare_trees([("en", text) for text in texts], Pieces(tokenizer), 30, max_tokens)
     read_at = {leaf.proposition: (tree, leaf) for tree in trees for leaf in tree.leaves}
     assert sorted(read_at) == [0, 1, 2, 4]
     for i, (tree, leaf) in read_at.items():
@@ -179,16 +178,6 @@ def test_a_question_can_be_kept_together(most):
     assert cuts == NONE and read(trees, one, tokenizer) == read(grow(one, tokenizer=tokenizer)[0], one, tokenizer)
     assert [[leaf[1:3] for leaf in tree.leaves] for tree in trees] == [[(q, p) for p in range(5)] for q in (0, 1)]
     assert max(len(tree.leaves) for tree in grow(one, ("gold",), max_tokens=most)[0]) < 5
-
-
-def test_apart_each_leaf_has_its_own_path():
-    tokenizer = Words(bos=1)
-    (tree,), _ = grow(TWO, tokenizer=tokenizer)
-    paths = apart(tree)
-    assert [prompt_ids(paths, leaf) for leaf in paths.leaves] == [prompt_ids(tree, leaf) for leaf in tree.leaves]
-    assert [leaf._replace(token=0) for leaf in paths.leaves] == [leaf._replace(token=0) for leaf in tree.leaves]
-    assert len(paths.ids) == sum(len(prompt_ids(tree, leaf)) for leaf in tree.leaves)
-    assert paths.parents.count(-1) == len(tree.leaves)
 
 
 def history_of(ids, tokenizer):

@@ -12,24 +12,25 @@ from small import chain, gold, places, plain_ids, question, random_chains, tiny_
 from mqg_utils.evaluation.decision import READOUTS, Decision
 from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import score
-from mqg_utils.evaluation.unpacked import batches, prompts_of, read_prompts, read_unpacked
-from mqg_utils.student.forward import TREE_TYPES, context_of, supports_trees
+from mqg_utils.student.forward import TREE_TYPES, context_of, leaf_readouts, row_inputs, supports_trees
 from mqg_utils.student.loading import Student, add_lora
-from mqg_utils.student.token_tree import grow_trees
+from mqg_utils.student.token_tree import grow_trees, join, prompt_ids
+from mqg_utils.student.unpacked import prompt_logits, prompt_rows, prompts_of
 
 CHAINS = random_chains(8, seed=21)
 
 
-def read(student, chains, histories=GIVEN, readouts=("truth", "likelihood"), max_tokens=1024, batch=16):
+def read(student, chains, histories=GIVEN, readouts=("truth", "likelihood"), max_tokens=1024):
     """Scores and tokens, whole prompts at a time."""
     trees, _ = grow_trees(chains, student.tokenizer, histories, context_of(student.model))
     scores, tokens = {name: {} for name in readouts}, 0
-    with torch.inference_mode():
-        for leaves, by_readout, forwarded in read_unpacked(student, trees, readouts, max_tokens, batch):
-            tokens += forwarded
-            for name, values in by_readout.items():
-                for leaf, value in zip(leaves, values, strict=True):
-                    scores[name].update({(history, *leaf[:3]): value for history in leaf.histories})
+    for row in prompt_rows(prompts_of(trees), max_tokens):
+        tokens += len(row.ids)
+        with torch.no_grad():
+            by_readout = leaf_readouts(student.model, row_inputs(row, False), row, readouts, prompt_logits)
+        for name, values in by_readout.items():
+            for leaf, value in zip(row.leaves, values.tolist(), strict=True):
+                scores[name].update({(history, *leaf[:3]): value for history in leaf.histories})
     return scores, tokens
 
 
@@ -53,24 +54,32 @@ def test_words_are_found_in_a_padded_batch(labelled):
     grown, _ = grow_trees([one], student.tokenizer, ("none",), labelled=labelled)
     prompts = prompts_of([tree._replace(leaves=[x._replace(bare=-2.5) for x in tree.leaves]) for tree in grown])
     assert len({len(prompt.ids) for prompt in prompts}) == 3
+    row = join(prompts)
     with torch.no_grad():
-        both = read_prompts(student.model, prompts, ("likelihood", "pmi"))
+        both = leaf_readouts(student.model, row_inputs(row), row, ("likelihood", "pmi"), prompt_logits)
     expected = OneByOne(student).all([one], ("none",))["likelihood"]
-    by_leaf = {
-        prompt.leaf.proposition: value for prompt, value in zip(prompts, both["likelihood"].tolist(), strict=True)
-    }
-    assert [by_leaf[p] for p in range(3)] == pytest.approx([expected["none", 0, 0, p] for p in range(3)], abs=1e-4)
+    assert both["likelihood"].tolist() == pytest.approx(
+        [expected[leaf.histories + leaf[:3]] for leaf in row.leaves], abs=1e-4
+    )
     assert torch.allclose(both["pmi"], both["likelihood"] + 2.5)
+
+
+def test_each_leaf_has_its_own_path():
+    (tree,), _ = grow_trees(CHAINS[:1], tiny_student().tokenizer)
+    paths = join(prompts_of([tree]))
+    assert [prompt_ids(paths, leaf) for leaf in paths.leaves] == [prompt_ids(tree, leaf) for leaf in tree.leaves]
+    assert [leaf._replace(token=0) for leaf in paths.leaves] == [leaf._replace(token=0) for leaf in tree.leaves]
+    assert paths.parents.count(-1) == len(tree.leaves)
 
 
 @pytest.mark.parametrize(("max_tokens", "batch"), [(1, 16), (300, 16), (10**9, 3), (10**9, 10**9)])
 def test_batches_hold_every_prompt_once_within_their_bounds(max_tokens, batch):
     prompts = prompts_of(grow_trees(CHAINS, tiny_student().tokenizer)[0])
-    groups = list(batches(prompts, max_tokens, batch))
-    assert sorted(p.ids for group in groups for p in group) == sorted(p.ids for p in prompts)
+    rows = prompt_rows(prompts, max_tokens, batch)
+    groups = [[prompt.ids for prompt in prompts_of([row])] for row in rows]
+    assert sorted(ids for group in groups for ids in group) == sorted(p.ids for p in prompts)
     for group in groups:
-        width = max(len(p.ids) for p in group)
-        assert len(group) <= batch and (len(group) == 1 or width * len(group) <= max_tokens)
+        assert len(group) <= batch and (len(group) == 1 or max(map(len, group)) * len(group) <= max_tokens)
 
 
 def test_trees_are_for_the_families_that_are_tested():
