@@ -1,11 +1,9 @@
-"""Attention on the CPU that skips what a tree mask hides, forward and backward."""
+"""Attention on the CPU that skips what a tree mask hides."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 NAME = "mqg_tree"  # its name among transformers' attention functions
@@ -48,81 +46,13 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     visible = attention_mask[0, 0]  # type: ignore[index]  # `masked` rules None out
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if torch.is_grad_enabled() and query.requires_grad and not dropout:
-        mixed = _TreeAttention.apply(query[0], key[0], value[0], visible, scale)  # (H, T, D)
-    else:
-        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
-        parts = [
-            functional.scaled_dot_product_attention(
-                query[:, :, rows], key[:, :, keys], value[:, :, keys],
-                attn_mask=visible[rows, keys], dropout_p=dropout, scale=scale,
-            )
-            for rows, keys in _blocks(visible)
-        ]  # fmt: skip
-        mixed = torch.cat(parts, dim=2)[0]
-    return mixed.transpose(0, 1)[None].contiguous(), None
-
-
-def _blocks(visible: torch.Tensor) -> Iterator[tuple[slice, slice]]:
-    """Each block of queries with the span of keys that it sees: rows and columns of `visible` (T, K)."""
-    for start in range(0, len(visible), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(visible)))
-        keys = visible[rows].any(dim=0).nonzero()
-        yield rows, slice(int(keys[0]), int(keys[-1]) + 1) if len(keys) else slice(0, 1)  # only padding
-
-
-class _TreeAttention(torch.autograd.Function):
-    """Attention whose gradient is computed block by block, too: torch's CPU kernel is eight times slower backward.
-
-    The backward pass computes the weights again, as FlashAttention does (Dao et al. 2022, section 3.1).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """query (H, T, D), key and value (G, K, D), visible (T, K) -> (H, T, D)."""
-        query, key, value = (x.contiguous().to(query.dtype) for x in (query * scale, key, value))
-        mixed = torch.empty_like(query)
-        for rows, keys in _blocks(visible):
-            weights = _weights(query, key, visible, rows, keys)  # (G, R * B, S)
-            _put(mixed, rows, weights.to(value.dtype) @ value[:, keys])
-        ctx.save_for_backward(query, key, value, visible, mixed)
-        ctx.scale = scale
-        return mixed
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, visible, mixed = ctx.saved_tensors
-        gradient = gradients[0].contiguous().to(query.dtype)
-        d_query = torch.empty_like(query)
-        d_key, d_value = (torch.zeros_like(x, dtype=torch.float32) for x in (key, value))
-        inner = (gradient.float() * mixed.float()).sum(-1)  # (H, T)
-        for rows, keys in _blocks(visible):
-            weights = _weights(query, key, visible, rows, keys)
-            above = _rows(gradient, rows, len(key))  # (G, R * B, D)
-            d_value[:, keys] += weights.to(value.dtype).transpose(1, 2) @ above  # before weights are overwritten
-            d_weights = (above @ value[:, keys].transpose(1, 2)).float()
-            d_scores = weights.mul_(d_weights.sub_(_rows(inner, rows, len(key))[..., None])).to(query.dtype)
-            _put(d_query, rows, d_scores @ key[:, keys])
-            d_key[:, keys] += d_scores.transpose(1, 2) @ _rows(query, rows, len(key))
-        return d_query * ctx.scale, d_key.to(key.dtype), d_value.to(value.dtype), None, None
-
-
-def _rows(x: torch.Tensor, rows: slice, groups: int) -> torch.Tensor:
-    """Rows of (H, T, ...) as (G, R * B, ...): the R heads that share a key are rows of one product."""
-    part = x[:, rows]
-    return part.reshape(groups, -1, *part.shape[2:])
-
-
-def _put(into: torch.Tensor, rows: slice, part: torch.Tensor) -> None:
-    into[:, rows] = part.reshape(into[:, rows].shape)
-
-
-def _weights(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor, rows: slice, keys: slice) -> torch.Tensor:
-    """Attention weights of a block of scaled queries on its keys: (G, R * B, S), fp32."""
-    scores = (_rows(query, rows, len(key)) @ key[:, keys].transpose(1, 2)).float()
-    hidden = ~visible[rows, keys].repeat(query.shape[0] // key.shape[0], 1)  # (R * B, S)
-    return scores.masked_fill_(hidden, torch.finfo(torch.float32).min).softmax(-1)
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+    parts = []
+    for rows, queries in zip(visible.split(BLOCK), query.split(BLOCK, dim=2), strict=True):
+        seen = rows.any(dim=0).nonzero()
+        span = slice(int(seen[0]), int(seen[-1]) + 1)
+        part = functional.scaled_dot_product_attention(
+            queries, key[:, :, span], value[:, :, span], attn_mask=rows[:, span], dropout_p=dropout, scale=scaling
+        )
+        parts.append(part)
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None

@@ -202,7 +202,8 @@ def train_rows(
         trainer.train(resume_from_checkpoint=checkpoint)
         if n > 1:  # sharded weights are gathered
             trainer.save_model(str(folder / TOGETHER))
-            student.tokenizer.save_pretrained(str(folder / TOGETHER))
+            if trainer.is_world_process_zero():
+                student.tokenizer.save_pretrained(str(folder / TOGETHER))
     student.model.eval()
     if choice and not choice.kept and before:  # of several processes, the launcher keeps it
         restore(student.model, before)
