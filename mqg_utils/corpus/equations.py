@@ -42,7 +42,7 @@ def _formed(form: str, parts: list[str]) -> str:
     bare = [part.strip(" \u2064") for part in parts]
     text = form.format(*parts, g=[part if PLAIN.fullmatch(part) else f"({part})" for part in bare])
     text = re.sub(r"(?<=[^\W\d_])_(?=\d+(?:\^|$))", "", text)  # CO2
-    return re.sub(r"[_^](?=[\s^]|$)|\^(?=\d*[-–−+]$)", "", text)  # Ca2+
+    return re.sub(r"[_^](?=[\s^]|$)|\^(?=[-–−+]$)|(?<!\d)\^(?=\d+[-–−+]$)", "", text)  # Ca2+, but PO4^3−
 
 
 def _said(element: Any, name: str, default: str) -> str:

@@ -105,5 +105,6 @@ def test_what_follows_a_box_stands_under_the_heading_around_it(tmp_path: Path) -
 def test_equations_keep_their_fractions_powers_and_indices(tmp_path: Path) -> None:
     power = "<msup><mn>10</mn>\n<mrow><mo>-</mo><mn>3</mn></mrow></msup>"
     half = "<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>"
-    math = f"<math>{power}<mo>,</mo>{half}<mo>,</mo><msub><mi>CO</mi> <mn>2</mn></msub><msqrt><mi>x</mi></msqrt></math>"
-    assert read(written(tmp_path / "a.html", f"<p>So {math} ﬁts.</p>")) == [(("a",), ("So 10^-3,(a+b)/2,CO2√x fits.",))]
+    charge = "<msubsup><mi>PO</mi><mn>4</mn><mrow><mn>3</mn><mo>−</mo></mrow></msubsup>"
+    math = f"<math>{power}<mo>,</mo>{half}<mo>,</mo><msub><mi>CO</mi> <mn>2</mn></msub><msqrt><mi>x</mi></msqrt>{charge}</math>"
+    assert read(written(tmp_path / "a.html", f"<p>So {math} ﬁts.</p>")) == [(("a",), ("So 10^-3,(a+b)/2,CO2√xPO4^3− fits.",))]
