@@ -31,6 +31,7 @@ UNREADABLE = (
 )  # fmt: skip  # books all the same
 ABOUT = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "PROVENANCE")  # describe a folder, not its book
 FILE_CPU_S = 300  # of one file; a PDF has limits of its own
+MIN_DETECTED, MAX_DETECTED = 100, 50_000  # characters whose language is detected
 
 
 class Fault(NamedTuple):
@@ -56,7 +57,8 @@ class Library:
     `sources` are files, folders, globs or a mixture; books found by a glob are named by their paths below it. A file
     that cannot be read is listed in `faults`, and the others are read; with `strict` it raises FileError. `left_out`
     counts the words under headings of exercises, references and the like; those in `keep` (case ignored) are read.
-    `progress(files_done, files, current)` is called before each file and at the end.
+    A language that neither a file nor `language` states is detected. `progress(files_done, files, current)` is called
+    before each file and at the end.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Library:
         self.strict, self.progress = strict, progress
         self.keep = {"", *(heading.casefold() for heading in keep)}
         self.left_out = Counter[tuple[str, str]]()  # (book, heading) -> words
+        self.languages: dict[tuple[str, str], str] = {}  # (book, code) -> "stated" or "detected"
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
         named = sorted({pair for source in self.sources for pair in _expanded(source)}, key=lambda p: _natural(p[0]))
@@ -78,7 +81,7 @@ class Library:
 
     def __iter__(self) -> Iterator[Section]:
         first_paths = self._first_paths
-        self.faults, self.left_out = [], Counter()
+        self.faults, self.left_out, self.languages = [], Counter(), {}
         for number, unit in enumerate(self.units):
             self.progress(number, len(self.units), f"{unit.book}: {unit.file.name}")
             sections = self._sections(unit)
@@ -116,7 +119,21 @@ class Library:
         if not sections:
             self.faults.append(Fault(unit.file, problem))
             return []
-        return sections
+        if stated := sections[0].language:
+            self.languages[unit.book, stated] = "stated"
+            return sections
+        known = next((code for book, code in self.languages if book == unit.book), "")
+        detected = language_of(sections) or known
+        self.languages[unit.book, detected] = "detected" if detected else "unknown"
+        return [section._replace(language=detected) for section in sections]
+
+
+def language_of(sections: Sequence[Section]) -> str:
+    """The language that the words of a text show, as its ISO 639 code; "" for a text too short to tell."""
+    from py3langid import classify
+
+    text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
+    return str(classify(text)[0]) if len(text) >= MIN_DETECTED else ""
 
 
 def read_textbook(source: Path | str | Sequence[Path | str], language: str = "", strict: bool = True) -> list[Section]:

@@ -26,7 +26,7 @@ FAILED, FAILED_PAGE = "failed.ipynb", "failed.html"  # beside the results of an 
 NOT_RESULTS = {MANIFEST, NOTEBOOK, PAGE, RUNNING, FAILED, FAILED_PAGE}
 # results may differ in their last digits between versions of these; the versions of others are recorded only
 NUMERICAL = ("torch", "transformers", "tokenizers", "peft", "accelerate")
-OTHERS = "mqg-workbench numpy pandas plotly papermill jupyterlab openai lxml pypdfium2 mammoth"
+OTHERS = "mqg-workbench numpy pandas plotly papermill jupyterlab openai lxml pypdfium2 mammoth py3langid"
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest | None:

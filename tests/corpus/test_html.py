@@ -107,4 +107,6 @@ def test_equations_keep_their_fractions_powers_and_indices(tmp_path: Path) -> No
     half = "<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>"
     charge = "<msubsup><mi>PO</mi><mn>4</mn><mrow><mn>3</mn><mo>−</mo></mrow></msubsup>"
     math = f"<math>{power}<mo>,</mo>{half}<mo>,</mo><msub><mi>CO</mi> <mn>2</mn></msub><msqrt><mi>x</mi></msqrt>{charge}</math>"
-    assert read(written(tmp_path / "a.html", f"<p>So {math} ﬁts.</p>")) == [(("a",), ("So 10^-3,(a+b)/2,CO2√xPO4^3− fits.",))]
+    assert read(written(tmp_path / "a.html", f"<p>So {math} ﬁts.</p>")) == [
+        (("a",), ("So 10^-3,(a+b)/2,CO2√xPO4^3− fits.",))
+    ]

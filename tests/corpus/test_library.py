@@ -106,6 +106,16 @@ def test_what_is_left_out_by_its_heading_is_counted_and_can_be_kept(tmp_path: Pa
     assert sum(Library(file).left_out.values()) == 0 and len(read_textbook(file)) == 1
 
 
+def test_a_language_that_nobody_states_is_detected(tmp_path: Path) -> None:
+    text = "Le fémur est l'os le plus long du corps humain, et il s'articule avec le bassin par sa tête. " * 2
+    for name, words in (("1.md", text), ("2.md", "Os."), ("3.html", f"<html lang='en'><p>{text}</p></html>")):
+        written(tmp_path / name, words)
+    library = Library(tmp_path)
+    assert [s.language for s in library] == ["fr", "fr", "en"]
+    assert library.languages == {(tmp_path.name, "fr"): "detected", (tmp_path.name, "en"): "stated"}
+    assert [s.language for s in Library(tmp_path, "de")] == ["de", "de", "en"]
+
+
 def test_a_source_without_books(tmp_path: Path) -> None:
     written(tmp_path / "cover.png", b"")
     assert refusal(tmp_path).startswith("FILE: nothing readable here; expected .md, .markdown, .txt, ")
