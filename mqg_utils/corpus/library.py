@@ -150,17 +150,15 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
 
     Raises FileError that names the headings without text.
     """
-    expected, titles = {chapter.casefold(): chapter for chapter in chapters}, dict[str, None]()
-    missing = dict(expected)
+    expected, found, titles = {chapter.casefold() for chapter in chapters}, set[str](), dict[str, None]()
     for section in sections:
-        under = expected.keys() & {heading.casefold() for heading in section.path}
+        under = expected & {heading.casefold() for heading in section.path}
+        found |= under
         if under or not chapters:
-            missing = {name: chapter for name, chapter in missing.items() if name not in under}
             yield section
         elif len(titles) < 60:
             titles |= dict.fromkeys(section.path[:2])
-    if missing:
-        names = ", ".join(map(repr, missing.values()))
+    if names := ", ".join(repr(chapter) for chapter in chapters if chapter.casefold() not in found):
         raise FileError(f"no text under the heading {names}. Other headings:\n  " + "\n  ".join(titles))
 
 
@@ -188,9 +186,9 @@ def _units_of(source: Path, name: str, language: str) -> Iterator[Unit]:
     """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
     if collections := sorted(source.glob("collections/*.xml")):
         for collection in collections:
-            for module in read_collection(collection, source / "modules"):
-                read = partial(read_cnxml, name=module.name, path=module.path)
-                yield Unit(module.file, collection, module.book, module.language or language, read)
+            for file, module, book, path, stated in read_collection(collection, source / "modules"):
+                read = partial(read_cnxml, name=module, path=path)
+                yield Unit(file, collection, book, stated or language, read)
         return
     files = [source] if source.is_file() else _files_in(source)
     if not files:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lxml import etree
 
@@ -11,6 +11,7 @@ from mqg_utils.corpus.html import ELEMENTS, inline, walk
 from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.text.files import FileError, read_bytes
 
+SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_comments": True, "remove_pis": True}
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 # OpenStax's classes of sections and notes that are not running text
 APART = {"free-response", "interactive-exercise", "multiple-choice", "references", "interactive", "chapter-objectives"}
@@ -21,23 +22,10 @@ MENTIONING = (  # the block with the first mention
 )
 
 
-class Module(NamedTuple):
-    """A module of a collection, with the headings above it."""
-
-    file: Path
-    name: str
-    book: str
-    path: tuple[str, ...]
-    language: str
-
-
 def parse_xml(raw: bytes, where: object) -> Any:
     """The root of an XML document; no entity is expanded, nothing is fetched. Raises FileError."""
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-    )
     try:
-        return etree.fromstring(raw, parser)
+        return etree.fromstring(raw, etree.XMLParser(**SAFE))
     except (etree.LxmlError, ValueError) as error:
         raise FileError(f"{where}: not readable as XML: {error}; export it again") from error
 
@@ -66,15 +54,15 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
 # --- CNXML ---
 
 
-def read_collection(collection: Path, modules: Path) -> Iterator[Module]:
-    """The modules of a collection file in order. Raises FileError."""
+def read_collection(collection: Path, modules: Path) -> Iterator[tuple[Path, str, str, tuple[str, ...], str]]:
+    """(file, name, book, headings above it, language) of a collection's modules in order. Raises FileError."""
     root = parse_xml(read_bytes(collection), collection)
     book = next((inline(e) for e in root.iter("{*}title")), collection.stem)
     for module in root.iter("{*}module"):
         groups = reversed(list(module.iterancestors("{*}subcollection")))
         path = tuple(inline(title) for group in groups for title in group.findall("{*}title"))
         name = module.get("document", "")
-        yield Module(modules / name / "index.cnxml", name, book, path, root.get(LANGUAGE, ""))
+        yield modules / name / "index.cnxml", name, book, path, root.get(LANGUAGE, "")
 
 
 def read_cnxml(file: Path, book: str, language: str, name: str = "", path: tuple[str, ...] = ()) -> list[Section]:
@@ -99,6 +87,8 @@ def read_cnxml(file: Path, book: str, language: str, name: str = "", path: tuple
 def read_jats(file: Path, book: str, language: str) -> list[Section]:
     """The body of an article or chapter in JATS or BITS. Raises FileError."""
     root = parse_xml(read_bytes(file), file)
+    for formula in root.xpath("//*[local-name()='tex-math'][../*[local-name()='math']]"):
+        formula.tag = "graphic"  # the same again
     etree.strip_tags(root, "{*}alternatives")
     outline = Outline(book, root.get(LANGUAGE) or language, file.stem, file.name)
     bodies = root.xpath("//*[local-name()='body'][not(ancestor::*[local-name()='body'])]")
