@@ -130,10 +130,12 @@ class Library:
 
 def language_of(sections: Sequence[Section]) -> str:
     """The language that the words of a text show, as its ISO 639 code; "" for a text too short to tell."""
+    text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
+    if len(text) < MIN_DETECTED:
+        return ""
     from py3langid import classify
 
-    text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
-    return str(classify(text)[0]) if len(text) >= MIN_DETECTED else ""
+    return str(classify(text)[0])
 
 
 def read_textbook(source: Path | str | Sequence[Path | str], language: str = "", strict: bool = True) -> list[Section]:
