@@ -22,7 +22,9 @@ from mqg_utils.verification.review import FILE, disputes
 from mqg_utils.workflow.notebook_page import render_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks" / "explore").glob("*.ipynb") if path.stem != "transfer")
+NOTEBOOKS = sorted(
+    path.stem for path in (ROOT / "notebooks" / "explore").glob("*.ipynb") if path.stem not in ("dose", "transfer")
+)
 CASE, STRIP, BOX = ".mqg-case h3", ".mqg-map [role=option]", ".mqg-keybox"
 SHARED = "Stones block the sutrix"
 LATER = EXAM[0].questions[1].stem
