@@ -251,9 +251,9 @@ def test_an_open_book_and_a_chat_model_stand_in_the_same_table(quick_project, tm
         assert again.returncode == 0, again.stdout + again.stderr
         assert server.count == asked, "a sitting that is repeated asks for no reply again"
         found = numbers(tmp_path / "outputs" / "quick")
-        prices = ("max_tokens=999", "budget_usd=0.03", "price_prompt_usd=1", "price_completion_usd=1")
+        prices = ("max_tokens=999", "budget_usd=0.023", "price_prompt_usd=1", "price_completion_usd=1")
         stopped = mqg(tmp_path, "run", "quick", *wanted, *(word for p in prices for word in ("-p", f"evaluate.{p}")))
-        said = "Stopped: the next request could exceed budget_usd=0.03"
+        said = "Stopped: the next request could exceed budget_usd=0.023"
         assert stopped.returncode == 1 and said in stopped.stderr and server.count > asked
         index = (tmp_path / "outputs/quick/index.html").read_text()
         assert said in index and 'class="state failed"' in index and "Read the report" not in index
