@@ -27,7 +27,7 @@ T = TypeVar("T")
 class RecordedTeacher:
     """Replays a replies file, also one that a server's run wrote: the usable drafts on each passage, round by round.
 
-    A reply on a place of the book, such as "module m46281", is told apart by passage, however the book was cut.
+    A reply on a place of the book, such as "module m46281", is split among its passages, however the book was cut.
     """
 
     spent_usd = 0.0

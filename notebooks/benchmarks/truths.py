@@ -29,9 +29,9 @@ class Truth(NamedTuple):
 
 
 def words_of(text: str) -> list[str]:
-    """Words and numbers in lower case, without punctuation; the letters and digits of CO2 are two, as those of CO 2."""
+    """Words and numbers in lower case, without punctuation."""
     text = re.sub(r"\[link\]\w?", " ", text)  # left by converters of a link to a figure
-    return re.findall(r"[^\W\d_]+|\d+", unicodedata.normalize("NFKC", text).casefold())
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
 
 
 def read_truth(file: Path) -> Truth:

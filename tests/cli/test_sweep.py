@@ -157,7 +157,7 @@ def test_a_failure_ends_its_own_runs_only(project):
     text = "preset: toy\naxes: {finetune.fails: [true, false]}"
     done = mqg(project, "sweep", str(sweep_file(project, text)))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "grid-True: 04_finetune (base) failed in cell" in done.stderr and "it was told to fail" in done.stderr
+    assert "grid-True: 04_finetune (base) failed in cell" in done.stderr and "it fails on purpose" in done.stderr
     assert "is not complete" in done.stderr
     assert (project / "outputs/grid-False/06_report/manifest.json").exists()
     assert not (project / "outputs/grid-True/05_evaluate/base/manifest.json").exists()

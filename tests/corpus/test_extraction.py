@@ -83,9 +83,9 @@ def test_the_bundled_handbook_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.exists(), reason="the documents are not on this machine (../shared/data)")
 def test_every_format_is_read_as_well_as_promised() -> None:
     for name, files in known_pairs(DATA).items():
-        for file, measured in measure_each(files).items():
-            assert measured.recall >= 0.98 and measured.noise <= 0.02, (name, file, measured)
-            assert not measured.n_titles or measured.titles >= 0.95, (name, file, measured)
+        found = {share: mean for share, (mean, _) in means(measure_each(files).values()).items()}
+        assert found["recall"] >= (0.98 if name == "pdf" else 0.99) and found["noise"] <= 0.01, (name, found)
+        assert found["titles"] >= (0.95 if name == "pdf" else 0.99), (name, found)
 
 
 @pytest.mark.slow

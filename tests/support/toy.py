@@ -40,7 +40,7 @@ lines = [
         'stage = Stage.begin("04_finetune", globals(), variant or condition)',
         """
 stage.needs("01_corpus", "exam.jsonl")
-assert not fails, "it was told to fail"
+assert not fails, "it fails on purpose"
 time.sleep(1)
 (stage.folder / "model").mkdir(exist_ok=True)
 (stage.folder / "model" / "weights.safetensors").write_text(json.dumps(seed))

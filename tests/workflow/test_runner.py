@@ -158,7 +158,7 @@ def test_interrupted_it_stops_the_kernel_and_prints_how_to_resume(tmp_path):
     assert process.wait(timeout=60) == 130
     assert "the same command resumes from here" in (project / "log.txt").read_text()
     assert "Traceback" not in (project / "log.txt").read_text()
-    for _ in range(100):  # a kernel that was told to stop may take a moment on a busy machine
+    for _ in range(100):  # a kernel may take a moment to stop on a busy machine
         if not any(map(is_alive, kernels)):
             break
         time.sleep(0.2)
