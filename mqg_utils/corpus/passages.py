@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from mqg_utils.corpus.sections import Section
@@ -25,6 +26,7 @@ def split_passages(
     book is added. A section below `min_tokens` is joined with its neighbour under the same heading.
     """
     used: dict[str, int] = {}
+    count_tokens = lru_cache(maxsize=64)(count_tokens)  # most texts are counted twice
     for section in _joined_sections(sections, count_tokens, max_tokens, min_tokens):
         base = "/".join(slug(part) for part in (section.book, *section.path))
         for pieces in _filled(_pieces(section, count_tokens, max_tokens), count_tokens, max_tokens):

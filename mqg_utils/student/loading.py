@@ -56,8 +56,9 @@ def set_up(seed: int, threads: int = 0) -> None:
 def load_tokenizer(name: str, revision: str = "") -> Any:
     """The tokenizer of a folder or hub repository. Raises ModelError, also for one without any label word."""
     name = from_wheel(name) or name
-    # for the tiny student AutoTokenizer would choose the same class, but import torch
-    generic = (Path(name) / tiny.UNTRAINED).exists()
+    config = Path(name) / "tokenizer_config.json"
+    # where the folder names the generic class, AutoTokenizer would choose it too, but import torch
+    generic = config.exists() and re.search(r'"(PreTrainedTokenizerFast|TokenizersBackend)"', config.read_text("utf-8"))
     tokenizer = _load("PreTrainedTokenizerFast" if generic else "AutoTokenizer", name, revision)
     pieces = Pieces(tokenizer)
     if all(len(pieces(word)) != 1 for wording in WORDINGS.values() for word in (wording.true, wording.false)):
