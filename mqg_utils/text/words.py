@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from mqg_utils.records import visible
+
 # scripts written without spaces: Thai, Lao, Khmer, Japanese, Chinese; each of their characters is a word
 UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{UNSPACED}]|[^\W\d_{UNSPACED}][^\W_{UNSPACED}]*")
@@ -21,8 +23,8 @@ NEGATIONS, STOP = frozenset(_LISTS["negations"].split()), frozenset(_LISTS["stop
 
 @lru_cache(maxsize=10_000)
 def normalise(text: str) -> str:
-    """NFKC, one kind of quote and dash, single spaces, no case, no soft hyphens. Digits and units stay."""
-    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff]", "", text)
+    """NFKC, one kind of quote and dash, single spaces, no case, nothing invisible; 10⁹ is 10^9, other signs stay."""
+    text = re.sub("(?<=\\d)[⁻⁺]?[⁰¹²³⁴-⁹]", r"^\g<0>", visible(text))
     text = unicodedata.normalize("NFKC", text).casefold()
     text = re.sub(r"[‘’ʼ]", "'", re.sub(r"[“”«»]", '"', re.sub(r"[‐‑‒–—−]", "-", text)))
     return re.sub(r"\s+", " ", text).strip()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mqg_utils.text.words import content, in_order, negations, runs, split_sentences, weight, words
+from mqg_utils.text.words import content, in_order, negations, normalise, runs, split_sentences, weight, words
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,11 @@ def test_words_keep_their_numbers_and_scripts_without_spaces_give_characters(
     text: str, expected: tuple[str, ...]
 ) -> None:
     assert words(text) == expected
+
+
+def test_powers_are_apart_from_digits_and_what_is_invisible_is_gone() -> None:
+    assert normalise("10⁹/L, 5·10⁻¹²") == "10^9/l, 5·10^-12" and normalise("m²") == "m2"
+    assert normalise("de\u00adfi\u200bb \u202babc\u202c") == "defib abc"
 
 
 def test_a_character_without_spaces_weighs_half_a_word() -> None:
