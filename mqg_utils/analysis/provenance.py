@@ -35,7 +35,8 @@ def behind(manifests: Sequence[Manifest], variants: Sequence[str], conditions: S
         which = f"05_evaluate/{unfinished[0]}"
         raise RunError(f"{which} has predictions but no manifest: it did not finish; run 05_evaluate.ipynb again")
     names = " ".join(conditions or [evaluated[variant] for variant in variants])
-    stages = {"01_corpus", "02_pretrain" if "books" in names else "", "03_generate" if "questions" in names else ""}
+    read = {label.split("/")[0] for m in manifests if m["variant"] in variants for label in m["inputs"]}
+    stages = {"01_corpus", *({"02_pretrain"} & read), "03_generate" if "questions" in names else ""}
     return [m for m in manifests if (m["variant"] in variants if m["variant"] else m["stage"] in stages)]
 
 

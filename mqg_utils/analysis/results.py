@@ -44,12 +44,13 @@ def variants(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
     return [variant_of(c, s, seeds) for s in seeds for c in conditions if s == seeds[0] or not is_human(c)]
 
 
-def inputs(conditions: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, str, str]]:
-    """(stage, file, variant) of everything that a report on these conditions reads."""
+def inputs(folder: Path, conditions: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, str, str]]:
+    """(stage, file, variant) of everything that a report on these conditions of a run reads."""
     names = variants(conditions, seeds)
     trained = [name for name in names if not name.startswith(("server", "human-"))]
     files = [("01_corpus", "exam.jsonl", ""), ("01_corpus", "passages.jsonl", "")]
-    files += [("02_pretrain", "curve.json", "")] * any("books" in name for name in conditions)
+    has_read = (folder / "02_pretrain").exists()  # unless stage 04 reads the book
+    files += [("02_pretrain", "curve.json", "")] * (has_read and any("books" in name for name in conditions))
     files += [("04_finetune", "curve.json", name) for name in trained]
     files += [("04_finetune", "training_questions.jsonl", name) for name in trained if "questions" in name]
     return files + [("05_evaluate", "predictions.jsonl", name) for name in names]

@@ -20,7 +20,9 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
     """Write `folder/model`, and `folder/dataset` if questions were generated. Raises ReleaseError."""
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
-    needed |= {"pretraining": "02_pretrain"} if of.from_books else {}
+    order = _read(run / needed["training"]).get("parameters", {}).get("order", "book-first")
+    starts_from_reader = of.starts_from_reader(order)
+    needed |= {"pretraining": "02_pretrain"} if starts_from_reader else {}
     needed |= {"generation": "03_generate"} if of.learns_questions else {}
     stages = {name: _read(run / stage) for name, stage in needed.items()}
     if missing := [needed[name] for name in needed if not stages[name]]:
@@ -28,6 +30,7 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
+    about["order"] = order if of.from_books and not starts_from_reader else ""
     written = [_model(run / needed["training"], folder / "model", about)]
     if of.learns_questions:
         written.append(_dataset(run / "03_generate", folder / "dataset", about))

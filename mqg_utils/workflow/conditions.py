@@ -11,11 +11,15 @@ class Condition(NamedTuple):
     """One row of the ablation. Without any flag, nothing is trained (`zero-shot`, `server`, a person)."""
 
     name: str
-    from_books: bool = False  # starts from the student that has read the passages
+    from_books: bool = False  # reads the passages: in stage 02, or with the questions in stage 04
     learns_questions: bool = False  # learns the generated questions
     learns_exam: bool = False  # learns the exam's train split
     open_book: bool = False  # reads passages before each question
     is_server: bool = False  # a chat model behind an API
+
+    def starts_from_reader(self, order: str) -> bool:
+        """Whether fine-tuning starts from the student of stage 02, for an `order` of reading and asking."""
+        return self.from_books and (order == "book-first" or not self.learns_questions)
 
 
 PAPER = (

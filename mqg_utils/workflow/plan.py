@@ -176,6 +176,8 @@ def plan(preset: str, overrides: Sequence[str] = (), name: str = "", profile: st
             variant = variant_of(condition, seed, run["seeds"]) if condition else ""
             own = {"condition": condition, "seed": seed, "variant": variant} if condition else {}
             steps.append(Step(key, stage, variant, notebooks[key], folder / stage / variant, values | own))
+    read = {source.key for step in steps if step.key == "finetune" for source in sources_of(step, steps)}
+    steps = [step for step in steps if step.key not in ("pretrain", "generate") or step.key in read]
     return Plan(name, file.stem, folder, steps, run["disclaimer"])
 
 
@@ -194,11 +196,12 @@ def _check_names(settings: Settings, allowed: dict[str, dict[str, Parameter]]) -
 def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
     """The steps of the same run whose results a step reads, and which must be complete before it starts."""
     condition = condition_named(str(step.parameters.get("condition", "zero-shot")))
+    starts_from_reader = condition.starts_from_reader(str(step.parameters.get("order", "book-first")))
     reads = {
         "corpus": (),
         "pretrain": ("corpus",),
         "generate": ("corpus",),
-        "finetune": ("corpus", "pretrain" * condition.from_books, "generate" * condition.learns_questions),
+        "finetune": ("corpus", "pretrain" * starts_from_reader, "generate" * condition.learns_questions),
         "evaluate": ("corpus", "finetune"),
         "report": tuple(STAGES)[:-1],
     }[step.key]
@@ -217,8 +220,7 @@ def _variants(key: str, run: dict[str, Any]) -> list[tuple[str, int]]:
         # a person's condition is made in take_exam.ipynb, and a chat model is not trained
         names = [c.name for c in conditions if not is_human(c.name) and not (key == "finetune" and c.is_server)]
         return [(name, seed) for seed in run["seeds"] for name in names]
-    readers = {"pretrain": [c.from_books for c in conditions], "generate": [c.learns_questions for c in conditions]}
-    return [("", 0)] if any(readers.get(key, [True])) else []
+    return [("", 0)]
 
 
 def run_folder(name: str) -> Path:

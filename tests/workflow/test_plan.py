@@ -6,7 +6,7 @@ import pytest
 from conftest import mqg
 
 from mqg_utils.workflow.parameters import ParameterError
-from mqg_utils.workflow.plan import plan
+from mqg_utils.workflow.plan import plan, sources_of
 
 
 def steps(plan_):
@@ -36,6 +36,12 @@ def test_stages_nobody_reads_are_left_out(project):
     only_base = plan("quick", ["run.conditions=[base]"])
     assert "02_pretrain" not in [s.stage for s in only_base.steps]
     assert "03_generate" not in [s.stage for s in only_base.steps]
+    mixed = plan("quick", ["finetune.order=mixed"]).steps  # stage 04 reads the book itself
+    assert {"02_pretrain", "03_generate"} & {s.stage for s in mixed} == {"03_generate"}
+    both = plan("quick", ["finetune.order=mixed", "run.conditions=[books, books+questions]"])
+    read = {step.title: [s.stage for s in sources_of(step, both.steps)] for step in both.steps}
+    assert read["04_finetune (books)"] == ["01_corpus", "02_pretrain"]
+    assert read["04_finetune (books+questions)"] == ["01_corpus", "03_generate"]
 
 
 def test_a_chat_model_sits_the_exam_without_training(project):
