@@ -21,8 +21,8 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
     order = _read(run / needed["training"]).get("parameters", {}).get("order", "book-first")
-    starts_from_reader = of.starts_from_reader(order)
-    needed |= {"pretraining": "02_pretrain"} if starts_from_reader else {}
+    starts_from_pretrained = of.starts_from_pretrained(order)
+    needed |= {"pretraining": "02_pretrain"} if starts_from_pretrained else {}
     needed |= {"generation": "03_generate"} if of.learns_questions else {}
     stages = {name: _read(run / stage) for name, stage in needed.items()}
     if missing := [needed[name] for name in needed if not stages[name]]:
@@ -30,7 +30,7 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
-    about["order"] = order if of.from_books and not starts_from_reader else ""
+    about["order"] = order if of.from_books and not starts_from_pretrained else ""
     written = [_model(run / needed["training"], folder / "model", about)]
     if of.learns_questions:
         written.append(_dataset(run / "03_generate", folder / "dataset", about))

@@ -17,7 +17,7 @@ class Condition(NamedTuple):
     open_book: bool = False  # reads passages before each question
     is_server: bool = False  # a chat model behind an API
 
-    def starts_from_reader(self, order: str) -> bool:
+    def starts_from_pretrained(self, order: str) -> bool:
         """Whether fine-tuning starts from the student of stage 02, for an `order` of reading and asking."""
         return self.from_books and (order == "book-first" or not self.learns_questions)
 

@@ -196,12 +196,12 @@ def _check_names(settings: Settings, allowed: dict[str, dict[str, Parameter]]) -
 def sources_of(step: Step, steps: Sequence[Step]) -> list[Step]:
     """The steps of the same run whose results a step reads, and which must be complete before it starts."""
     condition = condition_named(str(step.parameters.get("condition", "zero-shot")))
-    starts_from_reader = condition.starts_from_reader(str(step.parameters.get("order", "book-first")))
+    starts_from_pretrained = condition.starts_from_pretrained(str(step.parameters.get("order", "book-first")))
     reads = {
         "corpus": (),
         "pretrain": ("corpus",),
         "generate": ("corpus",),
-        "finetune": ("corpus", "pretrain" * starts_from_reader, "generate" * condition.learns_questions),
+        "finetune": ("corpus", "pretrain" * starts_from_pretrained, "generate" * condition.learns_questions),
         "evaluate": ("corpus", "finetune"),
         "report": tuple(STAGES)[:-1],
     }[step.key]
