@@ -20,9 +20,7 @@ Status = Literal["scored", "unparsed", "refused", "failed"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HISTORIES: tuple[History, ...] = ("gold", "predicted", "none")
 MAX_REPORTED = 20  # problems listed in one error
-INVISIBLE = dict.fromkeys(
-    [0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF]
-)
+INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 R = TypeVar("R", bound="Record")
 
 
@@ -31,7 +29,7 @@ class RecordError(ValueError):
 
 
 def visible(text: str) -> str:
-    """Text without soft hyphens, zero-width spaces, marks of direction: behind them equal texts would differ."""
+    """Text without soft hyphens, zero-width spaces and the like, behind which two equal texts would differ."""
     return text.translate(INVISIBLE)
 
 

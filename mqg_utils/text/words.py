@@ -24,7 +24,8 @@ NEGATIONS, STOP = frozenset(_LISTS["negations"].split()), frozenset(_LISTS["stop
 @lru_cache(maxsize=10_000)
 def normalise(text: str) -> str:
     """NFKC, one kind of quote and dash, single spaces, no case, nothing invisible; 10⁹ is 10^9, other signs stay."""
-    text = re.sub("(?<=\\d)[⁻⁺]?[⁰¹²³⁴-⁹]", r"^\g<0>", visible(text))
+    text = re.sub("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", visible(text))  # marks of direction
+    text = re.sub("(?<=\\d)[⁻⁺]?[⁰¹²³⁴-⁹]", r"^\g<0>", text)
     text = unicodedata.normalize("NFKC", text).casefold()
     text = re.sub(r"[‘’ʼ]", "'", re.sub(r"[“”«»]", '"', re.sub(r"[‐‑‒–—−]", "-", text)))
     return re.sub(r"\s+", " ", text).strip()
