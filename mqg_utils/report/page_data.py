@@ -12,6 +12,8 @@ from mqg_utils.analysis.metrics import QuestionScore
 from mqg_utils.analysis.results import Row
 from mqg_utils.records import Chain, Prediction, Question
 from mqg_utils.report.findings import Findings
+from mqg_utils.student.prompts import wording_for
+from mqg_utils.workflow.conditions import is_human
 
 PASSAGE_CHARACTERS = 1_500_000  # of passages in the page; beyond it each is cut to its share
 NEAREST = 2  # passages and training questions linked to a question
@@ -71,6 +73,8 @@ def chain_data(f: Findings) -> dict[str, Any]:
         "references": [run.conditions.index(f.comparison.references.get(c, c)) for c in run.conditions],
         "tags": names, "meanings": list(MEANINGS.values()),
         "histories": [f.shown, *others],
+        "students": [not is_human(c) and not c.endswith("server") for c in run.conditions],
+        "wordings": {chain.language: wording_for(chain.language)._asdict() for chain in run.exam},
         "chains": [
             {"id": chain.chain_id, "case": chain.vignette, "lang": chain.language, "dp": int(chain.is_progressive),
              "qs": [question(chain, q) for q in chain.questions]}

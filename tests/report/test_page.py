@@ -21,6 +21,7 @@ from mqg_utils.analysis.results import Run
 from mqg_utils.records import Chain, Prediction
 from mqg_utils.report.findings import Findings
 from mqg_utils.report.write import write_report
+from mqg_utils.student.prompts import Pieces, parts_of
 
 pytestmark = pytest.mark.browser
 
@@ -136,6 +137,38 @@ def test_a_passage_leads_to_its_training_and_test_questions(browser: Browser, pa
         shown.locator("dialog a").first.click()
         shown.wait_for_function("!document.querySelector('dialog').open && location.hash.startsWith('#chain=')")
         assert shown.locator(".card").count() == 1
+
+
+class Letters:
+    """A tokenizer whose tokens are characters."""
+
+    bos_token_id = None
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        return {"input_ids": [ord(char) for char in text]}
+
+
+def test_a_question_folds_out_what_the_student_read_and_prints_alone(browser: Browser, page: Path) -> None:
+    asked = simulated.run(simulated.exam(20), passages=12)
+    case = next(c for c in asked.exam if c.chain_id == "c0011")
+    own = {
+        (p.position, p.proposition): bool(p.predicted)
+        for p in asked.predictions
+        if (p.chain_id, p.condition, p.history) == (case.chain_id, "books", "predicted")
+    }
+    ticks = [[own[k, i] for i in range(len(q.propositions))] for k, q in enumerate(case.questions, 1)]
+    part = parts_of(case, Pieces(Letters()), ticks, labelled=False)[2]
+    ends = ["".join(map(chr, [*before, *text])) for before, text, _ in part.leaves]
+    with open_page(browser, f"{page.resolve().as_uri()}#chain=c0011") as opened:
+        shown = ready(opened)
+        fold = shown.locator(".card details.links", has_text="What books read").nth(2)
+        fold.locator("summary").click()
+        assert fold.locator("pre").all_text_contents() == ["".join(map(chr, part.trunk)), "\n".join(ends)]
+        shown.evaluate("window.print = () => {}")
+        shown.click(".card button:has-text('print')")
+        pages = [sheet.get_textpage().get_text_range() for sheet in PdfDocument(shown.pdf(format="A4"))]
+        assert len(pages) <= 4 and case.vignette[:30] in pages[0]
+        assert not shown.locator("body.one-case").count(), "afterwards the page is whole again"
 
 
 def test_hostile_text_is_shown_as_it_is_and_nothing_runs(browser: Browser, tmp_path: Path) -> None:

@@ -190,6 +190,20 @@ function propositions(q) {
     el("tbody", {}, ...q.p.map((p) => el("tr", {}, ...cells(p)))));
 }
 
+// What a student read: the trunk that a question's propositions share, then each of these by itself.
+function prompt(chain, at, c) {
+  if (!data.students[c]) return null;
+  const words = data.wordings[chain.lang], fill = (form, text) => form.replace("{}", () => text.trim()), [shown] = data.histories;
+  const answer = (q) => q.p.filter((p) => shown === "gold" ? p.g : p.a[c][1] === 1).map((p) => p.x.trim()).join("; ") || words.nothing;
+  const earlier = shown === "none" ? [] : chain.qs.slice(0, at).map((q) => fill(words.stem, q.s) + fill(words.answer, answer(q)));
+  const trunk = (chain.case.trim() && fill(words.case, chain.case)) + earlier.join("") + fill(words.stem, chain.qs[at].s);
+  const ends = chain.qs[at].p.map((p) => `${words.before} ${p.x.trim()}`);
+  const open = /open-book$/.test(data.conditions[c]) ? "Before the question it also read a passage of the book. " : "";
+  return el("details", { class: "links" }, el("summary", { text: `What ${data.conditions[c]} read` }),
+    el("p", { class: "note", text: `${open}Where this is longer than its context, the oldest answers and the end of the case are cut.` }),
+    el("pre", { text: trunk }), el("p", { class: "note", text: "Then each of these by itself:" }), el("pre", { text: ends.join("\n") }));
+}
+
 function links(q) {
   if (!q.np.length && !q.nl.length) return null;
   const items = [
@@ -211,6 +225,7 @@ function card(chain) {
       el("span", { class: "tag", text: chain.dp ? `progressive, ${chain.qs.length} questions` : "independent" }),
       el("span", { class: "tag", text: `${chain.mean[c].toFixed(2)} points a question` }),
       el("a", { href: address(chain), class: "tag", text: "link" }),
+      el("button", { type: "button", class: "tag", text: "print", title: "this case alone, on paper or as PDF", onclick: () => printCase(box) }),
       step(state.list[at - 1], "← previous"), step(state.list[at + 1], "next →")),
     chain.case ? block("p", "case", chain.case) : null);
   // in a list, only the first question with an error is open, and those that the filters are about
@@ -221,7 +236,7 @@ function card(chain) {
     fold.append(el("summary", {}, el("h4", { "data-question": q.id, class: marked(q, c) ? "hit" : null }, el("span", { class: `m ${shade}`, text: sign, "aria-hidden": "true" }),
       `Question ${i + 1}: ${points(q.e[c])}`,
       ...q.t[c].map((t) => el("span", { class: "tag bad", text: data.tags[t], title: data.meanings[t] })))));
-    fold.append(block("p", "stem", q.s), propositions(q), links(q) || "");
+    fold.append(block("p", "stem", q.s), propositions(q), prompt(chain, i, c) || "", links(q) || "");
     box.append(fold);
   });
   return box;
@@ -309,6 +324,15 @@ for (const button of document.querySelectorAll(".csv")) button.addEventListener(
 // a chart drawn in a closed section has no width of its own
 for (const fold of document.querySelectorAll("details")) {
   fold.addEventListener("toggle", () => { if (fold.open) fold.querySelectorAll(".js-plotly-plot").forEach((chart) => Plotly.Plots.resize(chart)); });
+}
+
+// a case alone on paper, its questions open
+function printCase(box) {
+  box.querySelectorAll(":scope > details").forEach((question) => { question.open = true; });
+  box.classList.add("printed");
+  document.body.classList.add("one-case");
+  addEventListener("afterprint", () => { document.body.classList.remove("one-case"); box.classList.remove("printed"); }, { once: true });
+  print();
 }
 
 // on paper the sections are open; tables and cases stay as they were left
