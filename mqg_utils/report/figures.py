@@ -38,12 +38,14 @@ def bundle(figure: go.Figure) -> dict[str, Any]:
     return stored
 
 
-def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> HTML:
-    """Rows as an HTML table, nothing cut short and everything escaped; a mapping becomes two columns."""
+def table(
+    rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], none: str = "There are no entries of this kind."
+) -> HTML:
+    """Rows as an HTML table, nothing cut short and everything escaped; a mapping becomes two columns; else `none`."""
     if isinstance(rows, Mapping):
         rows = [{"": name, "value": value} for name, value in rows.items()]
     if not rows:
-        return HTML("<p><em>This run has no entries of this kind.</em></p>")
+        return HTML(f"<p><em>{none}</em></p>")
     cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
     with pd.option_context("display.max_colwidth", None):
         html = pd.DataFrame(cells).to_html(index=False, border=0, justify="left", classes="rows")
