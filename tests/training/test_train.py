@@ -135,6 +135,25 @@ def test_only_the_upper_layers_are_trained_and_all_can_be_afterwards(share, bloc
     assert {n for n, p in student.model.named_parameters() if p.requires_grad} == trainable
 
 
+def test_what_frozen_layers_make_of_a_row_is_computed_once_and_changes_nothing(tmp_path, monkeypatch):
+    calls = []
+
+    def learned(folder):
+        student = fresh()
+        lowest = student.model.transformer.h[0]
+        lowest.attn.register_forward_hook(lambda *_: calls.append(1))
+        trained = finetune(student, CHAINS, CHAINS[:1], FAST._replace(epochs=3, train_layers=0.5), tmp_path / folder)
+        assert type(lowest.forward).__name__ == "method", "afterwards the layer's own again"
+        return trained, weights_of(student)
+
+    once, weights = learned("once")
+    n_once = len(calls)
+    monkeypatch.setattr("mqg_utils.training.weights.REMEMBERED_BYTES", 0)
+    again, others = learned("again")
+    assert len(calls) - n_once > 2 * n_once, "of three epochs, one"
+    assert once.curve == again.curve and all(torch.equal(weights[name], others[name]) for name in weights)
+
+
 def test_passages_are_read_between_the_questions(tmp_path):
     student, passages = fresh()._replace(untouched=tiny_student()), paragraphs(3)
     loss, before = loss_on(student, CHAINS), perplexity(student, passages)
