@@ -19,7 +19,7 @@ def upper_layers(model: Any, share: float) -> Iterator[None]:
     """Within it only the last `share` of the layers can be trained, and neither embeddings nor LM head below 1.
 
     At least one is. The pass back ends where the trained layers begin, and what the layers below make of a row is
-    computed once: half the layers take two thirds of the time in the first epoch, and half of it in later ones.
+    computed once: a third of the layers takes half of the time in the first epoch, and a third of it in later ones.
     """
     if share == 1:
         yield
