@@ -1,4 +1,4 @@
-"""How far a student's knowledge transfers: its training questions, the same facts in other words, and the exam."""
+"""How far a student's knowledge transfers: from what it was taught to the same facts in other words and the exam."""
 
 import random
 from collections.abc import Sequence
@@ -6,25 +6,16 @@ from pathlib import Path
 
 from mqg_utils.records import Chain, Passage, Prediction, Question, by_split, read_jsonl
 from mqg_utils.text.search import open_book
-from mqg_utils.text.words import normalise
 
 CLOSED, GIVEN = "closed book", "passage given"
 
 
 def question_sets(
-    exam: Sequence[Chain], trained_on: Sequence[Chain], others: Sequence[Chain], most: int = 40, seed: int = 0
+    exam: Sequence[Chain], taught: Sequence[Chain], held_back: Sequence[Chain], most: int = 40, seed: int = 0
 ) -> dict[str, list[Chain]]:
-    """At most `most` random chains of each set, except the exam's test split; empty sets are left out.
-
-    `rephrased` are the `others` none of whose propositions is among those trained on.
-    """
-    known = _texts(trained_on)
-    sets = {
-        "trained on": list(trained_on),
-        "rephrased": [chain for chain in others if known.isdisjoint(_texts([chain]))],
-        "exam, train": by_split(exam, "train"),
-        "exam, validation": by_split(exam, "validation"),
-    }
+    """At most `most` random chains of each set, except the exam's test split; empty sets are left out."""
+    sets = {"taught": taught, "held back": held_back}
+    sets |= {f"exam, {split}": by_split(exam, split) for split in ("train", "validation")}
     draw = random.Random(seed)
     return {name: draw.sample(chains, min(most, len(chains))) for name, chains in sets.items() if chains}
 
@@ -58,8 +49,3 @@ def with_passages(chains: Sequence[Chain], book: Sequence[Passage]) -> list[Chai
     return [
         chain.model_copy(update={"questions": tuple(map(given, chain.questions))}) for chain in open_book(chains, book)
     ]
-
-
-def _texts(chains: Sequence[Chain]) -> set[str]:
-    """The propositions of chains, normalised."""
-    return {normalise(p.text) for chain in chains for question in chain.questions for p in question.propositions}
