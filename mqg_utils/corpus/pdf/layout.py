@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mqg_utils.corpus.pdf.blocks import Float, blocks_of, repaired, with_lists
+from mqg_utils.corpus.pdf.blocks import Block, blocks_of, repaired, with_lists
 from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, is_beside, joined, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
 from mqg_utils.corpus.sections import Outline, Section
@@ -46,7 +46,7 @@ def sections_of(
     return outline.sections()
 
 
-def _start(flow: Sequence[Line | Float]) -> int:
+def _start(flow: Sequence[Line | Block]) -> int:
     """Where an article's text begins: below its title, authors and abstract. A book's own words stand before that."""
     heads = [i for i, item in enumerate(flow) if isinstance(item, Line) and item.level and item.page < 2]
     firsts = [[i for i in heads if form.fullmatch(flow[i].text)] for form in FIRST]
@@ -57,8 +57,8 @@ def _start(flow: Sequence[Line | Float]) -> int:
 # --- captions and tables ---
 
 
-def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
-    items: list[Line | Float] = []
+def _page_items(page: Sequence[Line], style: Style) -> list[Line | Block]:
+    items: list[Line | Block] = []
     number = 0
     while number < len(page):
         line = page[number]
@@ -74,12 +74,12 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
         if label["table"]:
             end = _region_end(page, number, line, style)
             rows = table_rows([word for x in page[number:end] for word in x.words], joined)
-            items.append(Float("\n".join([text, *rows]), line.page))
+            items.append(Block("\n".join([text, *rows]), line.page))
             number = end
         else:
             while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not last.level:
                 items.pop()  # labels inside the figure
-            items.append(Float(text, line.page))
+            items.append(Block(text, line.page))
     return items
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.tables import Word
+from mqg_utils.corpus.pdf.tables import Word, grouped
 
 CAPTION = re.compile(
     r"(?:(?P<figure>fig(?:ure)?s?|図|abbildung)|(?P<table>table(?:au)?|tab|表|tabelle))\.?\s*"
@@ -77,19 +77,15 @@ def joined(words: Sequence[Word]) -> str:
 
 def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
     """Lines in the order of the page's content. A wide gap ends one: cells of a table are lines of their own."""
-    line: list[Word] = []
-    for word in words:
-        if line:
-            last = line[-1]
-            size = max(word.size, last.size)
-            level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
-            near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
-            if word.angle != last.angle or not level or not near or last.after == "-":
-                yield Line(tuple(line), page)
-                line = []
-        line.append(word)
-    if line:
-        yield Line(tuple(line), page)
+
+    def continues(line: list[Word], word: Word) -> bool:
+        last = line[-1]
+        size = max(word.size, last.size)
+        level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
+        near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
+        return word.angle == last.angle and level and near and last.after != "-"
+
+    return (Line(tuple(line), page) for line in grouped(words, continues))
 
 
 def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
@@ -147,16 +143,12 @@ class Style:
     def marked(self, pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
         """Pages whose headings have their levels: of their bookmarks, else by number, size, bold and italic type."""
         lines = [line for page in pages for line in page]
-        heads: list[list[int]] = []  # the lines of each heading
-        for i, line in enumerate(lines):
-            before, after = lines[i - 1] if i else None, lines[i + 1] if i + 1 < len(lines) else None
-            more = bool(heads) and heads[-1][-1] == i - 1 and self.goes_on(lines[i - 1], line)
-            if self._stands_out(line, before, after, more) or self._listed(line):
-                if more:
-                    heads[-1].append(i)
-                else:
-                    heads.append([i])
         inside = {i for i in range(1, len(lines)) if self.goes_on(lines[i - 1], lines[i])}
+        apart: list[int] = []
+        for i, (before, line, after) in enumerate(zip([None, *lines], lines, [*lines[1:], None], strict=False)):
+            if self._stands_out(line, before, after, i in inside and i - 1 in apart[-1:]) or self._listed(line):
+                apart.append(i)
+        heads = grouped(apart, lambda head, i: i in inside and i - 1 == head[-1])
         # a paragraph in bold type is none
         heads = [head for head in heads if len(head) <= MAX_HEADING_LINES and head[-1] + 1 not in inside]
         levels = self._levels([lines[head[0]] for head in heads])
@@ -200,7 +192,7 @@ class Style:
             return True
         if main.size < 0.75 * self.size or text[0].islower() or not self.is_marked(line.words) or self.run_in(line):
             return False
-        above = before is None or more or before.level > 0 or bool(ENDED.search(before.text))
+        above = before is None or more or bool(ENDED.search(before.text))
         gap = line.base - before.base if before and before.page == line.page else 0
         below = after is None or abs(after.main.size - self.size) < 0.06 * self.size
         below = below or (main.bold and after is not None and self.is_marked(after.words))
