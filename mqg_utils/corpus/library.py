@@ -119,20 +119,14 @@ class Library:
         if stated := sections[0].language:
             self.languages[unit.book, stated] = "stated"
             return sections
-        known = next((code for book, code in self.languages if book == unit.book), "")
-        detected = language_of(sections) or known
+        detected = next((code for book, code in self.languages if book == unit.book), "")
+        text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
+        if len(text) >= MIN_DETECTED:
+            from py3langid import classify
+
+            detected = str(classify(text)[0])
         self.languages[unit.book, detected] = "detected" if detected else "unknown"
         return [section._replace(language=detected) for section in sections]
-
-
-def language_of(sections: Sequence[Section]) -> str:
-    """The language that the words of a text show, as its ISO 639 code; "" for a text too short to tell."""
-    text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
-    if len(text) < MIN_DETECTED:
-        return ""
-    from py3langid import classify
-
-    return str(classify(text)[0])
 
 
 def read_textbook(source: Path | str | Sequence[Path | str], language: str = "", strict: bool = True) -> list[Section]:

@@ -8,16 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mqg_utils.corpus.pdf.tables import Word, grouped
+from mqg_utils.corpus.sections import IS, is_left_out
 
-CAPTION = re.compile(
-    r"(?:(?P<figure>fig(?:ure)?s?|図|abbildung)|(?P<table>table(?:au)?|tab|表|tabelle))\.?\s*"
-    r"(?P<number>[A-Z]?\d+(?:[.\-–]\d+)*[a-z]?)\s*(?P<end>[.:|–—]|\s(?=[A-Z])|$)\s*",
-    re.IGNORECASE,
-)
 NUMBERED = re.compile(r"(?P<number>\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+(?=\S)|(?:chapter|chapitre)\s+\d+\b", re.IGNORECASE)
-REFERENCES = re.compile(
-    r"(?:\d+\.?\s+)?(?:(?:list of )?references|bibliogra\w+|literature cited|参考文献|文献)\W*", re.I
-)
 ENDED = re.compile(r"[.!?:。！？][”\"')\]]*$")
 MAX_HEADING_LINES, RUN_IN_WORDS = 3, 12
 
@@ -54,8 +47,7 @@ class Line(NamedTuple):
         weights = Counter[tuple[float, str]]()
         for word in self.words:
             weights[round(word.size, 1), word.font] += len(word.text)
-        size, font = weights.most_common(1)[0][0]
-        return next(w for w in self.words if (round(w.size, 1), w.font) == (size, font))
+        return max(self.words, key=lambda word: weights[round(word.size, 1), word.font])
 
 
 def joined(words: Sequence[Word]) -> str:
@@ -102,16 +94,13 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     # a heading that happens to stand at the top of some pages stands elsewhere too
     elsewhere = Counter(bare(line) for page in pages for line in page if not at_edge(line))
 
-    def is_head(line: Line, outermost: tuple[float, float]) -> bool:
-        key, depth = bare(line), line.words[0].depth
-        number = key in ("#", "page #", "# of #", "# / #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
-        return at_edge(line) and (number or (seen[key] >= 3 and elsewhere[key] < seen[key]))
+    def is_head(line: Line, page: list[Line]) -> bool:
+        key, depths = bare(line), [other.words[0].depth for other in page]
+        outermost = not min(depths) + 0.02 <= line.words[0].depth <= max(depths) - 0.02
+        number = outermost and key in ("#", "page #", "# of #", "# / #", "")
+        return number or (seen[key] >= 3 and elsewhere[key] < seen[key])
 
-    kept = []
-    for page in pages:
-        depths = [line.words[0].depth for line in page] or [0.0]
-        kept.append([line for line in page if not is_head(line, (min(depths), max(depths)))])
-    return kept
+    return [[line for line in page if not (at_edge(line) and is_head(line, page))] for page in pages]
 
 
 # --- headings ---
@@ -122,13 +111,11 @@ class Style:
 
     def __init__(self, lines: Sequence[Line], bookmarks: Sequence[tuple[int, str, int]] = ()) -> None:
         least = len(lines) // 10  # a long list of references must not decide; a contents page may name it
-        end = next((i for i, line in enumerate(lines) if i > least and REFERENCES.fullmatch(line.text)), None)
-        looks = Counter[tuple[float, str, bool, bool]]()
+        end = next((i for i, line in enumerate(lines) if i > least and is_left_out(line.text)), None)
+        looks = Counter({(10.0, "", False, False): 0})  # of a document without text
         for word in (word for line in lines[:end] for word in line.words if not word.angle):
             looks[round(word.size * 2) / 2, word.font, word.bold, word.italic] += len(word.text)
-        self.size, self.font, self._bold, self._italic = (
-            looks.most_common(1)[0][0] if looks else (10.0, "", False, False)
-        )
+        self.size, self.font, self._bold, self._italic = looks.most_common(1)[0][0]
         gaps = Counter(
             round((b.base - a.base) / a.main.size, 1)
             for a, b in itertools.pairwise(lines)
@@ -184,11 +171,11 @@ class Style:
         text, main = line.text, line.main
         if main.angle or len(text) > 140 or _letters(text) < max(2, 0.5 * len(text.replace(" ", ""))):
             return False
-        if CAPTION.match(text) or is_beside(line, before) or is_beside(line, after):
+        if IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
             return False
         if re.search(r"[.;,:]$", text) and not NUMBERED.match(text):
             return False
-        if main.size > 1.12 * self.size or REFERENCES.fullmatch(text):
+        if main.size > 1.12 * self.size or is_left_out(text):
             return True
         if main.size < 0.75 * self.size or text[0].islower() or not self.is_marked(line.words) or self.run_in(line):
             return False

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
@@ -60,16 +61,15 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
         cells[max(column, 0)].append(part)
     lines = _lines(narrow, size)
     firsts = [line[0].base for line in lines if len(starts) < 2 or line[0].x0 < starts[1]]
-    from_top = len(firsts) > 0.7 * len(lines)  # nearly every line has a first cell: it begins a row
-    anchors = firsts if from_top else _anchors(cells.values(), size)
+    if len(firsts) > 0.7 * len(lines):  # nearly every line has a first cell: it begins a row
+        anchors, ends = firsts, [top - 0.5 * size for top in firsts[1:]]
+    else:
+        anchors = _anchors(cells.values(), size)
+        ends = [(a + b) / 2 for a, b in itertools.pairwise(anchors)]
     rows: list[list[list[list[Word]]]] = [[[] for _ in starts] for _ in anchors]  # row, column, part, word
     for column, parts in cells.items():
         for part in parts:
-            if from_top:
-                row = max((i for i, top in enumerate(anchors) if top < part[0].base + 0.5 * size), default=0)
-            else:
-                row = min(range(len(anchors)), key=lambda i: abs(anchors[i] - part[0].base))
-            rows[row][column].append(part)
+            rows[bisect_left(ends, part[0].base)][column].append(part)
     texts = [(s[0].base, join(s)) for s in wide]
     for anchor, row_cells in zip(anchors, rows, strict=True):
         row_texts = [" ".join(map(join, _lines(parts, size))) for parts in row_cells]
