@@ -126,10 +126,9 @@ def read_epub(file: Path, book: str, language: str) -> list[Section]:
         items = {item.get("id"): item for item in root.iter("{*}item")}
         spine = [items.get(ref.get("idref")) for ref in root.iter("{*}itemref") if ref.get("linear") != "no"]
         pages = [e for e in spine if e is not None and e.get("media-type") in ("application/xhtml+xml", "text/html")]
-        locked: set[str] = set()
-        if "META-INF/encryption.xml" in archive.namelist():
-            ciphers = parsed("META-INF/encryption.xml").iter("{*}CipherReference")
-            locked = {urllib.parse.unquote(e.get("URI", "")) for e in ciphers}
+        rights = [name for name in archive.namelist() if name == "META-INF/encryption.xml"]
+        ciphers = [e for name in rights for e in parsed(name).iter("{*}CipherReference")]
+        locked = {urllib.parse.unquote(e.get("URI", "")) for e in ciphers}
         outline = Outline(book, language, file.stem, file.name)
         for href in dict.fromkeys(page.get("href", "") for page in pages):
             name = posixpath.normpath(posixpath.join(posixpath.dirname(package), urllib.parse.unquote(href)))

@@ -1,10 +1,8 @@
 """The files of textbooks, found and read one by one."""
 
-import glob
-import itertools
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -54,11 +52,11 @@ class Unit(NamedTuple):
 class Library:
     """Books as a stream of sections: each iteration reads the files again, one at a time, in a fixed order.
 
-    `sources` are files, folders, globs or a mixture; books found by a glob are named by their paths below it. A file
-    that cannot be read is listed in `faults`, and the others are read; with `strict` it raises FileError. `left_out`
-    counts the words under headings of exercises, references and the like; those in `keep` (case ignored) are read.
-    A language that neither a file nor `language` states is detected. `progress(files_done, files, current)` is called
-    before each file and at the end.
+    `sources` are files, folders, globs or a mixture. A book has the name of its file or folder; where several have the
+    same, they are named by their paths below a common folder. A file that cannot be read is listed in `faults`, and the
+    others are read; with `strict` it raises FileError. `left_out` counts the words under headings of exercises,
+    references and the like; those in `keep` (case ignored) are read. A language that neither a file nor `language`
+    states is detected. `progress(files_done, files, current)` is called before each file and at the end.
     """
 
     def __init__(
@@ -75,9 +73,11 @@ class Library:
         self.languages: dict[tuple[str, str], str] = {}  # (book, code) -> "stated" or "detected"
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
-        named = sorted({pair for source in self.sources for pair in _expanded(source)}, key=lambda p: _natural(p[0]))
-        units = [unit for path, name in named for unit in _units_of(path, name, language)]
-        self.units = _with_unique_books(list({unit.file: unit for unit in units[::-1]}.values())[::-1])
+        paths = sorted({path for source in self.sources for path in _expanded(source)}, key=_natural)
+        units: dict[Path, Unit] = {}
+        for unit in (unit for path in paths for unit in _units_of(path, language)):
+            units.setdefault(unit.file, unit)  # a file inside a folder that is named too belongs to the folder's book
+        self.units = _with_unique_books(list(units.values()))
 
     def __iter__(self) -> Iterator[Section]:
         first_paths = self._first_paths
@@ -105,37 +105,28 @@ class Library:
 
     def _sections(self, unit: Unit) -> list[Section]:
         """All sections of a unit; none, and a fault, if it cannot be read to its end."""
+        problem, sections = "no text found; is this the right file?", []
         try:
             with cpu_limit(unit.file, FILE_CPU_S):
                 sections = list(unit.reader(unit.file, unit.book, unit.language))
         except (FileError, OSError, RecursionError, MemoryError) as error:
-            problem = str(error) or type(error).__name__
-            problem = problem if problem.startswith(str(unit.file)) else f"{unit.file}: {problem}"
+            problem = (str(error) or type(error).__name__).removeprefix(f"{unit.file}: ")
             if self.strict:
-                raise FileError(problem) from error
-            sections = []
-        else:
-            problem = f"{unit.file}: no text found; is this the right file?"
+                raise FileError(f"{unit.file}: {problem}") from error
         if not sections:
-            self.faults.append(Fault(unit.file, problem))
+            self.faults.append(Fault(unit.file, f"{unit.file}: {problem}"))
             return []
         if stated := sections[0].language:
             self.languages[unit.book, stated] = "stated"
             return sections
-        known = next((code for book, code in self.languages if book == unit.book), "")
-        detected = language_of(sections) or known
+        detected = next((code for book, code in self.languages if book == unit.book), "")
+        text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
+        if len(text) >= MIN_DETECTED:
+            from py3langid import classify
+
+            detected = str(classify(text)[0])
         self.languages[unit.book, detected] = "detected" if detected else "unknown"
         return [section._replace(language=detected) for section in sections]
-
-
-def language_of(sections: Sequence[Section]) -> str:
-    """The language that the words of a text show, as its ISO 639 code; "" for a text too short to tell."""
-    text = " ".join(block for section in sections for block in section.blocks)[:MAX_DETECTED]
-    if len(text) < MIN_DETECTED:
-        return ""
-    from py3langid import classify
-
-    return str(classify(text)[0])
 
 
 def read_textbook(source: Path | str | Sequence[Path | str], language: str = "", strict: bool = True) -> list[Section]:
@@ -167,24 +158,13 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
 # --- which files ---
 
 
-def _expanded(source: Path | str) -> list[tuple[Path, str]]:
-    """(file or folder, name of its book) of all that a source means."""
-    path = Path(source)
-    paths = matches(path)
-    if not paths:
-        raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches some")
-    if paths == [path]:
-        return [(path, path.resolve().name if path.is_dir() else path.stem)]
-    above = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-    return [(found, _name(found, above)) for found in paths]
+def _expanded(source: Path | str) -> list[Path]:
+    if paths := matches(Path(source)):
+        return paths
+    raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches some")
 
 
-def _name(path: Path, above: Path) -> str:
-    below = path.relative_to(above)
-    return (below if path.is_dir() else below.with_suffix("")).as_posix()
-
-
-def _units_of(source: Path, name: str, language: str) -> Iterator[Unit]:
+def _units_of(source: Path, language: str) -> Iterator[Unit]:
     """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
     if collections := sorted(source.glob("collections/*.xml")):
         for collection in collections:
@@ -196,10 +176,10 @@ def _units_of(source: Path, name: str, language: str) -> Iterator[Unit]:
     if not files:
         raise FileError(f"{source}: nothing readable here; expected {', '.join(READERS)} or a CNXML collection")
     for file in files:
-        reader = READERS.get(file.suffix.lower(), _refuse)
-        one_book = file == source or file.suffix.lower() in CHAPTERS
-        book, origin = (name, source) if one_book else (_name(file, source), file)
-        yield Unit(file, origin, book, language, reader)
+        suffix = file.suffix.lower()
+        origin = source if suffix in CHAPTERS else file
+        book = origin.resolve().name if origin.is_dir() else origin.stem
+        yield Unit(file, origin, book, language, READERS.get(suffix, _refuse))
 
 
 def _refuse(file: Path, *_: str) -> Iterable[Section]:
@@ -211,14 +191,12 @@ def _files_in(folder: Path) -> list[Path]:
     files: list[Path] = []
     seen: set[Path] = set()
     for here, folders, names in os.walk(folder, followlinks=True):
-        real = Path(here).resolve()
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real not in seen:
-            files += [Path(here, name) for name in names if not name.startswith(".")]
+        is_new = (real := Path(here).resolve()) not in seen
         seen.add(real)
+        folders[:] = [name for name in folders if is_new and not name.startswith(".")]
+        files += [Path(here, name) for name in names if is_new and not name.startswith(".")]
     suffixes = {*READERS, *UNREADABLE}
-    books = (f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT)
-    return sorted(books, key=_natural)
+    return sorted((f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT), key=_natural)
 
 
 def _natural(path: Path) -> list[str | int]:
@@ -228,11 +206,11 @@ def _natural(path: Path) -> list[str | int]:
 
 def _with_unique_books(units: list[Unit]) -> list[Unit]:
     """Units whose books, where several have the same name, are named by their paths below a common folder."""
-    origins: dict[str, set[Path]] = {}
+    origins: defaultdict[str, set[Path]] = defaultdict(set)
     for unit in units:
-        origins.setdefault(unit.book, set()).add(unit.origin.absolute())
-    names: dict[tuple[str, Path], str] = {}
-    for book, paths in origins.items():
-        above = os.path.commonpath(paths)
-        names |= {(book, path): path.relative_to(above).as_posix() if len(paths) > 1 else book for path in paths}
-    return [unit._replace(book=names[unit.book, unit.origin.absolute()]) for unit in units]
+        origins[unit.book].add(unit.origin.absolute())
+    above = {book: os.path.commonpath([p.parent for p in paths]) for book, paths in origins.items() if len(paths) > 1}
+    return [
+        u._replace(book=u.origin.absolute().relative_to(above[u.book]).as_posix()) if u.book in above else u
+        for u in units
+    ]

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mqg_utils.corpus.pdf.blocks import HYPHEN, repaired
-from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.corpus.pdf.tables import grouped
+from mqg_utils.corpus.sections import IS, Outline, Section
 from mqg_utils.text.files import read_text
 
 MAX_LINE = 2000  # characters of a contents entry, and of a ruler
@@ -14,10 +15,6 @@ DOTS = re.compile(r"(?<!\.)(?<!\.\s)(?:\.\s?){4,}+\s*+\d+\s*+$")  # of a content
 RULER = re.compile(r" {0,80}-{3,}(?: {1,80}-{2,})* {0,80}")  # of a table; its columns are two spaces apart
 ITEM = re.compile(r"\s*([-*+•]|\d+[.)])\s+(?=\S)")
 HASHED = re.compile(r"(#{1,6})\s+(\S.*)$")
-CHAPTER = re.compile(
-    r"(?:chapter|chapitre|kapitel)\s+(?:\d+|[IVXLC]+)\b|第\s*[\d一二三四五六七八九十]+\s*章", re.IGNORECASE
-)
-CONTENTS = re.compile(r"\s*(?:(?:table\s+of\s+)?contents|sommaire|table\s+des\s+mati[èe]res|inhalt|目次)[.:]?\s*", re.I)
 SMALL_WORDS = ("and", "during", "for", "from", "into", "the", "versus", "via", "with", "des", "les")
 Block = list[str]  # lines without a blank one between them
 Contents = list[tuple[int, str]]  # level, title
@@ -55,30 +52,26 @@ def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
 
 def text_blocks(lines: Sequence[str], start: int, titles: Collection[str]) -> Iterator[tuple[int, Block]]:
     """(line from 1, lines) of each block between blank lines; a heading is a block by itself."""
-    block: Block = []
-    for number, line in enumerate([*lines[start:], ""], start + 1):
-        alone = bool(HASHED.match(line)) or line in titles
-        if block and (alone or not line.strip()):
-            yield number - len(block), block
-            block = []
-        if alone:
-            yield number, [line]
-        elif line.strip():
-            block.append(line)
+
+    def in_block(line: str) -> bool:
+        return bool(line.strip()) and not HASHED.match(line) and line not in titles
+
+    numbered = enumerate(lines[start:], start + 1)
+    for block in grouped(numbered, lambda block, pair: in_block(block[-1][1]) and in_block(pair[1])):
+        if block[0][1].strip():
+            yield block[0][0], [line for _, line in block]
 
 
 def _shaped(block: Block) -> Iterator[str]:
     """A block's text: a table as rows, a list as items, else a paragraph on one line."""
-    items = [i for i, line in enumerate(block) if ITEM.match(line)]
     rows = [line for line in block if not RULER.fullmatch(line)]
     if len(rows) < len(block):
         yield "\n".join(re.sub(r"\s{2,}", " | ", row.strip()) for row in rows)
-    elif items:
-        yield _joined(block[: items[0]])  # a paragraph directly above its list
-        ends = [*items[1:], len(block)]
-        yield "\n".join(ITEM.sub(r"\1 ", _joined(block[i:end]), count=1) for i, end in zip(items, ends, strict=True))
-    else:
-        yield _joined(block)
+        return
+    parts = grouped(block, lambda _, line: not ITEM.match(line))
+    if parts and not ITEM.match(block[0]):
+        yield _joined(parts.pop(0))  # a paragraph, or what stands directly above a list
+    yield "\n".join(ITEM.sub(r"\1 ", _joined(part), count=1) for part in parts)
 
 
 def _joined(lines: Iterable[str]) -> str:
@@ -98,7 +91,7 @@ def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
     its first entry comes again. Deeper indents are deeper levels.
     """
     keys = [_key(line[:MAX_LINE]) for line in lines]
-    headed = next((i for i, line in enumerate(lines[:5000]) if CONTENTS.fullmatch(line)), None)
+    headed = next((i for i, line in enumerate(lines[:5000]) if IS["contents"].fullmatch(line)), None)
     listed = next((i for i, line in enumerate(lines[:40]) if _is_entry(line)), None)
     for start, enough, share in ((headed, 2, 0.2), (listed, 5, 0.6)):
         if start is None:
@@ -106,15 +99,13 @@ def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
         end = _contents_end(keys, start + (start == headed))
         below = set(keys[end:]) - {""}
         entries: list[tuple[int, str]] = []  # indent, title
-        above = -1  # the line of the last entry
-        for i, line in enumerate(lines[start:end], start):
-            if _is_entry(line) or keys[i] in below:
+        in_entry = False
+        for line, key in zip(lines[start:end], keys[start:end], strict=True):
+            if _is_entry(line) or key in below:
                 entries.append((len(line) - len(line.lstrip()), _title(line)))
-            elif entries and line.startswith(" ") and i == above + 1:
+                in_entry = True
+            elif in_entry := in_entry and line.startswith(" "):
                 entries[-1] = (entries[-1][0], f"{entries[-1][1]} {line.strip()}")  # a wrapped entry
-            else:
-                continue
-            above = i
         if len(entries) >= max(enough, share * sum(map(bool, keys[start:end]))):
             indents = sorted({indent for indent, _ in entries})
             return [(indents.index(indent) + 1, title) for indent, title in entries], start, end
@@ -162,13 +153,13 @@ def heading_by_form(block: Block, listed: bool) -> tuple[int, str]:
     if len(block) == 2 and re.fullmatch(r"(={3,}|-{3,}|~{3,})\s*", block[1]):
         return (1 if block[1].startswith("=") else 2), line
     capitals = sum(char.isalpha() for char in line) >= 4 and line == line.upper() != line.lower()
-    if capitals or CHAPTER.match(line):
+    if is_chapter := bool(capitals or IS["chapter"].match(line)):
         line = line.removesuffix(".")
     if listed or len(block) > 1 or len(line) > 80 or re.search(r"[.,;:!?。、]$", line):
         return 0, line
     if numbered := re.match(r"(\d+(?:\.\d+)*)\.?\s+[^\W\d_a-z]", line):
         return numbered[1].count(".") + 1, line
-    return int(capitals or bool(CHAPTER.match(line))), line
+    return int(is_chapter), line
 
 
 def _is_titled(block: Block, following: str) -> bool:

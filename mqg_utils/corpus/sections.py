@@ -3,7 +3,6 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +65,10 @@ class Outline:
             self._open(path, place)
 
     def add(self, text: str, place: str = "") -> None:
-        """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError."""
+        """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError.
+
+        A stem, a list of options and the letter of the answer in a row are left out: they may be of the exam.
+        """
         if len(text) > MAX_PARAGRAPH:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
             raise FileError(f"{place or self._place or self.book}: {problem}")
@@ -78,8 +80,11 @@ class Outline:
             return
         if not self._is_of_gutenberg(text):
             self._place = self._place or place
-            self._blocks.append((unicodedata.normalize("NFC", text), place))
             self._is_filled = True
+            if IS["answer"].fullmatch(text.strip()) and self._blocks and "\n" in self._blocks[-1][0]:
+                del self._blocks[-2:]  # a multiple-choice question: the options above its answer, and the stem
+            else:
+                self._blocks.append((unicodedata.normalize("NFC", text), place))
 
     def sections(self) -> list[Section]:
         """All sections, those that are no running text with their `left_out` heading."""
@@ -87,8 +92,8 @@ class Outline:
         return self._sections
 
     def _open(self, path: tuple[tuple[int, str], ...], place: str) -> None:
-        if blocks := without_questions(self._blocks):
-            texts, places = zip(*blocks, strict=True)
+        if self._blocks:
+            texts, places = zip(*self._blocks, strict=True)
             titles = tuple(title for _, title in self.path)
             places = places if len(set(places)) > 1 else ()
             left_out = next(filter(is_left_out, titles), "")
@@ -106,14 +111,3 @@ class Outline:
             self._gutenberg = "end"
         first = self._gutenberg == "start" and not self._sections and not self._blocks
         return self._gutenberg == "end" or bool(first and IS["credit"].match(text))
-
-
-def without_questions(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Blocks without multiple-choice questions: a stem, a list of options, then the letter of the answer."""
-    kept: list[tuple[str, str]] = []
-    for text, place in blocks:
-        if IS["answer"].fullmatch(text.strip()) and kept and "\n" in kept[-1][0]:
-            del kept[-2:]  # the options and the stem
-        else:
-            kept.append((text, place))
-    return kept

@@ -13,10 +13,8 @@ from mqg_utils.text.files import FileError, read_bytes
 
 SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_comments": True, "remove_pis": True}
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-# OpenStax's classes of sections and notes that are not running text
-APART = {"free-response", "interactive-exercise", "multiple-choice", "references", "interactive", "chapter-objectives"}
 
-MENTIONING = (  # the block with the first mention
+MENTIONING = (  # the block with the first mention of a table or figure that is apart from the text
     "(//*[local-name()='body']//*[local-name()='xref'][@rid=$id])[1]"
     "/ancestor-or-self::*[parent::*[local-name()='sec' or local-name()='body']][1]"
 )
@@ -39,8 +37,8 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
         element.clear()
         element.text, element.tail = text, tail
     name = names.get(f"{parent}/{tag}") or names.get(tag, "span")
-    if APART & set((element.get("class") or "").split()) and name in ("section", "aside"):
-        name = "template"
+    if tag == "note":
+        element.set("data-type", tag)  # as in OpenStax's HTML
     level += name in ("section", "aside") and any(tag_of(child) in ("title", "caption") for child in element)
     for child in element:
         rename(child, names, level, name)
@@ -92,16 +90,11 @@ def read_jats(file: Path, book: str, language: str) -> list[Section]:
     etree.strip_tags(root, "{*}alternatives")
     outline = Outline(book, root.get(LANGUAGE) or language, file.stem, file.name)
     bodies = root.xpath("//*[local-name()='body'][not(ancestor::*[local-name()='body'])]")
-    if bodies and len(bodies[-1]):
-        _place_floats(root, bodies[-1][-1])
+    end = bodies[-1][-1:] if bodies else []
+    for element in reversed(root.xpath("//*[local-name()='floats-group']/*")):
+        for block in (root.xpath(MENTIONING, id=element.get("id", "")) or end)[:1]:
+            block.addnext(element)
     for body in bodies:
         rename(body, ELEMENTS["jats"])
         walk(body, outline, file.name)
     return outline.sections()
-
-
-def _place_floats(root: Any, end: Any) -> None:
-    """Move the tables and figures apart from the text after the block that first mentions them, or after `end`."""
-    for element in reversed(root.xpath("//*[local-name()='floats-group']/*")):
-        blocks = root.xpath(MENTIONING, id=element.get("id", ""))
-        (blocks or [end])[0].addnext(element)

@@ -143,12 +143,9 @@ class AskedQuestions:
         """
         near = self._stems.matches(f"{case}\n{question.stem}")
         same = {name for (name, key), _ in near if key == _key(question)}
-        shared = Counter(
-            name
-            for p in question.propositions
-            if is_statement(p.text)
-            for name in {match.owner[0] for match in self._statements.matches(p.text) if match.owner[1] == p.is_true}
-        )
+        statements = [p for p in question.propositions if is_statement(p.text)]
+        owners = [{m.owner[0] for m in self._statements.matches(p.text) if m.owner[1] == p.is_true} for p in statements]
+        shared = Counter(name for names in owners for name in names)
         same |= {name for name, n in shared.items() if n > len(question.propositions) / 2}
         return min(same - {own}, default="")
 

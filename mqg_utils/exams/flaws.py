@@ -9,12 +9,7 @@ from mqg_utils.exams.answer_keys import folded
 from mqg_utils.exams.formats import TABLE
 from mqg_utils.records import Chain
 
-FLAWS = {
-    "images": "need an image",
-    "references": "have an option about other options",
-    "contradictions": "have the same option as true and as false",
-    "conflicts": "are asked twice with different keys",
-}
+FLAWS: dict[str, str] = TABLE["flaws"]
 MARK = re.compile(r' \[(image|references): ("(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)\]')  # in a chain's source
 IMAGE = re.compile("|".join(TABLE["image_mentions"]).format(**TABLE["image_words"]), re.IGNORECASE)
 REFERENCES = "|".join(TABLE["option_references"]).replace("{label}", TABLE["option_label"])

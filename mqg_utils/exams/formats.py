@@ -74,9 +74,7 @@ def fields_of(path: Path, format: str, records: Sequence[Row], given: Roles) -> 
 def _inner_roles(question: Row, roles: Roles) -> dict[str, str]:
     """The roles of the fields of a question inside a case; a field may be named as "questions.stem"."""
     given = {role: field.removeprefix(f"{roles['questions']}.") for role, field in roles.items()}
-    has = {
-        role: f for role, f in given.items() if any(c.partition(".")[0] in question for c in columns_of(f, question))
-    }
+    has = {role: f for role, f in given.items() if any(c.split(".")[0] in question for c in columns_of(f, question))}
     found = {**given, **_find_roles(question, has)}
     return {role: field for role, field in found.items() if role not in ("questions", "case", "chain")}
 

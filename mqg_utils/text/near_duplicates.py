@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ class NearDuplicates:
         self._lsh = MinHashLSH(num_perm=PERMUTATIONS, params=(PERMUTATIONS // rows, rows))
         self._empty = MinHash(num_perm=PERMUTATIONS, hashfunc=int)
         self._texts: list[tuple[Any, Hashes, int]] = []  # owner, sorted hashes of the shingles, fingerprint
-        self._last: tuple[str, Hashes, MinHash] | None = None  # a text is usually looked up, then added
+        self._hashed = lru_cache(maxsize=1)(self._hashes_of)  # a text is usually looked up, then added
 
     def add(self, text: str, owner: Any) -> None:
         """Remember a text for `matches`; owners need not be unique."""
@@ -73,13 +74,11 @@ class NearDuplicates:
         pairs = [Match(owner, _jaccard(hashes, others)) for owner, others, theirs in texts if theirs == numbers]
         return [pair for pair in pairs if pair.similarity >= self.least]
 
-    def _hashed(self, text: str) -> tuple[Hashes, "MinHash"]:
-        if self._last is None or self._last[0] != text:
-            hashes = np.unique(np.fromiter((zlib.crc32(s.encode()) for s in self._shingles(text)), np.uint32))
-            minhash = self._empty.copy()
-            minhash.update_batch(hashes.tolist())
-            self._last = text, hashes, minhash
-        return self._last[1:]
+    def _hashes_of(self, text: str) -> tuple[Hashes, "MinHash"]:
+        hashes = np.unique(np.fromiter((zlib.crc32(s.encode()) for s in self._shingles(text)), np.uint32))
+        minhash = self._empty.copy()
+        minhash.update_batch(hashes.tolist())
+        return hashes, minhash
 
 
 def _jaccard(hashes: Hashes, others: Hashes) -> float:

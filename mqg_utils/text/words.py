@@ -85,9 +85,6 @@ def split_sentences(text: str) -> list[str]:
 
 def in_order(words: Sequence[str], others: Sequence[str]) -> int:
     """How many words both have in the same order: the longest common subsequence."""
-    row = [0] * (len(others) + 1)
-    for word in words:
-        before = 0
-        for i, other in enumerate(others, 1):
-            before, row[i] = row[i], max(row[i], row[i - 1], before + (word == other))
-    return row[-1]
+    from rapidfuzz.distance import LCSseq
+
+    return LCSseq.similarity(words, others)

@@ -36,7 +36,7 @@ def test_a_mixed_folder_a_glob_and_a_list_are_read_in_one_order(tmp_path: Path) 
     for name in ("notes.md", ".hidden.md", ".git/x.md"):
         written(tmp_path / name, "# M\nm\n")
     books = [s.book for s in read_textbook(tmp_path)]
-    assert books == [tmp_path.name, "sub/word", "sub/word", "zoo"]
+    assert books == [tmp_path.name, "word", "word", "zoo"]
     assert [s.book for s in read_textbook(f"{tmp_path}/*.*")] == ["notes", "zoo"]
     files = [tmp_path / "zoo.epub", tmp_path / "notes.md"]
     assert read_textbook(files) == read_textbook(files[::-1]) == read_textbook([*files, files[0]])
@@ -50,14 +50,15 @@ def test_books_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None
     def books(source: Path | str | list[Path]) -> list[str]:
         return [section.book for section in read_textbook(source)]
 
-    # of a pattern, whatever else it matches: the ids of passages do not change with another book
-    assert books(f"{tmp_path}/*/book.md") == ["a/book", "b/book"]
+    assert books(f"{tmp_path}/*/book.md") == ["a/book.md", "b/book.md"]
     assert books(f"{tmp_path}/b/*.md") == ["book"]
     assert books(f"{tmp_path}/*") == ["a", "b"]
     assert books([tmp_path / "b" / "book.md", tmp_path / "a" / "book.md"]) == ["a/book.md", "b/book.md"]
     epub(tmp_path / "os.epub", {"a.xhtml": "<h1>E</h1><p>e</p>"})
     docx(tmp_path / "os.docx")
     assert books([tmp_path / "os.docx", tmp_path / "os.epub"]) == ["os.docx", "os.docx", "os.epub"]
+    epub(tmp_path / "a" / "a.epub", {"a.xhtml": "<h1>E</h1><p>e</p>"})
+    assert books(tmp_path / "a") == ["a/a.epub", "a"]
 
 
 def test_a_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,54 +14,45 @@ BROKEN, HYPHEN = "\ue000", "\ue001"  # at a line's end: a word continues; its hy
 NO_LETTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
-class Float(NamedTuple):
-    """A caption, or a table with its rows: it must not cut the paragraph around it."""
-
-    text: str
-    page: int
-
-
 class Block(NamedTuple):
+    """A heading, paragraph or list; or a float, a caption or table that must not cut the paragraph around it."""
+
     text: str
     page: int
     level: int = 0  # of a heading
 
 
-def blocks_of(flow: Sequence[Line | Float], style: Style) -> Iterator[Block]:
+def blocks_of(flow: Sequence[Line | Block], style: Style) -> Iterator[Block]:
     """Headings, paragraphs, lists and floats in reading order; a float follows the paragraph it interrupts."""
-    paragraph: list[Line] = []
-    floats: list[Float] = []
-    heading: list[Line] = []
+    lines: list[Line] = []  # of the heading or paragraph
+    floats: list[Block] = []
     level = 0
 
     def finished() -> Iterator[Block]:
-        nonlocal paragraph, floats, heading
-        if heading:
-            yield Block(_text(heading), heading[0].page, heading[0].level)
-        if paragraph:
-            yield Block(_text(paragraph), paragraph[0].page)
-        yield from (Block(x.text, x.page) for x in floats)
-        paragraph, floats, heading = [], [], []
+        if lines:
+            yield Block(_text(lines), lines[0].page, lines[0].level)
+        yield from floats
+        lines.clear()
+        floats.clear()
 
     for number, item in enumerate(flow):
-        if isinstance(item, Float):
+        if isinstance(item, Block):
             floats.append(item)
             continue
-        if item.level:
-            if not (heading and style.goes_on(heading[-1], item)):
-                yield from finished()
-            heading.append(item)
-            level = item.level
-            continue
-        following = next((x for x in flow[number + 1 :] if isinstance(x, Line)), None)
-        n_words = style.run_in(item)
-        numbered = n_words and NUMBERED.match(item.text)
-        if not paragraph or numbered or _begins(paragraph, item, following, style.spacing):
+        n_words = 0 if item.level else style.run_in(item)
+        if item.level or (lines and lines[0].level):
+            begins = not (lines and lines[0].level and item.level and style.goes_on(lines[-1], item))
+        else:
+            following = next((x for x in flow[number + 1 :] if isinstance(x, Line)), None)
+            numbered = n_words and NUMBERED.match(item.text)
+            begins = bool(not lines or numbered or _begins(lines, item, following, style.spacing))
+        if begins:
             yield from finished()
             if n_words:
                 yield Block(joined(item.words[:n_words]).rstrip(".:"), item.page, level + 1)
                 item = Line(item.words[n_words:], item.page)
-        paragraph.append(item)
+        lines.append(item)
+        level = item.level or level
     yield from finished()
 
 
@@ -112,15 +103,12 @@ def _text(lines: Sequence[Line]) -> str:
         elif re.search(r"\w[-‐]$", text) and re.match(r"[^\W\d_]", more):
             text = f"{text[:-1]}{HYPHEN}{more}"
         else:
-            range_of = text[-1:] in ("–", "-", "/") and more[0].isdigit() and text[-2:-1].isdigit()
-            text += more if not text or range_of or _cjk(text[-1], more[0]) else f" {more}"
+            # a range, or characters of a script without spaces
+            close = re.fullmatch(r"\d[–/-]\d|.?[\u3000-\u9fff\uff00-\uffef]{2}", text[-2:] + more[0])
+            text += more if not text or close else f" {more}"
         if line.words[-1].after == "-":
             text += BROKEN
     return text.removesuffix(BROKEN)
-
-
-def _cjk(before: str, after: str) -> bool:
-    return all("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef" for char in (before, after))
 
 
 def repaired(text: str, words: Counter[str]) -> str:

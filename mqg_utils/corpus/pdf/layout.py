@@ -4,20 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from mqg_utils.corpus.pdf.blocks import Float, blocks_of, repaired, with_lists
-from mqg_utils.corpus.pdf.lines import CAPTION, Line, Style, is_beside, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.blocks import Block, blocks_of, repaired, with_lists
+from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, joined, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
-from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.corpus.sections import IS, Outline, Section
 
-# what only the first page of an article has
-FRONT = re.compile(
-    r"@|\bdoi\b|https?://|©|\b(?:abstract|keywords?|r[ée]sum[ée]|mots[- ]cl[ée]s)\b|抄録|要旨", re.IGNORECASE
-)
-# an article's first heading, best first; a structured abstract has a "Background" too, and affiliations a number
-FIRST = [
-    re.compile(form, re.IGNORECASE)
-    for form in (r"(?:\d\W+)?(?:introduction|はじめに|緒言)", r"(?:\d\W+)?(?:background|contexte)", r"1\W+\S.*")
-]
 BARRED = re.compile(r"^\d+(?:\.\d+)*\s+\|\s+")  # a number set apart from its title: 2.1 | Cells
 DROPPED = re.compile(r".*\.{4,}\s*\d+|https?://\S+")  # an entry of a table of contents; an address alone on its line
 
@@ -46,23 +37,24 @@ def sections_of(
     return outline.sections()
 
 
-def _start(flow: Sequence[Line | Float]) -> int:
+def _start(flow: Sequence[Line | Block]) -> int:
     """Where an article's text begins: below its title, authors and abstract. A book's own words stand before that."""
     heads = [i for i, item in enumerate(flow) if isinstance(item, Line) and item.level and item.page < 2]
-    firsts = [[i for i in heads if form.fullmatch(flow[i].text)] for form in FIRST]
+    forms = ("introduction", "background", "first")  # a structured abstract has a "Background" too
+    firsts = [[i for i in heads if IS[form].fullmatch(flow[i].text)] for form in forms]
     start = next((found[0] for found in (firsts[0], firsts[1][-1:], firsts[2]) if found), 0)
-    return start if FRONT.search(" ".join(item.text for item in flow[:start])) else 0
+    return start if IS["front"].search(" ".join(item.text for item in flow[:start])) else 0
 
 
 # --- captions and tables ---
 
 
-def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
-    items: list[Line | Float] = []
+def _page_items(page: Sequence[Line], style: Style) -> list[Line | Block]:
+    items: list[Line | Block] = []
     number = 0
     while number < len(page):
         line = page[number]
-        label = CAPTION.match(line.text)
+        label = IS["caption"].match(line.text)
         # not "Table 1 shows" inside a paragraph
         if not label or not _is_caption(line, label, style):
             items.append(line)
@@ -74,12 +66,12 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Float]:
         if label["table"]:
             end = _region_end(page, number, line, style)
             rows = table_rows([word for x in page[number:end] for word in x.words], joined)
-            items.append(Float("\n".join([text, *rows]), line.page))
+            items.append(Block("\n".join([text, *rows]), line.page))
             number = end
         else:
             while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not last.level:
                 items.pop()  # labels inside the figure
-            items.append(Float(text, line.page))
+            items.append(Block(text, line.page))
     return items
 
 
@@ -107,6 +99,6 @@ def _region_end(page: Sequence[Line], start: int, caption: Line, style: Style) -
         line = page[end]
         beside = any(is_beside(line, x) for x in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2]))
         text = style.is_body(line) and not line.words[0].angle and not beside
-        if line.words[0].angle != caption.words[0].angle or CAPTION.match(line.text) or line.level or text:
+        if line.words[0].angle != caption.words[0].angle or IS["caption"].match(line.text) or line.level or text:
             return end
     return len(page)

@@ -7,17 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.tables import Word
+from mqg_utils.corpus.pdf.tables import Word, grouped
+from mqg_utils.corpus.sections import IS, is_left_out
 
-CAPTION = re.compile(
-    r"(?:(?P<figure>fig(?:ure)?s?|図|abbildung)|(?P<table>table(?:au)?|tab|表|tabelle))\.?\s*"
-    r"(?P<number>[A-Z]?\d+(?:[.\-–]\d+)*[a-z]?)\s*(?P<end>[.:|–—]|\s(?=[A-Z])|$)\s*",
-    re.IGNORECASE,
-)
 NUMBERED = re.compile(r"(?P<number>\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+(?=\S)|(?:chapter|chapitre)\s+\d+\b", re.IGNORECASE)
-REFERENCES = re.compile(
-    r"(?:\d+\.?\s+)?(?:(?:list of )?references|bibliogra\w+|literature cited|参考文献|文献)\W*", re.I
-)
 ENDED = re.compile(r"[.!?:。！？][”\"')\]]*$")
 MAX_HEADING_LINES, RUN_IN_WORDS = 3, 12
 
@@ -54,8 +47,7 @@ class Line(NamedTuple):
         weights = Counter[tuple[float, str]]()
         for word in self.words:
             weights[round(word.size, 1), word.font] += len(word.text)
-        size, font = weights.most_common(1)[0][0]
-        return next(w for w in self.words if (round(w.size, 1), w.font) == (size, font))
+        return max(self.words, key=lambda word: weights[round(word.size, 1), word.font])
 
 
 def joined(words: Sequence[Word]) -> str:
@@ -77,19 +69,15 @@ def joined(words: Sequence[Word]) -> str:
 
 def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
     """Lines in the order of the page's content. A wide gap ends one: cells of a table are lines of their own."""
-    line: list[Word] = []
-    for word in words:
-        if line:
-            last = line[-1]
-            size = max(word.size, last.size)
-            level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
-            near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
-            if word.angle != last.angle or not level or not near or last.after == "-":
-                yield Line(tuple(line), page)
-                line = []
-        line.append(word)
-    if line:
-        yield Line(tuple(line), page)
+
+    def continues(line: list[Word], word: Word) -> bool:
+        last = line[-1]
+        size = max(word.size, last.size)
+        level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
+        near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
+        return word.angle == last.angle and level and near and last.after != "-"
+
+    return (Line(tuple(line), page) for line in grouped(words, continues))
 
 
 def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
@@ -106,16 +94,13 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     # a heading that happens to stand at the top of some pages stands elsewhere too
     elsewhere = Counter(bare(line) for page in pages for line in page if not at_edge(line))
 
-    def is_head(line: Line, outermost: tuple[float, float]) -> bool:
-        key, depth = bare(line), line.words[0].depth
-        number = key in ("#", "page #", "# of #", "# / #", "") and min(abs(depth - edge) for edge in outermost) < 0.02
-        return at_edge(line) and (number or (seen[key] >= 3 and elsewhere[key] < seen[key]))
+    def is_head(line: Line, page: list[Line]) -> bool:
+        key, depths = bare(line), [other.words[0].depth for other in page]
+        outermost = not min(depths) + 0.02 <= line.words[0].depth <= max(depths) - 0.02
+        number = outermost and key in ("#", "page #", "# of #", "# / #", "")
+        return number or (seen[key] >= 3 and elsewhere[key] < seen[key])
 
-    kept = []
-    for page in pages:
-        depths = [line.words[0].depth for line in page] or [0.0]
-        kept.append([line for line in page if not is_head(line, (min(depths), max(depths)))])
-    return kept
+    return [[line for line in page if not (at_edge(line) and is_head(line, page))] for page in pages]
 
 
 # --- headings ---
@@ -126,13 +111,11 @@ class Style:
 
     def __init__(self, lines: Sequence[Line], bookmarks: Sequence[tuple[int, str, int]] = ()) -> None:
         least = len(lines) // 10  # a long list of references must not decide; a contents page may name it
-        end = next((i for i, line in enumerate(lines) if i > least and REFERENCES.fullmatch(line.text)), None)
-        looks = Counter[tuple[float, str, bool, bool]]()
+        end = next((i for i, line in enumerate(lines) if i > least and is_left_out(line.text)), None)
+        looks = Counter({(10.0, "", False, False): 0})  # of a document without text
         for word in (word for line in lines[:end] for word in line.words if not word.angle):
             looks[round(word.size * 2) / 2, word.font, word.bold, word.italic] += len(word.text)
-        self.size, self.font, self._bold, self._italic = (
-            looks.most_common(1)[0][0] if looks else (10.0, "", False, False)
-        )
+        self.size, self.font, self._bold, self._italic = looks.most_common(1)[0][0]
         gaps = Counter(
             round((b.base - a.base) / a.main.size, 1)
             for a, b in itertools.pairwise(lines)
@@ -147,16 +130,12 @@ class Style:
     def marked(self, pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
         """Pages whose headings have their levels: of their bookmarks, else by number, size, bold and italic type."""
         lines = [line for page in pages for line in page]
-        heads: list[list[int]] = []  # the lines of each heading
-        for i, line in enumerate(lines):
-            before, after = lines[i - 1] if i else None, lines[i + 1] if i + 1 < len(lines) else None
-            more = bool(heads) and heads[-1][-1] == i - 1 and self.goes_on(lines[i - 1], line)
-            if self._stands_out(line, before, after, more) or self._listed(line):
-                if more:
-                    heads[-1].append(i)
-                else:
-                    heads.append([i])
         inside = {i for i in range(1, len(lines)) if self.goes_on(lines[i - 1], lines[i])}
+        apart: list[int] = []
+        for i, (before, line, after) in enumerate(zip([None, *lines], lines, [*lines[1:], None], strict=False)):
+            if self._stands_out(line, before, after, i in inside and i - 1 in apart[-1:]) or self._listed(line):
+                apart.append(i)
+        heads = grouped(apart, lambda head, i: i in inside and i - 1 == head[-1])
         # a paragraph in bold type is none
         heads = [head for head in heads if len(head) <= MAX_HEADING_LINES and head[-1] + 1 not in inside]
         levels = self._levels([lines[head[0]] for head in heads])
@@ -192,15 +171,15 @@ class Style:
         text, main = line.text, line.main
         if main.angle or len(text) > 140 or _letters(text) < max(2, 0.5 * len(text.replace(" ", ""))):
             return False
-        if CAPTION.match(text) or is_beside(line, before) or is_beside(line, after):
+        if IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
             return False
         if re.search(r"[.;,:]$", text) and not NUMBERED.match(text):
             return False
-        if main.size > 1.12 * self.size or REFERENCES.fullmatch(text):
+        if main.size > 1.12 * self.size or is_left_out(text):
             return True
         if main.size < 0.75 * self.size or text[0].islower() or not self.is_marked(line.words) or self.run_in(line):
             return False
-        above = before is None or more or before.level > 0 or bool(ENDED.search(before.text))
+        above = before is None or more or bool(ENDED.search(before.text))
         gap = line.base - before.base if before and before.page == line.page else 0
         below = after is None or abs(after.main.size - self.size) < 0.06 * self.size
         below = below or (main.bold and after is not None and self.is_marked(after.words))

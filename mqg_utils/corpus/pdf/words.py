@@ -83,8 +83,7 @@ def words_of_page(page: Any) -> Iterator[Word]:
     import pypdfium2.raw as pdfium
 
     characters = page.get_textpage()
-    width, height = page.get_size()
-    corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
+    corner = complex(*page.get_size())
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
     fonts: dict[int | None, tuple[float, str, bool, bool]] = {}
     letters: list[str] = []
@@ -112,7 +111,7 @@ def words_of_page(page: Any) -> Iterator[Word]:
         angle = angle if angle % 90 == 0 else 0
         pdfium.FPDFText_GetLooseCharBox(characters, i, box)
         pdfium.FPDFText_GetCharOrigin(characters, i, x, y)
-        left, right, base, tall, depth = _turned(angle, box, y.value, x.value, corners)
+        left, right, base, tall, depth = _turned(angle, box, complex(x.value, y.value), corner)
         if start and left != last:  # the letters of a ligature share one box
             near = -0.5 * tall < left - end < 0.2 * tall
             if start.angle != angle or abs(start.base - base) > 0.05 * tall or not near:
@@ -128,14 +127,14 @@ def words_of_page(page: Any) -> Iterator[Word]:
     characters.close()
 
 
-def _turned(angle: int, box: Any, y: float, x: float, corners: list[tuple[float, float]]) -> tuple[float, ...]:
+def _turned(angle: int, box: Any, origin: complex, corner: complex) -> tuple[float, ...]:
     """Left, right, baseline, height of the box, depth on the page, in the frame in which the text is level."""
-    cos, sin = round(math.cos(math.radians(angle))), round(math.sin(math.radians(angle)))
-    across = [cos * u + sin * v for u in (box.left, box.right) for v in (box.bottom, box.top)]
-    up = [-sin * u + cos * v for u in (box.left, box.right) for v in (box.bottom, box.top)]
-    page = [-sin * u + cos * v for u, v in corners]
-    base = max(page) - (-sin * x + cos * y)
-    return min(across), max(across), base, max(up) - min(up), base / (max(page) - min(page) or 1.0)
+    turn = (1, -1j, -1, 1j)[angle // 90]
+    a, b = complex(box.left, box.bottom) * turn, complex(box.right, box.top) * turn
+    top = max(0.0, (corner * turn).imag)
+    base = top - (origin * turn).imag
+    depth = base / (abs((corner * turn).imag) or 1.0)
+    return min(a.real, b.real), max(a.real, b.real), base, abs(a.imag - b.imag), depth
 
 
 def _font(pdfium: Any, text: Any, i: int, tall: float) -> tuple[float, str, bool, bool]:
