@@ -13,7 +13,7 @@ from mqg_utils.records import HISTORIES, Chain, read_jsonl
 from mqg_utils.widgets import case_view
 from mqg_utils.widgets.case_index import HISTORY_NAMES, begins
 from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import FAULTS, TEMPLATES, button, dropdown, message_html, offer, row, show, style
+from mqg_utils.widgets.keys import FAULTS, TEMPLATES, button, dropdown, message_html, offer, reporting, row, show, style
 from mqg_utils.workflow.parameters import ParameterError
 from mqg_utils.workflow.paths import locate
 
@@ -87,9 +87,8 @@ class ModelAsker:
     def _act(self, act: Callable[[], None]) -> None:
         self.ask.disabled = self.remove.disabled = True
         try:
-            act()
-        except FAULTS as error:
-            self._say(f"Not asked: {error}", bad=True)
+            with reporting(self.message, "Not asked: "):
+                act()
         finally:
             self.ask.disabled = self.remove.disabled = False
 
@@ -117,4 +116,4 @@ class ModelAsker:
             self._act(self._score)
             self._act(self._leave_out)
         text = f'<div class="mqg"><pre>{escape(self.text.value)}</pre></div>'
-        show(self.widget, "\n".join([style(), text, self.message.value, self.answers.value, self.effects.value]))
+        show(self.widget, text + self.message.value + self.answers.value + self.effects.value)

@@ -123,14 +123,11 @@ class CaseExplorer:
         chain, comment = self.index.chains[self.map.chosen], self.comment.value.strip()
         item = review.Item(chain, chain.questions[self.about.value - 1])
         reason = review.REASONS[0] if decision == "rejected" else ""
-        try:
+        with keys.reporting(self.said, "Not saved: "):
             review.Reviewer(self.exam, self.person.value).decide(item, decision, reason=reason, comment=comment)
-        except keys.FAULTS as error:
-            self.said.value = message_html(f"Not saved: {error}", bad=True)
-            return
-        self.comment.value = ""
-        self.said.value = message_html(f"Saved in {self.exam.file.name} of {self.exam.folder.name}.")
-        self._unfold()
+            self.comment.value = ""
+            self.said.value = message_html(f"Saved in {self.exam.file.name} of {self.exam.folder.name}.")
+            self._unfold()
 
     def show(self) -> None:
-        show(self.widget, "\n".join([style(), self.message.value, self.case.value]))
+        show(self.widget, self.message.value + self.case.value)

@@ -22,7 +22,7 @@ from mqg_utils.analysis.metrics import estimate, score_questions
 from mqg_utils.records import Chain, Id, Prediction, Question, Record, by_split, read_jsonl, write_jsonl
 from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
-from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, row, show, style
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, reporting, row, show
 from mqg_utils.workflow.append_log import AppendLog
 from mqg_utils.workflow.conditions import HUMAN
 from mqg_utils.workflow.manifest import MANIFEST
@@ -189,15 +189,11 @@ class ExamRoom:
 
     def _begin(self) -> None:
         chains = [c for c in self.chains if c.is_progressive or not self.progressive.value]
-        try:
+        with reporting(self.keybox.message, ""):
             if not chains:
                 raise SessionError("No case of this exam has several questions; clear the box beside the number.")
             self.session = ExamSession(self.run_dir, self.name.value, draw(chains, self.most.value))
-        except SessionError as error:
-            self.keybox.say(str(error), bad=True)
-            return
-        self.keybox.say("")
-        self._next()
+            self._next()
 
     def _next(self) -> None:
         asked = self.session.show()
@@ -239,13 +235,9 @@ class ExamRoom:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
-        try:
+        with reporting(self.keybox.message, "Not saved. "):
             self.session.answer(self.asked, self.ticks)
-        except (SessionError, OSError) as error:
-            self.keybox.say(f"Not saved. {error}", bad=True)
-            return
-        self.keybox.say("")
-        self._next()
+            self._next()
 
     def _end(self) -> None:
         self.ticks, self.keybox.keys.seconds_before = [], -1.0
@@ -268,7 +260,7 @@ class ExamRoom:
             display(notice(f"{self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."))
             return
         text = f"An exam of {self.most.value} cases is ready. Open this notebook in JupyterLab to take it."
-        show(self.keybox.box, style() + message_html(text))
+        show(self.keybox.box, message_html(text))
 
     def ranking(self, chains: Sequence[Chain] = ()) -> list[dict[str, Any]]:
         """One row per person and model that answered the whole split, or all of `chains`, the best first."""

@@ -1,6 +1,7 @@
 """What all widgets share: a box that acts on keys, controls, messages, the style sheet, and the way they are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,16 @@ def message_html(text: str, bad: bool = False) -> str:
     return fragment("message.html.j2", text=text, bad=bad)
 
 
+@contextmanager
+def reporting(message: ipw.HTML, what: str) -> Iterator[None]:
+    """Empty a message; show in it, after the words `what`, a fault that is raised here, instead of raising it."""
+    message.value = ""
+    try:
+        yield
+    except FAULTS as error:
+        message.value = message_html(f"{what}{error}", bad=True)
+
+
 def style() -> str:
     """The style sheets of all widgets, once per output."""
     return f"<style>{fragment('widgets.css')}{fragment('keys.css')}</style>"
@@ -103,7 +114,7 @@ def notice(text: str, bad: bool = True) -> HTML:
 
 
 def show(widget: ipw.Widget, static: str) -> None:
-    """Display a widget, and where there is no kernel the HTML `static`, whose texts are escaped."""
+    """Display a widget, and where there is no kernel the HTML `static`, whose texts are escaped, in its style."""
     guard = (TEMPLATES / "guard.js").read_text("utf-8")
     display({"application/javascript": guard, "text/html": ""}, raw=True)
-    display({**widget._repr_mimebundle_(), "text/html": static}, raw=True)
+    display({**widget._repr_mimebundle_(), "text/html": style() + static}, raw=True)

@@ -96,7 +96,7 @@ class TrainingCurves:
 
     def show(self) -> None:
         """Display controls, chart and table; without a kernel, chart and table only."""
-        show(self.widget, style() + self.message.value)
+        show(self.widget, self.message.value)
         self._draw()
         show(self.table, self.table.value)
         with suppress(RuntimeError):  # outside a notebook no loop is running
