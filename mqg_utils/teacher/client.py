@@ -51,8 +51,7 @@ class ServerTeacher:
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON body of the HTTP request, its settings under the names that the server knows."""
-        named = {self.names.get(name, name): value for name, value in self._settings.items()}
-        named.pop("", None)
+        named = {sent: value for name, value in self._settings.items() if (sent := self.names.get(name, name))}
         return {"messages": list(request.messages), **named, **response_format(self.reply_format, request.wants)}
 
     def most(self, request: Request) -> dict[str, int]:
@@ -115,8 +114,7 @@ class _Session:
         while self.waiting and not self.fatal:
             request = self.waiting[0]
             key = self.teacher.key(request)
-            reserved_usd = budget.reserve(key, **self.teacher.most(request))
-            if reserved_usd is None:
+            if (reserved_usd := budget.reserve(key, **self.teacher.most(request))) is None:
                 return  # a worker with a request under way may find room when that is settled
             self.waiting.popleft()
             reply, final = await self.attempt(request, key)

@@ -153,8 +153,7 @@ class ClozeChoiceTeacher(ClozeTeacher):
             return None
         term = options[0]
         reason = {"explanation": f"It is the {term}.", "quote": sentence}
-        options = rng.sample(options, OPTIONS)
-        propositions = [{"text": text, "is_true": text == term, **reason} for text in options]
+        propositions = [{"text": text, "is_true": text == term, **reason} for text in rng.sample(options, OPTIONS)]
         return {"stem": _word(term).sub(BLANK, sentence), "kind": "single", "propositions": propositions}
 
     def _options(self, blank: Mention, sentence: str, passage: Passage, rng: random.Random) -> list[str]:

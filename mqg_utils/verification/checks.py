@@ -37,40 +37,39 @@ class Fault(NamedTuple):
     detail: str
     also: tuple[str, ...] = ()
 
-    def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
-        raw = draft.model_dump(mode="json") if isinstance(draft, Question) else draft
-        shown = raw if isinstance(raw, dict) else None
-        return Rejected(passage_id=passage_id, question=shown, case=case, **self._asdict())
-
 
 Check = Callable[[Any, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
 
 
 class Verified(NamedTuple):
-    """Kept chains and rejected drafts; `drafted` counts questions (an unreadable reply counts as one)."""
+    """Kept chains and rejected drafts."""
 
     kept: list[Chain]
     rejected: list[Rejected]
-    drafted: int
+
+    @property
+    def drafted(self) -> int:
+        """Number of questions; an unreadable reply counts as one."""
+        return sum(len(chain.questions) for chain in self.kept) + len(self.rejected)
 
     def funnel(self) -> dict[str, int]:
         """Questions drafted, rejected for each reason, and kept."""
         reasons = Counter(item.reason for item in self.rejected).most_common()
-        return {"drafted": self.drafted, **dict(reasons), "kept": sum(len(c.questions) for c in self.kept)}
+        return {"drafted": self.drafted, **dict(reasons), "kept": self.drafted - len(self.rejected)}
 
-
-def _up_to_fault(
-    drafts: Iterable[Any], check: Check, passage_id: str, case: str
-) -> tuple[list[Question], list[Rejected]]:
-    """The good questions of a chain, and the drafts from the first fault on: later stems build on earlier ones."""
-    good, bad = list[Question](), list[Rejected]()
-    for draft in drafts:
-        result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
-        if isinstance(result, Question):
-            good.append(result)
-        else:
-            bad.append(result.rejects(passage_id, draft, case))
-    return good, bad
+    def sift(self, drafts: Iterable[Any], check: Check, passage_id: str, **chain: Any) -> None:
+        """Keep a chain up to its first fault and reject the drafts from there on: later stems build on earlier ones."""
+        good, bad = list[Question](), list[Rejected]()
+        for draft in drafts:
+            result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
+            if isinstance(result, Question):
+                good.append(result)
+            else:
+                raw = draft.model_dump(mode="json") if isinstance(draft, Question) else draft
+                about = {"question": raw if isinstance(raw, dict) else None, "case": chain["vignette"]}
+                bad.append(Rejected(passage_id=passage_id, **about, **result._asdict()))
+        self.rejected.extend(bad)
+        self.kept.extend([Chain(questions=tuple(good), **chain)] if good else [])
 
 
 def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) -> Verified:
@@ -81,26 +80,21 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
     `generation`).
     """
     checks, by_id = Checks(exam), {p.passage_id: p for p in passages}
-    kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
+    verified, n_replies = Verified([], []), Counter[str]()
     for reply in replies:
         try:
             drafts = _drafts(reply)
         except ValueError as error:
-            drafted += 1
-            rejected.append(Fault("unreadable", str(error)).rejects(reply.passage_id, None))
+            verified.rejected.append(Rejected(passage_id=reply.passage_id, reason="unreadable", detail=str(error)))
             continue
         n_replies[reply.passage_id] += 1
         n, passage = n_replies[reply.passage_id], by_id[reply.passage_id]
-        shared: dict[str, Any] = {"language": passage.language, "split": "train", "source": f"teacher {reply.model}"}
+        shared = {"language": passage.language, "split": "train", "source": f"teacher {reply.model}"}
         for number, draft in enumerate(drafts, 1):
             name, case = f"{passage.passage_id}{f'~{n}' if n > 1 else ''}|{number}", draft["vignette"]
             check = partial(checks.check, chain_id=name, passage=passage, case=case)
-            good, bad = _up_to_fault(draft["questions"], check, passage.passage_id, case)
-            drafted += len(draft["questions"])
-            rejected += bad
-            if good:
-                kept.append(Chain(chain_id=name, vignette=case, questions=tuple(good), **shared))
-    return Verified(kept, rejected, drafted)
+            verified.sift(draft["questions"], check, passage.passage_id, chain_id=name, vignette=case, **shared)
+    return verified
 
 
 def _drafts(reply: Reply) -> list[dict[str, Any]]:
@@ -142,7 +136,13 @@ class Checks:
     def faults(self, question: Question, earlier: Sequence[Question], passage: Passage, case: str) -> Iterator[Fault]:
         """Everything that is wrong with a question."""
         stems = [case, *(q.stem for q in earlier), question.stem]
-        yield from self._shape(question)
+        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
+        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
+        if different != n or n not in sizes:
+            expected = " or ".join(map(str, sizes))
+            yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")
+        if not 0 < question.n_true < n:
+            yield Fault("balance", f"{question.n_true} of {n} propositions are true")
         for p in question.propositions:
             if problem := check_quote(passage.text, p.quote):
                 yield Fault("quote", problem)
@@ -159,15 +159,6 @@ class Checks:
             yield Fault("duplicate", f"asks the same as {repeated}")
         if copy := self._exam.copied(question, case):
             yield Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
-
-    def _shape(self, question: Question) -> Iterator[Fault]:
-        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
-        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
-        if different != n or n not in sizes:
-            expected = " or ".join(map(str, sizes))
-            yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")
-        if not 0 < question.n_true < n:
-            yield Fault("balance", f"{question.n_true} of {n} propositions are true")
 
 
 def round_trip(
@@ -194,14 +185,11 @@ def round_trip(
         disagreement = _disagreement(question, readings[question.question_id])
         return Fault("round trip", disagreement) if disagreement else question
 
-    kept, rejected = [], list(verified.rejected)
+    after = Verified([], list(verified.rejected))
     for chain in verified.kept:
         passage_id = chain.questions[0].propositions[0].passage_id
-        good, bad = _up_to_fault(chain.questions, check, passage_id, chain.vignette)
-        rejected += bad
-        if good:
-            kept.append(chain.model_copy(update={"questions": tuple(good)}))
-    return Verified(kept, rejected, verified.drafted)
+        after.sift(chain.questions, check, passage_id, **chain.model_dump(exclude={"questions"}))
+    return after
 
 
 def _disagreement(question: Question, readings: Iterable[list[Any]]) -> str:

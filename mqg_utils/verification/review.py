@@ -98,9 +98,8 @@ class ReviewSet:
     def _known(self) -> tuple[Exam, AskedQuestions]:
         """What an edit may not repeat; takes seconds for a large exam."""
         asked = AskedQuestions()
-        for item in self.items:
-            if not item.dropped:
-                asked.add(item.question, item.chain.vignette)
+        for item in (item for item in self.items if not item.dropped):
+            asked.add(item.question, item.chain.vignette)
         return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
@@ -130,11 +129,10 @@ class Reviewer:
 
     def refresh(self) -> None:
         """Read the reviews saved so far, by other windows too."""
-        latest = read_opinions(self.run.file)
-        self._mine = {text_hash: by[self.name] for text_hash, by in latest.items() if self.name in by}
+        self._latest = read_opinions(self.run.file)
 
     def opinion(self, item: Item) -> Review:
-        return self._mine.get(item.text_hash) or self._review(item)
+        return self._latest.get(item.text_hash, {}).get(self.name) or self._review(item)
 
     def _review(self, item: Item, **fields: Any) -> Review:
         about: dict[str, Any] = {"question_id": item.question.question_id, "text_hash": item.text_hash}
@@ -171,9 +169,7 @@ def items_of(chains: Iterable[Chain]) -> list[Item]:
 def dropped(folder: Path) -> list[Item]:
     """The questions in rejected.jsonl, each as a chain of its own; no malformed one, and none that copies the exam."""
     items, languages = [], {p.passage_id: p.language for p in _read(folder / PASSAGES, Passage)}
-    for draft in _read(folder / "03_generate/rejected.jsonl", Rejected):
-        if draft.reason == "exam copy":
-            continue
+    for draft in (d for d in _read(folder / "03_generate/rejected.jsonl", Rejected) if d.reason != "exam copy"):
         raw = {"propositions": [], **(draft.question or {})}
         name = f"{draft.passage_id}|dropped-{hashlib.sha256(str(raw).encode()).hexdigest()[:8]}"
         with suppress(ValidationError, TypeError):

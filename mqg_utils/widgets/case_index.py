@@ -17,7 +17,6 @@ FIXED, BROKEN = "wrong here, right in the comparison", "right here, wrong in the
 HISTORY_NAMES: dict[History, str] = {"predicted": "own answers", "gold": "right answers", "none": "nothing"}
 KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ERROR_KINDS}  # as they are shown
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
-COLUMNS = ["points", "right", "errors", "position", "text"]
 Near = list[tuple[Any, Link]]  # texts with the share of a question's words that they contain
 Answers = dict[tuple[str, str, int], Prediction]  # by chain, question and proposition
 
@@ -71,7 +70,7 @@ class CaseIndex:
         return near, [(self._training_questions[link.place], link) for link in generated[:most]]
 
     def _table(self, view: View) -> pd.DataFrame:
-        """The questions that were asked under a view, by chain and question id, with COLUMNS."""
+        """The questions that were asked under a view, by chain and question id."""
         scores = self.scores.get(view, {})
         kinds = positions.error_kinds(self.answers.get(view, {}).values())
         same = [s for v, others in self.scores.items() if v[:2] == view[:2] for s in others.values()]
@@ -83,7 +82,7 @@ class CaseIndex:
                     wrong = {KINDS[kinds[view.seed, *key]], AN_ERROR} if score.emr < 1 else set()
                     text = f"{c.vignette}\n{question_text(q)}\n{c.chain_id}".casefold()
                     rows[key] = (score.ecn, score.emr == 1, wrong | set(outcomes.get(key, ())), k, text)
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["points", "right", "errors", "position", "text"])
         return table.set_index(pd.MultiIndex.from_tuples(rows, names=["chain", "question"]))
 
     def find(

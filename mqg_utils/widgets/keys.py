@@ -11,10 +11,11 @@ import traitlets
 from IPython.display import HTML, display
 
 from mqg_utils.workflow.pages import fragment
+from mqg_utils.workflow.stage import StageError
 
 TEMPLATES = Path(__file__).parent / "templates"
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; a question has at most 25
-FAULTS = (ValueError, OSError)  # what is wrong with a run or a choice: shown, not raised
+FAULTS = (ValueError, OSError, StageError)  # what is wrong with a run or a choice: shown, not raised
 LABEL = {"description_width": "auto"}
 WIDE = {"width": "auto", "flex": "1 1 260px", "min_width": "220px", "max_width": "420px"}
 
@@ -32,26 +33,21 @@ class KeyBox:
     """A box of widgets with a message line that passes keys to `act`."""
 
     def __init__(self, act: Callable[[str], None]) -> None:
-        self._act, self._screen = act, 0
-        self.keys, self.message, self._content = Keys(), ipw.HTML(), ipw.VBox()
+        self._act = act
+        self.keys, self.message, self.content = Keys(), ipw.HTML(), ipw.VBox()
         self.keys.on_msg(self._pressed)
-        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self._content])
-        self.box.add_class("mqg-keybox")
-
-    def fill(self, parts: Sequence[ipw.Widget]) -> None:
-        self._content.children = parts
+        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self.content]).add_class("mqg-keybox")
 
     def ask_name(self, name: str, text: str, begin: Callable[[], None], *more: ipw.Widget) -> ipw.Text:
         """Fill the box with a text field for a name, and `more`."""
         field = text_field("Your name", value=name)
-        self.fill([row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))])
+        self.content.children = [row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))]
         return field
 
     def new_screen(self, aim: str = ".head") -> None:
         """Ignore keys meant for the previous screen; scroll the CSS selector `aim` into view if the box has focus."""
-        self._screen += 1
         self.keys.aim = aim
-        self.keys.token = str(self._screen)
+        self.keys.token = str(int(self.keys.token or 0) + 1)
 
     def say(self, text: str, bad: bool = False) -> None:
         self.message.value = message_html(text, bad)

@@ -15,7 +15,7 @@ from mqg_utils.report.figures import table
 from mqg_utils.text.search import question_text
 from mqg_utils.verification import review
 from mqg_utils.verification.quotes import split_at_quotes
-from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
+from mqg_utils.widgets.case_text import read_case, write_case
 from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, reporting, row, show, text_field
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
@@ -35,10 +35,9 @@ class ReviewDesk:
         self.run, self.exam = review.ReviewSet(folder), review.ReviewSet(folder, of_exam=True)
         self.at, self.acts = 0, dict[str, Callable[[], None]]()  # key -> what it does on this screen
         self.keybox = KeyBox(self.press)
-        self.view, self.panel = ipw.HTML(), ipw.VBox()
+        self.view, self.panel = ipw.HTML(), ipw.VBox().add_class("panel")
         self.comment = text_field("Comment", continuous_update=False)
         self.comment.observe(lambda _: self._comment(), "value")  # once the field is left
-        self.panel.add_class("panel")
         dropped = sorted({_reason(item) for item in self.run.items if item.dropped})
         options = [("generated questions", ""), *((f"dropped: {reason}", reason) for reason in dropped)]
         self.what = dropdown("Show", [*options, ("the exam", EXAM)])
@@ -56,7 +55,8 @@ class ReviewDesk:
     def _begin(self) -> None:
         with reporting(self.keybox.message, ""):
             self.reviewers = {s.of_exam: review.Reviewer(s, self.name.value) for s in (self.run, self.exam)}
-            self.keybox.fill([row(self.what, self.find, self.sample, self.blind), self.view, self.panel])
+            choice = row(self.what, self.find, self.sample, self.blind)
+            self.keybox.content.children = [choice, self.view, self.panel]
             self._choose()
 
     @property
@@ -150,10 +150,9 @@ class ReviewDesk:
 
     def _decide(self, decision: review.Decision = "", **fields: Any) -> None:
         text = ", ".join(filter(None, [decision or f"rated {fields.get('rating')}", fields.get("reason")]))
-        saved = f"Saved: {text} · {self.item.question.stem[:80]}"
         with reporting(self.keybox.message, "Not saved. "):
             self.reviewer.decide(self.item, decision, **fields)
-            self.keybox.say(saved)
+            self.keybox.say(f"Saved: {text} · {self.item.question.stem[:80]}")
             (self._go_to_open if decision else self._draw)()
 
     def _comment(self) -> None:
@@ -169,7 +168,7 @@ class ReviewDesk:
         with reporting(self.keybox.message, "Not saved. "):
             edited, *more = read_case(self.text.value, like=_alone(self.item, question)).questions
             if more:
-                raise CaseTextError("edit one question at a time: remove the second line that begins with ?")
+                raise ValueError("edit one question at a time: remove the second line that begins with ?")
             propositions = [
                 known.get((p.text, p.is_true), p).model_copy(update={"passage_id": passage_id, "quote": p.quote})
                 for p in edited.propositions
@@ -188,11 +187,9 @@ class ReviewDesk:
     def show_agreement(self) -> None:
         """Display Cohen's kappa of every two reviewers, and where they differ."""
         latest = review.read_opinions(self.run.file)
-        for rows, none in (
-            (review.agreement(latest), "No two reviewers have decided on the same question yet."),
-            (review.disagreements(self.run.items, latest), "Reviewers differ on no question."),
-        ):
-            display(table(rows) if rows else notice(none, bad=False))
+        pairs, differing = review.agreement(latest), review.disagreements(self.run.items, latest)
+        display(table(pairs) if pairs else notice("No two reviewers have decided on the same question yet.", bad=False))
+        display(table(differing) if differing else notice("Reviewers differ on no question.", bad=False))
 
 
 def _alone(item: review.Item, question: Question) -> Chain:

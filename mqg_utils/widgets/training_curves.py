@@ -40,8 +40,7 @@ def reading_bar() -> Callable[[int, int, str], None]:
 class Chart:
     """An output whose chart is replaced; the last one stays, also in an exported page."""
 
-    def __init__(self) -> None:
-        self._shown: Any = None
+    _shown: Any = None  # the handle of the output
 
     def draw(self, figure: Any) -> None:
         if self._shown:
