@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mqg_utils.records import Passage
 from mqg_utils.teacher.batch import BatchTeacher
@@ -17,11 +17,9 @@ from mqg_utils.teacher.cloze import ClozeChoiceTeacher, ClozeTeacher
 from mqg_utils.teacher.responses import mapping, read_list
 from mqg_utils.text.words import normalise
 
-LEDGER = "costs.jsonl"
 SERVER_SETTINGS = ("base_url", "temperature", "concurrency", "max_tokens", "reply_format", "timeout_s")
 Progress = Callable[[int, int], None] | None
 RequestsFor = Callable[[dict[str, list[str]], int], list[Request]]  # for stems_asked(...) and a round, from 1
-T = TypeVar("T")
 
 
 class RecordedTeacher:
@@ -99,20 +97,12 @@ def from_settings(
 
 
 def server_from_settings(settings: Mapping[str, Any], folder: Path, model: str) -> ServerTeacher:
-    """A server's model with the settings' budget, which counts the ledgers of `folder` and of its shards."""
+    """A server's model with the settings' budget, which counts the ledger of `folder`."""
     batch = settings["source"] == "batch"
     price = price_of(model, settings["price_prompt_usd"], settings["price_completion_usd"], BATCH_SHARE if batch else 1)
-    cap_usd = settings["budget_usd"] / settings["shard_count"]  # each worker may spend its part of the run's budget
     options = {name: settings[name] for name in SERVER_SETTINGS}
-    options["budget"] = Budget(folder / LEDGER, cap_usd, price, sorted(folder.glob(f"shard-*/{LEDGER}")))
+    options["budget"] = Budget(folder / "costs.jsonl", settings["budget_usd"], price)
     return BatchTeacher(model, folder / "batch.json", **options) if batch else ServerTeacher(model, **options)
-
-
-def shard(items: Sequence[T], index: int, count: int) -> list[T]:
-    """Every `count`-th item from `index` on. Raises ValueError for an index outside 0 to count - 1."""
-    if not 0 <= index < count:
-        raise ValueError(f"shard_index is {index} and shard_count {count}; the index runs from 0 to {count - 1}")
-    return list(items[index::count])
 
 
 def ask_all(teacher: Teacher, requests: Sequence[Request], cache: ReplyCache, progress: Progress = None) -> list[Reply]:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,23 +74,20 @@ class Cost(Record):
 
 
 class Budget:
-    """The whole run's money, in a ledger beside the replies and in `others` of shards; reservations become bills.
+    """The whole run's money, in a ledger beside the replies; reservations become bills.
 
     A reservation is the most that the request can cost, and after SETTLED replies MARGIN times the dearest of them, in
     proportion: only replies much dearer than all before can pass the cap. A killed process's reservations stay.
     """
 
-    def __init__(
-        self, path: Path = Path(os.devnull), cap_usd: float = 0, price: Price | None = None, others: Iterable[Path] = ()
-    ) -> None:
+    def __init__(self, path: Path = Path(os.devnull), cap_usd: float = 0, price: Price | None = None) -> None:
         if cap_usd > 0 and price is None:
             raise ValueError("budget_usd needs a price: give price_prompt_usd and price_completion_usd")
         self.cap_usd, self.price, self._log = cap_usd, price, AppendLog(path, Cost, sync=False)
         self._usd = (price or Price(0, 0)).of
         self._most: dict[str, float] = {}  # the most that each request under way can cost, in USD
         self._shares: list[float] = []  # of it, what the replies did cost
-        ledgers = [self._log, *(AppendLog(other, Cost) for other in others)]
-        self.spent_usd = sum(cost.usd for ledger in ledgers for cost in ledger.read())
+        self.spent_usd = sum(cost.usd for cost in self._log.read())
 
     def reserve(self, key: str, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Reserve USD for a request of at most so many tokens; None, and nothing reserved, if the cap has no room."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -71,16 +70,6 @@ class ReplyCache(dict[str, Reply]):
         with self._lock:
             self._log.append(reply)
             self._register(reply)
-
-    def adopt(self, others: Iterable[Path]) -> int:
-        """Add the outcomes of other caches, such as those of shards, that are missing here; return how many."""
-        before = len(self.outcomes)
-        for path in others:
-            other, known = ReplyCache(path), self.attempts.copy()
-            for reply in other.outcomes:
-                if known[reply.key] < other.attempts[reply.key]:
-                    self.add(reply)
-        return len(self.outcomes) - before
 
     def counts(self) -> dict[str, int]:
         """Number of outcomes by status, the most frequent first."""

@@ -5,7 +5,6 @@ import json
 import queue
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mqg_utils.teacher.budget import Budget, most_tokens
@@ -52,8 +51,7 @@ class ServerTeacher:
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON body of the HTTP request, its settings under the names that the server knows."""
-        named = {self.names.get(name, name): value for name, value in self._settings.items()}
-        named.pop("", None)
+        named = {sent: value for name, value in self._settings.items() if (sent := self.names.get(name, name))}
         return {"messages": list(request.messages), **named, **response_format(self.reply_format, request.wants)}
 
     def most(self, request: Request) -> dict[str, int]:
@@ -70,18 +68,16 @@ class ServerTeacher:
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         """The final outcome of each request as it arrives. Raises TeacherError if none can succeed."""
+        from anyio.from_thread import start_blocking_portal  # comes with the openai package
+
         if not requests:
             return
         arrived: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        session = _Session(self, cache, arrived.put)
-        with ThreadPoolExecutor(1) as pool:  # a notebook's own event loop is busy
-            ended = pool.submit(asyncio.run, session.run(requests))
+        with start_blocking_portal() as portal:  # a notebook's own event loop is busy; an exception here cancels
+            ended = portal.start_task_soon(_Session(self, cache, arrived.put).run, requests)
             ended.add_done_callback(lambda _: arrived.put(None))
-            try:
-                yield from iter(arrived.get, None)
-                ended.result()
-            finally:
-                session.cancel()
+            yield from iter(arrived.get, None)
+            ended.result()
 
 
 class _Session:
@@ -91,14 +87,12 @@ class _Session:
         self.teacher, self.cache, self.arrived = teacher, cache, arrived
         self.tries: Counter[str] = Counter()
         self.remarks: Counter[str] = Counter()  # on usable replies
-        self.failed_in_row, self.stopped, self.fatal = 0, False, ""
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self.failed_in_row, self.fatal = 0, ""
 
     async def run(self, requests: Sequence[Request]) -> None:
         from openai import AsyncOpenAI, Timeout
 
         self.waiting = deque(requests)
-        self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
         limit_s = self.teacher.timeout_s  # which `_http_client` sets to the whole answer
         timeout = Timeout(limit_s + 5, connect=min(10, limit_s))
         async with self.teacher.connect(AsyncOpenAI, timeout=timeout, http_client=_http_client(limit_s)) as self.client:
@@ -110,23 +104,17 @@ class _Session:
         if self.waiting:
             self.teacher.notes.append(self.teacher.budget.stop_message())
 
-    def cancel(self) -> None:
-        self.stopped = True
-        if self.loop and self.task and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.task.cancel)
-
     def stop(self, reason: str) -> None:
-        self.stopped, self.fatal = True, self.fatal or reason
+        self.fatal = self.fatal or reason
 
     async def work(self, delay_s: float) -> None:
         """Ask what is waiting, again if another attempt may help, until the budget has no room for the next one."""
         await asyncio.sleep(delay_s)
         budget = self.teacher.budget
-        while self.waiting and not self.stopped:
+        while self.waiting and not self.fatal:
             request = self.waiting[0]
             key = self.teacher.key(request)
-            reserved_usd = budget.reserve(key, **self.teacher.most(request))
-            if reserved_usd is None:
+            if (reserved_usd := budget.reserve(key, **self.teacher.most(request))) is None:
                 return  # a worker with a request under way may find room when that is settled
             self.waiting.popleft()
             reply, final = await self.attempt(request, key)
@@ -135,7 +123,7 @@ class _Session:
             await asyncio.to_thread(self.cache.add, reply)
             budget.settle(key, reserved_usd, reply.prompt_tokens, reply.completion_tokens)
             self.tries[key] += 1
-            if not final and self.tries[key] < ATTEMPTS and not self.stopped:
+            if not final and self.tries[key] < ATTEMPTS and not self.fatal:
                 self.waiting.appendleft(request)
                 continue
             self.failed_in_row = self.failed_in_row + 1 if reply.status in ("failed", "lost") else 0

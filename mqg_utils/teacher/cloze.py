@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mqg_utils.records import Passage
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.prompts import PROPOSITIONS, prompts_for
+from mqg_utils.teacher.responses import failure
 from mqg_utils.text.quantities import NUMBER, TO, UNIT
 from mqg_utils.text.words import NEGATIONS, STOP, split_sentences, words
 
@@ -58,15 +59,13 @@ class ClozeTeacher:
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
         for request in requests:
-            key, passage_id = self.key(request), request.passage.passage_id
-            chains = self._write(request.passage, random.Random(f"{self._seed} {passage_id}"))
-            reply = Reply(key=key, passage_id=passage_id, model=self.name, content="")
-            if chains:
+            key, name = self.key(request), request.passage.passage_id
+            if chains := self._write(request.passage, random.Random(f"{self._seed} {name}")):
                 content = json.dumps({"chains": chains}, ensure_ascii=False)
-                cache.add(reply := reply.model_copy(update={"content": content}))
+                cache.add(reply := Reply(key=key, passage_id=name, model=self.name, content=content))
                 yield reply
             elif key not in cache.attempts:
-                cache.add(reply.model_copy(update={"status": "empty", "error": f"{passage_id}: {self.lacks}"}))
+                cache.add(failure(key, name, self.name, "empty", f"{name}: {self.lacks}"))
 
     def _write(self, passage: Passage, rng: random.Random) -> list[dict[str, Any]]:
         """The chains of a reply on a passage."""
@@ -154,8 +153,7 @@ class ClozeChoiceTeacher(ClozeTeacher):
             return None
         term = options[0]
         reason = {"explanation": f"It is the {term}.", "quote": sentence}
-        options = rng.sample(options, OPTIONS)
-        propositions = [{"text": text, "is_true": text == term, **reason} for text in options]
+        propositions = [{"text": text, "is_true": text == term, **reason} for text in rng.sample(options, OPTIONS)]
         return {"stem": _word(term).sub(BLANK, sentence), "kind": "single", "propositions": propositions}
 
     def _options(self, blank: Mention, sentence: str, passage: Passage, rng: random.Random) -> list[str]:

@@ -90,11 +90,10 @@ def _tokens(completion: dict[str, Any], text: str, most: Mapping[str, int]) -> t
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
     counts = [int(n) if isinstance(n := usage.get(name), int | float) and 0 < n < MAX_TOKENS else 0 for name in names]
     prompt, written = counts[0], max(counts[1], counts[2] - counts[0] if counts[0] else 0)
-    if prompt and (written or not text):
-        return {"prompt_tokens": prompt, "completion_tokens": written}, ""
-    prompt = prompt or most.get("prompt_tokens", 0) // BYTES_PER_TOKEN
-    written = written or min(len(text.encode()) // BYTES_PER_TOKEN, most.get("completion_tokens", MAX_TOKENS))
-    note = "the answer has no usage; its tokens are estimated"
+    note = "" if prompt and (written or not text) else "the answer has no usage; its tokens are estimated"
+    if note:
+        prompt = prompt or most.get("prompt_tokens", 0) // BYTES_PER_TOKEN
+        written = written or min(len(text.encode()) // BYTES_PER_TOKEN, most.get("completion_tokens", MAX_TOKENS))
     return {"prompt_tokens": prompt, "completion_tokens": written}, note
 
 

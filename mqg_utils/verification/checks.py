@@ -1,14 +1,15 @@
 """Verification: which drafted questions are kept, and why the others are rejected."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
-from mqg_utils.records import Chain, Id, Passage, Proposition, Question, Record, Text, problems_of
+from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, problems_of
 from mqg_utils.teacher.base import Progress, Teacher, ask_all
 from mqg_utils.teacher.cache import Reply, ReplyCache
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request
@@ -16,8 +17,6 @@ from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.quantities import unquoted
 from mqg_utils.verification.consistency import bare, contradicts, leaked, pattern
 from mqg_utils.verification.quotes import check_quote
-
-Answers = list[bool] | None  # one for each proposition; None where one is missing
 
 
 class Rejected(Record):
@@ -38,40 +37,39 @@ class Fault(NamedTuple):
     detail: str
     also: tuple[str, ...] = ()
 
-    def rejects(self, passage_id: str, draft: Any, case: str = "") -> Rejected:
-        raw = draft.model_dump(mode="json") if isinstance(draft, Question) else draft
-        shown = raw if isinstance(raw, dict) else None
-        return Rejected(passage_id=passage_id, question=shown, case=case, **self._asdict())
-
 
 Check = Callable[[Any, Sequence[Question]], Question | Fault]  # of a draft, after the questions kept before it
 
 
 class Verified(NamedTuple):
-    """Kept chains and rejected drafts; `drafted` counts questions (an unreadable reply counts as one)."""
+    """Kept chains and rejected drafts."""
 
     kept: list[Chain]
     rejected: list[Rejected]
-    drafted: int
+
+    @property
+    def drafted(self) -> int:
+        """Number of questions; an unreadable reply counts as one."""
+        return sum(len(chain.questions) for chain in self.kept) + len(self.rejected)
 
     def funnel(self) -> dict[str, int]:
         """Questions drafted, rejected for each reason, and kept."""
         reasons = Counter(item.reason for item in self.rejected).most_common()
-        return {"drafted": self.drafted, **dict(reasons), "kept": sum(len(c.questions) for c in self.kept)}
+        return {"drafted": self.drafted, **dict(reasons), "kept": self.drafted - len(self.rejected)}
 
-
-def _up_to_fault(
-    drafts: Iterable[Any], check: Check, passage_id: str, case: str
-) -> tuple[list[Question], list[Rejected]]:
-    """The good questions of a chain, and the drafts from the first fault on: later stems build on earlier ones."""
-    good, bad = list[Question](), list[Rejected]()
-    for draft in drafts:
-        result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
-        if isinstance(result, Question):
-            good.append(result)
-        else:
-            bad.append(result.rejects(passage_id, draft, case))
-    return good, bad
+    def sift(self, drafts: Iterable[Any], check: Check, passage_id: str, **chain: Any) -> None:
+        """Keep a chain up to its first fault and reject the drafts from there on: later stems build on earlier ones."""
+        good, bad = list[Question](), list[Rejected]()
+        for draft in drafts:
+            result = Fault("chain", "an earlier question of its chain was rejected") if bad else check(draft, good)
+            if isinstance(result, Question):
+                good.append(result)
+            else:
+                raw = draft.model_dump(mode="json") if isinstance(draft, Question) else draft
+                about = {"question": raw if isinstance(raw, dict) else None, "case": chain["vignette"]}
+                bad.append(Rejected(passage_id=passage_id, **about, **result._asdict()))
+        self.rejected.extend(bad)
+        self.kept.extend([Chain(questions=tuple(good), **chain)] if good else [])
 
 
 def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) -> Verified:
@@ -82,28 +80,21 @@ def verify(replies: Iterable[Reply], passages: Sequence[Passage], exam: Exam) ->
     `generation`).
     """
     checks, by_id = Checks(exam), {p.passage_id: p for p in passages}
-    kept, rejected, drafted, n_replies = list[Chain](), list[Rejected](), 0, Counter[str]()
+    verified, n_replies = Verified([], []), Counter[str]()
     for reply in replies:
         try:
             drafts = _drafts(reply)
         except ValueError as error:
-            drafted += 1
-            rejected.append(Fault("unreadable", str(error)).rejects(reply.passage_id, None))
+            verified.rejected.append(Rejected(passage_id=reply.passage_id, reason="unreadable", detail=str(error)))
             continue
         n_replies[reply.passage_id] += 1
         n, passage = n_replies[reply.passage_id], by_id[reply.passage_id]
+        shared = {"language": passage.language, "split": "train", "source": f"teacher {reply.model}"}
         for number, draft in enumerate(drafts, 1):
             name, case = f"{passage.passage_id}{f'~{n}' if n > 1 else ''}|{number}", draft["vignette"]
             check = partial(checks.check, chain_id=name, passage=passage, case=case)
-            good, bad = _up_to_fault(draft["questions"], check, passage.passage_id, case)
-            drafted += len(draft["questions"])
-            rejected += bad
-            if good:
-                chain = Chain(
-                    chain_id=name, vignette=case, language=passage.language, split="train", questions=tuple(good)
-                )
-                kept.append(chain.model_copy(update={"source": f"teacher {reply.model}"}))
-    return Verified(kept, rejected, drafted)
+            verified.sift(draft["questions"], check, passage.passage_id, chain_id=name, vignette=case, **shared)
+    return verified
 
 
 def _drafts(reply: Reply) -> list[dict[str, Any]]:
@@ -145,13 +136,21 @@ class Checks:
     def faults(self, question: Question, earlier: Sequence[Question], passage: Passage, case: str) -> Iterator[Fault]:
         """Everything that is wrong with a question."""
         stems = [case, *(q.stem for q in earlier), question.stem]
-        yield from self._shape(question)
+        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
+        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
+        if different != n or n not in sizes:
+            expected = " or ".join(map(str, sizes))
+            yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")
+        if not 0 < question.n_true < n:
+            yield Fault("balance", f"{question.n_true} of {n} propositions are true")
         for p in question.propositions:
             if problem := check_quote(passage.text, p.quote):
                 yield Fault("quote", problem)
-        for p in question.propositions:
-            if p.is_true and (fault := _number_fault(p, passage.text, "\n".join(stems))):
-                yield fault
+        for p in (p for p in question.propositions if p.is_true):
+            claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
+            if missing := unquoted(claimed, p.quote, passage.text, "\n".join(stems)):
+                number = f"{missing[0].value:g} {missing[0].unit}".strip()
+                yield Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
         if answer := leaked(question, stems):
             yield Fault("leak", f"stated before it is asked: {answer[:120]!r}")
         if contradiction := contradicts(question, case, earlier):
@@ -161,82 +160,45 @@ class Checks:
         if copy := self._exam.copied(question, case):
             yield Fault("exam copy", f"shares with the exam's {copy.chain_id}: {copy.words!r}")
 
-    def _shape(self, question: Question) -> Iterator[Fault]:
-        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
-        sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
-        if different != n or n not in sizes:
-            expected = " or ".join(map(str, sizes))
-            yield Fault("schema", f"{different} different propositions of {n}; expected {expected}")
-        if not 0 < question.n_true < n:
-            yield Fault("balance", f"{question.n_true} of {n} propositions are true")
-
-
-def _number_fault(p: Proposition, passage: str, stated: str) -> Fault | None:
-    """A number of a true proposition that neither its quote nor its question supports."""
-    claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
-    if not (missing := unquoted(claimed, p.quote, passage, stated)):
-        return None
-    number = f"{missing[0].value:g} {missing[0].unit}".strip()
-    return Fault("number", f"{number} is neither in the passage nor in the question: {p.text[:120]!r}")
-
 
 def round_trip(
-    verified: Verified,
-    reader: Teacher,
-    passages: Sequence[Passage],
-    cache: ReplyCache,
-    progress: Progress | None = None,
+    verified: Verified, reader: Teacher, passages: Sequence[Passage], cache: ReplyCache, progress: Progress = None
 ) -> Verified:
     """Reject questions for which a reader, with the passage in view, does not give the key.
 
     Where it disagrees with the key, it reads again and must disagree on the same proposition: a slip costs no question.
     """
-    texts = {passage.passage_id: passage for passage in passages}
-    chains = {q.question_id: (chain, i) for chain in verified.kept for i, q in enumerate(chain.questions)}
-    keys = {name: [p.is_true for p in chain.questions[i].propositions] for name, (chain, i) in chains.items()}
-
-    def read(names: Iterable[str], number: int) -> dict[str, Answers]:
-        requests = {}
-        for name in names:
-            chain, i = chains[name]
-            passage = texts[chain.questions[i].propositions[0].passage_id]
-            requests[name] = reading_request(passage, chain, i, round=number)
+    by_id, readings = {p.passage_id: p for p in passages}, defaultdict[str, list[list[Any]]](list)
+    for number in (1, 2):
+        requests = {
+            q.question_id: reading_request(by_id[q.propositions[0].passage_id], chain, i, round=number)
+            for chain in verified.kept
+            for i, q in enumerate(chain.questions)
+            if _disagreement(q, readings[q.question_id])
+        }
         ask_all(reader, list(requests.values()), cache, progress)
-        return {name: _answers(cache.get(reader.key(r)), len(keys[name])) for name, r in requests.items()}
-
-    answers = read(keys, 1)
-    second = read([name for name, first in answers.items() if first != keys[name]], 2)
-    answers |= {name: _settled(keys[name], answers[name], again) for name, again in second.items()}
+        for name, request in requests.items():
+            with suppress(KeyError, ValueError):  # no usable answer
+                readings[name].append(read_list(cache[reader.key(request)].content, "answers"))
 
     def check(question: Question, _: Sequence[Question]) -> Question | Fault:
-        answer = answers[question.question_id]
-        if answer is None:
-            return Fault("round trip", "the reader gave no answer to every proposition")
-        for p, truth in zip(question.propositions, answer, strict=True):
-            if truth != p.is_true:
-                return Fault("round trip", f"called {p.is_true}, and read as {truth}: {p.text[:120]!r}")
-        return question
+        disagreement = _disagreement(question, readings[question.question_id])
+        return Fault("round trip", disagreement) if disagreement else question
 
-    kept, rejected = [], list(verified.rejected)
+    after = Verified([], list(verified.rejected))
     for chain in verified.kept:
         passage_id = chain.questions[0].propositions[0].passage_id
-        good, bad = _up_to_fault(chain.questions, check, passage_id, chain.vignette)
-        rejected += bad
-        if good:
-            kept.append(chain.model_copy(update={"questions": tuple(good)}))
-    return Verified(kept, rejected, verified.drafted)
+        after.sift(chain.questions, check, passage_id, **chain.model_dump(exclude={"questions"}))
+    return after
 
 
-def _settled(key: Sequence[bool], first: Answers, second: Answers) -> Answers:
-    """Two readings as one, which disagrees with the key where both do."""
-    if first is None or second is None:
-        return first or second
-    return [truth if truth in both else not truth for truth, *both in zip(key, first, second, strict=True)]
-
-
-def _answers(reply: Reply | None, n: int) -> Answers:
-    try:
-        answers = read_list(reply.content, "answers") if reply else []
-    except ValueError:
-        return None
-    return answers if len(answers) == n and all(isinstance(a, bool) for a in answers) else None
+def _disagreement(question: Question, readings: Iterable[list[Any]]) -> str:
+    """What of a question's key no complete reading confirms, or ""."""
+    n = len(question.propositions)
+    complete = [answers for answers in readings if len(answers) == n and all(isinstance(a, bool) for a in answers)]
+    if not complete:
+        return "the reader gave no answer to every proposition"
+    for p, *truths in zip(question.propositions, *complete, strict=True):
+        if p.is_true not in truths:
+            return f"called {p.is_true}, and read as {not p.is_true}: {p.text[:120]!r}"
+    return ""

@@ -44,8 +44,7 @@ def _states(sentence: str, answer: str, topic: Sequence[str]) -> bool:
 def contradicts(question: Question, case: str, earlier: Sequence[Question]) -> str:
     """What in a question contradicts its case or an earlier question, or ""."""
     before = "\n".join([case, *(q.stem for q in earlier)])
-    patient = _another_age(question.stem, before) or _another_sex(question.stem, before)
-    return patient or _another_key(question, earlier)
+    return _another_age(question.stem, before) or _another_sex(question.stem, before) or _another_key(question, earlier)
 
 
 def _another_age(stem: str, before: str) -> str:

@@ -19,7 +19,7 @@ from mqg_utils.records import Chain, Id, Passage, Question, R, Record, Text, rea
 from mqg_utils.verification.checks import Checks, Fault, Rejected
 from mqg_utils.workflow.append_log import AppendLog
 
-FILE = "reviews.jsonl"
+FILE, PASSAGES = "reviews.jsonl", "01_corpus/passages.jsonl"
 DISPUTES = "disputes.jsonl"  # here, "rejected" disputes the key of a question of the exam
 REASONS = (
     "the key is wrong", "the passage does not settle it", "unclear or ambiguous",
@@ -85,24 +85,21 @@ class ReviewSet:
     def __init__(self, folder: Path, of_exam: bool = False) -> None:
         self.folder, self.of_exam, self.file = folder, of_exam, folder / (DISPUTES if of_exam else FILE)
         self.passages, self.items = dict[str, Passage](), list[Item]()
-        names = ("01_corpus/exam.jsonl", "01_corpus/passages.jsonl", "03_generate/questions.jsonl")
-        if absent := [name for name in names[: 1 if of_exam else 3] if not (folder / name).exists()]:
-            self.missing = (
-                f"The run {folder.name} has no {', '.join(absent)}: run {Path(absent[0]).parent}.ipynb first."
-            )
+        names = ("01_corpus/exam.jsonl", PASSAGES, "03_generate/questions.jsonl")[: 1 if of_exam else 3]
+        if absent := [name for name in names if not (folder / name).exists()]:
+            first = Path(absent[0]).parent
+            self.missing = f"The run {folder.name} has no {', '.join(absent)}: run {first}.ipynb first."
             return
-        chains = _read(folder / names[0 if of_exam else 2], Chain)
-        self.passages = {p.passage_id: p for p in _read(folder / names[1], Passage)}
-        self.items = [*items_of(chains), *([] if of_exam else dropped(folder))]
+        self.passages = {p.passage_id: p for p in _read(folder / PASSAGES, Passage)}
+        self.items = [*items_of(read_jsonl(folder / names[-1], Chain)), *([] if of_exam else dropped(folder))]
         self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
 
     @cached_property
     def _known(self) -> tuple[Exam, AskedQuestions]:
         """What an edit may not repeat; takes seconds for a large exam."""
         asked = AskedQuestions()
-        for item in self.items:
-            if not item.dropped:
-                asked.add(item.question, item.chain.vignette)
+        for item in (item for item in self.items if not item.dropped):
+            asked.add(item.question, item.chain.vignette)
         return Exam(read_jsonl(self.folder / "01_corpus/exam.jsonl", Chain)), asked
 
     def fault(self, item: Item, edited: Question) -> str:
@@ -132,12 +129,14 @@ class Reviewer:
 
     def refresh(self) -> None:
         """Read the reviews saved so far, by other windows too."""
-        latest = read_opinions(self.run.file)
-        self._mine = {text_hash: by[self.name] for text_hash, by in latest.items() if self.name in by}
+        self._latest = read_opinions(self.run.file)
 
     def opinion(self, item: Item) -> Review:
-        empty = Review(reviewer=self.name, question_id=item.question.question_id, text_hash=item.text_hash)
-        return self._mine.get(item.text_hash, empty)
+        return self._latest.get(item.text_hash, {}).get(self.name) or self._review(item)
+
+    def _review(self, item: Item, **fields: Any) -> Review:
+        about: dict[str, Any] = {"question_id": item.question.question_id, "text_hash": item.text_hash}
+        return Review(reviewer=self.name, **about, **fields)
 
     @property
     def decided(self) -> int:
@@ -145,16 +144,12 @@ class Reviewer:
 
     def next_open(self, start: int = 0) -> int | None:
         """The index of the first question without a decision, from `start` to the end and then from the beginning."""
-        n = len(self.items)
-        order = [*range(start, n), *range(min(start, n))]
+        order = sorted(range(len(self.items)), key=lambda i: i < start)
         return next((i for i in order if not self.opinion(self.items[i]).decision), None)
 
     def decide(self, item: Item, decision: Decision = "", **fields: Any) -> None:
         """Save a decision or other fields of Review. Raises ReviewError: unsound edit, rejection without reason."""
-        review = Review(
-            reviewer=self.name, question_id=item.question.question_id, text_hash=item.text_hash, decision=decision,
-            time=datetime.now(UTC).isoformat(), **fields,
-        )  # fmt: skip
+        review = self._review(item, decision=decision, time=datetime.now(UTC).isoformat(), **fields)
         if review.edited and self.run.of_exam:
             raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
         if review.edited and (fault := self.run.fault(item, review.edited)):
@@ -173,19 +168,17 @@ def items_of(chains: Iterable[Chain]) -> list[Item]:
 
 def dropped(folder: Path) -> list[Item]:
     """The questions in rejected.jsonl, each as a chain of its own; no malformed one, and none that copies the exam."""
-    items, languages = [], {p.passage_id: p.language for p in _read(folder / "01_corpus/passages.jsonl", Passage)}
-    for rejected in _read(folder / "03_generate/rejected.jsonl", Rejected):
-        raw = {"propositions": [], **(rejected.question or {})}
-        name = f"{rejected.passage_id}|dropped-{hashlib.sha256(str(raw).encode()).hexdigest()[:8]}"
+    items, languages = [], {p.passage_id: p.language for p in _read(folder / PASSAGES, Passage)}
+    for draft in (d for d in _read(folder / "03_generate/rejected.jsonl", Rejected) if d.reason != "exam copy"):
+        raw = {"propositions": [], **(draft.question or {})}
+        name = f"{draft.passage_id}|dropped-{hashlib.sha256(str(raw).encode()).hexdigest()[:8]}"
         with suppress(ValidationError, TypeError):
-            raw["propositions"] = [{**p, "passage_id": rejected.passage_id} for p in raw["propositions"]]
+            raw["propositions"] = [{**p, "passage_id": draft.passage_id} for p in raw["propositions"]]
             question = Question.model_validate({"question_id": name, **raw})
-            language = languages.get(rejected.passage_id, "")
-            chain = Chain(
-                chain_id=name, vignette=rejected.case, language=language, split="train", questions=(question,)
-            )
-            items.append(Item(chain, question, f"{rejected.reason}: {rejected.detail}"))
-    return [item for item in items if not item.dropped.startswith("exam copy")]
+            language = languages.get(draft.passage_id, "")
+            chain = Chain(chain_id=name, vignette=draft.case, language=language, split="train", questions=(question,))
+            items.append(Item(chain, question, f"{draft.reason}: {draft.detail}"))
+    return items
 
 
 def disputes(folder: Path, exam: Iterable[Chain]) -> list[tuple[Item, Review]]:

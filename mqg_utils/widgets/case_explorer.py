@@ -73,26 +73,22 @@ class CaseExplorer:
 
     def _load(self) -> None:
         """Read the chosen runs; a run that cannot be read is reported in place of its cases."""
-        try:
-            self.chosen = [self.folders[name] for name in self.runs.value]
-            index = CaseIndex(read_runs(self.chosen))
-            self.exam = review.ReviewSet(self.chosen[-1], of_exam=True)
-        except keys.FAULTS as error:
-            self._quiet = True
-            self.map.rows, self.map.chosen, self.case.value = [], "", ""
-            self.message.value = message_html(f"These runs cannot be shown. {error}", bad=True)
-            return
-        self.index = index
-        names = list(index.examinees)
-        condition, compare = self._preferred
-        positions = range(1, max(len(chain.questions) for chain in index.run.exam) + 1)
         self._quiet = True
-        offer(self.condition, names, names[-1], condition)
-        offer(self.history, [(HISTORY_NAMES[h], h) for h in index.histories], index.histories[0])
-        offer(self.compare, [("nothing", ""), *names], "", compare)
-        offer(self.position, [("any", 0), *((f"question {k}", k) for k in positions)], 0)
-        self._quiet = False
-        self._find()
+        with keys.reporting(self.message, "These runs cannot be shown. "):
+            self.chosen = [self.folders[name] for name in self.runs.value]
+            self.index = index = CaseIndex(read_runs(self.chosen))
+            self.exam = review.ReviewSet(self.chosen[-1], of_exam=True)
+            names = list(index.examinees)
+            condition, compare = self._preferred
+            positions = range(1, max(len(chain.questions) for chain in index.run.exam) + 1)
+            offer(self.condition, names, names[-1], condition)
+            offer(self.history, [(HISTORY_NAMES[h], h) for h in index.histories], index.histories[0])
+            offer(self.compare, [("nothing", ""), *names], "", compare)
+            offer(self.position, [("any", 0), *((f"question {k}", k) for k in positions)], 0)
+            self._quiet = False
+            self._find()
+        if self._quiet:
+            self.map.rows, self.map.chosen, self.case.value = [], "", ""
 
     def _find(self) -> None:
         view, other = self._views()
@@ -123,14 +119,11 @@ class CaseExplorer:
         chain, comment = self.index.chains[self.map.chosen], self.comment.value.strip()
         item = review.Item(chain, chain.questions[self.about.value - 1])
         reason = review.REASONS[0] if decision == "rejected" else ""
-        try:
+        with keys.reporting(self.said, "Not saved: "):
             review.Reviewer(self.exam, self.person.value).decide(item, decision, reason=reason, comment=comment)
-        except keys.FAULTS as error:
-            self.said.value = message_html(f"Not saved: {error}", bad=True)
-            return
-        self.comment.value = ""
-        self.said.value = message_html(f"Saved in {self.exam.file.name} of {self.exam.folder.name}.")
-        self._unfold()
+            self.comment.value = ""
+            self.said.value = message_html(f"Saved in {self.exam.file.name} of {self.exam.folder.name}.")
+            self._unfold()
 
     def show(self) -> None:
-        show(self.widget, "\n".join([style(), self.message.value, self.case.value]))
+        show(self.widget, self.message.value + self.case.value)

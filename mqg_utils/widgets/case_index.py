@@ -1,6 +1,6 @@
 """The cases of a run: filtered, the worst first, and compared between two examinees."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,7 +17,6 @@ FIXED, BROKEN = "wrong here, right in the comparison", "right here, wrong in the
 HISTORY_NAMES: dict[History, str] = {"predicted": "own answers", "gold": "right answers", "none": "nothing"}
 KINDS = {kind: "both kinds" if kind == "both" else kind for kind in positions.ERROR_KINDS}  # as they are shown
 ERRORS = [AN_ERROR, NO_ERROR, *KINDS.values(), *attribution.MEANINGS, FIXED, BROKEN]
-COLUMNS = ["points", "right", "errors", "position", "text"]
 Near = list[tuple[Any, Link]]  # texts with the share of a question's words that they contain
 Answers = dict[tuple[str, str, int], Prediction]  # by chain, question and proposition
 
@@ -44,7 +43,7 @@ class CaseIndex:
         for s in score_questions(run.predictions):
             self.scores.setdefault(View(s.condition, s.seed, s.history), {})[s.chain_id, s.question_id] = s
         self._training_questions = [q for chain in run.training_questions for q in chain.questions]
-        self._questions: dict[View, pd.DataFrame] = {}
+        self.questions = cache(self._table)
         examined = {view[:2] for view in self.scores}
         self.histories = [h for h in HISTORY_NAMES if any(view.history == h for view in self.scores)]
         label = "{}, seed {}" if len(run.seeds) > 1 else "{}"
@@ -70,24 +69,21 @@ class CaseIndex:
         near = [(self.run.passages[link.place], link) for link in passages[:most]]
         return near, [(self._training_questions[link.place], link) for link in generated[:most]]
 
-    def questions(self, view: View) -> pd.DataFrame:
-        """The questions that were asked under a view, by chain and question id, with COLUMNS; computed once."""
-        if view not in self._questions:
-            scores = self.scores.get(view, {})
-            kinds = positions.error_kinds(self.answers.get(view, {}).values())
-            same = [s for v, others in self.scores.items() if v[:2] == view[:2] for s in others.values()]
-            outcomes = {(f.chain_id, f.question_id): f.names for f in attribution.outcomes(same)}
-            rows = {}
-            for c in self.run.exam:
-                for k, q in enumerate(c.questions, 1):
-                    if score := scores.get(key := (c.chain_id, q.question_id)):
-                        wrong = {KINDS[kinds[view.seed, *key]], AN_ERROR} if score.emr < 1 else set()
-                        text = f"{c.vignette}\n{question_text(q)}\n{c.chain_id}".casefold()
-                        rows[key] = (score.ecn, score.emr == 1, wrong | set(outcomes.get(key, ())), k, text)
-            table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
-            table.index = pd.MultiIndex.from_tuples(rows, names=["chain", "question"])
-            self._questions[view] = table
-        return self._questions[view]
+    def _table(self, view: View) -> pd.DataFrame:
+        """The questions that were asked under a view, by chain and question id."""
+        scores = self.scores.get(view, {})
+        kinds = positions.error_kinds(self.answers.get(view, {}).values())
+        same = [s for v, others in self.scores.items() if v[:2] == view[:2] for s in others.values()]
+        outcomes = {(f.chain_id, f.question_id): f.names for f in attribution.outcomes(same)}
+        rows = {}
+        for c in self.run.exam:
+            for k, q in enumerate(c.questions, 1):
+                if score := scores.get(key := (c.chain_id, q.question_id)):
+                    wrong = {KINDS[kinds[view.seed, *key]], AN_ERROR} if score.emr < 1 else set()
+                    text = f"{c.vignette}\n{question_text(q)}\n{c.chain_id}".casefold()
+                    rows[key] = (score.ecn, score.emr == 1, wrong | set(outcomes.get(key, ())), k, text)
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["points", "right", "errors", "position", "text"])
+        return table.set_index(pd.MultiIndex.from_tuples(rows, names=["chain", "question"]))
 
     def find(
         self, view: View, other: View | None = None, error: str = "", position: int = 0, text: str = ""

@@ -12,7 +12,7 @@ above. Other lines continue the line above.
 """
 
 import re
-from itertools import zip_longest
+from itertools import dropwhile, zip_longest
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,10 +22,6 @@ from mqg_utils.records import Chain, Kind, problems_of
 SIGNS: dict[Kind, str] = {"multiple": "?", "single": "?1", "fixed": "?n"}
 KINDS = {sign: kind for kind, sign in SIGNS.items()}
 _MARK = re.compile(r"^[^\S\n]*(\?1|\?n|[?+>-])(?=\s|$)", re.MULTILINE)
-
-
-class CaseTextError(ValueError):
-    """A text that is not a valid case. The message names the line and the fix."""
 
 
 def write_case(chain: Chain, quotes: bool = False) -> str:
@@ -42,13 +38,12 @@ def write_case(chain: Chain, quotes: bool = False) -> str:
 def read_case(text: str, chain_id: str = "new", language: str = "en", like: Chain | None = None) -> Chain:
     """A text as a chain. Ids and references come from the questions of `like` where it has as many.
 
-    Raises CaseTextError.
+    Raises ValueError, which names the line and the fix.
     """
-    marks = list(_MARK.finditer(text))
-    while marks and marks[0][1] not in KINDS:  # a list of findings is part of the case
-        del marks[0]
+    # a list of findings before the first question is part of the case
+    marks = list(dropwhile(lambda mark: mark[1] not in KINDS, _MARK.finditer(text)))
     if not marks:
-        raise CaseTextError("no question found; begin one with ? and its propositions with + (true) or - (false)")
+        raise ValueError("no question found; begin one with ? and its propositions with + (true) or - (false)")
     vignette = "\n".join(line.strip() for line in text[: marks[0].start()].splitlines()).strip()
     questions: list[dict[str, Any]] = []
     for mark, following in zip_longest(marks, marks[1:]):
@@ -65,11 +60,11 @@ def read_case(text: str, chain_id: str = "new", language: str = "en", like: Chai
         q["question_id"] = originals[i].question_id if originals else f"{chain_id}-q{i + 1}"
         q["reference"] = originals[i].reference if originals else ""
         if not q["propositions"]:
-            raise CaseTextError(f"line {starts[i]}: this question has no proposition; begin one with + or -")
-    fields = {"chain_id": chain_id, "language": language, "vignette": vignette}
+            raise ValueError(f"line {starts[i]}: this question has no proposition; begin one with + or -")
+    fields = {"chain_id": chain_id, "language": language, "vignette": vignette, "questions": questions}
     try:
-        return Chain.model_validate({**fields, "questions": questions})
+        return Chain.model_validate(fields)
     except ValidationError as error:
         problem = problems_of(error)[0]
         at = re.match(r"questions\.(\d+)", problem)
-        raise CaseTextError(f"line {starts[int(at[1])]}: {problem}" if at else problem) from error
+        raise ValueError(f"line {starts[int(at[1])]}: {problem}" if at else problem) from error

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, NamedTuple
@@ -22,14 +23,14 @@ from mqg_utils.analysis.metrics import estimate, score_questions
 from mqg_utils.records import Chain, Id, Prediction, Question, Record, by_split, read_jsonl, write_jsonl
 from mqg_utils.report.figures import table
 from mqg_utils.teacher.prompts import prompts_for
-from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, row, show, style
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, message_html, notice, reporting, row, show
 from mqg_utils.workflow.append_log import AppendLog
 from mqg_utils.workflow.conditions import HUMAN
 from mqg_utils.workflow.manifest import MANIFEST
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 from mqg_utils.workflow.plan import variant_of
-from mqg_utils.workflow.stage import Stage, StageError
+from mqg_utils.workflow.stage import Stage
 
 STAGE = "05_evaluate"
 SHOWN = {"propositions right": "accuracy", "EMR": "emr", "Jaccard": "jaccard", "ECN points": "ecn"}
@@ -38,10 +39,6 @@ INTRODUCTION = (
     "Each answer is saved under this name at once; enter the same name to resume. Of the cases, everyone gets the same "
     "first ones. Later findings stay hidden until you have answered the question before them."
 )
-
-
-class SessionError(ValueError):
-    """An exam that cannot begin or continue. The message says what to do."""
 
 
 class Answer(Record):
@@ -55,12 +52,12 @@ class Answer(Record):
 
 
 class ExamQuestion(NamedTuple):
-    """A question, its place in the exam, and the earlier questions of its case with the person's answers."""
+    """A question, its place in the exam, and the earlier stems of its case with what the person ticked."""
 
     chain: Chain
     question: Question
     number: int  # from 1
-    before: tuple[tuple[Question, tuple[bool, ...]], ...]
+    before: list[tuple[str, list[str]]]
 
 
 class ExamSession:
@@ -71,11 +68,11 @@ class ExamSession:
     ) -> None:
         """Begin or resume the exam of `chains`. Answers to questions that have changed since do not count.
 
-        Signs other than letters, digits and dots become hyphens in the condition. Raises SessionError: no name.
+        Signs other than letters, digits and dots become hyphens in the condition. Raises ValueError: no name.
         """
         name = re.sub(r"[^\w.]+", "-", person).strip("-._")
         if not name:
-            raise SessionError("Give your name; your answers are saved under it.")
+            raise ValueError("Give your name; your answers are saved under it.")
         self.chains, self.condition = chains, HUMAN + name
         self.asked = {text_hash(chain, question): (chain, question) for chain in chains for question in chain.questions}
         self.folder = run_dir / STAGE / variant_of(self.condition, 0, [0])
@@ -93,15 +90,16 @@ class ExamSession:
         for number, (key, (chain, question)) in enumerate(self.asked.items(), 1):
             if key not in self.answers:
                 earlier = chain.questions[: chain.questions.index(question)]
-                before = tuple((q, self.answers[text_hash(chain, q)].ticks) for q in earlier)
+                ticked = [compress(q.propositions, self.answers[text_hash(chain, q)].ticks) for q in earlier]
+                before = [(q.stem, [p.text for p in ps]) for q, ps in zip(earlier, ticked, strict=True)]
                 return ExamQuestion(chain, question, number, before)
         return None
 
     def answer(self, asked: ExamQuestion, ticks: Sequence[bool]) -> None:
-        """Save the answer to the question shown. Raises SessionError: a wrong number of ticks."""
+        """Save the answer to the question shown. Raises ValueError: a wrong number of ticks."""
         expected = {"single": 1, "fixed": asked.question.n_true}.get(asked.question.kind, sum(ticks))
         if sum(ticks) != expected:
-            raise SessionError(f"Tick {expected}; {sum(ticks)} are ticked.")
+            raise ValueError(f"Tick {expected}; {sum(ticks)} are ticked.")
         answer = Answer(
             time=datetime.now(UTC).isoformat(timespec="milliseconds"), text_hash=text_hash(asked.chain, asked.question),
             question_id=asked.question.question_id, ticks=tuple(ticks),
@@ -151,21 +149,6 @@ def text_hash(chain: Chain, question: Question) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def ranking_rows(run_dir: Path, chains: Sequence[Chain]) -> list[dict[str, Any]]:
-    """One row per person and model that answered all these questions after their own answers, the best first."""
-    expected = {(c.chain_id, q.question_id) for c in chains for q in c.questions}
-    rows: list[dict[str, Any]] = []
-    for manifest in sorted((run_dir / STAGE).glob(f"*/{MANIFEST}")):
-        predictions = read_jsonl(manifest.with_name("predictions.jsonl"), Prediction)
-        answers = [p for p in predictions if p.history == "predicted" and (p.chain_id, p.question_id) in expected]
-        scores = score_questions(answers)
-        if scores and len(scores) == len(expected):  # a part of the exam cannot be compared with all of it
-            shown = {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
-            sizes = {"propositions": len(answers), "questions": len(scores), "chains": len(chains)}
-            rows.append({"condition": scores[0].condition, "seed": scores[0].seed, **shown, **sizes})
-    return sorted(rows, key=lambda row: row["propositions right"], reverse=True)
-
-
 class ExamRoom:
     """The exam of a run for one person. `namespace` is the notebook's `globals()`, which hold its parameters."""
 
@@ -189,15 +172,11 @@ class ExamRoom:
 
     def _begin(self) -> None:
         chains = [c for c in self.chains if c.is_progressive or not self.progressive.value]
-        try:
+        with reporting(self.keybox.message, ""):
             if not chains:
-                raise SessionError("No case of this exam has several questions; clear the box beside the number.")
+                raise ValueError("No case of this exam has several questions; clear the box beside the number.")
             self.session = ExamSession(self.run_dir, self.name.value, draw(chains, self.most.value))
-        except SessionError as error:
-            self.keybox.say(str(error), bad=True)
-            return
-        self.keybox.say("")
-        self._next()
+            self._next()
 
     def _next(self) -> None:
         asked = self.session.show()
@@ -205,19 +184,17 @@ class ExamRoom:
             self._end()
             return
         self.asked, question = asked, asked.question
-        kind = prompts_for(self.asked.chain.language[:2])["kinds"][question.kind].format(n=question.n_true)
-        before = [(earlier.stem, _answer_text(earlier, ticks)) for earlier, ticks in self.asked.before]
+        kind = prompts_for(asked.chain.language[:2])["kinds"][question.kind].format(n=question.n_true)
         of = len(self.session.asked)
-        self.view.value = fragment("exam_question.html.j2", asked=self.asked, before=before, kind=kind, of=of)
+        self.view.value = fragment("exam_question.html.j2", asked=asked, kind=kind, of=of)
         self.ticks = [False] * len(question.propositions)
         self.options.children = [
-            button(f"☐ {LETTERS[i].upper()}\u2002{p.text}", partial(self._tick, i))
+            button(f"☐ {LETTERS[i].upper()}\u2002{p.text}", partial(self._tick, i)).add_class("option")
             for i, p in enumerate(question.propositions)
         ]
-        for option in self.options.children:
-            option.add_class("option")
         answer = button("Answer (Ctrl+Enter)", self._answer, "primary", "saved at once; cannot be changed")
-        self.keybox.fill([self.view, self.options, row(answer), ipw.HTML(f'<span class="where">{KEYS}</span>')])
+        keys = ipw.HTML(f'<span class="where">{KEYS}</span>')
+        self.keybox.content.children = [self.view, self.options, row(answer), keys]
         self.keybox.keys.seconds_before = sum(answer.seconds for answer in self.session.answers.values())
         self.keybox.new_screen()
 
@@ -239,28 +216,21 @@ class ExamRoom:
             self._tick(LETTERS.index(key))
 
     def _answer(self) -> None:
-        try:
+        with reporting(self.keybox.message, "Not saved. "):
             self.session.answer(self.asked, self.ticks)
-        except (SessionError, OSError) as error:
-            self.keybox.say(f"Not saved. {error}", bad=True)
-            return
-        self.keybox.say("")
-        self._next()
+            self._next()
 
     def _end(self) -> None:
         self.ticks, self.keybox.keys.seconds_before = [], -1.0
         self.keybox.new_screen()
-        try:
+        with reporting(self.keybox.message, "All answers are saved, but they could not be stored: "):
             self.session.store(self._begin_stage)
-        except StageError as error:
-            self.keybox.say(f"All answers are saved, but they could not be stored: {error}", bad=True)
-            return
-        text = (
-            f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
-            "The table lists everyone who answered the same chains, each after their own answers."
-        )
-        self.view.value = message_html(text) + table(self.ranking(self.session.chains)).data
-        self.keybox.fill([self.view])
+            text = (
+                f"Complete: {len(self.session.answers)} questions, stored as {self.session.condition}. "
+                "The table lists everyone who answered the same chains, each after their own answers."
+            )
+            self.view.value = message_html(text) + table(self.ranking(self.session.chains)).data
+            self.keybox.content.children = [self.view]
 
     def show(self) -> None:
         """Display the room; without a kernel or an exam, what to do."""
@@ -268,12 +238,19 @@ class ExamRoom:
             display(notice(f"{self.run_dir.name} has no exam of the split {self.split!r}: run 01_corpus.ipynb first."))
             return
         text = f"An exam of {self.most.value} cases is ready. Open this notebook in JupyterLab to take it."
-        show(self.keybox.box, style() + message_html(text))
+        show(self.keybox.box, message_html(text))
 
     def ranking(self, chains: Sequence[Chain] = ()) -> list[dict[str, Any]]:
-        """One row per person and model that answered the whole split, or all of `chains`, the best first."""
-        return ranking_rows(self.run_dir, chains or self.chains)
-
-
-def _answer_text(question: Question, ticks: Sequence[bool]) -> str:
-    return "; ".join(p.text for p, tick in zip(question.propositions, ticks, strict=True) if tick) or "none of them"
+        """A row for all who answered the whole split, or `chains`, after their own answers, the best first."""
+        chains = chains or self.chains
+        expected = {(c.chain_id, q.question_id) for c in chains for q in c.questions}
+        rows: list[dict[str, Any]] = []
+        for manifest in sorted((self.run_dir / STAGE).glob(f"*/{MANIFEST}")):
+            predictions = read_jsonl(manifest.with_name("predictions.jsonl"), Prediction)
+            answers = [p for p in predictions if p.history == "predicted" and (p.chain_id, p.question_id) in expected]
+            scores = score_questions(answers)
+            if scores and len(scores) == len(expected):  # a part of the exam cannot be compared with all of it
+                shown = {name: estimate(scores, measure).shown() for name, measure in SHOWN.items()}
+                sizes = {"propositions": len(answers), "questions": len(scores), "chains": len(chains)}
+                rows.append({"condition": scores[0].condition, "seed": scores[0].seed, **shown, **sizes})
+        return sorted(rows, key=lambda row: row["propositions right"], reverse=True)

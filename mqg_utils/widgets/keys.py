@@ -1,6 +1,7 @@
 """What all widgets share: a box that acts on keys, controls, messages, the style sheet, and the way they are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import traitlets
 from IPython.display import HTML, display
 
 from mqg_utils.workflow.pages import fragment
+from mqg_utils.workflow.stage import StageError
 
 TEMPLATES = Path(__file__).parent / "templates"
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # of propositions; a question has at most 25
-FAULTS = (ValueError, OSError)  # what is wrong with a run or a choice: shown, not raised
+FAULTS = (ValueError, OSError, StageError)  # what is wrong with a run or a choice: shown, not raised
 LABEL = {"description_width": "auto"}
 WIDE = {"width": "auto", "flex": "1 1 260px", "min_width": "220px", "max_width": "420px"}
 
@@ -31,26 +33,21 @@ class KeyBox:
     """A box of widgets with a message line that passes keys to `act`."""
 
     def __init__(self, act: Callable[[str], None]) -> None:
-        self._act, self._screen = act, 0
-        self.keys, self.message, self._content = Keys(), ipw.HTML(), ipw.VBox()
+        self._act = act
+        self.keys, self.message, self.content = Keys(), ipw.HTML(), ipw.VBox()
         self.keys.on_msg(self._pressed)
-        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self._content])
-        self.box.add_class("mqg-keybox")
-
-    def fill(self, parts: Sequence[ipw.Widget]) -> None:
-        self._content.children = parts
+        self.box = ipw.VBox([ipw.HTML(style()), self.keys, self.message, self.content]).add_class("mqg-keybox")
 
     def ask_name(self, name: str, text: str, begin: Callable[[], None], *more: ipw.Widget) -> ipw.Text:
         """Fill the box with a text field for a name, and `more`."""
         field = text_field("Your name", value=name)
-        self.fill([row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))])
+        self.content.children = [row(field, *more, button("Begin", begin, "primary")), ipw.HTML(message_html(text))]
         return field
 
     def new_screen(self, aim: str = ".head") -> None:
         """Ignore keys meant for the previous screen; scroll the CSS selector `aim` into view if the box has focus."""
-        self._screen += 1
         self.keys.aim = aim
-        self.keys.token = str(self._screen)
+        self.keys.token = str(int(self.keys.token or 0) + 1)
 
     def say(self, text: str, bad: bool = False) -> None:
         self.message.value = message_html(text, bad)
@@ -92,6 +89,16 @@ def message_html(text: str, bad: bool = False) -> str:
     return fragment("message.html.j2", text=text, bad=bad)
 
 
+@contextmanager
+def reporting(message: ipw.HTML, what: str) -> Iterator[None]:
+    """Empty a message; show in it, after the words `what`, a fault that is raised here, instead of raising it."""
+    message.value = ""
+    try:
+        yield
+    except FAULTS as error:
+        message.value = message_html(f"{what}{error}", bad=True)
+
+
 def style() -> str:
     """The style sheets of all widgets, once per output."""
     return f"<style>{fragment('widgets.css')}{fragment('keys.css')}</style>"
@@ -103,7 +110,7 @@ def notice(text: str, bad: bool = True) -> HTML:
 
 
 def show(widget: ipw.Widget, static: str) -> None:
-    """Display a widget, and where there is no kernel the HTML `static`, whose texts are escaped."""
+    """Display a widget, and where there is no kernel the HTML `static`, whose texts are escaped, in its style."""
     guard = (TEMPLATES / "guard.js").read_text("utf-8")
     display({"application/javascript": guard, "text/html": ""}, raw=True)
-    display({**widget._repr_mimebundle_(), "text/html": static}, raw=True)
+    display({**widget._repr_mimebundle_(), "text/html": style() + static}, raw=True)

@@ -112,7 +112,7 @@ class PassageBrowser:
         table.observe(turn, "selected_rows")
         box = ipw.Box([page], layout={"max_height": "36em", "overflow": "auto"})
         text = message_html("Open this notebook in JupyterLab to choose a passage. The first one:")
-        show(ipw.VBox([ipw.HTML(style()), table, box]), style() + text + page.value)
+        show(ipw.VBox([ipw.HTML(style()), table, box]), text + page.value)
 
 
 def title(passage: Passage) -> str:

@@ -15,8 +15,8 @@ from mqg_utils.report.figures import table
 from mqg_utils.text.search import question_text
 from mqg_utils.verification import review
 from mqg_utils.verification.quotes import split_at_quotes
-from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
-from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, row, show, style, text_field
+from mqg_utils.widgets.case_text import read_case, write_case
+from mqg_utils.widgets.keys import LABEL, LETTERS, KeyBox, button, dropdown, notice, reporting, row, show, text_field
 from mqg_utils.workflow.pages import fragment
 from mqg_utils.workflow.paths import locate
 
@@ -35,10 +35,9 @@ class ReviewDesk:
         self.run, self.exam = review.ReviewSet(folder), review.ReviewSet(folder, of_exam=True)
         self.at, self.acts = 0, dict[str, Callable[[], None]]()  # key -> what it does on this screen
         self.keybox = KeyBox(self.press)
-        self.view, self.panel = ipw.HTML(), ipw.VBox()
+        self.view, self.panel = ipw.HTML(), ipw.VBox().add_class("panel")
         self.comment = text_field("Comment", continuous_update=False)
         self.comment.observe(lambda _: self._comment(), "value")  # once the field is left
-        self.panel.add_class("panel")
         dropped = sorted({_reason(item) for item in self.run.items if item.dropped})
         options = [("generated questions", ""), *((f"dropped: {reason}", reason) for reason in dropped)]
         self.what = dropdown("Show", [*options, ("the exam", EXAM)])
@@ -54,13 +53,11 @@ class ReviewDesk:
             self._begin()
 
     def _begin(self) -> None:
-        try:
+        with reporting(self.keybox.message, ""):
             self.reviewers = {s.of_exam: review.Reviewer(s, self.name.value) for s in (self.run, self.exam)}
-        except review.ReviewError as error:
-            self.keybox.say(str(error), bad=True)
-            return
-        self.keybox.fill([row(self.what, self.find, self.sample, self.blind), self.view, self.panel])
-        self._choose()
+            choice = row(self.what, self.find, self.sample, self.blind)
+            self.keybox.content.children = [choice, self.view, self.panel]
+            self._choose()
 
     @property
     def reviewer(self) -> review.Reviewer:
@@ -91,13 +88,12 @@ class ReviewDesk:
         question = opinion.edited or item.question
         blind = self.blind.value and not (opinion.decision or show_key)
         passage = self.run.passages.get(question.propositions[0].passage_id)
-        quotes = [] if blind else [p.quote for p in question.propositions]
+        quotes = [] if blind or not passage else [p.quote for p in question.propositions]
         parts = split_at_quotes(passage.text, quotes) if passage else []
-        quoted, n = {i for _, by in parts for i in by}, len(question.propositions)
         self.view.value = fragment(
             "review.html.j2", number=self.at + 1, reviewer=self.reviewer, opinion=opinion, most=review.MAX_RATING,
             item=item, question=question, passage=passage, parts=parts, letters=LETTERS, blind=blind,
-            lost=set(range(n)) - quoted if passage and not blind else set(),
+            lost=set(range(len(quotes))).difference(*(by for _, by in parts)),
         )  # fmt: skip
         self.acts = {
             "a": partial(self._decide, "accepted"), "r": self._ask_reason, "e": self._ask_edit, "o": self._go_to_open,
@@ -154,14 +150,10 @@ class ReviewDesk:
 
     def _decide(self, decision: review.Decision = "", **fields: Any) -> None:
         text = ", ".join(filter(None, [decision or f"rated {fields.get('rating')}", fields.get("reason")]))
-        saved = f"Saved: {text} · {self.item.question.stem[:80]}"
-        try:
+        with reporting(self.keybox.message, "Not saved. "):
             self.reviewer.decide(self.item, decision, **fields)
-        except (review.ReviewError, OSError) as error:
-            self.keybox.say(f"Not saved. {error}", bad=True)
-            return
-        self.keybox.say(saved)
-        (self._go_to_open if decision else self._draw)()
+            self.keybox.say(f"Saved: {text} · {self.item.question.stem[:80]}")
+            (self._go_to_open if decision else self._draw)()
 
     def _comment(self) -> None:
         comment = self.comment.value.strip()
@@ -171,20 +163,17 @@ class ReviewDesk:
 
     def _save_edit(self) -> None:
         question = self.item.question
-        try:
-            edited, *more = read_case(self.text.value, like=_alone(self.item, question)).questions
-            if more:
-                raise CaseTextError("edit one question at a time: remove the second line that begins with ?")
-        except CaseTextError as error:
-            self.keybox.say(f"Not saved. {error}", bad=True)
-            return
         passage_id = question.propositions[0].passage_id
         known = {(p.text, p.is_true): p for p in question.propositions}  # keep weight and explanation of these
-        propositions = [
-            known.get((p.text, p.is_true), p).model_copy(update={"passage_id": passage_id, "quote": p.quote})
-            for p in edited.propositions
-        ]
-        self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
+        with reporting(self.keybox.message, "Not saved. "):
+            edited, *more = read_case(self.text.value, like=_alone(self.item, question)).questions
+            if more:
+                raise ValueError("edit one question at a time: remove the second line that begins with ?")
+            propositions = [
+                known.get((p.text, p.is_true), p).model_copy(update={"passage_id": passage_id, "quote": p.quote})
+                for p in edited.propositions
+            ]
+            self._decide("edited", edited=edited.model_copy(update={"propositions": tuple(propositions)}))
 
     def show(self) -> None:
         """Display the desk; without a kernel a table of the first questions, without questions what to do."""
@@ -193,16 +182,14 @@ class ReviewDesk:
             return
         latest = review.read_opinions(self.run.file)
         rows = [(item, latest.get(item.text_hash, {})) for item in self.run.items[:STATIC_QUESTIONS]]
-        show(self.keybox.box, style() + fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
+        show(self.keybox.box, fragment("review_table.html.j2", rows=rows, of=len(self.run.items)))
 
     def show_agreement(self) -> None:
         """Display Cohen's kappa of every two reviewers, and where they differ."""
         latest = review.read_opinions(self.run.file)
-        for rows, none in (
-            (review.agreement(latest), "No two reviewers have decided on the same question yet."),
-            (review.disagreements(self.run.items, latest), "Reviewers differ on no question."),
-        ):
-            display(table(rows) if rows else notice(none, bad=False))
+        pairs, differing = review.agreement(latest), review.disagreements(self.run.items, latest)
+        display(table(pairs) if pairs else notice("No two reviewers have decided on the same question yet.", bad=False))
+        display(table(differing) if differing else notice("Reviewers differ on no question.", bad=False))
 
 
 def _alone(item: review.Item, question: Question) -> Chain:

@@ -40,8 +40,7 @@ def reading_bar() -> Callable[[int, int, str], None]:
 class Chart:
     """An output whose chart is replaced; the last one stays, also in an exported page."""
 
-    def __init__(self) -> None:
-        self._shown: Any = None
+    _shown: Any = None  # the handle of the output
 
     def draw(self, figure: Any) -> None:
         if self._shown:
@@ -96,7 +95,7 @@ class TrainingCurves:
 
     def show(self) -> None:
         """Display controls, chart and table; without a kernel, chart and table only."""
-        show(self.widget, style() + self.message.value)
+        show(self.widget, self.message.value)
         self._draw()
         show(self.table, self.table.value)
         with suppress(RuntimeError):  # outside a notebook no loop is running

@@ -1,9 +1,10 @@
-"""Stage 03 under papermill, against a server: two shards at once, then a run that merges them."""
+"""Stage 03 under papermill, against a server: a run that is killed, then one that resumes it."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,30 +98,34 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     write_jsonl(folder / "01_corpus" / "passages.jsonl", book())
     write_jsonl(folder / "01_corpus" / "exam.jsonl", exam())
     simulated.seal(folder, "01_corpus")
-    shards = [execute(folder, server.url, f"shard{i}", shard_index=i, shard_count=2) for i in range(2)]
-    logs = "".join(shard.communicate(timeout=200)[0] for shard in shards)
-    requests_of_shards = server.count
-    merged = execute(folder, server.url, "merged")
-    logs += merged.communicate(timeout=200)[0]
-    assert [p.returncode for p in (*shards, merged)] == [0, 0, 0], logs
-    # merging repeats only requests without a usable reply: one that failed, and one, twice, that is prose
-    assert (requests_of_shards, server.count) == (6 + 1, 7 + 1 + 2)
+    server.answer = lambda body: answer(body)._replace(hang="> pilvane)" in body["messages"][-1]["content"])
+    killed = execute(folder, server.url, "killed", concurrency=1)
+    while server.count < 6 and killed.poll() is None:  # p0, p1, p2 twice, p3, p4
+        time.sleep(0.05)
+    killed.kill()
+    logs = killed.communicate(timeout=200)[0]
+    assert server.count == 6, logs
+    server.answer = answer
+    resumed = execute(folder, server.url, "resumed")
+    logs += resumed.communicate(timeout=200)[0]
+    assert resumed.returncode == 0, logs
+    # only requests without a usable reply: one that failed, one, twice, that is prose, and two that were not answered
+    assert server.count == 6 + 1 + 2 + 2
     yield Run(folder, server, logs)
     server.close()
 
 
-def test_shards_merge_into_one_verified_set(run: Run) -> None:
+def test_a_rerun_keeps_the_replies_of_a_killed_run(run: Run) -> None:
     stage = run.folder / "03_generate"
     kept = read_jsonl(stage / "questions.jsonl", Chain)
     assert [c.chain_id for c in kept] == ["p0|1", "p4|1", "p5|1"]
-    parts = [read_jsonl(stage / f"shard-{i}-of-2" / "questions.jsonl", Chain) for i in range(2)]
-    assert [[c.chain_id for c in part] for part in parts] == [["p0|1", "p4|1"], ["p5|1"]]
     summary = json.loads((stage / "summary.json").read_text())
     assert (summary["questions.drafted"], summary["questions.quote"], summary["questions.kept"]) == (4, 1, 3)
     assert summary["outcomes.ok"] == 4 and summary["replies"] == 4
     assert (stage / "manifest.json").exists()
-    # the server reported 11 tokens at 1 USD a million and 7 at 2 for every completion, those of the shards too
-    assert summary["spent_usd"] == pytest.approx(run.server.billed * 25e-6)
+    # the server reported 11 tokens at 1 USD a million and 7 at 2 for every completion, those of the killed run too;
+    # the request under way at the kill stays reserved at its most: the bytes of its prompt, and 4,000 tokens
+    assert 4000 * 2e-6 < summary["spent_usd"] - run.server.billed * 25e-6 < 4000 * 2e-6 + 5000 * 1e-6
 
 
 def test_the_key_is_in_no_file_and_no_log(run: Run) -> None:
@@ -132,12 +137,12 @@ def test_the_key_is_in_no_file_and_no_log(run: Run) -> None:
 
 def test_a_teachers_html_is_inert(run: Run) -> None:
     page = run.folder / "page.html"
-    render_notebook(run.folder / "merged.ipynb", page, run.folder)
+    render_notebook(run.folder / "resumed.ipynb", page, run.folder)
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     assert "pwned()" in soup.get_text()  # it is there, as text
     assert soup.find_all(attrs={"onerror": True}) == []
     assert [script for script in soup.find_all("script") if script.get_text().startswith("pwned")] == []
-    notebook = json.loads((run.folder / "merged.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((run.folder / "resumed.ipynb").read_text(encoding="utf-8"))
     shown = [o["data"] for c in notebook["cells"] for o in c.get("outputs", []) if "data" in o]
     html = ["".join(data["text/html"]) for data in shown if "text/html" in data]
     assert html and all("<img" not in text and "<script" not in text for text in html)

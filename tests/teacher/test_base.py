@@ -1,4 +1,4 @@
-"""Teachers: from settings, recorded, shards, rounds, and what asking has in common."""
+"""Teachers: from settings, recorded, rounds, and what asking has in common."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from drafts import reply as drafted
 from test_cache import reply, request
 
 from mqg_utils.records import Passage, write_jsonl
-from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings, shard
+from mqg_utils.teacher.base import RecordedTeacher, ask_all, expected_cost, from_settings
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
 from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.prompts import requests_for
@@ -46,19 +46,17 @@ def test_only_new_requests_are_asked_and_replies_come_in_the_order_of_the_reques
 
 SERVER = {
     "seed": 0, "questions_per_passage": 2, "teacher_model": "gpt-4o-mini", "base_url": "", "temperature": 0.7,
-    "concurrency": 1, "max_tokens": 100, "reply_format": "plain", "timeout_s": 9.0, "budget_usd": 8.0, "shard_count": 2,
+    "concurrency": 1, "max_tokens": 100, "reply_format": "plain", "timeout_s": 9.0, "budget_usd": 4.0,
     "price_prompt_usd": -1.0, "price_completion_usd": -1.0,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("source", "completion_usd"), [("server", 0.6), ("batch", 0.3)])
-def test_a_server_has_its_share_of_the_budget_and_its_price(tmp_path: Path, source: str, completion_usd: float) -> None:
-    for folder, usd in (("", 1.0), ("shard-0-of-2", 2.0), ("shard-1-of-2", 4.0)):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / "costs.jsonl").write_text(f'{{"key": "k", "usd": {usd}}}\n')
+def test_a_server_has_the_budget_of_the_run_and_its_price(tmp_path: Path, source: str, completion_usd: float) -> None:
+    (tmp_path / "costs.jsonl").write_text('{"key": "k", "usd": 1.0}\n{"key": "l", "usd": 2.0}\n')
     server = from_settings({**SERVER, "source": source}, tmp_path, [])
     assert isinstance(server, ServerTeacher) and server.budget.price
-    assert (server.spent_usd, server.budget.cap_usd, server.budget.price.completion) == (7.0, 4.0, completion_usd)
+    assert (server.spent_usd, server.budget.cap_usd, server.budget.price.completion) == (3.0, 4.0, completion_usd)
 
 
 def test_an_offline_teacher_costs_nothing_and_an_unknown_one_is_an_error(tmp_path: Path) -> None:
@@ -68,12 +66,6 @@ def test_an_offline_teacher_costs_nothing_and_an_unknown_one_is_an_error(tmp_pat
     assert cost == {"cost": "none: no server is used"}
     with pytest.raises(ValueError, match="source is 'web'; choose recorded, cloze, cloze-chains, cloze-single, server"):
         from_settings({**settings, "source": "web"}, tmp_path, [])
-
-
-def test_shards_are_all_items_once() -> None:
-    assert [shard(range(7), i, 3) for i in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
-    with pytest.raises(ValueError, match="shard_index is 3 and shard_count 3; the index runs from 0 to 2"):
-        shard(range(7), 3, 3)
 
 
 def test_an_edited_recorded_reply_is_a_new_one(tmp_path: Path) -> None:

@@ -41,14 +41,3 @@ def test_only_usable_replies_are_found_and_every_outcome_is_counted(tmp_path: Pa
     for opened in (cache, ReplyCache(tmp_path / "r.jsonl")):
         assert opened["k1"].content == "good" and opened.attempts == {"k1": 5, "k2": 1}
         assert opened.counts() == {"ok": 2, "refused": 1, "cut": 1, "lost": 1, "failed": 1}
-
-
-def test_caches_of_shards_are_adopted_once(tmp_path: Path) -> None:
-    whole = ReplyCache(tmp_path / "r.jsonl")
-    whole.add(reply("k0"))
-    for name, keys in (("a", ("k1", "k2")), ("b", ("k2", "k3"))):
-        for key in keys:
-            ReplyCache(tmp_path / f"{name}.jsonl").add(reply(key, content=name))
-    others = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    assert whole.adopt(others) == 3 and whole.adopt(others) == 0
-    assert [r.key for r in whole.outcomes] == ["k0", "k1", "k2", "k3"] and whole["k2"].content == "a"

@@ -3,7 +3,7 @@
 import pytest
 from small import random_chains
 
-from mqg_utils.widgets.case_text import CaseTextError, read_case, write_case
+from mqg_utils.widgets.case_text import read_case, write_case
 
 TEXT = """A man of 40.
 He coughs.
@@ -65,5 +65,5 @@ def test_a_list_of_findings_before_the_first_question_belongs_to_the_case():
     ],
 )
 def test_errors_name_their_line(text, message):
-    with pytest.raises(CaseTextError, match=message.replace("?", r"\?")):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         read_case(text)

@@ -9,7 +9,7 @@ from persons import EXAM, make_run
 from mqg_utils.analysis import results
 from mqg_utils.records import Chain, Prediction, read_jsonl, write_jsonl
 from mqg_utils.report.findings import Findings
-from mqg_utils.widgets.exam_room import ExamRoom, ExamSession, SessionError, draw, ranking_rows
+from mqg_utils.widgets.exam_room import ExamRoom, ExamSession, draw
 from mqg_utils.workflow.manifest import digest
 from mqg_utils.workflow.stage import Stage
 
@@ -65,7 +65,7 @@ def test_a_new_kernel_resumes_and_keeps_the_time_of_each_answer(run):
 def test_any_name_will_do(run):
     assert sit(run, " Dr. Ada / Lyon ").condition == "human:Dr.-Ada-Lyon"
     assert sit(run, "../Étienne").folder.name == "human-Étienne"
-    with pytest.raises(SessionError, match="Give your name"):
+    with pytest.raises(ValueError, match="Give your name"):
         sit(run, " /")
 
 
@@ -141,9 +141,9 @@ def test_answers_become_predictions_with_a_summary_and_a_manifest(run):
     assert manifest["inputs"] == {"01_corpus/exam.jsonl": digest(run / "01_corpus" / "exam.jsonl")}
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["accuracy"], summary["accuracy.n"], summary["scored_by"]) == (3 / 5, 5, "a person")
-    row = next(row for row in ranking_rows(run, EXAM) if row["condition"] == "human:anna")
+    row = next(row for row in ExamRoom({}, run).ranking() if row["condition"] == "human:anna")
     assert (row["propositions right"], row["questions"]) == ("0.600", 2)
-    assert ranking_rows(run, []) == []
+    assert ExamRoom({}, run, split="train").ranking() == [], "this exam has no such chain"
 
 
 def test_people_are_compared_with_models_on_the_chains_they_answered(tmp_path):
