@@ -186,11 +186,13 @@ def _lines(path: Path, model: type[R]) -> Iterator[tuple[int, R | list[str]]]:
                 yield number, problems_of(error)
 
 
-def read_jsonl(path: Path, model: type[R]) -> list[R]:
-    """All records of a file, in order, no two with the same `model.unique`.
+def read_jsonl(path: Path, model: type[R], missing_ok: bool = False) -> list[R]:
+    """All records of a file, in order, no two with the same `model.unique`; none of a missing file if that is ok.
 
     Raises OSError, and RecordError with a line `file:line: field: problem` for each problem, up to MAX_REPORTED.
     """
+    if missing_ok and not path.exists():
+        return []
     records, problems = [], []
     seen: dict[tuple[Any, ...], int] = {}
     for number, parsed in _lines(path, model):

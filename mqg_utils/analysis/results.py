@@ -95,12 +95,12 @@ def read_run(
     reported = [m["parameters"]["disclaimer"] for m in manifests if m["stage"] == "06_report"]
     disclaimer = disclaimer or [*reported, DISCLAIMER][0]
     stages = [provenance.folder_of(m) for m in used]
-    generated = [folder / stage / "training_questions.jsonl" for stage in stages]
+    generated = [f for stage in stages if (f := folder / stage / "training_questions.jsonl").exists()]
     return Run(
         name=folder.name, exam=exam, predictions=predictions, conditions=chosen, seeds=trained,
         references={c: base for c in chosen if c != base},
-        passages=_records(folder / "01_corpus" / "passages.jsonl", Passage),
-        training_questions=list({c.chain_id: c for file in generated for c in _records(file, Chain)}.values()),
+        passages=read_jsonl(folder / "01_corpus" / "passages.jsonl", Passage, missing_ok=True),
+        training_questions=list({c.chain_id: c for file in generated for c in read_jsonl(file, Chain)}.values()),
         curves=[c for c in read_curves(folder) if _stage_of(c, trained) in stages],
         summaries={s: json.loads(p.read_text("utf-8")) for s in stages if (p := folder / s / "summary.json").exists()},
         manifests=used, folders=(folder,), stopped=_stopped(folder),
@@ -116,10 +116,6 @@ def _stopped(folder: Path) -> str:
 
 def _stage_of(curve: Curve, seeds: Sequence[int]) -> str:
     return f"04_finetune/{variant_of(curve.condition, curve.seed, seeds)}" if curve.condition else "02_pretrain"
-
-
-def _records(path: Path, model: type[Any]) -> list[Any]:
-    return read_jsonl(path, model) if path.exists() else []
 
 
 def runs_in(folder: Path, needed: Sequence[str] = EVALUATED) -> list[Path]:

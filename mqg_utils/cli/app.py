@@ -129,7 +129,7 @@ def release(
     from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.plan import run_folder
 
-    with refusal(releases.ReleaseError, ParameterError):
+    with refusal(ParameterError):
         folder = run_folder(run)
         for written in releases.release(folder, to or folder / "release", condition):
             console.print(plain(near(written)))

@@ -7,17 +7,14 @@ from typing import Any
 
 from mqg_utils.workflow.conditions import condition_named
 from mqg_utils.workflow.manifest import read_manifest
+from mqg_utils.workflow.parameters import ParameterError
 
 DATASET = ("questions", "rejected")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class ReleaseError(ValueError):
-    """A run that cannot be released. The message says what is missing."""
-
-
 def release(run: Path, folder: Path, condition: str = "books+questions") -> list[Path]:
-    """Write `folder/model`, and `folder/dataset` if questions were generated. Raises ReleaseError."""
+    """Write `folder/model`, and `folder/dataset` if questions were generated. Raises ParameterError."""
     of = condition_named(condition)
     needed = {"corpus": "01_corpus", "training": f"04_finetune/{condition}", "report": "06_report"}
     order = _read(run / needed["training"]).get("parameters", {}).get("order", "book-first")
@@ -26,9 +23,9 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
     needed |= {"generation": "03_generate"} if of.learns_questions else {}
     stages = {name: _read(run / stage) for name, stage in needed.items()}
     if missing := [needed[name] for name in needed if not stages[name]]:
-        raise ReleaseError(f"{run}: {', '.join(missing)} not complete; run the preset to its end, then release it")
+        raise ParameterError(f"{run}: {', '.join(missing)} not complete; run the preset to its end, then release it")
     if folder.exists() and any(folder.iterdir()):
-        raise ReleaseError(f"{folder} is not empty; name another folder with --to, or remove it")
+        raise ParameterError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
     about["order"] = order if of.from_books and not starts_from_pretrained else ""
     written = [_model(run / needed["training"], folder / "model", about)]

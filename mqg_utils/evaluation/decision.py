@@ -84,10 +84,6 @@ def centred(values: Sequence[float] | np.ndarray) -> np.ndarray:
     return read - read.mean() if len(read) > 1 else read
 
 
-class DecisionError(ValueError):
-    """An invalid decision.json. The message says what to do."""
-
-
 class Examinee(NamedTuple):
     """What stage 04 hands to stage 05: where the student is, how it decides, and where it was before any training."""
 
@@ -114,7 +110,7 @@ class Examinee(NamedTuple):
 
     @classmethod
     def read(cls, file: Path) -> "Examinee":
-        """Read decision.json. Raises DecisionError."""
+        """Read decision.json. Raises ValueError."""
         try:
             content = json.loads(file.read_bytes())
             names = {name: str(content.pop(name)) for name in cls._fields if name != "decision"}
@@ -123,7 +119,7 @@ class Examinee(NamedTuple):
                 names[name] = str(folder) if names[name] and folder.is_dir() else names[name]
             return cls(decision=TypeAdapter(Decision).validate_python(content), **names)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
-            raise DecisionError(f"{file} is not a valid decision.json; run 04_finetune.ipynb again: {error}") from error
+            raise ValueError(f"{file} is not a valid decision.json; run 04_finetune.ipynb again: {error}") from error
 
 
 class Answers(NamedTuple):

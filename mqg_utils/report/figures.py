@@ -38,9 +38,7 @@ def bundle(figure: go.Figure) -> dict[str, Any]:
     return stored
 
 
-def table(
-    rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], none: str = "There are no entries of this kind."
-) -> HTML:
+def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], none: str = "There are none.") -> HTML:
     """Rows as an HTML table, nothing cut short and everything escaped; a mapping becomes two columns; else `none`."""
     if isinstance(rows, Mapping):
         rows = [{"": name, "value": value} for name, value in rows.items()]

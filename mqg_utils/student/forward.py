@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from mqg_utils.student import attention
-from mqg_utils.student.prompts import TreeError
 from mqg_utils.student.token_tree import Tree, ancestor_mask, depths, own_words
 from mqg_utils.student.unpacked import Inputs, Logits, prompt_logits
 
@@ -73,7 +72,7 @@ def layer_masks(model: Any, visible: torch.Tensor, query: torch.Tensor, key: tor
     config = model.config.get_text_config()
     types = getattr(config, "layer_types", None)
     if other := set(types or ()) - {"full_attention", "sliding_attention"}:
-        raise TreeError(f"model type {config.model_type!r} has layers without a tree mask: {', '.join(sorted(other))}")
+        raise ValueError(f"model type {config.model_type!r} has layers without a tree mask: {', '.join(sorted(other))}")
     window = getattr(config, "sliding_window", None)
     masks = {"full_attention": visible, "sliding_attention": visible}
     if window is not None:

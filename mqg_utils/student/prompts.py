@@ -38,10 +38,6 @@ def wording_for(language: str) -> Wording:
     return WORDINGS.get(language.split("-")[0], WORDINGS["en"])
 
 
-class TreeError(ValueError):
-    """A prompt without a layout: label words of several tokens, a context too short for a leaf."""
-
-
 class Cuts(NamedTuple):
     """What did not fit the context; nothing else is ever left out."""
 
@@ -81,10 +77,10 @@ class Pieces:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def label(self, word: str) -> int:
-        """The id of a label word. Raises TreeError unless it is one token."""
+        """The id of a label word. Raises ValueError unless it is one token."""
         ids = self(word)
         if len(ids) != 1:
-            raise TreeError(f"label word {word!r} is {len(ids)} tokens for this tokenizer; choose one in {_FILE.name}")
+            raise ValueError(f"label word {word!r} is {len(ids)} tokens for this tokenizer; choose one in {_FILE.name}")
         return ids[0]
 
 

@@ -22,12 +22,7 @@ from mqg_utils.workflow.paths import locate, project_root
 JOB, OUTCOME, ERROR, START = "job.json", "outcome.json", "error.txt", "start"
 FILES = ("examples.jsonl", "held_out.jsonl", "passages.jsonl")
 CONFIG = "notebooks/accelerate/ddp.yaml"  # copies the student to every process
-WORKER = ("-m", "mqg_utils.training.launch")
 TASKS: dict[str, Any] = {"pretrain": (train.pretrain, Passage), "finetune": (train.finetune, Chain)}
-
-
-class JobFailed(RuntimeError):
-    """A process did not finish its training. The message gives its error and the next step."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +59,13 @@ class Launcher:
     finetune = partialmethod(_train, "finetune")
 
     def _run(self, folder: Path) -> None:
-        """Start the processes, show their progress, and wait for them. Raises JobFailed."""
+        """Start the processes, show their progress, and wait for them. Raises RuntimeError."""
         for left in (OUTCOME, ERROR):
             (folder / left).unlink(missing_ok=True)
         config = locate(self.config) if self.config else project_root() / CONFIG
         options = ("--config_file", config, "--num_processes", self.processes, "--main_process_port", 0)
-        command = [sys.executable, "-m", "accelerate.commands.launch", *map(str, options), *WORKER, str(folder)]
+        worker = ("-m", "mqg_utils.training.launch", folder)
+        command = [sys.executable, "-m", "accelerate.commands.launch", *map(str, (*options, *worker))]
         env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.processes)), **os.environ}
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
         with subprocess.Popen(command, env=env, **pipe) as launcher:
@@ -88,7 +84,7 @@ class Launcher:
             why = "one was killed, most likely because memory ran out"
             why = error.read_text("utf-8") if error.exists() and not killed else why
             start = f"resumes from {Path(checkpoint).name}" if checkpoint else "starts over: there is no checkpoint yet"
-            raise JobFailed(
+            raise RuntimeError(
                 f"training with {self.processes} processes failed: {why}\n"
                 f"Next: run it again ({start}), or use processes=1."
             )

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from mqg_utils.exams.contamination import AskedQuestions, Exam
-from mqg_utils.records import Chain, Id, Passage, Question, R, Record, Text, read_jsonl
+from mqg_utils.records import Chain, Id, Passage, Question, Record, Text, read_jsonl
 from mqg_utils.verification.checks import Checks, Fault, Rejected
 from mqg_utils.workflow.append_log import AppendLog
 
@@ -28,10 +28,6 @@ REASONS = (
 MAX_RATING = 5
 ADVICE = "Review in review_questions.ipynb, or learn from all questions with reviewed_only = False."
 Decision = Literal["", "accepted", "edited", "rejected"]
-
-
-class ReviewError(ValueError):
-    """A review that cannot be used or saved. The message says what to do."""
 
 
 class Review(Record):
@@ -90,7 +86,7 @@ class ReviewSet:
             first = Path(absent[0]).parent
             self.missing = f"The run {folder.name} has no {', '.join(absent)}: run {first}.ipynb first."
             return
-        self.passages = {p.passage_id: p for p in _read(folder / PASSAGES, Passage)}
+        self.passages = {p.passage_id: p for p in read_jsonl(folder / PASSAGES, Passage, missing_ok=True)}
         self.items = [*items_of(read_jsonl(folder / names[-1], Chain)), *([] if of_exam else dropped(folder))]
         self.missing = "" if self.items else f"The run {folder.name} kept no generated question: nothing to review."
 
@@ -123,7 +119,7 @@ class Reviewer:
 
     def __init__(self, run: ReviewSet, name: str) -> None:
         if not name.strip():
-            raise ReviewError("give your name; every review is saved under one")
+            raise ValueError("give your name; every review is saved under one")
         self.run, self.name, self.items = run, name.strip(), run.items  # items: all, or those that are chosen
         self.refresh()
 
@@ -148,16 +144,16 @@ class Reviewer:
         return next((i for i in order if not self.opinion(self.items[i]).decision), None)
 
     def decide(self, item: Item, decision: Decision = "", **fields: Any) -> None:
-        """Save a decision or other fields of Review. Raises ReviewError: unsound edit, rejection without reason."""
+        """Save a decision or other fields of Review. Raises ValueError: unsound edit, rejection without reason."""
         review = self._review(item, decision=decision, time=datetime.now(UTC).isoformat(), **fields)
         if review.edited and self.run.of_exam:
-            raise ReviewError("an exam is not edited here: dispute the key, and say in a comment what is right")
+            raise ValueError("an exam is not edited here: dispute the key, and say in a comment what is right")
         if review.edited and (fault := self.run.fault(item, review.edited)):
-            raise ReviewError(fault)
+            raise ValueError(fault)
         if not (decision or review.rating or review.comment.strip()):
-            raise ReviewError("nothing to save: decide, rate or comment")
+            raise ValueError("nothing to save: decide, rate or comment")
         if decision == "rejected" and not review.reason.strip():
-            raise ReviewError("a rejection needs a reason")
+            raise ValueError("a rejection needs a reason")
         AppendLog(self.run.file, Review).append(review)
         self.refresh()
 
@@ -168,8 +164,12 @@ def items_of(chains: Iterable[Chain]) -> list[Item]:
 
 def dropped(folder: Path) -> list[Item]:
     """The questions in rejected.jsonl, each as a chain of its own; no malformed one, and none that copies the exam."""
-    items, languages = [], {p.passage_id: p.language for p in _read(folder / PASSAGES, Passage)}
-    for draft in (d for d in _read(folder / "03_generate/rejected.jsonl", Rejected) if d.reason != "exam copy"):
+    items, languages = [], {p.passage_id: p.language for p in read_jsonl(folder / PASSAGES, Passage, missing_ok=True)}
+    for draft in (
+        d
+        for d in read_jsonl(folder / "03_generate/rejected.jsonl", Rejected, missing_ok=True)
+        if d.reason != "exam copy"
+    ):
         raw = {"propositions": [], **(draft.question or {})}
         name = f"{draft.passage_id}|dropped-{hashlib.sha256(str(raw).encode()).hexdigest()[:8]}"
         with suppress(ValidationError, TypeError):
@@ -188,21 +188,17 @@ def disputes(folder: Path, exam: Iterable[Chain]) -> list[tuple[Item, Review]]:
     return [(item, review) for item, review in reviews if review.decision == "rejected" or review.comment]
 
 
-def _read(file: Path, model: type[R]) -> list[R]:
-    return read_jsonl(file, model) if file.exists() else []
-
-
 def reviews_file(folder: Path) -> Path:
-    """The reviews of a run. Raises ReviewError where there are none."""
+    """The reviews of a run. Raises ValueError where there are none."""
     if not (folder / FILE).exists():
-        raise ReviewError(f"{folder / FILE} does not exist: nothing was reviewed. {ADVICE}")
+        raise ValueError(f"{folder / FILE} does not exist: nothing was reviewed. {ADVICE}")
     return folder / FILE
 
 
 def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
     """The questions that somebody accepted or edited and nobody rejected, in their last edit; rescued ones come last.
 
-    A chain is kept up to its first question that is not approved. Raises ReviewError if none is left.
+    A chain is kept up to its first question that is not approved. Raises ValueError if none is left.
     """
     latest, kept = read_opinions(file), []
     for chain in (*chains, *(item.chain for item in dropped(file.parent))):
@@ -215,7 +211,7 @@ def approved(chains: Sequence[Chain], file: Path) -> list[Chain]:
         if good:
             kept.append(chain.model_copy(update={"questions": tuple(good)}))
     if not kept:
-        raise ReviewError(f"{file} approves none of {sum(len(c.questions) for c in chains)} questions. {ADVICE}")
+        raise ValueError(f"{file} approves none of {sum(len(c.questions) for c in chains)} questions. {ADVICE}")
     return kept
 
 

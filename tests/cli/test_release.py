@@ -10,10 +10,11 @@ import torch
 import yaml
 from small import build_tiny, handbook
 
-from mqg_utils.cli.release import ReleaseError, _student, release
+from mqg_utils.cli.release import _student, release
 from mqg_utils.evaluation.decision import Decision, Examinee
 from mqg_utils.records import Chain, read_jsonl
 from mqg_utils.student.loading import load
+from mqg_utils.workflow.parameters import ParameterError
 
 pytestmark = pytest.mark.slow
 
@@ -76,13 +77,13 @@ def test_cards_carry_the_numbers_of_the_run(quick_project, tmp_path):
 def test_a_base_release_has_no_dataset_and_nothing_is_overwritten(quick_project, tmp_path):
     run = quick_project / "outputs" / "quick"
     assert release(run, tmp_path / "release", "base") == [tmp_path / "release" / "model"]
-    with pytest.raises(ReleaseError, match="is not empty"):
+    with pytest.raises(ParameterError, match="is not empty"):
         release(run, tmp_path / "release", "base")
 
 
 def test_an_unfinished_run_is_not_released(quick_project, tmp_path):
     run = tmp_path / "half"
     shutil.copytree(quick_project / "outputs" / "quick" / "01_corpus", run / "01_corpus")
-    with pytest.raises(ReleaseError, match=r"04_finetune/base, 06_report not complete"):
+    with pytest.raises(ParameterError, match=r"04_finetune/base, 06_report not complete"):
         release(run, tmp_path / "release", "base")
     assert not (tmp_path / "release").exists()

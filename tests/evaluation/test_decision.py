@@ -16,7 +16,6 @@ from mqg_utils.evaluation.decision import (
     READOUTS,
     Answers,
     Decision,
-    DecisionError,
     Examinee,
     answers_of,
     centred,
@@ -277,7 +276,7 @@ WRITTEN = {"student": "m", "revision": "", "untouched": "", "untouched_revision"
 )  # fmt: skip
 def test_an_invalid_file_is_refused(tmp_path, text):
     (tmp_path / "decision.json").write_text(text)
-    with pytest.raises(DecisionError, match=r"run 04_finetune\.ipynb again"):
+    with pytest.raises(ValueError, match=r"run 04_finetune\.ipynb again"):
         Examinee.read(tmp_path / "decision.json")
 
 

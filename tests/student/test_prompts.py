@@ -6,7 +6,7 @@ from small import Words, chain, question
 from transformers import PreTrainedTokenizerFast
 
 from mqg_utils.records import Question
-from mqg_utils.student.prompts import Cuts, Pieces, TreeError, answer_text, fitted, parts_of, wording_for
+from mqg_utils.student.prompts import Cuts, Pieces, answer_text, fitted, parts_of, wording_for
 
 CASE = chain(question("Q", "a", "b b", true=(1,)), question("R", "c"), case="one two")
 
@@ -44,7 +44,7 @@ def test_a_label_that_is_not_one_token_is_an_error():
         def __call__(self, text, add_special_tokens=True):
             return {"input_ids": [ord(letter) for letter in text]}
 
-    with pytest.raises(TreeError, match=r"label word ' True' is 5 tokens.*choose one in prompts.yaml"):
+    with pytest.raises(ValueError, match=r"label word ' True' is 5 tokens.*choose one in prompts.yaml"):
         Pieces(Letters()).label(" True")
 
 

@@ -14,7 +14,7 @@ from small import fresh, handbook, passage, random_chains, tiny_student
 from mqg_utils.records import write_json
 from mqg_utils.student.loading import Student, load, save
 from mqg_utils.training import launch
-from mqg_utils.training.launch import JobFailed, Launcher
+from mqg_utils.training.launch import Launcher
 from mqg_utils.training.objectives import chain_rows, passage_rows
 from mqg_utils.training.settings import Settings, Trained, last_checkpoint
 from mqg_utils.training.train import finetune
@@ -64,7 +64,7 @@ def test_after_a_killed_process_the_next_call_finishes_as_if_nothing_had_happene
     def first() -> None:
         try:
             Launcher(2).finetune(student, CHAINS, HELD_OUT, SETTINGS, tmp_path)
-        except JobFailed as error:
+        except RuntimeError as error:
             errors.append(str(error))
 
     thread = threading.Thread(target=first)
@@ -126,7 +126,7 @@ def test_where_the_untrained_student_did_best_it_is_left_as_it_was(tmp_path):
 @pytest.mark.slow
 def test_a_process_that_fails_is_reported_in_its_own_words(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(JobFailed, match="ValueError: rows_per_step is 3") as failed:
+    with pytest.raises(RuntimeError, match="ValueError: rows_per_step is 3") as failed:
         Launcher(2).finetune(tiny_student(), CHAINS, HELD_OUT, SETTINGS._replace(rows_per_step=3), tmp_path)
     assert "starts over: there is no checkpoint yet" in str(failed.value)
 

@@ -11,7 +11,7 @@ from small import passage
 from mqg_utils.records import Chain, Question, write_jsonl
 from mqg_utils.verification import review
 from mqg_utils.verification.checks import Rejected
-from mqg_utils.verification.review import FILE, Reviewer, ReviewError, ReviewSet, approved, reviews_file
+from mqg_utils.verification.review import FILE, Reviewer, ReviewSet, approved, reviews_file
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def edited(chain: Chain, **changes: Any) -> Question:
 
 def test_a_decision_is_on_disk_with_its_reviewer_time_and_wording(run: Path) -> None:
     anna = reviewer(run)
-    with pytest.raises(ReviewError, match="reason"):
+    with pytest.raises(ValueError, match="reason"):
         anna.decide(anna.run.items[0], "rejected", reason="  ")
     anna.decide(anna.run.items[0], "rejected", reason="unclear", rating=2)
     line = json.loads((run / FILE).read_text())
@@ -52,7 +52,7 @@ def test_a_new_kernel_resumes_where_the_last_stopped(run: Path) -> None:
     again.decide(again.run.items[1], "accepted")
     assert again.next_open() is None
     assert reviewer(run, "bob").next_open() == 0
-    with pytest.raises(ReviewError, match="name"):
+    with pytest.raises(ValueError, match="name"):
         reviewer(run, " ")
 
 
@@ -78,7 +78,7 @@ def test_the_last_decision_counts_and_a_rating_stays(run: Path) -> None:
 def test_a_sound_edit_is_saved_and_an_unsound_one_is_not(run: Path, changes: dict[str, Any], fault: str) -> None:
     anna = reviewer(run)
     item = anna.run.items[0]
-    with pytest.raises(ReviewError, match=fault):
+    with pytest.raises(ValueError, match=fault):
         anna.decide(item, "edited", edited=edited(item.chain, **changes))
     assert not (run / FILE).exists()
     new = edited(item.chain, text="The quellor stores a fluid.")
@@ -133,7 +133,7 @@ def test_a_review_of_an_earlier_wording_no_longer_counts(run: Path) -> None:
     anna = reviewer(run)
     anna.decide(anna.run.items[0], "accepted")
     now = [generated("quellor", "Quite another stem?"), *QUESTIONS[1:]]
-    with pytest.raises(ReviewError, match="approves none of 3 questions"):
+    with pytest.raises(ValueError, match="approves none of 3 questions"):
         approved(now, reviews_file(run))
     write_jsonl(run / "03_generate" / "questions.jsonl", now)
     assert reviewer(run).decided == 0
@@ -161,7 +161,7 @@ def test_disputes_are_of_the_exam_as_it_is(run: Path) -> None:
     first, second = anna.run.items
     anna.decide(first, "rejected", reason="the key is wrong", comment="see the guideline")
     anna.decide(second, comment="only in adults")
-    with pytest.raises(ReviewError, match="dispute the key"):
+    with pytest.raises(ValueError, match="dispute the key"):
         anna.decide(first, "edited", edited=first.question)
     found = review.disputes(run, EXAM)
     assert [(item.question.question_id, r.reason, r.comment) for item, r in found] == [
@@ -175,7 +175,7 @@ def test_disputes_are_of_the_exam_as_it_is(run: Path) -> None:
 
 
 def test_what_is_missing_is_said_with_what_to_do(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReviewError, match=r"reviews\.jsonl does not exist.*review_questions\.ipynb.*reviewed_only"):
+    with pytest.raises(ValueError, match=r"reviews\.jsonl does not exist.*review_questions\.ipynb.*reviewed_only"):
         reviews_file(run)
     missing = ReviewSet(tmp_path).missing
     assert "03_generate/questions.jsonl" in missing and "run 01_corpus.ipynb first" in missing
