@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from mqg_utils.analysis import metrics
 from mqg_utils.analysis.chance import GUESSES, guess
 from mqg_utils.analysis.metrics import MEASURES, REPEATS, Difference, Estimate, QuestionScore, estimate, right_option
-from mqg_utils.analysis.provenance import RunError
 from mqg_utils.records import HISTORIES, Chain, History, Prediction
 from mqg_utils.workflow.conditions import is_human
+
+SAID = {"accuracy": ("propositions", "gets", " right"), "right_option": ("questions", "picks the right option in", "")}
 
 
 def score_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -25,7 +26,7 @@ def check_complete(
     predictions: Sequence[Prediction], exam: Sequence[Chain], conditions: Sequence[str], seeds: Sequence[int],
     histories: Sequence[str] = HISTORIES,
 ) -> None:  # fmt: skip
-    """Raise RunError unless every condition, seed and history answers every proposition of the exam once.
+    """Raise ValueError unless every condition, seed and history answers every proposition of the exam once.
 
     A person answers once, after their own answers, and possibly a part of the exam: every proposition of its chains.
     """
@@ -40,7 +41,7 @@ def check_complete(
             chains = {key[0] for key in (answered if person and answered else exam_keys)}
             expected = Counter(key for key in exam_keys if key[0] in chains)
             if answered != expected:
-                raise RunError(
+                raise ValueError(
                     f"{condition}, seed {seed}, history {history}: {(expected - answered).total()} propositions of the "
                     f"exam have no prediction, and {(answered - expected).total()} predictions are duplicates or not "
                     f"of the exam; run {'take_exam' if person else '05_evaluate'}.ipynb again"
@@ -63,9 +64,9 @@ class Comparison(NamedTuple):
     ) -> "Comparison":  # fmt: skip
         """Estimates of MEASURES, of ECN points by kind of chain, of right options of `single` questions; differences.
 
-        Raises ValueError if two models did not answer the same chains, RunError if they were trained with different
-        seeds. People have answers under predicted history only; these are estimated, and compared with the other's
-        answers to the same chains under it.
+        Raises ValueError if two models did not answer the same chains or were trained with different seeds. People have
+        answers under predicted history only; these are estimated, and compared with the other's answers to the same
+        chains under it.
         """
         progressive, draws = {chain.chain_id for chain in exam if chain.is_progressive}, (repeats, seed)
         asked: dict[str, History] = {c: "predicted" if is_human(c) else history for c in conditions}
@@ -86,7 +87,7 @@ class Comparison(NamedTuple):
                     del pairs[name]
                     continue
             elif (ours := sorted({s.seed for s in items})) != (theirs := sorted({s.seed for s in other})):
-                raise RunError(
+                raise ValueError(
                     f"{name} was trained with seeds {ours} and its reference {reference} with {theirs}; "
                     f'train both with the same seeds (-p "run.seeds=[…]")'
                 )
@@ -94,6 +95,12 @@ class Comparison(NamedTuple):
             if picked := right_option(items):
                 against[name, "right_option"] = metrics.compare(picked, right_option(other), "emr", *draws)
         return cls(tuple(conditions), pairs, cells, against, history)
+
+    @property
+    def share(self) -> str:
+        """The measure of the answer: the right option where every question has one, else propositions right."""
+        right, asked = (self.cells[self.conditions[0], measure].n for measure in ("right_option", "emr"))
+        return "right_option" if right == asked else "accuracy"
 
     def best_guess(self, measure: str) -> tuple[str, float]:
         """The guess that scores most in this measure, and its score; nan if no question counts."""
@@ -108,17 +115,18 @@ class Comparison(NamedTuple):
     def answer(self) -> str:
         """One paragraph, written from the numbers: the last model, its gain, and people."""
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
-        last = models[-1]
-        top, within = self.cells[last, "accuracy"], self.cells[last, "auc_within"]
+        last, kind = models[-1], self.share
+        top, within, size = (self.cells[last, m] for m in (kind, "auc_within", "accuracy"))
+        of, gets, rightly = SAID[kind]
         text = [
-            f"On {top.n} propositions of {top.chains} unseen chains (history: {self.history}), **{last}** gets "
-            f"**{100 * top.value:.1f} %** right{_interval(top, ' %')}; the best guess gets "
-            f"{100 * self.best_guess('accuracy')[1]:.1f} %."
+            f"On {top.n} {of} of {size.chains} unseen chains (history: {self.history}), **{last}** {gets} "
+            f"**{100 * top.value:.1f} %**{rightly}{_interval(top, ' %')}; the best guess gets "
+            f"{100 * self.best_guess(kind)[1]:.1f} %."
         ]
         if within.n:
             text.append(f"Its AUC within questions is {within.shown()}; 0.5 is chance.")
         if last in self.references:
-            gain, area = (self.against[last, measure].estimate for measure in ("accuracy", "auc_within"))
+            gain, area = (self.against[last, measure].estimate for measure in (kind, "auc_within"))
             moved = f"that is {100 * gain.value:+z.1f} points{_interval(gain)}: {_zero(gain)}"
             moved += f"; in AUC within questions {area.shown('+')}: {_zero(area)}" if area.n else ""
             text.append(f"Against {self.references[last]}, {moved}.")
@@ -126,7 +134,7 @@ class Comparison(NamedTuple):
             e = self.cells[c, "accuracy"]
             text.append(f"**{c}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
         caution = f"Fewer than {metrics.WARN_CHAINS} chains: read every interval with caution."
-        return " ".join([*text, *([caution] if top.chains < metrics.WARN_CHAINS else [])])
+        return " ".join([*text, *([caution] if size.chains < metrics.WARN_CHAINS else [])])
 
     def summary(self) -> dict[str, float | int | str]:
         """The flat numbers of summary.json: `<measure>.<condition>` and `delta_<measure>.<condition>`, each with n."""

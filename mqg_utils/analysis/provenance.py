@@ -9,10 +9,6 @@ from mqg_utils.workflow.manifest import MANIFEST, Manifest, damaged, read_manife
 READ = ("exam.jsonl", "passages.jsonl", "training_questions.jsonl", "curve.json", "predictions.jsonl", "summary.json")
 
 
-class RunError(ValueError):
-    """A run that cannot be reported on. The message names what is wrong, and the notebook to run again."""
-
-
 def folder_of(manifest: Manifest) -> str:
     """A stage's folder, relative to the run."""
     return "/".join(filter(None, (manifest["stage"], manifest["variant"])))
@@ -28,12 +24,12 @@ def manifests_of(folder: Path) -> list[Manifest]:
 def behind(manifests: Sequence[Manifest], variants: Sequence[str], conditions: Sequence[str]) -> list[Manifest]:
     """The manifests behind the predictions of these variants: a run's folder may hold stages of other plans.
 
-    conditions: by default those of the variants. Raises RunError for a variant whose evaluation did not finish.
+    conditions: by default those of the variants. Raises ValueError for a variant whose evaluation did not finish.
     """
     evaluated = {m["variant"]: m["parameters"].get("condition", "") for m in manifests if m["stage"] == "05_evaluate"}
     if unfinished := [variant for variant in variants if variant not in evaluated]:
         which = f"05_evaluate/{unfinished[0]}"
-        raise RunError(f"{which} has predictions but no manifest: it did not finish; run 05_evaluate.ipynb again")
+        raise ValueError(f"{which} has predictions but no manifest: it did not finish; run 05_evaluate.ipynb again")
     names = " ".join(conditions or [evaluated[variant] for variant in variants])
     read = {label.split("/")[0] for m in manifests if m["variant"] in variants for label in m["inputs"]}
     stages = {"01_corpus", *({"02_pretrain"} & read), "03_generate" if "questions" in names else ""}
@@ -41,7 +37,7 @@ def behind(manifests: Sequence[Manifest], variants: Sequence[str], conditions: S
 
 
 def check_files(folder: Path, manifests: Sequence[Manifest]) -> None:
-    """Raise RunError unless each file that a report reads is as its stage wrote it, each stage read what the stages
+    """Raise ValueError unless each file that a report reads is as its stage wrote it, each stage read what the stages
     before it now hold, and no training met a test question.
     """
     by_folder = {folder_of(m): m for m in manifests}
@@ -51,12 +47,12 @@ def check_files(folder: Path, manifests: Sequence[Manifest]) -> None:
             again = "sit it again in take_exam.ipynb under another name, and move this folder away"
         for file in READ:
             if file in manifest["outputs"] and (why := damaged(folder / name, file, manifest)):
-                raise RunError(f"{name}: {file} {why}; {again}")
+                raise ValueError(f"{name}: {file} {why}; {again}")
         for label, known in manifest["inputs"].items():
             owner = next((folder for folder in by_folder if label.startswith(f"{folder}/")), "")
             if owner and recorded(owner, label, by_folder[owner]) != known:
-                raise RunError(f"{name} read another {label} than {owner} holds now; {again}")
+                raise ValueError(f"{name} read another {label} than {owner} holds now; {again}")
         summary = folder / name / "summary.json"
         leaked = json.loads(summary.read_text("utf-8")).get("test_questions_leaked", 0) if summary.exists() else 0
         if leaked:
-            raise RunError(f"{name} was trained on the text of {leaked} test questions; {again}")
+            raise ValueError(f"{name} was trained on the text of {leaked} test questions; {again}")

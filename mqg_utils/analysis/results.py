@@ -9,7 +9,6 @@ from typing import Any
 from mqg_utils.analysis import provenance
 from mqg_utils.analysis.comparison import check_complete
 from mqg_utils.analysis.curves import Curve, read_curves
-from mqg_utils.analysis.provenance import RunError
 from mqg_utils.records import HISTORIES, Chain, Passage, Prediction, by_split, read_jsonl
 from mqg_utils.workflow.conditions import CONDITIONS, is_human
 from mqg_utils.workflow.parameters import ParameterError
@@ -67,7 +66,7 @@ def read_run(
 
     conditions, seeds: in the order of the report; by default all that were evaluated. baseline: what conditions are
     compared with (`base`); the first one if it was not evaluated. Raises ParameterError if nothing was evaluated,
-    RunError if an answer is missing or the stages do not fit together, RecordError if a file is not readable.
+    ValueError if an answer is missing or the stages do not fit together, RecordError if a file is not readable.
     """
     exam_file = folder / "01_corpus" / "exam.jsonl"
     patterns = variants(conditions, seeds) or ["*"]
@@ -134,19 +133,19 @@ def read_runs(folders: Sequence[Path]) -> Run:
 def joined(runs: Sequence[Run]) -> Run:
     """Several runs as one, their conditions named "run: condition", each compared with the first run's same one.
 
-    If two runs share no condition, their last ones are compared. Raises RunError, saying what differs, unless all were
-    evaluated on the same chains, questions, propositions and key.
+    If two runs share no condition, their last ones are compared. Raises ValueError, saying what differs, unless all
+    were evaluated on the same chains, questions, propositions and key.
     """
     first = runs[0]
     for other in runs[1:]:
         ours, theirs = ({chain.chain_id: chain for chain in run.exam} for run in (first, other))
         if odd := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
-            raise RunError(
+            raise ValueError(
                 f"{other.name} was not evaluated on the same exam as {first.name}: {len(odd)} chains are missing in "
                 f"one of them or have another text or key, such as {odd[0]!r}"
             )
     if len({run.name for run in runs}) < len(runs):
-        raise RunError("two of the runs have the same name; rename one of their folders")
+        raise ValueError("two of the runs have the same name; rename one of their folders")
     references: dict[str, str] = {}
     for run in runs[1:]:
         shared = [(c, c) for c in run.conditions if c in first.conditions]

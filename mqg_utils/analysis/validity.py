@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mqg_utils.analysis.metrics import estimate, score_questions
 from mqg_utils.records import History, Prediction
 from mqg_utils.workflow.conditions import is_human
 from mqg_utils.workflow.plan import variant_of
@@ -14,6 +15,7 @@ from mqg_utils.workflow.plan import variant_of
 FEW_CHAINS = 10  # fewer compare no conditions
 CONSTANT = 0.99  # share of the propositions of `multiple` questions that are ticked alike
 NARROW = 0.005  # P(true) of a question's options differs by less in the median question
+RANKED = 0.55  # AUC within questions above which they are ranked all the same
 KINDS = ("few", "untrained", "constant", "equal", "tied")
 UNTRAINED = ("zero-shot", "server")  # conditions whose weights should not change
 
@@ -79,6 +81,7 @@ def _constant(items: Sequence[Prediction]) -> str:
     for p in scored:
         questions[p.chain_id, p.question_id].append(p.p_true or 0.0)
     ranges = [max(values) - min(values) for values in questions.values() if len(values) > 1]
-    if ranges and (middle := float(np.median(ranges))) < NARROW:
+    within = estimate(score_questions(items), "auc_within", repeats=1).value  # a high temperature hides no ranking
+    if ranges and (middle := float(np.median(ranges))) < NARROW and not within > RANKED:
         return f"tells the options of a question apart by {middle:.4f} in the median ({around})"
     return ""

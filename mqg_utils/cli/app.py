@@ -93,15 +93,12 @@ def sweep(
 
 def _compare(folders: list[Path], into: str, title: str) -> None:
     """Write the report of one or several runs into outputs/, and print where it is."""
-    from mqg_utils.analysis.provenance import RunError
     from mqg_utils.analysis.results import read_runs
-    from mqg_utils.records import RecordError
     from mqg_utils.report.findings import Findings
     from mqg_utils.report.write import write_report
-    from mqg_utils.workflow.parameters import ParameterError
     from mqg_utils.workflow.paths import project_root
 
-    with refusal(ParameterError, RunError, RecordError, OSError, code=2):
+    with refusal(ValueError, OSError, code=2):
         page = write_report(Findings(read_runs(folders)), project_root() / "outputs" / into, title)
     console.print(f"{OK} report: {plain(near(page))}")
 

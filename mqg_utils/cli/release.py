@@ -28,10 +28,8 @@ def release(run: Path, folder: Path, condition: str = "books+questions") -> list
         raise ParameterError(f"{folder} is not empty; name another folder with --to, or remove it")
     about = {"run": run.name, "condition": condition, "learns_exam": of.learns_exam, **stages}
     about["order"] = order if of.from_books and not starts_from_pretrained else ""
-    written = [_model(run / needed["training"], folder / "model", about)]
-    if of.learns_questions:
-        written.append(_dataset(run / "03_generate", folder / "dataset", about))
-    return written
+    model = _model(run / needed["training"], folder / "model", about)
+    return [model, _dataset(run / "03_generate", folder / "dataset", about)] if of.learns_questions else [model]
 
 
 def _read(folder: Path) -> dict[str, Any]:

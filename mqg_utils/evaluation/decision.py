@@ -101,7 +101,7 @@ class Examinee(NamedTuple):
         write_json(file, content | {name: os.path.relpath(path, file.parent) for name, path in folders.items()})
 
     def load(self) -> Student:
-        """The student, and the untouched one if its decision reads it. Raises ModelError."""
+        """The student, and the untouched one if its decision reads it. Raises ValueError."""
         from mqg_utils.student.loading import load
 
         untouched = self.untouched, self.untouched_revision

@@ -67,7 +67,7 @@ def students(run: Path) -> dict[str, Path]:
 
 
 def load(run: Path, name: str) -> Probe:
-    """A student of a run. Raises ParameterError for an unknown name, ModelError from `loading`."""
+    """A student of a run. Raises ParameterError for an unknown name, ValueError from `loading`."""
     files = students(run)
     if name not in files:
         names = ", ".join(files) or "none; run 04_finetune.ipynb first"

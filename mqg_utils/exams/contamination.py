@@ -19,10 +19,6 @@ FEW = 2  # different texts of an exam share a run or a sentence; in more of them
 SIMILAR = 0.6  # least Jaccard similarity of the word triples of two sentences
 
 
-class LeakError(ValueError):
-    """Training data contains test questions. The message names them and the texts they are in."""
-
-
 class Text(NamedTuple):
     """Something to compare, with the id of its chain, question or passage."""
 
@@ -224,10 +220,10 @@ def leaked(test: Iterable[Chain], training: Iterable[Source]) -> list[tuple[str,
 
 
 def refuse_leaks(test: Iterable[Chain], training: Iterable[Source]) -> None:
-    """Raise LeakError where training chains or passages contain a question of the test split."""
+    """Raise ValueError where training chains or passages contain a question of the test split."""
     if leaks := leaked(test, training):
         shown = "; ".join(f"{question} in {name}" for question, name in leaks[:5])
-        raise LeakError(
+        raise ValueError(
             f"The training data contains test questions in {len(leaks)} places: {shown}. "
             "Remove these texts from the textbook or the generated questions, or assign those chains another split."
         )

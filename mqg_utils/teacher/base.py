@@ -83,7 +83,7 @@ Teacher = RecordedTeacher | ClozeTeacher | ServerTeacher
 def from_settings(
     settings: Mapping[str, Any], folder: Path, passages: Sequence[Passage], replies: Path | None = None
 ) -> Teacher:
-    """The teacher for the parameters of `03_generate`, and a recorded one's file. Raises ValueError, TeacherError."""
+    """The teacher for the parameters of `03_generate`, and a recorded one's file. Raises ValueError, RuntimeError."""
     source, seed, questions = settings["source"], settings["seed"], settings["questions_per_passage"]
     if source == "recorded" and replies:
         return RecordedTeacher(replies, passages)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mqg_utils.records import write_json
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.teacher.client import ServerTeacher, TeacherError
+from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.responses import failure, flagged, json_object, judge, mapping
 from mqg_utils.workflow.secrets import without_key
 
@@ -28,7 +28,7 @@ class BatchTeacher(ServerTeacher):
         self._job_file, self._poll_s = job_file, poll_s
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        """The outcome of every request, job after job. Raises TeacherError for a job that fails."""
+        """The outcome of every request, job after job. Raises RuntimeError for a job that fails."""
         from openai import OpenAI, OpenAIError
 
         waiting = {self.key(request): request for request in requests}
@@ -50,7 +50,7 @@ class BatchTeacher(ServerTeacher):
                     self.budget.settle(reply.key, usd, reply.prompt_tokens, reply.completion_tokens)
                     waiting.pop(reply.key, None)
         except OpenAIError as error:  # its text or traceback may contain the key
-            raise TeacherError(f"the batch server: {without_key(str(error))}") from None
+            raise RuntimeError(f"the batch server: {without_key(str(error))}") from None
 
     def _start(self, waiting: dict[str, Request], cache: ReplyCache, client: Any) -> bool:
         """Begin, or find, a job of as many requests as the budget and a job have room for; False if that is none."""
@@ -94,7 +94,7 @@ class BatchTeacher(ServerTeacher):
             for key, sent in job["requests"].items():
                 self.budget.settle(key, sent["usd"], 0, 0)
             reason = batch.errors.data[0].message if batch.errors and batch.errors.data else "no reason given"
-            raise TeacherError(f"batch job {job['id']} failed: {without_key(str(reason))}")
+            raise RuntimeError(f"batch job {job['id']} failed: {without_key(str(reason))}")
         files = [client.files.content(file) for file in (batch.output_file_id, batch.error_file_id) if file]
         lines = [json_object(line) for file in files for line in file.text.split("\n")]  # JSON may contain U+2028
         return {line["custom_id"]: line for line in lines if line}

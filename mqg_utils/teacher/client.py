@@ -20,10 +20,6 @@ UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"
 RENAMED = {"max_tokens": "max_completion_tokens", "temperature": ""}  # settings that some models do not take
 
 
-class TeacherError(RuntimeError):
-    """A teacher that cannot answer. The message says why and what to set."""
-
-
 class ServerTeacher:
     """A model of an OpenAI-compatible server, OpenAI's own if `base_url` is "". `notes` are for the user."""
 
@@ -33,7 +29,7 @@ class ServerTeacher:
         max_retries: int = 6,  # by the openai package, about 20 s in all: no connection, 408, 409, 429, 5xx
     ) -> None:  # fmt: skip
         if reply_format not in REPLY_FORMATS:
-            raise TeacherError(f"reply_format is {reply_format!r}; choose one of {', '.join(REPLY_FORMATS)}")
+            raise RuntimeError(f"reply_format is {reply_format!r}; choose one of {', '.join(REPLY_FORMATS)}")
         self.name, self.base_url, self.concurrency, self.max_tokens = model, base_url, concurrency, max_tokens
         self.budget, self.notes = budget or Budget(), list[str]()
         self._settings = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
@@ -60,14 +56,14 @@ class ServerTeacher:
         return {"prompt_tokens": prompt_tokens, "completion_tokens": self.max_tokens}
 
     def connect(self, client: Any, **options: Any) -> Any:
-        """A client of the openai package. Raises TeacherError without a key, ValueError for one that cannot be sent."""
+        """A client of the openai package. Raises RuntimeError without a key, ValueError for one that cannot be sent."""
         key = read_key() or ("none" if self.base_url else "")
         if not key:
-            raise TeacherError(f"the teacher {self.name!r} needs a key in {KEY_VARIABLE}, or a local server's base_url")
+            raise RuntimeError(f"the teacher {self.name!r} needs a key in {KEY_VARIABLE}, or a local server's base_url")
         return client(api_key=key, base_url=self.base_url or None, max_retries=self._max_retries, **options)
 
     def ask(self, requests: Sequence[Request], cache: ReplyCache) -> Iterator[Reply]:
-        """The final outcome of each request as it arrives. Raises TeacherError if none can succeed."""
+        """The final outcome of each request as it arrives. Raises RuntimeError if none can succeed."""
         from anyio.from_thread import start_blocking_portal  # comes with the openai package
 
         if not requests:
@@ -100,7 +96,7 @@ class _Session:
             await asyncio.gather(*(self.work(i * APART_S) for i in range(workers)))
         self.teacher.notes += [f"{text} ({n} replies)" for text, n in self.remarks.items()]
         if self.fatal:
-            raise TeacherError(self.fatal)
+            raise RuntimeError(self.fatal)
         if self.waiting:
             self.teacher.notes.append(self.teacher.budget.stop_message())
 

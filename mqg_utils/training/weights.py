@@ -58,8 +58,9 @@ def _remembered(inner: Any, layers: torch.nn.ModuleList) -> Iterator[None]:
             n_bytes += hidden.nbytes
         return states
 
-    random = any(isinstance(m, torch.nn.Dropout) and m.p for m in layers.modules())
-    kept = [] if random or getattr(inner.config, "attention_dropout", 0) else list(layers)
+    dropout = [getattr(inner.config, "attention_dropout", 0.0)]
+    dropout += [module.p for module in layers.modules() if isinstance(module, torch.nn.Dropout)]
+    kept = [] if any(dropout) else list(layers)
     hook = inner.register_forward_pre_hook(begin, with_kwargs=True)
     for layer in kept:
         layer.forward = partial(forward, layer.forward, layer is kept[-1])

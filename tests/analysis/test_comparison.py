@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+import small
 
 from mqg_utils.analysis.comparison import Comparison, changes, check_complete, score_rows
 from mqg_utils.analysis.metrics import MEASURES, score_questions
-from mqg_utils.analysis.provenance import RunError
 from mqg_utils.records import HISTORIES, Chain, Prediction
 
 
@@ -54,7 +54,7 @@ def test_missing_and_extra_predictions_are_counted(drop: int, extra: list[Chain]
     exam = exam_of(2)
     given = [p for name in ("base", "books") for seed in (0, 1) for p in answers(exam, name, seed=seed)]
     check_complete(given, exam, ["base", "books"], [0, 1])
-    with pytest.raises(RunError, match=f"{message}.*; run 05_evaluate.ipynb again"):
+    with pytest.raises(ValueError, match=f"{message}.*; run 05_evaluate.ipynb again"):
         check_complete(given[: len(given) - drop] + answers(extra, "base"), exam, ["base", "books"], [0, 1])
 
 
@@ -76,6 +76,23 @@ def test_the_answer_in_words() -> None:
         "questions +0.250 [+0.250, +0.250]: the interval excludes zero. "
         "Fewer than 20 chains: read every interval with caution."
     )
+
+
+def test_where_every_question_has_one_right_option_the_answer_counts_these() -> None:
+    exam = [small.chain(small.question("Which?", "a", "b", "c", "d", kind="single"), name=f"c{i}") for i in range(8)]
+    made = [
+        p.model_copy(update={"kind": "single", "question_id": f"{p.chain_id}-0", "gold": p.proposition == 0})
+        for c, wrong in (("base", 3), ("books", 0))
+        for p in answers(exam, c, wrong)
+    ]
+    made = [p.model_copy(update={"predicted": p.p_true == 0.9}) for p in made]
+    a = Comparison.of(score_questions(made), exam, ["base", "books"], {"books": "base"}, repeats=200)
+    assert (a.share, comparison_of(exam_of(8), base=2).share) == ("right_option", "accuracy")
+    said = a.answer()
+    assert said.startswith(
+        "On 8 questions of 8 unseen chains (history: gold), **books** picks the right option in **100.0"
+    )
+    assert "the best guess gets 25.0 %" in said and "that is +100.0 points" in said
 
 
 def test_each_measure_has_its_own_best_guess() -> None:

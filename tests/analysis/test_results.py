@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import simulated
 
-from mqg_utils.analysis.provenance import RunError
 from mqg_utils.analysis.results import joined, read_run, read_runs, runs_in
 from mqg_utils.records import Chain, write_jsonl
 from mqg_utils.workflow.parameters import ParameterError
@@ -26,21 +25,21 @@ def test_a_folder_without_answers_and_an_incomplete_one_are_refused(tmp_path: Pa
         read_run(tmp_path)
     run = simulated.run(simulated.exam(5))
     simulated.write_run(tmp_path / "one", replace(run, predictions=run.predictions[:-5]))
-    with pytest.raises(RunError, match="5 propositions of the exam have no prediction"):
+    with pytest.raises(ValueError, match="5 propositions of the exam have no prediction"):
         read_run(tmp_path / "one")
 
 
 def test_different_exams_are_refused_with_the_reason() -> None:
     exam = simulated.exam(6)
     a = simulated.run(exam, name="a")
-    with pytest.raises(RunError, match=r"on the same exam as a: 2 chains are missing .*'c0004'"):
+    with pytest.raises(ValueError, match=r"on the same exam as a: 2 chains are missing .*'c0004'"):
         joined([a, simulated.run(exam[:4], name="b")])
     made = exam[0].model_dump()
     made["questions"][0]["propositions"][0]["is_true"] ^= True
     other = [Chain.model_validate(made), *exam[1:]]
-    with pytest.raises(RunError, match=r"1 chains are .*another text or key, such as 'c0000'"):
+    with pytest.raises(ValueError, match=r"1 chains are .*another text or key, such as 'c0000'"):
         joined([a, simulated.run(other, name="b")])
-    with pytest.raises(RunError, match="have the same name"):
+    with pytest.raises(ValueError, match="have the same name"):
         joined([a, a])
 
 

@@ -47,6 +47,8 @@ def test_the_options_of_single_questions_that_are_not_told_apart() -> None:
     run = simulated.run(exam, ("base",))
     near = [p.model_copy(update={"p_true": 0.5 + 0.001 * p.proposition}) for p in run.predictions]
     assert found(run) == [] and found(replace(run, predictions=near)) == [("constant", ("base",))]
+    ranked = [p.model_copy(update={"p_true": 0.5 + 0.001 * p.gold}) for p in run.predictions]
+    assert found(replace(run, predictions=ranked)) == [], "a high temperature is no ignorance"
 
 
 def test_conditions_that_answer_the_same() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import chain, passage, question
 
-from mqg_utils.exams.contamination import Exam, LeakError, Text, find_overlap, leaked, refuse_leaks
+from mqg_utils.exams.contamination import Exam, Text, find_overlap, leaked, refuse_leaks
 from mqg_utils.records import Chain, Passage, Question
 
 BOOK = "Before surgery. Give fendaril 400 mg by mouth every 8 hours for ten days. Then stop and look again."
@@ -171,7 +171,7 @@ def test_a_leak_is_refused_and_named():
     copy = TEST[0].model_copy(update={"chain_id": "lesson"})
     assert leaked(TEST, [copy]) == [("t", "lesson"), ("t-0", "lesson")]
     refuse_leaks(TEST, [passage("Nothing of the kind.")])
-    with pytest.raises(LeakError, match=r"test questions in 2 places: t in lesson; t-0 in lesson\. Remove"):
+    with pytest.raises(ValueError, match=r"test questions in 2 places: t in lesson; t-0 in lesson\. Remove"):
         refuse_leaks(TEST, [passage("x"), copy])
 
 

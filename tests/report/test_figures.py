@@ -79,4 +79,4 @@ def test_texts_are_escaped_in_figures_and_tables() -> None:
     assert figure.layout.yaxis.ticktext == ("&lt;b&gt;row&lt;/b&gt;",) and figure.data[0].name == "&lt;i&gt;s&lt;/i&gt;"
     html = figures.table([{"<b>": "<script>", "n": 1234, "share": HALF, "p": 0.123456}]).data
     assert "<script>" not in html and "1,234" in html and "0.500 [0.400, 0.700]" in html and "0.1235" in html
-    assert "no entries" in figures.table([]).data
+    assert "There are none" in figures.table([]).data

@@ -13,7 +13,6 @@ from mqg_utils.teacher.base import ask_all
 from mqg_utils.teacher.batch import BatchTeacher
 from mqg_utils.teacher.budget import Budget
 from mqg_utils.teacher.cache import ReplyCache
-from mqg_utils.teacher.client import TeacherError
 
 
 class Jobs:
@@ -108,7 +107,7 @@ def test_a_stop_among_the_answers_bills_and_keeps_each_once(server: FaultServer,
 def test_a_restart_waits_for_a_job_whose_server_was_down(server: FaultServer, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("mqg_utils.teacher.batch.MAX_RETRIES", 3)
     server.other = Jobs(down=7)
-    with pytest.raises(TeacherError, match=r"the batch server: .*back soon"):
+    with pytest.raises(RuntimeError, match=r"the batch server: .*back soon"):
         ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))
     assert server.other.down == 7 - 4
     assert len(ask_all(batch(server, tmp_path), requests(3), ReplyCache(tmp_path / "r.jsonl"))) == 3
@@ -136,6 +135,6 @@ def test_a_request_without_an_answer_is_a_recorded_failure_and_asked_again(serve
 def test_a_job_that_fails(server: FaultServer, tmp_path: Path) -> None:
     server.other = Jobs(status="failed")
     teacher = batch(server, tmp_path)
-    with pytest.raises(TeacherError, match="batch job batch-0 failed: no reason given"):
+    with pytest.raises(RuntimeError, match="batch job batch-0 failed: no reason given"):
         ask_all(teacher, requests(3), ReplyCache(tmp_path / "r.jsonl"))
     assert not (tmp_path / "batch.json").exists() and teacher.spent_usd == 0

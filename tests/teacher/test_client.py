@@ -15,7 +15,7 @@ from test_cache import request
 from mqg_utils.teacher.base import ask_all
 from mqg_utils.teacher.budget import Budget, Price
 from mqg_utils.teacher.cache import Reply, ReplyCache, Request
-from mqg_utils.teacher.client import ServerTeacher, TeacherError
+from mqg_utils.teacher.client import ServerTeacher
 from mqg_utils.teacher.responses import read_list
 from mqg_utils.workflow.secrets import KEY_VARIABLE
 
@@ -80,9 +80,9 @@ def test_the_api_key_is_in_no_file_and_no_object(server: FaultServer, monkeypatc
 
 def test_settings_that_cannot_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    with pytest.raises(TeacherError, match="'gpt-x' needs a key in OPENAI_API_KEY, or a local server's base_url"):
+    with pytest.raises(RuntimeError, match="'gpt-x' needs a key in OPENAI_API_KEY, or a local server's base_url"):
         outcomes(ServerTeacher("gpt-x"), requests(1), tmp_path)
-    with pytest.raises(TeacherError, match="reply_format is 'auto'; choose one of json_schema, json_object, plain"):
+    with pytest.raises(RuntimeError, match="reply_format is 'auto'; choose one of json_schema, json_object, plain"):
         ServerTeacher("m", reply_format="auto")
 
 
@@ -205,7 +205,7 @@ def test_a_budget_binds_without_usage(server: FaultServer, tmp_path: Path) -> No
 def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Path) -> None:
     for response, count in ((error(401, "ask Ada"), 1), (error(429, "ask Ada", code="insufficient_quota"), 3)):
         server.answer, before = lambda _, response=response: response, server.count
-        with pytest.raises(TeacherError, match=r"^the server refused passage 'p0': .*ask Ada"):
+        with pytest.raises(RuntimeError, match=r"^the server refused passage 'p0': .*ask Ada"):
             outcomes(teacher(server, concurrency=1), requests(5), tmp_path)
         assert server.count == before + count
     assert [r.status for r in ReplyCache(tmp_path / "r.jsonl").outcomes] == ["failed"] * 2
@@ -214,21 +214,21 @@ def test_a_hopeless_error_ends_the_run_at_once(server: FaultServer, tmp_path: Pa
 def test_replies_under_way_are_kept_when_the_run_ends(server: FaultServer, tmp_path: Path) -> None:
     refused, good = error(401, "no")._replace(delay_s=0.1), Response(body=completion(), delay_s=0.3)
     server.answer = lambda body: refused if passage_of(body) == "p1" else good  # all four are under way
-    with pytest.raises(TeacherError, match="p1"):
+    with pytest.raises(RuntimeError, match="p1"):
         outcomes(teacher(server, concurrency=4), requests(9), tmp_path)
     assert {r.passage_id for r in ReplyCache(tmp_path / "r.jsonl").outcomes if r.status == "ok"} == {"p0", "p2", "p3"}
 
 
 def test_many_failures_in_a_row_end_the_run(server: FaultServer, tmp_path: Path) -> None:
     server.answer = lambda _: error(400, "this model is gone")
-    with pytest.raises(TeacherError, match=r"9 requests failed in a row; .*this model is gone; .*reply_format=plain"):
+    with pytest.raises(RuntimeError, match=r"9 requests failed in a row; .*this model is gone; .*reply_format=plain"):
         outcomes(teacher(server, concurrency=1, reply_format="json_object"), requests(50), tmp_path)
     assert server.count == 9
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     asking = ServerTeacher("m", "http://127.0.0.1:9/v1", max_retries=1)
-    with pytest.raises(TeacherError, match=r"the server at http://127.0.0.1:9/v1: Connection error \(ConnectError"):
+    with pytest.raises(RuntimeError, match=r"the server at http://127.0.0.1:9/v1: Connection error \(ConnectError"):
         outcomes(asking, requests(1), tmp_path)
 
 

@@ -14,21 +14,26 @@ MEASURES = {
     "accuracy": "propositions right", "auc_within": "AUC within questions", "right_option": "right option",
     "emr": "questions all right (EMR)", "jaccard": "Jaccard", "ecn": "ECN points",
 }  # fmt: skip
-SHORT = {"accuracy": "propositions", "auc_within": "AUC"}
+SHORT = {"accuracy": "propositions", "auc_within": "AUC", "right_option": "right option"}
 COLUMNS = {**MEASURES, "ecn_dp": "ECN, progressive", "ecn_qi": "ECN, independent"}
 
 
 def overview(f: Findings) -> list[Row]:
     """The table under the answer: every condition with its gains, and the best guess of each measure by itself."""
     c, rows = f.comparison, []
-    measures = [m for m in ("accuracy", "auc_within", "right_option", "ecn") if c.cells[f.focus, m].n]
+    of_all = (
+        ("right_option", "auc_within")
+        if c.share == "right_option"
+        else ("accuracy", "auc_within", "right_option", "ecn")
+    )
+    measures = [m for m in of_all if c.cells[f.focus, m].n]
     few = any(problem.kind == "few" for problem in f.problems)
     for name in f.run.conditions:
         against = f" from {c.references[name]}" if len(set(c.references.values())) > 1 and name in c.references else ""
         row: Row = {"condition": name + against}
         for m in measures:
             row[MEASURES[m]] = c.cells[name, m]
-            if m in ("accuracy", "auc_within") and c.references and not few:
+            if m in (c.share, "auc_within") and c.references and not few:
                 row[f"gain in {SHORT[m]}"] = c.against[name, m].estimate if (name, m) in c.against else NOTHING
         rows.append(row)
     guessed: Row = {MEASURES[m]: Estimate(c.best_guess(m)[1], nan, nan, c.cells[f.focus, m].n, 0) for m in measures}
