@@ -218,6 +218,7 @@ class ExamRoom:
     def _answer(self) -> None:
         with reporting(self.keybox.message, "Not saved. "):
             self.session.answer(self.asked, self.ticks)
+        if not self.keybox.message.value:
             self._next()
 
     def _end(self) -> None:
