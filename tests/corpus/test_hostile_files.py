@@ -114,8 +114,11 @@ REFUSED = {
     ),
     "depth": (html("<div>" * 5000), "Excessive depth"),
     "one piece of text": (html("a" * 11_000_000), "not readable as HTML"),
-    "an alphabet that is none": (of("a.html", "<meta charset=undefined><p>a</p>"), "not an encoding of web pages"),
-    "a slow alphabet": (of("a.html", f"<meta charset=punycode><p>{'a-' * N}</p>"), "not an encoding of web pages"),
+    "an alphabet that is none": (
+        of("a.html", "<meta charset=undefined><p>a</p>"),
+        "is not the .undefined. it declares",
+    ),
+    "a slow alphabet": (of("a.html", f"<meta charset=punycode><p>{'a-' * N}</p>"), "is not the .punycode. it declares"),
     "half characters": (
         of("a.html", "<meta charset=utf-16-le><p>\ud800".encode("utf-16-le", "surrogatepass")),
         "is not UTF-8",
@@ -124,7 +127,7 @@ REFUSED = {
     "depth of XML": (of("a.xml", "<body>" * 3000), "not readable as XML"),
     "a text of blanks": (of("a.txt", "\n \n"), "no text found"),
     "a cell of no width": (word(cell("a", '<w:gridSpan w:val="x"/>')), "not readable as a Word file"),
-    "xz": (of("a.txt", b"\xfd7zXZ\0\0\4"), "contains xz"),
+    "xz": (of("a.txt", b"\xfd7zXZ\0\0\4"), "byte 1 is not UTF-8"),
 }
 
 
