@@ -22,6 +22,7 @@ from mqg_utils.workflow.paths import locate, project_root
 JOB, OUTCOME, ERROR, START = "job.json", "outcome.json", "error.txt", "start"
 FILES = ("examples.jsonl", "held_out.jsonl", "passages.jsonl")
 CONFIG = "notebooks/accelerate/ddp.yaml"  # copies the student to every process
+WORKER = ("-m", "mqg_utils.training.launch")
 TASKS: dict[str, Any] = {"pretrain": (train.pretrain, Passage), "finetune": (train.finetune, Chain)}
 
 
@@ -64,8 +65,7 @@ class Launcher:
             (folder / left).unlink(missing_ok=True)
         config = locate(self.config) if self.config else project_root() / CONFIG
         options = ("--config_file", config, "--num_processes", self.processes, "--main_process_port", 0)
-        worker = ("-m", "mqg_utils.training.launch", folder)
-        command = [sys.executable, "-m", "accelerate.commands.launch", *map(str, (*options, *worker))]
+        command = [sys.executable, "-m", "accelerate.commands.launch", *map(str, options), *WORKER, str(folder)]
         env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.processes)), **os.environ}
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
         with subprocess.Popen(command, env=env, **pipe) as launcher:

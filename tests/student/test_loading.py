@@ -205,7 +205,7 @@ from mqg_utils.student import loading as models
 print("parameters:", models.load("somebody/a-student").n_parameters)
 try:
     models.load("nobody/nothing")
-except models.ValueError as error:
+except ValueError as error:
     print(error)
 """
     down = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
