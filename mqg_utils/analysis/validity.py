@@ -15,7 +15,7 @@ from mqg_utils.workflow.plan import variant_of
 FEW_CHAINS = 10  # fewer compare no conditions
 CONSTANT = 0.99  # share of the propositions of `multiple` questions that are ticked alike
 NARROW = 0.005  # P(true) of a question's options differs by less in the median question
-RANKED = 0.55  # AUC within questions above which they are ranked all the same
+RANKED = 0.55  # AUC within questions above which a high temperature hides a ranking
 KINDS = ("few", "untrained", "constant", "equal", "tied")
 UNTRAINED = ("zero-shot", "server")  # conditions whose weights should not change
 
@@ -81,7 +81,10 @@ def _constant(items: Sequence[Prediction]) -> str:
     for p in scored:
         questions[p.chain_id, p.question_id].append(p.p_true or 0.0)
     ranges = [max(values) - min(values) for values in questions.values() if len(values) > 1]
-    within = estimate(score_questions(items), "auc_within", repeats=1).value  # a high temperature hides no ranking
-    if ranges and (middle := float(np.median(ranges))) < NARROW and not within > RANKED:
+    if ranges and (middle := float(np.median(ranges))) < NARROW and not _ranked(items):
         return f"tells the options of a question apart by {middle:.4f} in the median ({around})"
     return ""
+
+
+def _ranked(items: Sequence[Prediction]) -> bool:
+    return estimate(score_questions(items), "auc_within", repeats=1).value > RANKED

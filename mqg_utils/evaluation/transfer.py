@@ -14,8 +14,9 @@ def question_sets(
     exam: Sequence[Chain], taught: Sequence[Chain], held_back: Sequence[Chain], most: int = 40, seed: int = 0
 ) -> dict[str, list[Chain]]:
     """At most `most` random chains of each set, except the exam's test split; empty sets are left out."""
-    parts = {f"exam, {split}": by_split(exam, split) for split in ("train", "validation")}
-    sets, draw = {"taught": taught, "held back": held_back, **parts}, random.Random(seed)
+    sets = {"taught": taught, "held back": held_back}
+    sets |= {f"exam, {split}": by_split(exam, split) for split in ("train", "validation")}
+    draw = random.Random(seed)
     return {name: draw.sample(chains, min(most, len(chains))) for name, chains in sets.items() if chains}
 
 
