@@ -13,6 +13,12 @@ from mqg_utils.records import HISTORIES, Chain, History, Prediction
 from mqg_utils.workflow.conditions import is_human
 
 SAID = {"accuracy": ("propositions", "gets", " right"), "right_option": ("questions", "picks the right option in", "")}
+VERDICTS = {  # the signs of the intervals of the gains
+    (1,): "**Yes**: {} does better than {}, by more than chance.",
+    (0, 1): "**In part**: {} does better than {} by more than chance in one of two measures.",
+    (0,): "**Not shown**: {} may differ from {} by chance.",
+}
+WORSE = "**No**: {} does worse than {}, by more than chance."
 
 
 def score_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
@@ -117,19 +123,22 @@ class Comparison(NamedTuple):
         models = [name for name in self.conditions if not is_human(name)] or list(self.conditions)
         last, kind = models[-1], self.share
         top, within, size = (self.cells[last, m] for m in (kind, "auc_within", "accuracy"))
-        of, gets, rightly = SAID[kind]
-        text = [
+        (of, gets, rightly), text = SAID[kind], list[str]()
+        gains = [self.against[last, m].estimate for m in (kind, "auc_within") if last in self.references]
+        if gains:
+            signs = tuple(sorted({(e.low > 0) - (e.high < 0) for e in gains if e.n}))
+            text.append(VERDICTS.get(signs or (0,), WORSE).format(last, self.references[last]))
+        text.append(
             f"On {top.n} {of} of {size.chains} unseen chains (history: {self.history}), **{last}** {gets} "
-            f"**{100 * top.value:.1f} %**{rightly}{_interval(top, ' %')}; the best guess gets "
-            f"{100 * self.best_guess(kind)[1]:.1f} %."
-        ]
+            f"**{100 * top.value:.1f} %**{rightly}{_interval(top, ' %')}; guessing gets "
+            f"{100 * self.best_guess(kind)[1]:.1f} % at best."
+        )
+        if gains:
+            gain = f"{100 * gains[0].value:+z.1f} points{_interval(gains[0])}"
+            text.append(f"Its gain over {self.references[last]} is {gain}.")
         if within.n:
-            text.append(f"Its AUC within questions is {within.shown()}; 0.5 is chance.")
-        if last in self.references:
-            gain, area = (self.against[last, measure].estimate for measure in (kind, "auc_within"))
-            moved = f"that is {100 * gain.value:+z.1f} points{_interval(gain)}: {_zero(gain)}"
-            moved += f"; in AUC within questions {area.shown('+')}: {_zero(area)}" if area.n else ""
-            text.append(f"Against {self.references[last]}, {moved}.")
+            area = f" and its gain {gains[1].shown('+')}" if gains else ""
+            text.append(f"Its AUC within questions is {within.shown()}{area}; 0.5 is chance.")
         for c in (name for name in self.conditions if name not in models):
             e = self.cells[c, "accuracy"]
             text.append(f"**{c}** gets {100 * e.value:.1f} % of {e.n} propositions in {e.chains} chains right.")
@@ -209,9 +218,3 @@ def _flat(label: str, e: Estimate, interval: bool = True) -> dict[str, Any]:
 
 def _interval(e: Estimate, unit: str = " points") -> str:
     return "" if isnan(e.low) else f" (95 % interval {100 * e.low:z.1f} to {100 * e.high:z.1f}{unit})"
-
-
-def _zero(gain: Estimate) -> str:
-    if isnan(gain.low):
-        return "too few chains for an interval"
-    return "the interval excludes zero" if gain.low > 0 or gain.high < 0 else "the interval includes zero"

@@ -23,12 +23,15 @@ def examine(
 ) -> tuple[list[Prediction], Scored]:
     """The predictions of a student, and the scores behind them."""
     given = [history for history in histories if history != "predicted"]
+    single = {i for i, chain in enumerate(exam) if given and len(chain.questions) == 1}  # without a history
+    later = [chain.model_copy(update={"questions": []}) if i in single else chain for i, chain in enumerate(exam)]
     with precision(student.model, bf16):
         bare = bare_likelihoods(student, exam, [decision.readout], row_tokens)
         known = bare._replace(tokens=0)  # counted once
         parts = [score(student, exam, given, row_tokens, [decision.readout], known)] if given else []
-        parts += [score_own(student, exam, decision, row_tokens, known)] if "predicted" in histories else []
+        parts += [score_own(student, later, decision, row_tokens, known)] if "predicted" in histories else []
     scores = {key: value for part in parts for key, value in part.readouts[decision.readout].items()}
+    scores |= {("predicted", *key[1:]): value for key, value in scores.items() if key[1] in single}
     tokens, cuts = bare.tokens + sum(part.tokens for part in parts), total(part.cuts for part in parts)
     scored = Scored({decision.readout: scores}, tokens, cuts, parts[0].method)
     return predictions(exam, scored, decision, histories, condition, seed), scored

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from math import isnan
+from textwrap import shorten
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -120,6 +121,15 @@ class Findings:
         return {name: attribution.shares(items, **self.draws) for name, items in self.outcomes.items()}
 
     @cached_property
+    def ranked(self) -> dict[str, list[QuestionScore]]:
+        """chain -> its scores as the page shows them: of the first seed, the fewest ECN points per question first."""
+        chains = defaultdict[str, list[QuestionScore]](list)
+        for s in self.scores_of[self.focus, self.shown]:
+            if s.seed == self.run.seeds[0]:
+                chains[s.chain_id].append(s)
+        return dict(sorted(chains.items(), key=lambda item: (sum(s.ecn for s in item[1]) / len(item[1]), item[0])))
+
+    @cached_property
     def training_questions(self) -> list[Question]:
         return [question for chain in self.run.training_questions for question in chain.questions]
 
@@ -146,6 +156,7 @@ class Findings:
         """Paragraphs: what makes results void; what the conditions score; where the last one fails, and why."""
         sentences = [self.run.stopped] * bool(self.run.stopped) + [problem.sentence for problem in self.problems]
         void, text = " ".join(f"**{sentence}**" for sentence in sentences), []
+        cases = {chain.chain_id: chain for chain in self.run.exam if chain.is_progressive}
         rows = [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= FEW_CHAINS]
         if rows and not self.void("along"):
             worst, best = (choose(rows, key=lambda r: r.accuracy.value) for choose in (min, max))
@@ -154,14 +165,24 @@ class Findings:
                 f"({percent(worst.accuracy)} of propositions right) and strongest in question {best.position} "
                 f"({percent(best.accuracy)})."
             )
+        elif cases and not self.void("along"):
+            text.append(f"{len(cases)} progressive chains are too few to say where along a case {self.focus} fails.")
         propagated = next(row for row in self.attribution[self.focus] if row.name == "propagated")
-        if propagated.of and self.progressive and not self.void("attribution"):
+        if propagated.of and cases and not self.void("attribution"):
             text.append(
                 f"Of the {propagated.of} questions that {self.focus} gets wrong after its own answers, "
                 f"{propagated.questions} would be right if the earlier answers were right."
             )
+        if case := next((cases[name] for name in self.ranked if name in cases), None):
+            title, errs = (
+                shorten(case.vignette or case.questions[0].stem, 60, placeholder=" …"),
+                sum(s.emr < 1 for s in self.ranked[case.chain_id]),
+            )
+            text.append(
+                f"Its worst case is {case.chain_id} (“{title}”): wrong in {errs} of {len(case.questions)} questions."
+            )
         few = any(problem.kind == "few" for problem in self.problems)
-        return "\n\n".join(filter(None, [void, "" if few else self.comparison.answer(), " ".join(text)]))
+        return "\n\n".join(filter(None, [void, *([] if few else [self.comparison.answer(), " ".join(text)])]))
 
 
 def percent(e: Estimate) -> str:

@@ -3,12 +3,10 @@
 import base64
 import gzip
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from mqg_utils.analysis.attribution import MEANINGS
-from mqg_utils.analysis.metrics import QuestionScore
 from mqg_utils.analysis.results import Row
 from mqg_utils.records import Chain, Prediction, Question
 from mqg_utils.report.findings import Findings
@@ -17,15 +15,6 @@ from mqg_utils.workflow.conditions import is_human
 
 PASSAGE_CHARACTERS = 1_500_000  # of passages in the page; beyond it each is cut to its share
 NEAREST = 2  # passages and training questions linked to a question
-
-
-def shown_chains(f: Findings) -> dict[str, list[QuestionScore]]:
-    """chain -> its scores as the page shows them: of the first seed, the fewest ECN points per question first."""
-    chains = defaultdict[str, list[QuestionScore]](list)
-    for s in f.scores_of[f.focus, f.shown]:
-        if s.seed == f.run.seeds[0]:
-            chains[s.chain_id].append(s)
-    return dict(sorted(chains.items(), key=lambda item: (sum(s.ecn for s in item[1]) / len(item[1]), item[0])))
 
 
 def chain_data(f: Findings) -> dict[str, Any]:
@@ -78,7 +67,7 @@ def chain_data(f: Findings) -> dict[str, Any]:
         "chains": [
             {"id": chain.chain_id, "case": chain.vignette, "lang": chain.language, "dp": int(chain.is_progressive),
              "qs": [question(chain, q) for q in chain.questions]}
-            for chain in map(chains.__getitem__, shown_chains(f))
+            for chain in map(chains.__getitem__, f.ranked)
         ],
         "passages": [
             {"id": p.passage_id, "at": " › ".join([p.book, *p.section]), "x": p.text[:room], "cut": len(p.text) > room}

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from mqg_utils.records import write_text
 from mqg_utils.report.findings import Findings, Panel, Section, plain_rows
-from mqg_utils.report.page_data import chain_data, packed, shown_chains
+from mqg_utils.report.page_data import chain_data, packed
 from mqg_utils.report.sections import appendix, chain, errors, scores
 from mqg_utils.workflow import pages
 
@@ -78,12 +78,12 @@ def write_report(findings: Findings, folder: Path, title: str = "") -> Path:
         void=bool(findings.problems or run.stopped),
         history=findings.main, overview=scores.overview(findings), sections=[s for s in sections if not s.missing],
         left_out=list(left_out.items()), data=packed(chain_data(findings)), focus=findings.focus, shown=findings.shown,
-        failing=sum(any(s.emr < 1 for s in items) for items in shown_chains(findings).values()),
+        failing=sum(any(s.emr < 1 for s in items) for items in findings.ranked.values()),
     )  # fmt: skip
     return page
 
 
 def _bold(text: str) -> Markup:
     """A text with **bold** parts as HTML; everything else in it is escaped."""
-    parts = text.split("**")
+    parts = text.replace(" %", "\u00a0%").split("**")  # which no line break parts from its number
     return Markup("").join(Markup("<b>{}</b>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))

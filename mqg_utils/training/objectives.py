@@ -85,7 +85,7 @@ def chain_rows(
     context, most, labelled = context_of(student.model), split if works else 1, readout == "truth"
     # the propositions of a question share a loss and so a row
     trees, _ = grow_trees(chains, student.tokenizer, ("gold",), context, most, whole_questions=True, labelled=labelled)
-    trees = bare_likelihoods(student, chains, [readout], max_tokens).on(trees, chains)
+    trees = bare_likelihoods(student, chains, [readout]).on(trees, chains)
     return pack(trees if works else [join(prompts_of([tree])) for tree in trees], max_tokens)
 
 

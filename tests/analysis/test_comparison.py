@@ -70,10 +70,10 @@ def test_estimates_by_hand() -> None:
 
 def test_the_answer_in_words() -> None:
     assert comparison_of(exam_of(8), base=2, books=1).answer() == (
-        "On 32 propositions of 8 unseen chains (history: gold), **books** gets **75.0 %** right (95 % interval 75.0 to "
-        "75.0 %); the best guess gets 50.0 %. Its AUC within questions is 0.750 [0.750, 0.750]; 0.5 is chance. Against "
-        "base, that is +25.0 points (95 % interval 25.0 to 25.0 points): the interval excludes zero; in AUC within "
-        "questions +0.250 [+0.250, +0.250]: the interval excludes zero. "
+        "**Yes**: books does better than base, by more than chance. On 32 propositions of 8 unseen chains (history: "
+        "gold), **books** gets **75.0 %** right (95 % interval 75.0 to 75.0 %); guessing gets 50.0 % at best. Its gain "
+        "over base is +25.0 points (95 % interval 25.0 to 25.0 points). Its AUC within questions is 0.750 [0.750, "
+        "0.750] and its gain +0.250 [+0.250, +0.250]; 0.5 is chance. "
         "Fewer than 20 chains: read every interval with caution."
     )
 
@@ -89,10 +89,13 @@ def test_where_every_question_has_one_right_option_the_answer_counts_these() -> 
     a = Comparison.of(score_questions(made), exam, ["base", "books"], {"books": "base"}, repeats=200)
     assert (a.share, comparison_of(exam_of(8), base=2).share) == ("right_option", "accuracy")
     said = a.answer()
-    assert said.startswith(
-        "On 8 questions of 8 unseen chains (history: gold), **books** picks the right option in **100.0"
-    )
-    assert "the best guess gets 25.0 %" in said and "that is +100.0 points" in said
+    assert "On 8 questions of 8 unseen chains (history: gold), **books** picks the right option in **100.0" in said
+    assert "guessing gets 25.0 % at best" in said and "gain over base is +100.0 points" in said
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [((2, 1), "Yes"), ((1, 2), "No"), ((1, 1), "Not shown")])
+def test_the_answer_begins_with_a_verdict(wrong: tuple[int, int], verdict: str) -> None:
+    assert comparison_of(exam_of(8), base=wrong[0], books=wrong[1]).answer().startswith(f"**{verdict}**: books ")
 
 
 def test_each_measure_has_its_own_best_guess() -> None:

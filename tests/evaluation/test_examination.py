@@ -7,6 +7,7 @@ from small import chain, question, tiny_student
 
 from mqg_utils.evaluation.decision import Decision
 from mqg_utils.evaluation.examination import examine, predictions
+from mqg_utils.evaluation.own_history import score_own
 from mqg_utils.evaluation.scoring import Scored, score
 from mqg_utils.records import HISTORIES, Prediction
 from mqg_utils.student.prompts import Cuts
@@ -41,11 +42,20 @@ def test_predictions_carry_their_question():
 def test_a_proposition_of_5000_tokens_fails_and_stays_in_the_denominator():
     one = chain(question("Q", "a", "word " * 5000, "b", true=(1, 2)), case="A case.")
     made, scored = examine(tiny_student(), [one], Decision(), "base")
-    assert scored.cuts.failed == 2  # once given and once on its own
+    assert scored.cuts.failed == 1  # a single question is read once for every history
     assert [(p.history, p.proposition, p.status) for p in made] == [
         (history, i, status) for history in HISTORIES for i, status in enumerate(["scored", "failed", "scored"])
     ]
     assert [(p.p_true, p.predicted, p.gold) for p in made if p.status == "failed"] == [(None, None, True)] * 3
+
+
+def test_the_only_question_of_a_chain_is_read_once_for_every_history():
+    one, two = chain(question("Q", "a", "b"), name="x"), chain(question("Q", "a", "b"), question("R", "c"), name="y")
+    student = tiny_student()
+    made, scored = examine(student, [one, two], Decision("pmi"), "base")
+    own, read = score_own(student, [one, two], Decision("pmi")).readouts["pmi"], scored.readouts["pmi"]
+    assert {key: read[key] for key in own} == pytest.approx(own, abs=1e-5)
+    assert read["predicted", 0, 0, 1] == read["gold", 0, 0, 1] and {p.status for p in made} == {"scored"}
 
 
 def test_only_the_histories_asked_for():

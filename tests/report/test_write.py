@@ -91,6 +91,16 @@ def test_what_is_void_comes_first_and_its_sections_fold_into_one_line(tmp_path: 
     assert "give the same answer" in twins.answer()
 
 
+def test_the_answer_names_the_worst_case_or_says_that_cases_are_few() -> None:
+    many = Findings(simulated.run(simulated.exam(12)), repeats=50)
+    worst = next(iter(many.ranked))
+    assert f"Its worst case is {worst} (“" in many.answer() and "is weakest in question" in many.answer()
+    cases, alone = simulated.exam(3), [chain.model_copy(update={"vignette": ""}) for chain in simulated.exam(12, 1)]
+    alone = [chain.model_copy(update={"chain_id": f"alone{i}"}) for i, chain in enumerate(alone)]
+    said = Findings(simulated.run([*cases, *alone]), repeats=50).answer()
+    assert "3 progressive chains are too few to say where along a case books fails." in said
+
+
 def test_tables_are_written_for_programs(tmp_path: Path) -> None:
     run = simulated.run(simulated.exam(6), seeds=(0, 1))
     write_report(Findings(run, repeats=50), tmp_path)
