@@ -16,7 +16,7 @@ SHARED = "all with books"  # conditions that read passages; stage 02 runs once f
 READING, JUDGING = "loss, reading passages", "loss, judging propositions"
 TRAINED_ON = {PASSAGES: "passages", "questions": "generated questions", "exam": "the exam's train split"}
 TIMINGS = ("_runtime", "_per_second", "_time")
-Entry = Mapping[str, float]  # step, epoch, and loss or eval_loss
+Entry = Mapping[str, float]  # step, epoch, and loss (in a mixed training also reading_loss) or eval_loss
 Watch = Callable[[Sequence[Entry], bool], None]  # called with all entries so far, and whether training has ended
 
 
@@ -43,7 +43,7 @@ def points(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in entry.items() if not name.endswith(TIMINGS)}
         for entry in entries
-        if "loss" in entry or "eval_loss" in entry
+        if entry.keys() & {"loss", "reading_loss", "eval_loss"}
     ]
 
 
@@ -101,9 +101,12 @@ def read_log(log: Path) -> list[dict[str, float]]:
 
 def by_loss(curves: Sequence[Curve]) -> dict[str, dict[str, Sequence[Entry]]]:
     """The entries by name of the training, those that read apart from those that judge: the losses do not compare."""
-    kinds = {True: READING, False: JUDGING}
-    parts = {label: [c for c in curves if (c.trained_on == PASSAGES) is reading] for reading, label in kinds.items()}
-    return {label: {c.name: c.entries for c in part} for label, part in parts.items() if part}
+    parts: dict[str, dict[str, Sequence[Entry]]] = {READING: {}, JUDGING: {}}
+    for c in curves:
+        parts[READING if c.trained_on == PASSAGES else JUDGING][c.name] = c.entries
+        if mixed := [{**e, "loss": e["reading_loss"]} for e in c.entries if "reading_loss" in e]:
+            parts[READING][c.name] = mixed
+    return {label: part for label, part in parts.items() if part}
 
 
 def rows_of(curves: Sequence[Curve]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ class _RowTrainer(Trainer):
 
     objective: Objective
     per_row: list[float]  # targets in an average training row, and in a held-out one
+    apart: dict[str, list[torch.Tensor]]  # losses of rows since the last log entry, those of a mixed training by kind
 
     def compute_loss(  # type: ignore[override]
         self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
@@ -36,7 +38,18 @@ class _RowTrainer(Trainer):
         per_row = self.per_row[not model.training]
         # Trainer casts the model's own forward only, and the losses go around it to its backbone
         with self.accelerator.autocast():
-            return model(work=lambda m: self.objective.loss(m, dict(inputs), per_row))
+            loss: torch.Tensor = model(work=lambda m: self.objective.loss(m, dict(inputs), per_row))
+        if model.training and self.objective.readout:
+            self.apart["reading_loss" if "parents" in inputs else "loss"].append(loss.detach())
+        return loss
+
+    def log(self, logs: dict[str, float], *rest: Any) -> None:
+        if "loss" in logs and "reading_loss" in self.apart:  # the mean of both would say little
+            del logs["loss"]
+            logs |= {name: float(torch.stack(losses).mean()) for name, losses in self.apart.items()}
+        if logs.keys() & self.apart.keys():
+            self.apart.clear()
+        super().log(logs, *rest)
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
         inputs, readout = self._prepare_inputs(inputs), self.objective.readout
@@ -193,7 +206,7 @@ def train_rows(
         callbacks=[_Reporter(objective.name, n_tokens / steps, folder, watch)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.objective = objective
+    trainer.objective, trainer.apart = objective, defaultdict(list)
     counts = (rows, objective.count), (held_out, n_questions if judges else objective.count)
     trainer.per_row = [sum(map(count, part)) / max(1, len(part)) for part, count in counts]
     before = trainable_weights(student.model) if n == 1 else []

@@ -61,10 +61,12 @@ def test_losses_of_reading_and_of_judging_have_panels_of_their_own_and_are_compa
     made = [
         Curve("r", "base", 0, "exam", "finished", entries, 8),
         Curve("r", "", 0, "passages", "finished", entries, 8),
+        Curve("r", "both", 0, "questions", "finished", ({**entries[0], "reading_loss": 3.0},), 8),
     ]
     figure = figures.curves(by_loss(made))
     assert [(t.name, t.x, t.xaxis) for t in figure.data[::2]] == [
-        ("r: passages", (0.5,), "x"), ("r · base: exam", (0.5,), "x2"),
+        ("r: passages", (0.5,), "x"), ("r · both: questions", (0.5,), "x"), ("r · base: exam", (0.5,), "x2"),
+        ("r · both: questions", (0.5,), "x2"),
     ]  # fmt: skip
     assert figure.layout.yaxis.title.text == READING and figure.layout.xaxis2.title.text == "epoch"
 

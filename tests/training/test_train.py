@@ -161,6 +161,8 @@ def test_passages_are_read_between_the_questions(tmp_path):
     n_rows = len(chain_rows(CHAINS, student, 256)) + len(passage_rows(passages, student, 256))
     assert trained.steps == 6 * n_rows
     assert loss_on(student, CHAINS) < 0.8 * loss and perplexity(student, passages) < 0.8 * before
+    read, judged = ([e[kind] for e in trained.curve if kind in e] for kind in ("reading_loss", "loss"))
+    assert read[0] == pytest.approx(math.log(before), rel=0.2) and max(judged) < min(read), "each kind by itself"
     found = [entry["eval_loss"] for entry in trained.curve if "eval_loss" in entry]
     assert found[-1] == pytest.approx(loss_on(student, CHAINS[:1]), rel=1e-3), "of questions alone, a question"
 
