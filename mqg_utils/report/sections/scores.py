@@ -71,7 +71,7 @@ def _scores(f: Findings) -> Panel:
     first = cells[conditions[0], "emr"]
     seeds = f"{len(f.run.seeds)} seeds" if len(f.run.seeds) > 1 else "one seed"
     above = [
-        f"in {MEASURES[m]} ({rate if m != 'auc_within' else 'chance'}, {value:.3f}) "
+        f"{MEASURES[m]} ({rate if m != 'auc_within' else 'chance'}, {value:.3f}): "
         + (", ".join(name for name in conditions if cells[name, m].low > value) or "none")
         for m, (rate, value) in guess.items()
     ]
@@ -80,7 +80,7 @@ def _scores(f: Findings) -> Panel:
         f"n = {cells[conditions[0], 'accuracy'].n} propositions of {first.n} questions in "
         f"{first.chains} chains, {seeds}.",
         f"People are scored and compared after their own answers: {', '.join(people)}." if people else "",
-        f"Whole interval above the best guess: {'; '.join(above)}.",
+        f"Conditions whose whole interval is above the best guess: in {'; in '.join(above)}.",
     ]
     note = (
         "AUC within questions: share of pairs of a true and a false option of one question in which the true one has "
