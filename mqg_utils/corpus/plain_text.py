@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mqg_utils.corpus.pdf.blocks import HYPHEN, repaired
 from mqg_utils.corpus.pdf.tables import grouped
-from mqg_utils.corpus.sections import IS, Outline, Section
+from mqg_utils.corpus.sections import IS, Outline
 from mqg_utils.text.files import read_text
 
 MAX_LINE = 2000  # characters of a contents entry, and of a ruler
@@ -20,12 +20,12 @@ Block = list[str]  # lines without a blank one between them
 Contents = list[tuple[int, str]]  # level, title
 
 
-def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a text; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
+def read_plain_text(file: Path, outline: Outline) -> None:
+    """Add a text to an outline; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
     text = read_text(file)
     words = Counter(re.findall(r"\w[\w-]*", text.casefold()))
     lines = text.split("\n")
-    outline = Outline(book, language, file.stem, f"{file.name}, line 1")
+    outline.place = f"{file.name}, line 1"
     contents, start, end = find_contents(lines)
     deepest = max((level for level, _ in contents), default=1)
     titles = {title for _, title in contents}
@@ -33,18 +33,19 @@ def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
     blocks = [*before, *text_blocks(lines, end, titles)]
     for i, (number, block) in enumerate(blocks):
         if contents and i == len(before):
-            outline.heading(9, "Contents", f"{file.name}, line {start + 1}")
+            outline.place = f"{file.name}, line {start + 1}"
+            outline.heading(9, "Contents")
             outline.add(_joined(lines[start:end]))
         text = _joined(block)
         level, title = (i >= len(before) and listed_heading(text, contents)) or heading_by_form(block, bool(titles))
         if not level and _is_titled(block, _joined(blocks[i + 1][1]) if i + 1 < len(blocks) else ""):
             level, title = deepest + 1, text
         if level:
-            outline.heading(level, title, f"{file.name}, line {number}")
+            outline.place = f"{file.name}, line {number}"
+            outline.heading(level, title)
             block = block[1:] if title != text and block[0].startswith("#") else []
         for shaped_text in _shaped(block):
             outline.add(repaired(shaped_text, words))
-    return outline.sections()
 
 
 # --- blocks ---

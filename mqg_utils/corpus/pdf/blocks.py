@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.lines import ENDED, NUMBERED, Line, Style, joined
+from mqg_utils.corpus.pdf.lines import ENDED, NUMBERED, Line, Style
+from mqg_utils.corpus.pdf.tables import joined
 
 BULLETS = "•▪‣◦●○■□"
 ITEM = re.compile(rf"(?:[{BULLETS}–—-]|\(?(?:\d{{1,2}}|[a-z]|[ivx]{{1,4}})[.)]|\d+(?:\.\d+)+)(?:\s+\S|$)")

@@ -1,40 +1,33 @@
 """Sections of a PDF from the words on its pages: what comes before its text, captions and tables."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mqg_utils.corpus.pdf.blocks import Block, blocks_of, repaired, with_lists
-from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
-from mqg_utils.corpus.sections import IS, Outline, Section
+from mqg_utils.corpus.sections import IS
 
 BARRED = re.compile(r"^\d+(?:\.\d+)*\s+\|\s+")  # a number set apart from its title: 2.1 | Cells
 DROPPED = re.compile(r".*\.{4,}\s*\d+|https?://\S+")  # an entry of a table of contents; an address alone on its line
 
 
-def sections_of(
-    pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]], book: str, language: str, name: str
-) -> list[Section]:
-    """The sections of a PDF's pages. `bookmarks` are (level, title, page); a heading among them has their level.
+def laid_out(pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]]) -> Iterator[Block]:
+    """The blocks of a PDF's pages. `bookmarks` are (level, title, page); a heading among them has their level.
 
     Left out: title, authors and abstract of an article, running heads, page numbers, labels inside figures.
     """
-    lines = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
-    style = Style([line for page in lines for line in page], bookmarks)
-    flow = [
-        item for page in style.marked(lines) for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)
-    ]
-    start = _start(flow)
-    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for page in lines for line in page).casefold()))
-    outline = Outline(book, language, book.split("/")[-1])
-    for block in with_lists(blocks_of(flow[start:], style)):
+    lines_by_page = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
+    lines = list(itertools.chain(*lines_by_page))
+    style = Style(lines, bookmarks)
+    style.mark(lines)
+    flow = [item for page in lines_by_page for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)]
+    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for line in lines).casefold()))
+    for block in with_lists(blocks_of(flow[_start(flow) :], style)):
         text = repaired(block.text, words)
-        if block.level:
-            outline.heading(block.level, BARRED.sub("", text), f"{name}, page {block.page + 1}")
-        else:
-            outline.add(text, f"{name}, page {block.page + 1}")
-    return outline.sections()
+        yield block._replace(text=BARRED.sub("", text) if block.level else text)
 
 
 def _start(flow: Sequence[Line | Block]) -> int:
@@ -65,7 +58,7 @@ def _page_items(page: Sequence[Line], style: Style) -> list[Line | Block]:
         text = f"{'Table' if label['table'] else 'Figure'} {label['number']}: {title}"
         if label["table"]:
             end = _region_end(page, number, line, style)
-            rows = table_rows([word for x in page[number:end] for word in x.words], joined)
+            rows = table_rows([word for x in page[number:end] for word in x.words])
             items.append(Block("\n".join([text, *rows]), line.page))
             number = end
         else:

@@ -29,7 +29,17 @@ class Word(NamedTuple):
     after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end
 
 
-Join = Callable[[Sequence[Word]], str]
+def joined(words: Sequence[Word]) -> str:
+    """The text of words on a line; a raised number after a digit is a power: 10^3."""
+    text = words[0].text
+    for before, word in itertools.pairwise(words):
+        raised = word.size < 0.85 * before.size and word.base < before.base - 0.15 * before.size
+        close = word.x0 - before.x1 < 0.12 * max(word.size, before.size)
+        if raised and close and before.text[-1].isdigit() and re.match(r"[-–−+]?\d", word.text):
+            text += f"^{word.text}"
+        else:
+            text += ("" if close and (before.after == "" or raised) else " ") + word.text
+    return text
 
 
 def grouped(items: Iterable[T], continues: Callable[[list[T], T], bool]) -> list[list[T]]:
@@ -43,7 +53,7 @@ def grouped(items: Iterable[T], continues: Callable[[list[T], T], bool]) -> list
     return groups
 
 
-def table_rows(words: Sequence[Word], join: Join) -> list[str]:
+def table_rows(words: Sequence[Word]) -> list[str]:
     """Rows of cells joined by " | ". A line across the columns, such as a note below the table, is a row by itself."""
     if not words:
         return []
@@ -53,7 +63,7 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
     wide = [s for s in segments if s[-1].x1 - s[0].x0 > 0.45 * (right - left)]
     narrow = [s for s in segments if s not in wide]
     if not narrow:
-        return [join(s) for s in [*wide, *notes]]
+        return [joined(s) for s in [*wide, *notes]]
     starts = _columns(narrow, size, left, right)
     cells: defaultdict[int, list[list[Word]]] = defaultdict(list)  # column -> parts of its cells
     for part in (part for segment in narrow for part in _cut(segment, starts)):
@@ -70,12 +80,12 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
     for column, parts in cells.items():
         for part in parts:
             rows[bisect_left(ends, part[0].base)][column].append(part)
-    texts = [(s[0].base, join(s)) for s in wide]
+    texts = [(s[0].base, joined(s)) for s in wide]
     for anchor, row_cells in zip(anchors, rows, strict=True):
-        row_texts = [" ".join(map(join, _lines(parts, size))) for parts in row_cells]
+        row_texts = [" ".join(map(joined, _lines(parts, size))) for parts in row_cells]
         if any(row_texts):
             texts.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(row_texts).strip())))
-    return [text for _, text in sorted(texts)] + [join(note) for note in notes]
+    return [text for _, text in sorted(texts)] + [joined(note) for note in notes]
 
 
 def _lines(parts: Iterable[Sequence[Word]], size: float) -> list[list[Word]]:
