@@ -1,7 +1,7 @@
 """The one reader of marked-up text: HTML, and Markdown, EPUB, DOCX, CNXML and JATS once they are turned into it."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,8 @@ def walk(root: Any, outline: Outline) -> None:
 def is_skipped(element: Any) -> bool:
     """Whether an element is not running text."""
     tag = tag_of(element)
-    if tag in SKIPPED_TAGS or element.get("hidden") is not None or element.get("aria-hidden") == "true":
-        return True
-    if HIDDEN.search(element.get("style") or ""):
+    hidden = element.get("hidden") is not None or element.get("aria-hidden") == "true"
+    if tag in SKIPPED_TAGS or hidden or HIDDEN.search(element.get("style") or ""):
         return True
     names = ("class", "role", "data-type", "{http://www.idpf.org/2007/ops}type", "epub:type")
     marks = {mark for name in names for mark in (element.get(name) or "").split()}
@@ -75,22 +74,20 @@ def is_skipped(element: Any) -> bool:
     return bool(marks & SKIPPED_MARKS or (marks & SKIPPED_NOTES and element.get("data-type") in ("note", "abstract")))
 
 
-def text_of(element: Any, without: Collection[Any] = ()) -> str:
-    """The text inside an element as written; `without` lists elements to pass over."""
+def text_of(element: Any) -> str:
+    """The text inside an element as written."""
     text = element.text or ""
     for child in element:
-        if child not in without:
-            text += _run(child, text[-1:], without)
-        text += child.tail or ""
+        text += _run(child, text[-1:]) + (child.tail or "")
     return text
 
 
-def _run(child: Any, before: str, without: Collection[Any] = ()) -> str:
+def _run(child: Any, before: str) -> str:
     """The text of an inline element; 10<sup>3</sup> becomes 10^3."""
     tag = tag_of(child)
     if not tag or tag == "br" or is_skipped(child):
         return " " if tag == "br" else ""
-    inner = linear(child) if tag == "math" else text_of(child, without)
+    inner = linear(child) if tag == "math" else text_of(child)
     power = tag == "sup" and before.isdigit() and re.match(r"\s*[-–−+]?\d", inner)
     return f"^{inner.strip()}" if power else inner
 
@@ -100,9 +97,9 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+([,.;:])(?=\s|$)", r"\1", " ".join(text.split()))
 
 
-def inline(element: Any, without: Collection[Any] = ()) -> str:
+def inline(element: Any) -> str:
     """The text of an element on one line."""
-    return squeezed(text_of(element, without))
+    return squeezed(text_of(element))
 
 
 def nested(element: Any, *tags: str, inside: tuple[str, ...] = ()) -> list[Any]:
@@ -168,9 +165,9 @@ def _add_definitions(element: Any, outline: Outline) -> None:
     terms: list[str] = []
     for child in nested(element, "dt", "dd", inside=("dl", "dd", "dt")):
         if child.tag == "dt":
-            terms.append(inline(child))
+            terms += filter(None, [inline(child)])
         else:
-            outline.add(": ".join(filter(None, (", ".join(terms), inline(child)))))
+            outline.add(f"{', '.join(terms)}: {inline(child)}" if terms else inline(child))
             terms = []
     outline.add(", ".join(terms))
 
@@ -208,7 +205,8 @@ def _items(element: Any) -> Iterator[str]:
         if is_skipped(item):
             continue
         lists = nested(item, "ul", "ol")
-        if text := inline(item, lists):
+        etree.strip_elements(item, "ul", "ol", with_tail=False)
+        if text := inline(item):
             yield (f"{number}. " if element.tag == "ol" else "- ") + text
         number += 1
         for inner in lists:

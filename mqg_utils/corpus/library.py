@@ -73,9 +73,13 @@ class Library:
         self.languages: dict[tuple[str, str], str] = {}  # (book, code) -> "stated" or "detected"
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
-        paths = sorted({path for source in self.sources for path in _expanded(source)}, key=_natural)
+        paths = set[Path]()
+        for source in self.sources:
+            if not (found := matches(Path(source))):
+                raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches")
+            paths.update(found)
         units: dict[Path, Unit] = {}
-        for unit in (unit for path in paths for unit in _units_of(path, language)):
+        for unit in (unit for path in sorted(paths, key=_natural) for unit in _units_of(path, language)):
             units.setdefault(unit.file, unit)  # a file inside a folder that is named too belongs to the folder's book
         self.units = _with_unique_books(list(units.values()))
 
@@ -158,12 +162,6 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
 
 
 # --- which files ---
-
-
-def _expanded(source: Path | str) -> list[Path]:
-    if paths := matches(Path(source)):
-        return paths
-    raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches some")
 
 
 def _units_of(source: Path, language: str) -> Iterator[Unit]:

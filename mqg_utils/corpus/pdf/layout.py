@@ -39,59 +39,44 @@ def _start(flow: Sequence[Line | Block]) -> int:
     return start if IS["front"].search(" ".join(item.text for item in flow[:start])) else 0
 
 
-# --- captions and tables ---
-
-
 def _page_items(page: Sequence[Line], style: Style) -> list[Line | Block]:
     items: list[Line | Block] = []
-    number = 0
-    while number < len(page):
-        line = page[number]
-        label = IS["caption"].match(line.text)
-        # not "Table 1 shows" inside a paragraph
-        if not label or not _is_caption(line, label, style):
-            items.append(line)
-            number += 1
+    end = 0  # of the caption and table before
+    for number, line in enumerate(page):
+        if number < end:
             continue
-        caption, number = _caption(page, number)
+        label = IS["caption"].match(line.text)
+        small = line.main.size < 0.97 * style.size
+        if not label or not (label["end"].strip() or small or style.is_marked(line.words[:2])):
+            items.append(line)  # also "Table 1 shows" inside a paragraph
+            continue
+        caption = [line]
+        for below in page[number + 1 :]:
+            cells = sum(is_beside(below, x) for x in page[number + 1 : number + 41])
+            gap = below.base - caption[-1].base
+            if cells > 1 or below.main.font != line.main.font or not 0 <= gap < 1.5 * caption[-1].main.size:
+                break
+            caption.append(below)
+        end = number + len(caption)
         title = " ".join(x.text for x in caption)[label.end() :].strip()
-        text = f"{'Table' if label['table'] else 'Figure'} {label['number']}: {title}"
+        rows: list[str] = []
         if label["table"]:
-            end = _region_end(page, number, line, style)
-            rows = table_rows([word for x in page[number:end] for word in x.words])
-            items.append(Block("\n".join([text, *rows]), line.page))
-            number = end
+            start, end = end, _table_end(page, end, style)
+            rows = table_rows([word for x in page[start:end] for word in x.words])
         else:
             while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not last.level:
                 items.pop()  # labels inside the figure
-            items.append(Block(text, line.page))
+        kind = "Table" if label["table"] else "Figure"
+        items.append(Block("\n".join([f"{kind} {label['number']}: {title}", *rows]), line.page))
     return items
 
 
-def _is_caption(line: Line, label: re.Match[str], style: Style) -> bool:
-    marked = style.is_marked(line.words[:2]) or line.main.size < 0.97 * style.size
-    return bool(label["end"].strip()) or (marked and (bool(label["end"]) or not style.is_body(line)))
-
-
-def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
-    lines = [page[start]]
-    for line in page[start + 1 :]:
-        last = lines[-1]
-        alike = line.main.font == page[start].main.font and abs(line.main.size - last.main.size) < 0.05 * last.main.size
-        cells = sum(is_beside(line, x) for x in page[start + 1 :][:40])
-        gap = line.base - last.base
-        if cells > 1 or line.words[0].angle != last.words[0].angle or not alike or not 0 <= gap < 1.5 * last.main.size:
-            break
-        lines.append(line)
-    return lines, start + len(lines)
-
-
-def _region_end(page: Sequence[Line], start: int, caption: Line, style: Style) -> int:
+def _table_end(page: Sequence[Line], start: int, style: Style) -> int:
     """The line after a table that begins at `start`: the next one of running text, or the page's end."""
     for end in range(start, len(page)):
         line = page[end]
         beside = any(is_beside(line, x) for x in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2]))
-        text = style.is_body(line) and not line.words[0].angle and not beside
-        if line.words[0].angle != caption.words[0].angle or IS["caption"].match(line.text) or line.level or text:
+        text = style.is_body(line) and not line.main.angle and not beside
+        if line.main.angle != page[start - 1].main.angle or IS["caption"].match(line.text) or line.level or text:
             return end
     return len(page)

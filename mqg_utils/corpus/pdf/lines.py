@@ -65,9 +65,6 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     return [[line for line in page if not (at_edge(line) and is_head(line, page))] for page in pages]
 
 
-# --- headings ---
-
-
 class Style:
     """What body text looks like in this document, and which lines are headings."""
 
@@ -91,28 +88,21 @@ class Style:
 
     def mark(self, lines: Sequence[Line]) -> None:
         """Give headings their levels: of their bookmarks, else by number, size, bold and italic type."""
-        inside = {i for i in range(1, len(lines)) if self.goes_on(lines[i - 1], lines[i])}
-        apart: list[int] = []
-        for i, (before, line, after) in enumerate(zip([None, *lines], lines, [*lines[1:], None], strict=False)):
-            if self._stands_out(line, before, after, i in inside and i - 1 in apart[-1:]) or self._listed(line):
-                apart.append(i)
-        heads = grouped(apart, lambda head, i: i in inside and i - 1 == head[-1])
-        # a paragraph in bold type is none
-        heads = [head for head in heads if len(head) <= MAX_HEADING_LINES and head[-1] + 1 not in inside]
-        levels = self._levels([lines[head[0]] for head in heads])
+        heads = []
+        for run in grouped(range(len(lines)), lambda run, i: self.goes_on(lines[i - 1], lines[i])):
+            # a paragraph in bold type is none
+            if len(run) <= MAX_HEADING_LINES and all(self._stands_out(lines, i, i > run[0]) for i in run):
+                heads.append([lines[i] for i in run])
+        levels: dict[Look, int] = {}
         for head in heads:
-            for i in head:
-                lines[i].level = self._listed(lines[head[0]]) or levels[self._look(lines[head[0]])]
-
-    def _levels(self, heads: Sequence[Line]) -> dict[Look, int]:
-        looks = {self._look(line): 0 for line in heads}
-        for line in heads:
-            look, listed = self._look(line), self._listed(line)
-            looks[look] = min(looks[look] or listed, listed or looks[look])
+            look, listed = self._look(head[0]), self._listed(head[0])
+            levels[look] = min(filter(None, (levels.get(look), listed)), default=0)
         rank = 0
-        for look in sorted(looks, key=lambda look: (-look[0], not look[1], look[2:4])):  # then as they come
-            rank = looks[look] = looks[look] or rank + 1
-        return looks
+        for look in sorted(levels, key=lambda look: (-look[0], not look[1], look[2:4])):  # then as they come
+            rank = levels[look] = levels[look] or rank + 1
+        for head in heads:
+            for line in head:
+                line.level = self._listed(head[0]) or levels[self._look(head[0])]
 
     def _look(self, line: Line) -> Look:
         main, number = line.main, NUMBERED.match(line.text)
@@ -124,14 +114,16 @@ class Style:
         level, page = self._marks.get(bare_of(line.text), (0, -9))
         return level if abs(page - line.page) <= 1 else 0
 
-    def _stands_out(self, line: Line, before: Line | None, after: Line | None, more: bool) -> bool:
+    def _stands_out(self, lines: Sequence[Line], i: int, more: bool) -> bool:
         """Whether a line is set apart as headings are: by size, or by its type and what is above and below it."""
+        line, before, after = lines[i], lines[i - 1] if i else None, lines[i + 1] if i + 1 < len(lines) else None
         text, main = line.text, line.main
+        if self._listed(line):
+            return True
         if main.angle or len(text) > 140 or _letters(text) < max(2, 0.5 * len(text.replace(" ", ""))):
             return False
-        if IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
-            return False
-        if re.search(r"[.;,:]$", text) and not NUMBERED.match(text):
+        stopped = re.search(r"[.;,:]$", text) and not NUMBERED.match(text)
+        if stopped or IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
             return False
         if main.size > 1.12 * self.size or is_left_out(text):
             return True
@@ -146,9 +138,9 @@ class Style:
     def is_marked(self, words: Sequence[Word]) -> bool:
         """Whether words are in bold or italic type, or in capitals, unlike the body."""
         n = sum(_letters(word.text) for word in words)
-        bold = sum(_letters(word.text) for word in words if word.bold and not self._bold)
-        italic = sum(_letters(word.text) for word in words if word.italic and not self._italic)
-        return max(bold, italic) > 0.75 * n or (n > 5 and all(word.text == word.text.upper() for word in words))
+        marked = [w for w in words if (w.bold and not self._bold) or (w.italic and not self._italic)]
+        capitals = n > 5 and all(word.text == word.text.upper() for word in words)
+        return capitals or sum(_letters(word.text) for word in marked) > 0.75 * n
 
     def run_in(self, line: Line) -> int:
         """How many words at the beginning of a line are a heading: in bold or italic type, up to a stop."""

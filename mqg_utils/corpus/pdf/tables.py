@@ -66,7 +66,11 @@ def table_rows(words: Sequence[Word]) -> list[str]:
         return [joined(s) for s in [*wide, *notes]]
     starts = _columns(narrow, size, left, right)
     cells: defaultdict[int, list[list[Word]]] = defaultdict(list)  # column -> parts of its cells
-    for part in (part for segment in narrow for part in _cut(segment, starts)):
+
+    def goes_on(part: list[Word], word: Word) -> bool:  # unless a column begins between two words
+        return not any(part[-1].x1 - 0.3 * size <= start <= word.x0 + 0.3 * size for start in starts)
+
+    for part in (part for segment in narrow for part in grouped(segment, goes_on)):
         column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
         cells[max(column, 0)].append(part)
     lines = _lines(narrow, size)
@@ -128,16 +132,6 @@ def _columns(segments: Sequence[Sequence[Word]], size: float, left: float, right
     page = "".join("x" if count > max(1, len(segments) // 60) else " " for count in covered)
     gaps = re.finditer(rf"(?<=x) {{{math.ceil(0.45 * size)},}}(?=x)", page)
     return [left - 1, *(left + (gap.start() + gap.end()) / 2 for gap in gaps)]
-
-
-def _cut(segment: Sequence[Word], starts: Sequence[float]) -> list[list[Word]]:
-    """A segment cut where a column begins between two of its words."""
-
-    def continues(part: list[Word], word: Word) -> bool:
-        margin = 0.3 * word.size
-        return not any(part[-1].x1 - margin <= start <= word.x0 + margin for start in starts)
-
-    return grouped(segment, continues)
 
 
 def _anchors(columns: Iterable[list[list[Word]]], size: float) -> list[float]:

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -28,10 +27,9 @@ def read_pdf(file: Path, outline: Outline) -> None:
     """Add a PDF to an outline. Raises FileError, also for a scan or a password."""
     check_size(file, MAX_BOOK_BYTES)
     check_kind(file, PDF)
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "mqg_utils.corpus.pdf.words", str(file)]
+    command = [sys.executable, "-m", "mqg_utils.corpus.pdf.words", str(file.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DOCUMENT_S, env={**os.environ, "PYTHONPATH": path})
+        done = subprocess.run(command, capture_output=True, timeout=DOCUMENT_S, cwd=Path(__file__).parents[3])
         answer = json.loads(done.stdout or "null")
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise FileError(f"{file}: not read within {DOCUMENT_S} s; split it, or print it to a new PDF") from error
@@ -53,11 +51,13 @@ def read_pdf(file: Path, outline: Outline) -> None:
 
 def main(file: Path) -> list[Block] | str:
     """The blocks, or why there are none."""
-    from pypdfium2 import PdfiumError
+    import pypdfium2
 
     try:
-        pages, bookmarks = extract(file)
-    except PdfiumError as error:
+        document = pypdfium2.PdfDocument(file)
+        pages = [list(words_of_page(page)) for page in document]
+        marks = [(mark, mark.get_dest()) for mark in document.get_toc(max_depth=6)]
+    except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower() or "security" in str(error).lower():
             return "is encrypted; save a copy without its password"
         return f"is damaged or cut short ({error}); download it again, or print it to a new PDF"
@@ -67,21 +67,8 @@ def main(file: Path) -> list[Block] | str:
     if letters < LETTERS_A_PAGE * len(pages):
         problem = f"is a scan: {len(pages)} pages of pictures with {letters} letters of text"
         return f"{problem}. Recognise its text first, for example with `ocrmypdf scan.pdf book.pdf`"
-    return list(laid_out(pages, bookmarks))
-
-
-def extract(file: Path) -> tuple[list[list[Word]], list[tuple[int, str, int]]]:
-    """The words of every page, and the bookmarks: level from 1, title, page from 0."""
-    import pypdfium2
-
-    document = pypdfium2.PdfDocument(file)
-    pages = []
-    for page in document:
-        pages.append(list(words_of_page(page)))
-        page.close()
-    marks = [(mark, mark.get_dest()) for mark in document.get_toc(max_depth=6)]
     bookmarks = [(mark.level + 1, mark.get_title().strip(), dest.get_index()) for mark, dest in marks if dest]
-    return pages, [mark for mark in bookmarks if mark[2] is not None]
+    return list(laid_out(pages, [bookmark for bookmark in bookmarks if bookmark[2] is not None]))
 
 
 def words_of_page(page: Any) -> Iterator[Word]:
@@ -130,7 +117,6 @@ def words_of_page(page: Any) -> Iterator[Word]:
         letters.append(char)
         last, end = left, right
     yield from word("\n")
-    characters.close()
 
 
 def _turned(angle: int, box: Any, origin: complex, corner: complex) -> tuple[float, ...]:
