@@ -28,21 +28,17 @@ def linear(element: Any) -> str:
     if tag == "msqrt":
         parts = ["".join(parts)]
     if tag in READ["forms"]:
-        sign = _said(element, "chr", "∫") if tag == "nary" else ""
-        return sign + _formed(READ["forms"][tag], parts)
+        bare = [part.strip(" \u2064") for part in parts] + [""] * 3
+        grouped = [part if PLAIN.fullmatch(part) else f"({part})" for part in bare]
+        text = READ["forms"][tag].format(*parts, "", "", "", g=grouped)
+        text = re.sub(r"(?<=[^\W\d_])_(?=\d+(?:\^|$))", "", text)  # CO2
+        # an empty power or index leaves no mark, a charge is read as elsewhere: Ca2+, but PO4^3−
+        text = re.sub(r"[_^](?=[\s^]|$)|\^(?=[-–−+]$)|(?<!\d)\^(?=\d+[-–−+]$)", "", text)
+        return (_said(element, "chr", "∫") if tag == "nary" else "") + text
     own = "" if len(element) else (element.text or "").translate(INVISIBLE)
     own = own if tag == "t" else own.strip(" \t\r\n")  # MathML sets its spaces apart
     text = own + READ["separators"].get(tag, "").join(parts)
     return f" {text} " if element.get("display") == "block" else text
-
-
-def _formed(form: str, parts: list[str]) -> str:
-    """The parts in their form; an empty power or index leaves no mark, a charge and an index are read as elsewhere."""
-    parts = [*parts, "", "", ""]
-    bare = [part.strip(" \u2064") for part in parts]
-    text = form.format(*parts, g=[part if PLAIN.fullmatch(part) else f"({part})" for part in bare])
-    text = re.sub(r"(?<=[^\W\d_])_(?=\d+(?:\^|$))", "", text)  # CO2
-    return re.sub(r"[_^](?=[\s^]|$)|\^(?=[-–−+]$)|(?<!\d)\^(?=\d+[-–−+]$)", "", text)  # Ca2+, but PO4^3−
 
 
 def _said(element: Any, name: str, default: str) -> str:

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from mqg_utils.corpus.equations import linear
 from mqg_utils.corpus.html import parse_html, root_of, walk
-from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.corpus.sections import Outline
 from mqg_utils.corpus.xml import parse_xml
 from mqg_utils.text.files import FileError, open_archive, read_member, read_text
 
@@ -27,8 +27,8 @@ RAISED = re.compile(r"\^([-–−+]?[\w.,]{1,12}[-–−+]?)\^")  # Pandoc's
 LOWERED = re.compile(r"(?<=[^\W\d_])~([\w+–−-]{1,12})~")  # after a letter: 5~10 is a range
 
 
-def read_markdown(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a Markdown file (CommonMark with tables; HTML inside it is read as such). Raises FileError."""
+def read_markdown(file: Path, outline: Outline) -> None:
+    """Add a Markdown file (CommonMark with tables; HTML inside it is read as such). Raises FileError."""
     text = read_text(file)
     front = FRONT.match(text)
     said = dict(re.findall(r"^(title|lang)\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", front[0], re.M)) if front else {}
@@ -44,17 +44,16 @@ def read_markdown(file: Path, book: str, language: str) -> list[Section]:
     first = tokens[1].content if tokens and tokens[0].type == "heading_open" else ""
     for token in tokens:
         if token.type == "heading_open" and token.map:
-            token.attrSet("data-line", str(token.map[0] + 1))
+            token.attrSet("data-place", f"{file.name}, line {token.map[0] + 1}")
         for child in token.children or ():
             if child.type == "text":
                 raised = RAISED.sub(r"<sup>\1</sup>", escape(child.content, quote=False))
                 child.type, child.content = "html_inline", LOWERED.sub(r"<sub>\1</sub>", raised)
-    outline = Outline(book, said.get("lang") or language, file.stem, f"{file.name}, line 1")
+    outline.language, outline.place = said.get("lang") or outline.language, f"{file.name}, line 1"
     if (title := said.get("title", "")) and title.casefold() != first.casefold():
-        outline.heading(0, title, f"{file.name}, line 1")
+        outline.heading(0, title)
     page = parser.renderer.render(tokens, parser.options, {})
-    walk(root_of(f"<body>{page}</body>", file), outline, file.name)
-    return outline.sections()
+    walk(root_of(f"<body>{page}</body>", file), outline)
 
 
 def _blank(found: re.Match[str]) -> str:
@@ -62,8 +61,8 @@ def _blank(found: re.Match[str]) -> str:
     return re.sub(r"\S", " ", found[0])
 
 
-def read_docx(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a Word file, by its heading styles. Raises FileError."""
+def read_docx(file: Path, outline: Outline) -> None:
+    """Add a Word file, by its heading styles. Raises FileError."""
     import mammoth
 
     options = {"include_embedded_style_map": False, "convert_image": mammoth.images.img_element(lambda image: {})}
@@ -75,9 +74,7 @@ def read_docx(file: Path, book: str, language: str) -> list[Section]:
     root = root_of(f"<body>{page}</body>", file)
     for note in root.xpath("//sup[a[contains(@id, 'note-ref-')]] | //ol[li[contains(@id, 'note-')]]"):
         note.drop_tree()
-    outline = Outline(book, language, file.stem, file.name)
-    walk(root, outline, file.name)
-    return outline.sections()
+    walk(root, outline)
 
 
 def _for_mammoth(file: Path) -> tuple[io.BytesIO, list[str]]:
@@ -113,8 +110,8 @@ def _prepared(document: Any) -> Any:
     return document
 
 
-def read_epub(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of an EPUB in the order of its spine; nothing is unpacked to disk. Raises FileError."""
+def read_epub(file: Path, outline: Outline) -> None:
+    """Add an EPUB in the order of its spine; nothing is unpacked to disk. Raises FileError."""
     with open_archive(file) as archive:
 
         def parsed(name: str) -> Any:
@@ -122,18 +119,17 @@ def read_epub(file: Path, book: str, language: str) -> list[Section]:
 
         package = next((e.get("full-path", "") for e in parsed("META-INF/container.xml").iter("{*}rootfile")), "")
         root = parsed(package)
-        language = next((e.text.strip() for e in root.iter("{*}language") if e.text), "") or language
+        stated = next((e.text.strip() for e in root.iter("{*}language") if e.text), "")
+        outline.language = stated or outline.language
         items = {item.get("id"): item for item in root.iter("{*}item")}
         spine = [items.get(ref.get("idref")) for ref in root.iter("{*}itemref") if ref.get("linear") != "no"]
         pages = [e for e in spine if e is not None and e.get("media-type") in ("application/xhtml+xml", "text/html")]
         rights = [name for name in archive.namelist() if name == "META-INF/encryption.xml"]
         ciphers = [e for name in rights for e in parsed(name).iter("{*}CipherReference")]
         locked = {urllib.parse.unquote(e.get("URI", "")) for e in ciphers}
-        outline = Outline(book, language, file.stem, file.name)
         for href in dict.fromkeys(page.get("href", "") for page in pages):
             name = posixpath.normpath(posixpath.join(posixpath.dirname(package), urllib.parse.unquote(href)))
             if name in locked:
                 raise FileError(f"{file}: is copy-protected; remove the protection, or get another edition")
-            page = parse_html(read_member(archive, name), f"{file}: {name}")
-            walk(page, outline, f"{file.name}, {posixpath.basename(name)}")
-    return outline.sections()
+            outline.place = f"{file.name}, {posixpath.basename(name)}"
+            walk(parse_html(read_member(archive, name), f"{file}: {name}"), outline)

@@ -1,7 +1,7 @@
 """The one reader of marked-up text: HTML, and Markdown, EPUB, DOCX, CNXML and JATS once they are turned into it."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import yaml
 from lxml import etree, html
 
 from mqg_utils.corpus.equations import linear, tag_of
-from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.corpus.sections import Outline
 from mqg_utils.text.files import FileError, decode, read_bytes
 
 ELEMENTS = yaml.safe_load(Path(__file__).with_name("elements.yaml").read_text(encoding="utf-8"))
@@ -20,12 +20,11 @@ HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE
 MAX_REPEATED = 200  # characters of a table cell that is repeated in every row it spans
 
 
-def read_html(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of an HTML file. Raises FileError."""
+def read_html(file: Path, outline: Outline) -> None:
+    """Add an HTML file to an outline. Raises FileError."""
     root = parse_html(read_bytes(file), file)
-    outline = Outline(book, root.get("lang") or language, file.stem, file.name)
-    walk(root, outline, file.name)
-    return outline.sections()
+    outline.language = root.get("lang") or outline.language
+    walk(root, outline)
 
 
 def parse_html(raw: bytes, where: object) -> Any:
@@ -53,10 +52,10 @@ def root_of(text: str, where: object) -> Any:
     return root
 
 
-def walk(root: Any, outline: Outline, place: str) -> None:
-    """Add a document's body, or its one `main`, to an outline; `place` is stored in its sections."""
+def walk(root: Any, outline: Outline) -> None:
+    """Add a document's body, or its one `main`, to an outline."""
     mains = list(root.iter("main"))
-    _Page(outline, place).walk(mains[0] if len(mains) == 1 else next(root.iter("body"), root))
+    _add(mains[0] if len(mains) == 1 else next(root.iter("body"), root), outline)
 
 
 # --- text inside elements ---
@@ -65,9 +64,8 @@ def walk(root: Any, outline: Outline, place: str) -> None:
 def is_skipped(element: Any) -> bool:
     """Whether an element is not running text."""
     tag = tag_of(element)
-    if tag in SKIPPED_TAGS or element.get("hidden") is not None or element.get("aria-hidden") == "true":
-        return True
-    if HIDDEN.search(element.get("style") or ""):
+    hidden = element.get("hidden") is not None or element.get("aria-hidden") == "true"
+    if tag in SKIPPED_TAGS or hidden or HIDDEN.search(element.get("style") or ""):
         return True
     names = ("class", "role", "data-type", "{http://www.idpf.org/2007/ops}type", "epub:type")
     marks = {mark for name in names for mark in (element.get(name) or "").split()}
@@ -76,22 +74,20 @@ def is_skipped(element: Any) -> bool:
     return bool(marks & SKIPPED_MARKS or (marks & SKIPPED_NOTES and element.get("data-type") in ("note", "abstract")))
 
 
-def text_of(element: Any, without: Collection[Any] = ()) -> str:
-    """The text inside an element as written; `without` lists elements to pass over."""
+def text_of(element: Any) -> str:
+    """The text inside an element as written."""
     text = element.text or ""
     for child in element:
-        if child not in without:
-            text += _run(child, text[-1:], without)
-        text += child.tail or ""
+        text += _run(child, text[-1:]) + (child.tail or "")
     return text
 
 
-def _run(child: Any, before: str, without: Collection[Any] = ()) -> str:
+def _run(child: Any, before: str) -> str:
     """The text of an inline element; 10<sup>3</sup> becomes 10^3."""
     tag = tag_of(child)
     if not tag or tag == "br" or is_skipped(child):
         return " " if tag == "br" else ""
-    inner = linear(child) if tag == "math" else text_of(child, without)
+    inner = linear(child) if tag == "math" else text_of(child)
     power = tag == "sup" and before.isdigit() and re.match(r"\s*[-–−+]?\d", inner)
     return f"^{inner.strip()}" if power else inner
 
@@ -101,9 +97,9 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+([,.;:])(?=\s|$)", r"\1", " ".join(text.split()))
 
 
-def inline(element: Any, without: Collection[Any] = ()) -> str:
+def inline(element: Any) -> str:
     """The text of an element on one line."""
-    return squeezed(text_of(element, without))
+    return squeezed(text_of(element))
 
 
 def nested(element: Any, *tags: str, inside: tuple[str, ...] = ()) -> list[Any]:
@@ -115,92 +111,88 @@ def nested(element: Any, *tags: str, inside: tuple[str, ...] = ()) -> list[Any]:
     return [inner for inner in element.iter(*tags) if nearest(inner) is element]
 
 
-class _Page:
-    """A walk through one document into an outline."""
-
-    def __init__(self, outline: Outline, place: str) -> None:
-        self.outline, self.place = outline, place
-        self._makers = {
-            "ul": self._list, "ol": self._list, "dl": self._definitions, "table": self._table, "figure": self._figure,
-            "img": self._image, "pre": self._pre,
-        }  # fmt: skip
-
-    def walk(self, element: Any) -> None:
-        tag = tag_of(element)
-        if is_skipped(element):
-            return
-        if re.fullmatch(r"h[1-9]", tag):
-            if title := inline(element):
-                line = element.get("data-line")
-                self.outline.heading(int(tag[1]), title, f"{self.place}, line {line}" if line else self.place)
-        elif make := self._makers.get(tag):
-            make(element)
-        else:
-            above = self.outline.path
-            self._mixed(element)
+def _add(element: Any, outline: Outline) -> None:
+    """Add an element to an outline by its kind; the text of any other makes paragraphs."""
+    if is_skipped(element):
+        return
+    match tag_of(element):
+        case "ul" | "ol":
+            outline.add("\n".join(_items(element)))
+        case "dl":
+            _add_definitions(element, outline)
+        case "table":
+            outline.add(_table(element))
+        case "figure":
+            _add_figure(element, outline)
+        case "img":
+            outline.add(_title(element))
+        case "pre":
+            outline.add("\n".join(line.rstrip() for line in "".join(element.itertext()).split("\n") if line.strip()))
+        case tag if re.fullmatch(r"h[1-9]", tag):
+            outline.place = element.get("data-place") or outline.place
+            outline.heading(int(tag[1]), inline(element))
+        case tag:
+            above = outline.path
+            _add_mixed(element, outline)
             if tag in ("aside", "section"):
-                self.outline.reopen(above, self.place)
-
-    def _mixed(self, element: Any) -> None:
-        """Text and inline elements make paragraphs; a block inside a paragraph follows it."""
-        text, later = element.text or "", []
-        for child in element:
-            if _holds_block(child) and not is_skipped(child):
-                if element.tag == "p":
-                    later.append(child)
-                else:
-                    self.outline.add(squeezed(text))
-                    text = ""
-                    self.walk(child)
-            elif tag_of(child) and not is_skipped(child):
-                for image in child.iter("img"):
-                    self._image(image)
-                text += _run(child, text[-1:])
-            text += child.tail or ""
-        self.outline.add(squeezed(text))
-        for child in later:
-            self.walk(child)
-
-    def _list(self, element: Any) -> None:
-        self.outline.add("\n".join(_items(element)))
-
-    def _definitions(self, element: Any) -> None:
-        term = ""
-        for child in nested(element, "dt", "dd", inside=("dl", "dd", "dt")):
-            if child.tag == "dt":
-                term = f"{term}, {inline(child)}" if term else inline(child)
-            else:
-                self.outline.add(f"{term}: {inline(child)}" if term else inline(child))
-                term = ""
-        self.outline.add(term)
-
-    def _table(self, element: Any) -> None:
-        title = " ".join(inline(caption) for caption in nested(element, "caption", inside=("table",)))
-        rows = [" | ".join(row) for row in _rows(element)]
-        notes = [inline(note) for note in nested(element, "tfoot", inside=("table",)) if note.find(".//tr") is None]
-        self.outline.add("\n".join([f"Table: {title}"] * bool(title) + [r for r in rows + notes if r.strip(" |")]))
-
-    def _figure(self, element: Any) -> None:
-        kind = "Figure" if element.find(".//table") is None else "Table"
-        captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
-        text = " ".join(inline(caption) for caption in captions).strip()
-        for caption in captions:
-            caption.tag = "template"  # so that it is not read again
-        for child in element:
-            self.walk(child)
-        self.outline.add(f"{kind}: {text}" if text else "")
-
-    def _image(self, element: Any) -> None:
-        if title := squeezed(element.get("title") or ""):
-            self.outline.add(f"Figure: {title}")
-
-    def _pre(self, element: Any) -> None:
-        lines = "".join(element.itertext()).split("\n")
-        self.outline.add("\n".join(line.rstrip() for line in lines if line.strip()))
+                outline.reopen(above)
 
 
-def _holds_block(element: Any) -> bool:
-    return tag_of(element) not in ("", "math") and any(tag_of(inner) in BLOCKS for inner in element.iter())
+def _add_mixed(element: Any, outline: Outline) -> None:
+    """Text and inline elements make paragraphs; a block inside a paragraph follows it."""
+    text, later = element.text or "", []
+    for child in element:
+        tag = tag_of(child)
+        if not tag or is_skipped(child):
+            pass
+        elif tag == "math" or not any(tag_of(inner) in BLOCKS for inner in child.iter()):
+            for image in child.iter("img"):
+                outline.add(_title(image))
+            text += _run(child, text[-1:])
+        elif element.tag == "p":
+            later.append(child)
+        else:
+            outline.add(squeezed(text))
+            text = ""
+            _add(child, outline)
+        text += child.tail or ""
+    outline.add(squeezed(text))
+    for child in later:
+        _add(child, outline)
+
+
+def _add_definitions(element: Any, outline: Outline) -> None:
+    terms: list[str] = []
+    for child in nested(element, "dt", "dd", inside=("dl", "dd", "dt")):
+        if child.tag == "dt":
+            terms += filter(None, [inline(child)])
+        else:
+            outline.add(f"{', '.join(terms)}: {inline(child)}" if terms else inline(child))
+            terms = []
+    outline.add(", ".join(terms))
+
+
+def _add_figure(element: Any, outline: Outline) -> None:
+    kind = "Figure" if element.find(".//table") is None else "Table"
+    captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
+    text = " ".join(inline(caption) for caption in captions).strip()
+    for caption in captions:
+        caption.tag = "template"  # so that it is not read again
+    for child in element:
+        _add(child, outline)
+    outline.add(f"{kind}: {text}" if text else "")
+
+
+def _title(image: Any) -> str:
+    title = squeezed(image.get("title") or "")
+    return f"Figure: {title}" if title else ""
+
+
+def _table(table: Any) -> str:
+    title = " ".join(inline(caption) for caption in nested(table, "caption", inside=("table",)))
+    rows = [" | ".join(row) for row in _rows(table)]
+    notes = [inline(note) for note in nested(table, "tfoot", inside=("table",)) if note.find(".//tr") is None]
+    return "\n".join([f"Table: {title}"] * bool(title) + [r for r in rows + notes if r.strip(" |")])
 
 
 def _number(text: str | None) -> int:
@@ -213,7 +205,8 @@ def _items(element: Any) -> Iterator[str]:
         if is_skipped(item):
             continue
         lists = nested(item, "ul", "ol")
-        if text := inline(item, lists):
+        etree.strip_elements(item, "ul", "ol", with_tail=False)
+        if text := inline(item):
             yield (f"{number}. " if element.tag == "ol" else "- ") + text
         number += 1
         for inner in lists:

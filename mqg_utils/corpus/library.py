@@ -12,12 +12,12 @@ from mqg_utils.corpus.formats import read_docx, read_epub, read_markdown
 from mqg_utils.corpus.html import read_html
 from mqg_utils.corpus.pdf.words import read_pdf
 from mqg_utils.corpus.plain_text import read_plain_text
-from mqg_utils.corpus.sections import Section
+from mqg_utils.corpus.sections import Outline, Section
 from mqg_utils.corpus.xml import read_cnxml, read_collection, read_jats
 from mqg_utils.text.files import FileError, cpu_limit
 from mqg_utils.workflow.paths import matches
 
-Reader = Callable[[Path, str, str], Iterable[Section]]  # file, book, language
+Reader = Callable[[Path, Outline], None]  # raises FileError
 READERS: dict[str, Reader] = {
     ".md": read_markdown, ".markdown": read_markdown, ".txt": read_plain_text, ".html": read_html, ".htm": read_html,
     ".xhtml": read_html, ".epub": read_epub, ".pdf": read_pdf, ".docx": read_docx, ".xml": read_jats,
@@ -73,9 +73,13 @@ class Library:
         self.languages: dict[tuple[str, str], str] = {}  # (book, code) -> "stated" or "detected"
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
         self.faults: list[Fault] = []
-        paths = sorted({path for source in self.sources for path in _expanded(source)}, key=_natural)
+        paths = set[Path]()
+        for source in self.sources:
+            if not (found := matches(Path(source))):
+                raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches")
+            paths.update(found)
         units: dict[Path, Unit] = {}
-        for unit in (unit for path in paths for unit in _units_of(path, language)):
+        for unit in (unit for path in sorted(paths, key=_natural) for unit in _units_of(path, language)):
             units.setdefault(unit.file, unit)  # a file inside a folder that is named too belongs to the folder's book
         self.units = _with_unique_books(list(units.values()))
 
@@ -108,7 +112,9 @@ class Library:
         problem, sections = "no text found; is this the right file?", []
         try:
             with cpu_limit(unit.file, FILE_CPU_S):
-                sections = list(unit.reader(unit.file, unit.book, unit.language))
+                outline = Outline(unit.book, unit.language, unit.file.stem, unit.file.name)
+                unit.reader(unit.file, outline)
+                sections = outline.sections()
         except (FileError, OSError, RecursionError, MemoryError) as error:
             problem = (str(error) or type(error).__name__).removeprefix(f"{unit.file}: ")
             if self.strict:
@@ -158,12 +164,6 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
 # --- which files ---
 
 
-def _expanded(source: Path | str) -> list[Path]:
-    if paths := matches(Path(source)):
-        return paths
-    raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches some")
-
-
 def _units_of(source: Path, language: str) -> Iterator[Unit]:
     """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
     if collections := sorted(source.glob("collections/*.xml")):
@@ -182,7 +182,7 @@ def _units_of(source: Path, language: str) -> Iterator[Unit]:
         yield Unit(file, origin, book, language, READERS.get(suffix, _refuse))
 
 
-def _refuse(file: Path, *_: str) -> Iterable[Section]:
+def _refuse(file: Path, _: Outline) -> None:
     raise FileError(f"{file}: this format is not read; convert it to PDF, EPUB or DOCX")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,20 +26,19 @@ def split_passages(
     Ids are `book/heading/…` with `#2`, `#3` for the later pieces of a long section, so they do not change when another
     book is added. A section below `min_tokens` is joined with its neighbour under the same heading.
     """
-    used: dict[str, int] = {}
+    used = Counter[str]()
     count_tokens = lru_cache(maxsize=64)(count_tokens)  # most texts are counted twice
     for section in _joined_sections(sections, count_tokens, max_tokens, min_tokens):
         base = "/".join(slug(part) for part in (section.book, *section.path))
-        for pieces in _filled(_pieces(section, count_tokens, max_tokens), count_tokens, max_tokens):
-            used[base] = used.get(base, 0) + 1
-            text = _joined(pieces)
+        for text, place in _filled(section, count_tokens, max_tokens):
+            used[base] += 1
             yield Passage(
                 passage_id=base if used[base] == 1 else f"{base}#{used[base]}",
                 book=section.book,
                 section=section.path,
                 text=text,
                 language=section.language,
-                place=_span(pieces[0].place, pieces[-1].place),
+                place=place,
                 n_tokens=count_tokens(text),
             )
 
@@ -62,15 +62,22 @@ def _joined_sections(
         yield held
 
 
-class _Piece(NamedTuple):
-    separator: str  # before it, unless it begins a passage
-    text: str
-    place: str
-    header: str = ""  # of a table cut in two, for its row to begin a passage with
+def _filled(section: Section, count: Callable[[str], int], budget: int) -> Iterator[tuple[str, str]]:
+    """(text, place) of each passage of a section; a table's later passages begin with its header, where that fits."""
+    text = first = last = ""
+    for separator, part, place, header in _pieces(section, count, budget):
+        if text and count(text + separator + part) > budget:
+            yield text, _span(first, last)
+            text = ""
+            part = header + part if count(header + part) <= budget else part
+        first, last = (first if text else place), place
+        text = text + separator + part if text else part
+    if text:
+        yield text, _span(first, last)
 
 
-def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Iterator[_Piece]:
-    """Blocks; those over the budget row by row, or sentence by sentence."""
+def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Iterator[tuple[str, str, str, str]]:
+    """(separator before it, text, place, header of its table) of each block; of its rows or sentences if it is long."""
     places = section.places or (section.place,) * len(section.blocks)
     for block, place in zip(section.blocks, places, strict=True):
         separator, parts, header = "", [block], ""
@@ -78,25 +85,7 @@ def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Itera
             separator, parts = ("\n", block.split("\n")) if "\n" in block else (" ", split_sentences(block))
             header = table[0] if (table := re.match(r"(?:Table\b.*\n)?.* \| .*\n", block)) else ""
         for i, part in enumerate(parts):
-            yield _Piece("\n\n" if i == 0 else separator, part, place, header if i > header.count("\n") else "")
-
-
-def _filled(pieces: Iterable[_Piece], count: Callable[[str], int], budget: int) -> Iterator[list[_Piece]]:
-    """The pieces of each passage."""
-    passage: list[_Piece] = []
-    for piece in pieces:
-        if passage and count(_joined([*passage, piece])) > budget:
-            yield passage
-            passage = []
-            if count(piece.header + piece.text) <= budget:
-                piece = piece._replace(text=piece.header + piece.text)
-        passage.append(piece)
-    if passage:
-        yield passage
-
-
-def _joined(pieces: list[_Piece]) -> str:
-    return "".join(piece.separator + piece.text for piece in pieces).removeprefix(pieces[0].separator)
+            yield "\n\n" if i == 0 else separator, part, place, header if i > header.count("\n") else ""
 
 
 def _span(first: str, last: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from mqg_utils.corpus.pdf.blocks import HYPHEN, repaired
 from mqg_utils.corpus.pdf.tables import grouped
-from mqg_utils.corpus.sections import IS, Outline, Section
+from mqg_utils.corpus.sections import IS, Outline
 from mqg_utils.text.files import read_text
 
 MAX_LINE = 2000  # characters of a contents entry, and of a ruler
-DOTS = re.compile(r"(?<!\.)(?<!\.\s)(?:\.\s?){4,}+\s*+\d+\s*+$")  # of a contents entry, and its page number
+# what marks an entry of a table of contents: a bullet, or dots with a page number
+ENTRY = re.compile(r"^\s*[-*+•]\s+(?=\S)|(?<!\.)(?<!\.\s)(?:\.\s?){4,}+\s*+\d+\s*+$")
 RULER = re.compile(r" {0,80}-{3,}(?: {1,80}-{2,})* {0,80}")  # of a table; its columns are two spaces apart
 ITEM = re.compile(r"\s*([-*+•]|\d+[.)])\s+(?=\S)")
 HASHED = re.compile(r"(#{1,6})\s+(\S.*)$")
@@ -20,31 +21,32 @@ Block = list[str]  # lines without a blank one between them
 Contents = list[tuple[int, str]]  # level, title
 
 
-def read_plain_text(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a text; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
+def read_plain_text(file: Path, outline: Outline) -> None:
+    """Add a text to an outline; headings are hashed, underlined, numbered, in capitals, or listed in its contents."""
     text = read_text(file)
     words = Counter(re.findall(r"\w[\w-]*", text.casefold()))
     lines = text.split("\n")
-    outline = Outline(book, language, file.stem, f"{file.name}, line 1")
+    outline.place = f"{file.name}, line 1"
     contents, start, end = find_contents(lines)
-    deepest = max((level for level, _ in contents), default=1)
+    deepest = max((level for level, _ in contents), default=0)
     titles = {title for _, title in contents}
     before = list(text_blocks(lines[:start], 0, titles))
     blocks = [*before, *text_blocks(lines, end, titles)]
     for i, (number, block) in enumerate(blocks):
         if contents and i == len(before):
-            outline.heading(9, "Contents", f"{file.name}, line {start + 1}")
+            outline.place = f"{file.name}, line {start + 1}"
+            outline.heading(9, "Contents")
             outline.add(_joined(lines[start:end]))
         text = _joined(block)
-        level, title = (i >= len(before) and listed_heading(text, contents)) or heading_by_form(block, bool(titles))
-        if not level and _is_titled(block, _joined(blocks[i + 1][1]) if i + 1 < len(blocks) else ""):
-            level, title = deepest + 1, text
+        following = _joined(blocks[i + 1][1]) if i + 1 < len(blocks) else ""
+        listed = listed_heading(text, contents) if i >= len(before) else None
+        level, title = listed or heading_by_form(block, following, deepest)
         if level:
-            outline.heading(level, title, f"{file.name}, line {number}")
+            outline.place = f"{file.name}, line {number}"
+            outline.heading(level, title)
             block = block[1:] if title != text and block[0].startswith("#") else []
         for shaped_text in _shaped(block):
             outline.add(repaired(shaped_text, words))
-    return outline.sections()
 
 
 # --- blocks ---
@@ -90,9 +92,9 @@ def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
     It begins with its heading, or with five or more list items or dotted lines among the first 40 lines, and ends where
     its first entry comes again. Deeper indents are deeper levels.
     """
-    keys = [_key(line[:MAX_LINE]) for line in lines]
+    keys = [_title(line).casefold() for line in lines]
     headed = next((i for i, line in enumerate(lines[:5000]) if IS["contents"].fullmatch(line)), None)
-    listed = next((i for i, line in enumerate(lines[:40]) if _is_entry(line)), None)
+    listed = next((i for i, line in enumerate(lines[:40]) if ENTRY.search(line[:MAX_LINE])), None)
     for start, enough, share in ((headed, 2, 0.2), (listed, 5, 0.6)):
         if start is None:
             continue
@@ -101,7 +103,7 @@ def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
         entries: list[tuple[int, str]] = []  # indent, title
         in_entry = False
         for line, key in zip(lines[start:end], keys[start:end], strict=True):
-            if _is_entry(line) or key in below:
+            if ENTRY.search(line[:MAX_LINE]) or key in below:
                 entries.append((len(line) - len(line.lstrip()), _title(line)))
                 in_entry = True
             elif in_entry := in_entry and line.startswith(" "):
@@ -112,17 +114,9 @@ def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:
     return [], 0, 0
 
 
-def _is_entry(line: str) -> bool:
-    return bool(re.match(r"\s*[-*+•]\s+\S", line) or DOTS.search(line[:MAX_LINE]))
-
-
 def _title(line: str) -> str:
     """A line without a bullet, dots with a page number, or a full stop."""
-    return " ".join(DOTS.sub("", re.sub(r"^\s*[-*+•]\s+", "", line[:MAX_LINE])).split()).rstrip(".")
-
-
-def _key(line: str) -> str:
-    return _title(line).casefold()
+    return " ".join(ENTRY.sub("", line[:MAX_LINE]).split()).rstrip(".")
 
 
 def _contents_end(keys: Sequence[str], start: int) -> int:
@@ -139,14 +133,18 @@ def _contents_end(keys: Sequence[str], start: int) -> int:
 def listed_heading(text: str, contents: Contents) -> tuple[int, str] | None:
     """The level and title of a block that is among the next headings of the contents, which are used up."""
     for ahead, (level, title) in enumerate(contents[:8]):
-        if _key(title) == _key(text):
+        if _title(title).casefold() == _title(text).casefold():
             del contents[: ahead + 1]
             return level, title
     return None
 
 
-def heading_by_form(block: Block, listed: bool) -> tuple[int, str]:
-    """The level and title of a block in the form of a heading; level 0 for other blocks."""
+def heading_by_form(block: Block, following: str, deepest: int) -> tuple[int, str]:
+    """The level and title of a block in the form of a heading; level 0 for other blocks.
+
+    Beside the usual forms, it is a short block without a stop, its long words capitalised, that is followed by prose.
+    `deepest` is the level of the contents' last headings, 0 without contents, which leave only the clearest forms.
+    """
     line = block[0].strip()
     if hashed := HASHED.match(line):
         return len(hashed[1]), hashed[2].rstrip("#").rstrip() or hashed[2]
@@ -155,20 +153,17 @@ def heading_by_form(block: Block, listed: bool) -> tuple[int, str]:
     capitals = sum(char.isalpha() for char in line) >= 4 and line == line.upper() != line.lower()
     if is_chapter := bool(capitals or IS["chapter"].match(line)):
         line = line.removesuffix(".")
-    if listed or len(block) > 1 or len(line) > 80 or re.search(r"[.,;:!?。、]$", line):
-        return 0, line
-    if numbered := re.match(r"(\d+(?:\.\d+)*)\.?\s+[^\W\d_a-z]", line):
-        return numbered[1].count(".") + 1, line
-    return int(is_chapter), line
-
-
-def _is_titled(block: Block, following: str) -> bool:
-    """Whether a short block without a stop, its long words capitalised, is followed by prose."""
+    if not (deepest or len(block) > 1 or len(line) > 80 or re.search(r"[.,;:!?。、]$", line)):
+        if numbered := re.match(r"(\d+(?:\.\d+)*)\.?\s+[^\W\d_a-z]", line):
+            return numbered[1].count(".") + 1, line
+        if is_chapter:
+            return 1, line
     line = _joined(block)
-    if len(line) > 90 or len(block) > 2 or not line[:1].isupper():
-        return False
-    if re.search(r"[.,;:!?…)\]|]$|[=|@→+]|\[link\]", line) or len(following) <= 80:
-        return False
+    if len(line) > 90 or len(block) > 2 or not line[:1].isupper() or len(following) <= 80:
+        return 0, line
+    if re.search(r"[.,;:!?…)\]|]$|[=|@→+]|\[link\]", line):
+        return 0, line
     long_words = [word for word in re.findall(r"[^\W\d_][\w’'-]{2,}", line) if word not in SMALL_WORDS]
-    capitals = sum(word[0].isupper() for word in long_words)
-    return bool(long_words) and capitals >= 0.8 * len(long_words) and (following[0].isupper() or following[0] == "[")
+    n_capitals = sum(word[0].isupper() for word in long_words)
+    titled = long_words and n_capitals >= 0.8 * len(long_words) and (following[0].isupper() or following[0] == "[")
+    return (max(deepest, 1) + 1 if titled else 0), line

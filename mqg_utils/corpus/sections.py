@@ -38,40 +38,44 @@ def is_left_out(title: str) -> bool:
 
 
 class Outline:
-    """Collects headings and blocks in reading order. What is left out takes its subsections with it."""
+    """Collects headings and blocks in reading order. What is left out takes its subsections with it.
 
-    def __init__(self, book: str, language: str, untitled: str, place: str = "") -> None:
-        self.book, self.language, self.untitled = book, language, untitled
+    Its reader states where it is (`place`), and the language if the file names one. A section without a heading is
+    `untitled`.
+    """
+
+    def __init__(self, book: str, language: str, untitled: str, place: str) -> None:
+        self.book, self.language, self.untitled, self.place = book, language, untitled, place
         self._sections: list[Section] = []
         self.path: tuple[tuple[int, str], ...] = ()  # (level, title) of the headings above
         self._blocks: list[tuple[str, str]] = []  # text, place
-        self._place = place
+        self._place = ""  # of the section
         self._is_filled = False  # whether text stands under the last heading
         self._gutenberg = ""  # "start" after the line that ends its introduction, "end" after the book
 
-    def heading(self, level: int, title: str, place: str = "") -> None:
+    def heading(self, level: int, title: str) -> None:
         """Open a section. `level` counts from 1, 0 is the file's own title; a deeper one is nested."""
         title = visible(title)
-        if self._is_of_gutenberg(title):
+        if not title or self._is_of_gutenberg(title):
             return
         title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
         above = tuple(itertools.takewhile(lambda heading: heading[0] < level, self.path))
-        self._open((*above, (level, title)), place)
+        self._open((*above, (level, title)))
         self._is_filled = False
 
-    def reopen(self, path: tuple[tuple[int, str], ...], place: str) -> None:
+    def reopen(self, path: tuple[tuple[int, str], ...]) -> None:
         """Continue the section around a box or section, unless that had only headings."""
         if self.path != path and self._is_filled:
-            self._open(path, place)
+            self._open(path)
 
-    def add(self, text: str, place: str = "") -> None:
+    def add(self, text: str) -> None:
         """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError.
 
         A stem, a list of options and the letter of the answer in a row are left out: they may be of the exam.
         """
         if len(text) > MAX_PARAGRAPH:
             problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
-            raise FileError(f"{place or self._place or self.book}: {problem}")
+            raise FileError(f"{self.place}: {problem}")
         text = IS["placeholder"].sub("", visible(text))
         text = IS["figure"].sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
         text = re.sub(r"(?<=\d)\u2064(?=\d)", " ", text).replace("\u2064", "")  # the invisible plus of 5 1/2
@@ -79,19 +83,19 @@ class Outline:
         if not text.strip() or IS["instruction"].fullmatch(text) or NAVIGATION.fullmatch(text):
             return
         if not self._is_of_gutenberg(text):
-            self._place = self._place or place
+            self._place = self._place or self.place
             self._is_filled = True
             if IS["answer"].fullmatch(text.strip()) and self._blocks and "\n" in self._blocks[-1][0]:
                 del self._blocks[-2:]  # a multiple-choice question: the options above its answer, and the stem
             else:
-                self._blocks.append((unicodedata.normalize("NFC", text), place))
+                self._blocks.append((unicodedata.normalize("NFC", text), self.place))
 
     def sections(self) -> list[Section]:
         """All sections, those that are no running text with their `left_out` heading."""
-        self._open((), "")
+        self._open(())
         return self._sections
 
-    def _open(self, path: tuple[tuple[int, str], ...], place: str) -> None:
+    def _open(self, path: tuple[tuple[int, str], ...]) -> None:
         if self._blocks:
             texts, places = zip(*self._blocks, strict=True)
             titles = tuple(title for _, title in self.path)
@@ -100,12 +104,13 @@ class Outline:
             self._sections.append(
                 Section(self.book, titles or (self.untitled,), texts, self.language, self._place, places, left_out)
             )
-        self.path, self._blocks, self._place = path, [], place
+        self.path, self._blocks, self._place = path, [], self.place
 
     def _is_of_gutenberg(self, text: str) -> bool:
         """Whether a text is Project Gutenberg's own: its introduction, which is removed, a credit, or its licence."""
         if IS["gutenberg"].match(text):
             self._sections, self._blocks, self.path, self._gutenberg = [], [], (), "start"
+            self._place = ""
             return True
         if IS["gutenberg_end"].match(text):
             self._gutenberg = "end"

@@ -8,7 +8,7 @@ from lxml import etree
 
 from mqg_utils.corpus.equations import linear, tag_of
 from mqg_utils.corpus.html import ELEMENTS, inline, walk
-from mqg_utils.corpus.sections import Outline, Section
+from mqg_utils.corpus.sections import Outline
 from mqg_utils.text.files import FileError, read_bytes
 
 SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_comments": True, "remove_pis": True}
@@ -63,32 +63,30 @@ def read_collection(collection: Path, modules: Path) -> Iterator[tuple[Path, str
         yield modules / name / "index.cnxml", name, book, path, root.get(LANGUAGE, "")
 
 
-def read_cnxml(file: Path, book: str, language: str, name: str = "", path: tuple[str, ...] = ()) -> list[Section]:
-    """The sections of a module; `path` is the headings above it. Raises FileError."""
+def read_cnxml(file: Path, outline: Outline, name: str = "", path: tuple[str, ...] = ()) -> None:
+    """Add a module to an outline; `path` is the headings above it. Raises FileError."""
     document = parse_xml(read_bytes(file), file)
-    name = name or file.stem
-    place = f"module {name}"
-    outline = Outline(book, language, name, place)
+    outline.untitled = name or file.stem
+    outline.place = f"module {outline.untitled}"
     for level, title in enumerate(path, 1):
-        outline.heading(level, title, place)
+        outline.heading(level, title)
     for glossary in document.iter("{*}glossary"):
         etree.SubElement(glossary, "title").text = "Glossary"
         glossary.insert(0, glossary[-1])
     rename(document, ELEMENTS["cnxml"], len(path))
-    walk(document, outline, place)
-    return outline.sections()
+    walk(document, outline)
 
 
 # --- JATS ---
 
 
-def read_jats(file: Path, book: str, language: str) -> list[Section]:
-    """The body of an article or chapter in JATS or BITS. Raises FileError."""
+def read_jats(file: Path, outline: Outline) -> None:
+    """Add the body of an article or chapter in JATS or BITS to an outline. Raises FileError."""
     root = parse_xml(read_bytes(file), file)
     for formula in root.xpath("//*[local-name()='tex-math'][../*[local-name()='math']]"):
         formula.tag = "graphic"  # the same again
     etree.strip_tags(root, "{*}alternatives")
-    outline = Outline(book, root.get(LANGUAGE) or language, file.stem, file.name)
+    outline.language = root.get(LANGUAGE) or outline.language
     bodies = root.xpath("//*[local-name()='body'][not(ancestor::*[local-name()='body'])]")
     end = bodies[-1][-1:] if bodies else []
     for element in reversed(root.xpath("//*[local-name()='floats-group']/*")):
@@ -96,5 +94,4 @@ def read_jats(file: Path, book: str, language: str) -> list[Section]:
             block.addnext(element)
     for body in bodies:
         rename(body, ELEMENTS["jats"])
-        walk(body, outline, file.name)
-    return outline.sections()
+        walk(body, outline)

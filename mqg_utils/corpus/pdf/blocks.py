@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.lines import ENDED, NUMBERED, Line, Style, joined
+from mqg_utils.corpus.pdf.lines import ENDED, NUMBERED, Line, Style
+from mqg_utils.corpus.pdf.tables import joined
 
 BULLETS = "•▪‣◦●○■□"
 ITEM = re.compile(rf"(?:[{BULLETS}–—-]|\(?(?:\d{{1,2}}|[a-z]|[ivx]{{1,4}})[.)]|\d+(?:\.\d+)+)(?:\s+\S|$)")
@@ -24,21 +25,13 @@ class Block(NamedTuple):
 
 def blocks_of(flow: Sequence[Line | Block], style: Style) -> Iterator[Block]:
     """Headings, paragraphs, lists and floats in reading order; a float follows the paragraph it interrupts."""
-    lines: list[Line] = []  # of the heading or paragraph
-    floats: list[Block] = []
+    parts: list[tuple[list[Line], list[Block]]] = [([], [])]  # lines of a heading or paragraph, and what follows them
     level = 0
-
-    def finished() -> Iterator[Block]:
-        if lines:
-            yield Block(_text(lines), lines[0].page, lines[0].level)
-        yield from floats
-        lines.clear()
-        floats.clear()
-
     for number, item in enumerate(flow):
         if isinstance(item, Block):
-            floats.append(item)
+            parts[-1][1].append(item)
             continue
+        lines = parts[-1][0]
         n_words = 0 if item.level else style.run_in(item)
         if item.level or (lines and lines[0].level):
             begins = not (lines and lines[0].level and item.level and style.goes_on(lines[-1], item))
@@ -47,13 +40,16 @@ def blocks_of(flow: Sequence[Line | Block], style: Style) -> Iterator[Block]:
             numbered = n_words and NUMBERED.match(item.text)
             begins = bool(not lines or numbered or _begins(lines, item, following, style.spacing))
         if begins:
-            yield from finished()
             if n_words:
-                yield Block(joined(item.words[:n_words]).rstrip(".:"), item.page, level + 1)
+                parts.append(([], [Block(joined(item.words[:n_words]).rstrip(".:"), item.page, level + 1)]))
                 item = Line(item.words[n_words:], item.page)
-        lines.append(item)
+            parts.append(([], []))
+        parts[-1][0].append(item)
         level = item.level or level
-    yield from finished()
+    for lines, floats in parts:
+        if lines:
+            yield Block(_text(lines), lines[0].page, lines[0].level)
+        yield from floats
 
 
 def _begins(paragraph: list[Line], line: Line, following: Line | None, spacing: float) -> bool:
@@ -88,9 +84,6 @@ def with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
             yield items[0]._replace(text="\n".join(item.text for item in items))
         else:
             yield from group
-
-
-# --- text ---
 
 
 def _text(lines: Sequence[Line]) -> str:

@@ -1,40 +1,33 @@
 """Sections of a PDF from the words on its pages: what comes before its text, captions and tables."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mqg_utils.corpus.pdf.blocks import Block, blocks_of, repaired, with_lists
-from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, joined, lines_of, without_heads
+from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
-from mqg_utils.corpus.sections import IS, Outline, Section
+from mqg_utils.corpus.sections import IS
 
 BARRED = re.compile(r"^\d+(?:\.\d+)*\s+\|\s+")  # a number set apart from its title: 2.1 | Cells
 DROPPED = re.compile(r".*\.{4,}\s*\d+|https?://\S+")  # an entry of a table of contents; an address alone on its line
 
 
-def sections_of(
-    pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]], book: str, language: str, name: str
-) -> list[Section]:
-    """The sections of a PDF's pages. `bookmarks` are (level, title, page); a heading among them has their level.
+def laid_out(pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str, int]]) -> Iterator[Block]:
+    """The blocks of a PDF's pages. `bookmarks` are (level, title, page); a heading among them has their level.
 
     Left out: title, authors and abstract of an article, running heads, page numbers, labels inside figures.
     """
-    lines = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
-    style = Style([line for page in lines for line in page], bookmarks)
-    flow = [
-        item for page in style.marked(lines) for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)
-    ]
-    start = _start(flow)
-    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for page in lines for line in page).casefold()))
-    outline = Outline(book, language, book.split("/")[-1])
-    for block in with_lists(blocks_of(flow[start:], style)):
+    lines_by_page = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
+    lines = list(itertools.chain(*lines_by_page))
+    style = Style(lines, bookmarks)
+    style.mark(lines)
+    flow = [item for page in lines_by_page for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)]
+    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for line in lines).casefold()))
+    for block in with_lists(blocks_of(flow[_start(flow) :], style)):
         text = repaired(block.text, words)
-        if block.level:
-            outline.heading(block.level, BARRED.sub("", text), f"{name}, page {block.page + 1}")
-        else:
-            outline.add(text, f"{name}, page {block.page + 1}")
-    return outline.sections()
+        yield block._replace(text=BARRED.sub("", text) if block.level else text)
 
 
 def _start(flow: Sequence[Line | Block]) -> int:
@@ -46,59 +39,44 @@ def _start(flow: Sequence[Line | Block]) -> int:
     return start if IS["front"].search(" ".join(item.text for item in flow[:start])) else 0
 
 
-# --- captions and tables ---
-
-
 def _page_items(page: Sequence[Line], style: Style) -> list[Line | Block]:
     items: list[Line | Block] = []
-    number = 0
-    while number < len(page):
-        line = page[number]
-        label = IS["caption"].match(line.text)
-        # not "Table 1 shows" inside a paragraph
-        if not label or not _is_caption(line, label, style):
-            items.append(line)
-            number += 1
+    end = 0  # of the caption and table before
+    for number, line in enumerate(page):
+        if number < end:
             continue
-        caption, number = _caption(page, number)
+        label = IS["caption"].match(line.text)
+        small = line.main.size < 0.97 * style.size
+        if not label or not (label["end"].strip() or small or style.is_marked(line.words[:2])):
+            items.append(line)  # also "Table 1 shows" inside a paragraph
+            continue
+        caption = [line]
+        for below in page[number + 1 :]:
+            cells = sum(is_beside(below, x) for x in page[number + 1 : number + 41])
+            gap = below.base - caption[-1].base
+            if cells > 1 or below.main.font != line.main.font or not 0 <= gap < 1.5 * caption[-1].main.size:
+                break
+            caption.append(below)
+        end = number + len(caption)
         title = " ".join(x.text for x in caption)[label.end() :].strip()
-        text = f"{'Table' if label['table'] else 'Figure'} {label['number']}: {title}"
+        rows: list[str] = []
         if label["table"]:
-            end = _region_end(page, number, line, style)
-            rows = table_rows([word for x in page[number:end] for word in x.words], joined)
-            items.append(Block("\n".join([text, *rows]), line.page))
-            number = end
+            start, end = end, _table_end(page, end, style)
+            rows = table_rows([word for x in page[start:end] for word in x.words])
         else:
             while items and isinstance(last := items[-1], Line) and not style.is_body(last) and not last.level:
                 items.pop()  # labels inside the figure
-            items.append(Block(text, line.page))
+        kind = "Table" if label["table"] else "Figure"
+        items.append(Block("\n".join([f"{kind} {label['number']}: {title}", *rows]), line.page))
     return items
 
 
-def _is_caption(line: Line, label: re.Match[str], style: Style) -> bool:
-    marked = style.is_marked(line.words[:2]) or line.main.size < 0.97 * style.size
-    return bool(label["end"].strip()) or (marked and (bool(label["end"]) or not style.is_body(line)))
-
-
-def _caption(page: Sequence[Line], start: int) -> tuple[list[Line], int]:
-    lines = [page[start]]
-    for line in page[start + 1 :]:
-        last = lines[-1]
-        alike = line.main.font == page[start].main.font and abs(line.main.size - last.main.size) < 0.05 * last.main.size
-        cells = sum(is_beside(line, x) for x in page[start + 1 :][:40])
-        gap = line.base - last.base
-        if cells > 1 or line.words[0].angle != last.words[0].angle or not alike or not 0 <= gap < 1.5 * last.main.size:
-            break
-        lines.append(line)
-    return lines, start + len(lines)
-
-
-def _region_end(page: Sequence[Line], start: int, caption: Line, style: Style) -> int:
+def _table_end(page: Sequence[Line], start: int, style: Style) -> int:
     """The line after a table that begins at `start`: the next one of running text, or the page's end."""
     for end in range(start, len(page)):
         line = page[end]
         beside = any(is_beside(line, x) for x in (*page[max(start, end - 1) : end], *page[end + 1 : end + 2]))
-        text = style.is_body(line) and not line.words[0].angle and not beside
-        if line.words[0].angle != caption.words[0].angle or IS["caption"].match(line.text) or line.level or text:
+        text = style.is_body(line) and not line.main.angle and not beside
+        if line.main.angle != page[start - 1].main.angle or IS["caption"].match(line.text) or line.level or text:
             return end
     return len(page)

@@ -5,9 +5,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.tables import Word, grouped
+from mqg_utils.corpus.pdf.tables import Word, grouped, joined
 from mqg_utils.corpus.sections import IS, is_left_out
 
 NUMBERED = re.compile(r"(?P<number>\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+(?=\S)|(?:chapter|chapitre)\s+\d+\b", re.IGNORECASE)
@@ -18,53 +17,16 @@ MAX_HEADING_LINES, RUN_IN_WORDS = 3, 12
 Look = tuple[float, bool, bool, int, str]  # size, bold, italic, depth of the number, family
 
 
-class Line(NamedTuple):
+class Line:
     """Words on one baseline that follow one another."""
 
-    words: tuple[Word, ...]
-    page: int  # from 0
-    level: int = 0  # of a heading
-
-    @property
-    def text(self) -> str:
-        return joined(self.words)
-
-    @property
-    def x0(self) -> float:
-        return self.words[0].x0
-
-    @property
-    def x1(self) -> float:
-        return self.words[-1].x1
-
-    @property
-    def base(self) -> float:
-        return self.words[0].base
-
-    @property
-    def main(self) -> Word:
-        """The word that stands for the line's font: one of the longest kind."""
+    def __init__(self, words: Sequence[Word], page: int) -> None:
+        self.words, self.page, self.level = words, page, 0  # the page from 0; the level of a heading
+        self.text, self.x0, self.x1, self.base = joined(words), words[0].x0, words[-1].x1, words[0].base
         weights = Counter[tuple[float, str]]()
-        for word in self.words:
+        for word in words:
             weights[round(word.size, 1), word.font] += len(word.text)
-        return max(self.words, key=lambda word: weights[round(word.size, 1), word.font])
-
-
-def joined(words: Sequence[Word]) -> str:
-    """The text of words on a line; a raised number after a digit is a power: 10^3."""
-    text = ""
-    for word, before in zip(words, [None, *words], strict=False):
-        letters = unicodedata.normalize("NFKC", word.text) if re.search("[\ufb00-\ufb06]", word.text) else word.text
-        if before is None:
-            text = letters
-            continue
-        raised = word.size < 0.85 * before.size and word.base < before.base - 0.15 * before.size
-        close = word.x0 - before.x1 < 0.12 * max(word.size, before.size)
-        if raised and close and before.text[-1].isdigit() and re.match(r"[-–−+]?\d", letters):
-            text += f"^{letters}"
-        else:
-            text += ("" if close and (before.after == "" or raised) else " ") + letters
-    return text
+        self.main = max(words, key=lambda word: weights[round(word.size, 1), word.font])  # stands for the line's font
 
 
 def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
@@ -77,7 +39,7 @@ def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
         near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
         return word.angle == last.angle and level and near and last.after != "-"
 
-    return (Line(tuple(line), page) for line in grouped(words, continues))
+    return (Line(line, page) for line in grouped(words, continues))
 
 
 def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
@@ -103,9 +65,6 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
     return [[line for line in page if not (at_edge(line) and is_head(line, page))] for page in pages]
 
 
-# --- headings ---
-
-
 class Style:
     """What body text looks like in this document, and which lines are headings."""
 
@@ -127,34 +86,23 @@ class Style:
     def is_body(self, line: Line) -> bool:
         return abs(line.main.size - self.size) < 0.06 * self.size and line.main.font == self.font
 
-    def marked(self, pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
-        """Pages whose headings have their levels: of their bookmarks, else by number, size, bold and italic type."""
-        lines = [line for page in pages for line in page]
-        inside = {i for i in range(1, len(lines)) if self.goes_on(lines[i - 1], lines[i])}
-        apart: list[int] = []
-        for i, (before, line, after) in enumerate(zip([None, *lines], lines, [*lines[1:], None], strict=False)):
-            if self._stands_out(line, before, after, i in inside and i - 1 in apart[-1:]) or self._listed(line):
-                apart.append(i)
-        heads = grouped(apart, lambda head, i: i in inside and i - 1 == head[-1])
-        # a paragraph in bold type is none
-        heads = [head for head in heads if len(head) <= MAX_HEADING_LINES and head[-1] + 1 not in inside]
-        levels = self._levels([lines[head[0]] for head in heads])
+    def mark(self, lines: Sequence[Line]) -> None:
+        """Give headings their levels: of their bookmarks, else by number, size, bold and italic type."""
+        heads = []
+        for run in grouped(range(len(lines)), lambda run, i: self.goes_on(lines[i - 1], lines[i])):
+            # a paragraph in bold type is none
+            if len(run) <= MAX_HEADING_LINES and all(self._stands_out(lines, i, i > run[0]) for i in run):
+                heads.append([lines[i] for i in run])
+        levels: dict[Look, int] = {}
         for head in heads:
-            level = self._listed(lines[head[0]]) or levels[self._look(lines[head[0]])]
-            for i in head:
-                lines[i] = lines[i]._replace(level=level)
-        rest = iter(lines)
-        return [list(itertools.islice(rest, len(page))) for page in pages]
-
-    def _levels(self, heads: Sequence[Line]) -> dict[Look, int]:
-        looks = {self._look(line): 0 for line in heads}
-        for line in heads:
-            look, listed = self._look(line), self._listed(line)
-            looks[look] = min(looks[look] or listed, listed or looks[look])
+            look, listed = self._look(head[0]), self._listed(head[0])
+            levels[look] = min(filter(None, (levels.get(look), listed)), default=0)
         rank = 0
-        for look in sorted(looks, key=lambda look: (-look[0], not look[1], look[2:4])):  # then as they come
-            rank = looks[look] = looks[look] or rank + 1
-        return looks
+        for look in sorted(levels, key=lambda look: (-look[0], not look[1], look[2:4])):  # then as they come
+            rank = levels[look] = levels[look] or rank + 1
+        for head in heads:
+            for line in head:
+                line.level = self._listed(head[0]) or levels[self._look(head[0])]
 
     def _look(self, line: Line) -> Look:
         main, number = line.main, NUMBERED.match(line.text)
@@ -166,14 +114,16 @@ class Style:
         level, page = self._marks.get(bare_of(line.text), (0, -9))
         return level if abs(page - line.page) <= 1 else 0
 
-    def _stands_out(self, line: Line, before: Line | None, after: Line | None, more: bool) -> bool:
+    def _stands_out(self, lines: Sequence[Line], i: int, more: bool) -> bool:
         """Whether a line is set apart as headings are: by size, or by its type and what is above and below it."""
+        line, before, after = lines[i], lines[i - 1] if i else None, lines[i + 1] if i + 1 < len(lines) else None
         text, main = line.text, line.main
+        if self._listed(line):
+            return True
         if main.angle or len(text) > 140 or _letters(text) < max(2, 0.5 * len(text.replace(" ", ""))):
             return False
-        if IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
-            return False
-        if re.search(r"[.;,:]$", text) and not NUMBERED.match(text):
+        stopped = re.search(r"[.;,:]$", text) and not NUMBERED.match(text)
+        if stopped or IS["caption"].match(text) or is_beside(line, before) or is_beside(line, after):
             return False
         if main.size > 1.12 * self.size or is_left_out(text):
             return True
@@ -188,14 +138,14 @@ class Style:
     def is_marked(self, words: Sequence[Word]) -> bool:
         """Whether words are in bold or italic type, or in capitals, unlike the body."""
         n = sum(_letters(word.text) for word in words)
-        bold = sum(_letters(word.text) for word in words if word.bold and not self._bold)
-        italic = sum(_letters(word.text) for word in words if word.italic and not self._italic)
-        return max(bold, italic) > 0.75 * n or (n > 5 and all(word.text == word.text.upper() for word in words))
+        marked = [w for w in words if (w.bold and not self._bold) or (w.italic and not self._italic)]
+        capitals = n > 5 and all(word.text == word.text.upper() for word in words)
+        return capitals or sum(_letters(word.text) for word in marked) > 0.75 * n
 
     def run_in(self, line: Line) -> int:
         """How many words at the beginning of a line are a heading: in bold or italic type, up to a stop."""
         words = list(itertools.takewhile(lambda word: word.bold or word.italic, line.words[: RUN_IN_WORDS + 1]))
-        title = joined(words) if len(words) < len(line.words) else ""
+        title = joined(words) if 0 < len(words) < len(line.words) else ""
         titled = title.endswith((".", ":")) and _letters(title) > 3 and not title[0].islower()
         if not titled or not self.is_marked(words) or line.words[len(words)].size < 0.85 * self.size:
             return 0  # a note in the margin has no sections

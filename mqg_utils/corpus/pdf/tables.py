@@ -29,7 +29,17 @@ class Word(NamedTuple):
     after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end
 
 
-Join = Callable[[Sequence[Word]], str]
+def joined(words: Sequence[Word]) -> str:
+    """The text of words on a line; a raised number after a digit is a power: 10^3."""
+    text = words[0].text
+    for before, word in itertools.pairwise(words):
+        raised = word.size < 0.85 * before.size and word.base < before.base - 0.15 * before.size
+        close = word.x0 - before.x1 < 0.12 * max(word.size, before.size)
+        if raised and close and before.text[-1].isdigit() and re.match(r"[-–−+]?\d", word.text):
+            text += f"^{word.text}"
+        else:
+            text += ("" if close and (before.after == "" or raised) else " ") + word.text
+    return text
 
 
 def grouped(items: Iterable[T], continues: Callable[[list[T], T], bool]) -> list[list[T]]:
@@ -43,7 +53,7 @@ def grouped(items: Iterable[T], continues: Callable[[list[T], T], bool]) -> list
     return groups
 
 
-def table_rows(words: Sequence[Word], join: Join) -> list[str]:
+def table_rows(words: Sequence[Word]) -> list[str]:
     """Rows of cells joined by " | ". A line across the columns, such as a note below the table, is a row by itself."""
     if not words:
         return []
@@ -53,10 +63,14 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
     wide = [s for s in segments if s[-1].x1 - s[0].x0 > 0.45 * (right - left)]
     narrow = [s for s in segments if s not in wide]
     if not narrow:
-        return [join(s) for s in [*wide, *notes]]
+        return [joined(s) for s in [*wide, *notes]]
     starts = _columns(narrow, size, left, right)
     cells: defaultdict[int, list[list[Word]]] = defaultdict(list)  # column -> parts of its cells
-    for part in (part for segment in narrow for part in _cut(segment, starts)):
+
+    def goes_on(part: list[Word], word: Word) -> bool:  # unless a column begins between two words
+        return not any(part[-1].x1 - 0.3 * size <= start <= word.x0 + 0.3 * size for start in starts)
+
+    for part in (part for segment in narrow for part in grouped(segment, goes_on)):
         column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
         cells[max(column, 0)].append(part)
     lines = _lines(narrow, size)
@@ -70,12 +84,12 @@ def table_rows(words: Sequence[Word], join: Join) -> list[str]:
     for column, parts in cells.items():
         for part in parts:
             rows[bisect_left(ends, part[0].base)][column].append(part)
-    texts = [(s[0].base, join(s)) for s in wide]
+    texts = [(s[0].base, joined(s)) for s in wide]
     for anchor, row_cells in zip(anchors, rows, strict=True):
-        row_texts = [" ".join(map(join, _lines(parts, size))) for parts in row_cells]
+        row_texts = [" ".join(map(joined, _lines(parts, size))) for parts in row_cells]
         if any(row_texts):
             texts.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(row_texts).strip())))
-    return [text for _, text in sorted(texts)] + [join(note) for note in notes]
+    return [text for _, text in sorted(texts)] + [joined(note) for note in notes]
 
 
 def _lines(parts: Iterable[Sequence[Word]], size: float) -> list[list[Word]]:
@@ -118,16 +132,6 @@ def _columns(segments: Sequence[Sequence[Word]], size: float, left: float, right
     page = "".join("x" if count > max(1, len(segments) // 60) else " " for count in covered)
     gaps = re.finditer(rf"(?<=x) {{{math.ceil(0.45 * size)},}}(?=x)", page)
     return [left - 1, *(left + (gap.start() + gap.end()) / 2 for gap in gaps)]
-
-
-def _cut(segment: Sequence[Word], starts: Sequence[float]) -> list[list[Word]]:
-    """A segment cut where a column begins between two of its words."""
-
-    def continues(part: list[Word], word: Word) -> bool:
-        margin = 0.3 * word.size
-        return not any(part[-1].x1 - margin <= start <= word.x0 + margin for start in starts)
-
-    return grouped(segment, continues)
 
 
 def _anchors(columns: Iterable[list[list[Word]]], size: float) -> list[float]:

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -12,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mqg_utils.corpus.pdf.layout import sections_of
+from mqg_utils.corpus.pdf.blocks import Block
+from mqg_utils.corpus.pdf.layout import laid_out
 from mqg_utils.corpus.pdf.tables import Word
-from mqg_utils.corpus.sections import Section
+from mqg_utils.corpus.sections import Outline
 from mqg_utils.text.files import MAX_BOOK_BYTES, PDF, FileError, check_kind, check_size
 
 DOCUMENT_S = 900  # seconds before the process is ended
@@ -23,14 +23,13 @@ LETTERS_A_PAGE = 20  # fewer on average, and the pages are pictures
 ITALIC, FORCE_BOLD = 1 << 6, 1 << 18  # flags of a font
 
 
-def read_pdf(file: Path, book: str, language: str) -> list[Section]:
-    """The sections of a PDF. Raises FileError, also for a scan or a password."""
+def read_pdf(file: Path, outline: Outline) -> None:
+    """Add a PDF to an outline. Raises FileError, also for a scan or a password."""
     check_size(file, MAX_BOOK_BYTES)
     check_kind(file, PDF)
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "mqg_utils.corpus.pdf.words", str(file), book, language]
+    command = [sys.executable, "-m", "mqg_utils.corpus.pdf.words", str(file.absolute())]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DOCUMENT_S, env={**os.environ, "PYTHONPATH": path})
+        done = subprocess.run(command, capture_output=True, timeout=DOCUMENT_S, cwd=Path(__file__).parents[3])
         answer = json.loads(done.stdout or "null")
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise FileError(f"{file}: not read within {DOCUMENT_S} s; split it, or print it to a new PDF") from error
@@ -39,19 +38,26 @@ def read_pdf(file: Path, book: str, language: str) -> list[Section]:
         raise FileError(f"{file}: the reader stopped with code {done.returncode} ({last}); print it to a new PDF")
     if isinstance(answer, str):
         raise FileError(f"{file}: {answer}")
-    return [Section(b, tuple(p), tuple(texts), lang, at, tuple(ats), out) for b, p, texts, lang, at, ats, out in answer]
+    for text, page, level in answer:
+        outline.place = f"{file.name}, page {page + 1}"
+        if level:
+            outline.heading(level, text)
+        else:
+            outline.add(text)
 
 
 # --- in the process of its own ---
 
 
-def main(file: Path, book: str, language: str) -> list[Section] | str:
-    """The sections, or why there are none."""
-    from pypdfium2 import PdfiumError
+def main(file: Path) -> list[Block] | str:
+    """The blocks, or why there are none."""
+    import pypdfium2
 
     try:
-        pages, bookmarks = extract(file)
-    except PdfiumError as error:
+        document = pypdfium2.PdfDocument(file)
+        pages = [list(words_of_page(page)) for page in document]
+        marks = [(mark, mark.get_dest()) for mark in document.get_toc(max_depth=6)]
+    except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower() or "security" in str(error).lower():
             return "is encrypted; save a copy without its password"
         return f"is damaged or cut short ({error}); download it again, or print it to a new PDF"
@@ -61,21 +67,8 @@ def main(file: Path, book: str, language: str) -> list[Section] | str:
     if letters < LETTERS_A_PAGE * len(pages):
         problem = f"is a scan: {len(pages)} pages of pictures with {letters} letters of text"
         return f"{problem}. Recognise its text first, for example with `ocrmypdf scan.pdf book.pdf`"
-    return sections_of(pages, bookmarks, book, language, file.name)
-
-
-def extract(file: Path) -> tuple[list[list[Word]], list[tuple[int, str, int]]]:
-    """The words of every page, and the bookmarks: level from 1, title, page from 0."""
-    import pypdfium2
-
-    document = pypdfium2.PdfDocument(file)
-    pages = []
-    for page in document:
-        pages.append(list(words_of_page(page)))
-        page.close()
-    marks = [(mark, mark.get_dest()) for mark in document.get_toc(max_depth=6)]
     bookmarks = [(mark.level + 1, mark.get_title().strip(), dest.get_index()) for mark, dest in marks if dest]
-    return pages, [mark for mark in bookmarks if mark[2] is not None]
+    return list(laid_out(pages, [bookmark for bookmark in bookmarks if bookmark[2] is not None]))
 
 
 def words_of_page(page: Any) -> Iterator[Word]:
@@ -124,7 +117,6 @@ def words_of_page(page: Any) -> Iterator[Word]:
         letters.append(char)
         last, end = left, right
     yield from word("\n")
-    characters.close()
 
 
 def _turned(angle: int, box: Any, origin: complex, corner: complex) -> tuple[float, ...]:
@@ -153,4 +145,4 @@ def _font(pdfium: Any, text: Any, i: int, tall: float) -> tuple[float, str, bool
 if __name__ == "__main__":
     with contextlib.suppress(ValueError, OSError):  # not on every system
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])))
+    print(json.dumps(main(Path(sys.argv[1]))))
