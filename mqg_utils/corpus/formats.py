@@ -33,7 +33,8 @@ def read_markdown(file: Path, outline: Outline) -> None:
     front = FRONT.match(text)
     said = dict(re.findall(r"^(title|lang)\s*[:=]\s*[\"']?(.*?)[\"']?\s*$", front[0], re.M)) if front else {}
     notes = {note[1] for note in NOTE.finditer(text)}
-    text = NOTE.sub(_blank, FRONT.sub(_blank, text, count=1))
+    for pattern in (FRONT, NOTE):  # spaces instead, so that the lines keep their numbers
+        text = pattern.sub(lambda found: re.sub(r"\S", " ", found[0]), text)
     text = re.sub(r"\[\^([^\]\s]+)\]", lambda mark: "" if mark[1] in notes else mark[0], text)
     text = ATTRIBUTES.sub("", text)
     # kramdown needs no blank line after an HTML block's opening tag
@@ -56,11 +57,6 @@ def read_markdown(file: Path, outline: Outline) -> None:
     walk(root_of(f"<body>{page}</body>", file), outline)
 
 
-def _blank(found: re.Match[str]) -> str:
-    """Spaces instead of what was found, so that the lines keep their numbers."""
-    return re.sub(r"\S", " ", found[0])
-
-
 def read_docx(file: Path, outline: Outline) -> None:
     """Add a Word file, by its heading styles. Raises FileError."""
     import mammoth
@@ -71,10 +67,7 @@ def read_docx(file: Path, outline: Outline) -> None:
         page = mammoth.convert_to_html(ready, style_map="\n".join(rules), **options).value
     except Exception as error:  # whatever the libraries below it stumble over
         raise FileError(f"{file}: not readable as a Word file ({error}); save it again as .docx") from error
-    root = root_of(f"<body>{page}</body>", file)
-    for note in root.xpath("//sup[a[contains(@id, 'note-ref-')]] | //ol[li[contains(@id, 'note-')]]"):
-        note.drop_tree()
-    walk(root, outline)
+    walk(root_of(f"<body>{page}</body>", file), outline)
 
 
 def _for_mammoth(file: Path) -> tuple[io.BytesIO, list[str]]:
@@ -95,7 +88,7 @@ def _for_mammoth(file: Path) -> tuple[io.BytesIO, list[str]]:
 def _prepared(document: Any) -> Any:
     """A Word document with its equations as text, its text boxes as VML's, and what only marks text unwrapped."""
     word = etree.QName(document).namespace
-    etree.strip_elements(document, "{*}rt", with_tail=False)
+    etree.strip_elements(document, "{*}rt", "{*}footnoteReference", "{*}endnoteReference", with_tail=False)
     etree.strip_tags(document, "{*}oMathPara", "{*}fldSimple", "{*}dir", "{*}bdo", "{*}ruby", "{*}rubyBase")
     for equation in list(document.iter("{*}oMath")):
         run = etree.Element(f"{{{word}}}r")
@@ -124,12 +117,11 @@ def read_epub(file: Path, outline: Outline) -> None:
         items = {item.get("id"): item for item in root.iter("{*}item")}
         spine = [items.get(ref.get("idref")) for ref in root.iter("{*}itemref") if ref.get("linear") != "no"]
         pages = [e for e in spine if e is not None and e.get("media-type") in ("application/xhtml+xml", "text/html")]
-        rights = [name for name in archive.namelist() if name == "META-INF/encryption.xml"]
-        ciphers = [e for name in rights for e in parsed(name).iter("{*}CipherReference")]
-        locked = {urllib.parse.unquote(e.get("URI", "")) for e in ciphers}
+        rights = {"META-INF/encryption.xml"} & set(archive.namelist())
+        ciphers = [e.get("URI", "") for name in rights for e in parsed(name).iter("{*}CipherReference")]
         for href in dict.fromkeys(page.get("href", "") for page in pages):
             name = posixpath.normpath(posixpath.join(posixpath.dirname(package), urllib.parse.unquote(href)))
-            if name in locked:
+            if name in map(urllib.parse.unquote, ciphers):
                 raise FileError(f"{file}: is copy-protected; remove the protection, or get another edition")
             outline.place = f"{file.name}, {posixpath.basename(name)}"
             walk(parse_html(read_member(archive, name), f"{file}: {name}"), outline)

@@ -32,8 +32,7 @@ def parse_html(raw: bytes, where: object) -> Any:
     declared = re.search(rb"""(?:charset|encoding)\s*=\s*["']?([\w-]+)""", raw[:2048])
     name = declared[1].decode().casefold() if declared else "utf-8"
     try:
-        if not name.startswith("utf"):
-            raw = raw.decode(name).encode()
+        raw = raw if name.startswith("utf") else raw.decode(name).encode()
     except (UnicodeError, LookupError) as error:
         raise FileError(f"{where}: is not the {name!r} it declares ({error}); save the file as UTF-8") from error
     return root_of(decode(raw, where), where)
@@ -56,9 +55,6 @@ def walk(root: Any, outline: Outline) -> None:
     """Add a document's body, or its one `main`, to an outline."""
     mains = list(root.iter("main"))
     _add(mains[0] if len(mains) == 1 else next(root.iter("body"), root), outline)
-
-
-# --- text inside elements ---
 
 
 def is_skipped(element: Any) -> bool:
@@ -134,8 +130,8 @@ def _add(element: Any, outline: Outline) -> None:
         case tag:
             above = outline.path
             _add_mixed(element, outline)
-            if tag in ("aside", "section"):
-                outline.reopen(above)
+            if tag in ("aside", "section") and outline.path != above and outline.is_filled:
+                outline.open(above)  # the text goes on around it
 
 
 def _add_mixed(element: Any, outline: Outline) -> None:
@@ -176,8 +172,7 @@ def _add_figure(element: Any, outline: Outline) -> None:
     kind = "Figure" if element.find(".//table") is None else "Table"
     captions = [c for c in nested(element, "figcaption") if not is_skipped(c)]
     text = " ".join(inline(caption) for caption in captions).strip()
-    for caption in captions:
-        caption.tag = "template"  # so that it is not read again
+    etree.strip_elements(element, "figcaption", with_tail=False)
     for child in element:
         _add(child, outline)
     outline.add(f"{kind}: {text}" if text else "")

@@ -81,7 +81,15 @@ class Library:
         units: dict[Path, Unit] = {}
         for unit in (unit for path in sorted(paths, key=_natural) for unit in _units_of(path, language)):
             units.setdefault(unit.file, unit)  # a file inside a folder that is named too belongs to the folder's book
-        self.units = _with_unique_books(list(units.values()))
+        origins: defaultdict[str, set[Path]] = defaultdict(set)
+        for unit in units.values():
+            origins[unit.book].add(unit.origin.absolute())
+        # books of the same name are named by their paths below a common folder
+        above = {book: os.path.commonpath([p.parent for p in ps]) for book, ps in origins.items() if len(ps) > 1}
+        self.units = [
+            u._replace(book=u.origin.absolute().relative_to(above[u.book]).as_posix()) if u.book in above else u
+            for u in units.values()
+        ]
 
     def __iter__(self) -> Iterator[Section]:
         first_paths = self._first_paths
@@ -161,9 +169,6 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
         raise FileError(f"no text under the heading {names}. Other headings:\n  " + "\n  ".join(titles))
 
 
-# --- which files ---
-
-
 def _units_of(source: Path, language: str) -> Iterator[Unit]:
     """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
     if collections := sorted(source.glob("collections/*.xml")):
@@ -202,15 +207,3 @@ def _files_in(folder: Path) -> list[Path]:
 def _natural(path: Path) -> list[str | int]:
     """A key for sorting that puts chapter10 after chapter2."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]{1,9})", str(path)))]
-
-
-def _with_unique_books(units: list[Unit]) -> list[Unit]:
-    """Units whose books, where several have the same name, are named by their paths below a common folder."""
-    origins: defaultdict[str, set[Path]] = defaultdict(set)
-    for unit in units:
-        origins[unit.book].add(unit.origin.absolute())
-    above = {book: os.path.commonpath([p.parent for p in paths]) for book, paths in origins.items() if len(paths) > 1}
-    return [
-        u._replace(book=u.origin.absolute().relative_to(above[u.book]).as_posix()) if u.book in above else u
-        for u in units
-    ]

@@ -12,6 +12,8 @@ from mqg_utils.records import Passage
 from mqg_utils.text.near_duplicates import NearDuplicates, word_runs
 from mqg_utils.text.words import split_sentences
 
+Count = Callable[[str], int]  # of tokens in a text
+
 
 def slug(text: str) -> str:
     """Letters and digits of any script in lower case, joined by hyphens."""
@@ -19,7 +21,7 @@ def slug(text: str) -> str:
 
 
 def split_passages(
-    sections: Iterable[Section], count_tokens: Callable[[str], int], max_tokens: int = 384, min_tokens: int = 0
+    sections: Iterable[Section], count_tokens: Count, max_tokens: int = 384, min_tokens: int = 0
 ) -> Iterator[Passage]:
     """Passages of at most `max_tokens`, split between blocks, then rows, then sentences; a longer sentence stays whole.
 
@@ -43,9 +45,7 @@ def split_passages(
             )
 
 
-def _joined_sections(
-    sections: Iterable[Section], count: Callable[[str], int], budget: int, floor: int
-) -> Iterator[Section]:
+def _joined_sections(sections: Iterable[Section], count: Count, budget: int, floor: int) -> Iterator[Section]:
     """Sections, small neighbours under one heading as one, with the title of the second as a line."""
     held, size = None, 0
     for section in sections:
@@ -62,7 +62,7 @@ def _joined_sections(
         yield held
 
 
-def _filled(section: Section, count: Callable[[str], int], budget: int) -> Iterator[tuple[str, str]]:
+def _filled(section: Section, count: Count, budget: int) -> Iterator[tuple[str, str]]:
     """(text, place) of each passage of a section; a table's later passages begin with its header, where that fits."""
     text = first = last = ""
     for separator, part, place, header in _pieces(section, count, budget):
@@ -76,7 +76,7 @@ def _filled(section: Section, count: Callable[[str], int], budget: int) -> Itera
         yield text, _span(first, last)
 
 
-def _pieces(section: Section, count: Callable[[str], int], budget: int) -> Iterator[tuple[str, str, str, str]]:
+def _pieces(section: Section, count: Count, budget: int) -> Iterator[tuple[str, str, str, str]]:
     """(separator before it, text, place, header of its table) of each block; of its rows or sentences if it is long."""
     places = section.places or (section.place,) * len(section.blocks)
     for block, place in zip(section.blocks, places, strict=True):

@@ -28,19 +28,14 @@ def read_plain_text(file: Path, outline: Outline) -> None:
     lines = text.split("\n")
     outline.place = f"{file.name}, line 1"
     contents, start, end = find_contents(lines)
+    if contents:  # one section, which is left out by its heading
+        lines[start:end] = ["###### Contents", "", f"({_joined(lines[start:end])})", *[""] * (end - start - 3)]
     deepest = max((level for level, _ in contents), default=0)
-    titles = {title for _, title in contents}
-    before = list(text_blocks(lines[:start], 0, titles))
-    blocks = [*before, *text_blocks(lines, end, titles)]
-    for i, (number, block) in enumerate(blocks):
-        if contents and i == len(before):
-            outline.place = f"{file.name}, line {start + 1}"
-            outline.heading(9, "Contents")
-            outline.add(_joined(lines[start:end]))
+    blocks = list(text_blocks(lines, {title for _, title in contents}))
+    for (number, block), (_, following) in zip(blocks, [*blocks[1:], (0, [])], strict=True):
         text = _joined(block)
-        following = _joined(blocks[i + 1][1]) if i + 1 < len(blocks) else ""
-        listed = listed_heading(text, contents) if i >= len(before) else None
-        level, title = listed or heading_by_form(block, following, deepest)
+        listed = listed_heading(text, contents) if number > end else None
+        level, title = listed or heading_by_form(block, _joined(following), deepest)
         if level:
             outline.place = f"{file.name}, line {number}"
             outline.heading(level, title)
@@ -49,17 +44,13 @@ def read_plain_text(file: Path, outline: Outline) -> None:
             outline.add(repaired(shaped_text, words))
 
 
-# --- blocks ---
-
-
-def text_blocks(lines: Sequence[str], start: int, titles: Collection[str]) -> Iterator[tuple[int, Block]]:
+def text_blocks(lines: Sequence[str], titles: Collection[str]) -> Iterator[tuple[int, Block]]:
     """(line from 1, lines) of each block between blank lines; a heading is a block by itself."""
 
     def in_block(line: str) -> bool:
         return bool(line.strip()) and not HASHED.match(line) and line not in titles
 
-    numbered = enumerate(lines[start:], start + 1)
-    for block in grouped(numbered, lambda block, pair: in_block(block[-1][1]) and in_block(pair[1])):
+    for block in grouped(enumerate(lines, 1), lambda block, pair: in_block(block[-1][1]) and in_block(pair[1])):
         if block[0][1].strip():
             yield block[0][0], [line for _, line in block]
 
@@ -81,9 +72,6 @@ def _joined(lines: Iterable[str]) -> str:
     text = "\n".join(line.strip() for line in lines)
     text = re.sub(r"(?<=\w)[-‐]\n(?=[^\W\d_])(?!(?:and|or|to|et|ou|y|o|und|oder)\b)", HYPHEN, text)  # not hypo- or
     return " ".join(re.sub(r"\u00ad\n|(?<=\d[-–])\n(?=\d)", "", text).split())
-
-
-# --- headings ---
 
 
 def find_contents(lines: Sequence[str]) -> tuple[Contents, int, int]:

@@ -38,11 +38,7 @@ def is_left_out(title: str) -> bool:
 
 
 class Outline:
-    """Collects headings and blocks in reading order. What is left out takes its subsections with it.
-
-    Its reader states where it is (`place`), and the language if the file names one. A section without a heading is
-    `untitled`.
-    """
+    """Collects headings and blocks in reading order; a reader sets `place`, and `language` if the file states one."""
 
     def __init__(self, book: str, language: str, untitled: str, place: str) -> None:
         self.book, self.language, self.untitled, self.place = book, language, untitled, place
@@ -50,7 +46,7 @@ class Outline:
         self.path: tuple[tuple[int, str], ...] = ()  # (level, title) of the headings above
         self._blocks: list[tuple[str, str]] = []  # text, place
         self._place = ""  # of the section
-        self._is_filled = False  # whether text stands under the last heading
+        self.is_filled = False  # whether text stands under the last heading
         self._gutenberg = ""  # "start" after the line that ends its introduction, "end" after the book
 
     def heading(self, level: int, title: str) -> None:
@@ -60,13 +56,8 @@ class Outline:
             return
         title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
         above = tuple(itertools.takewhile(lambda heading: heading[0] < level, self.path))
-        self._open((*above, (level, title)))
-        self._is_filled = False
-
-    def reopen(self, path: tuple[tuple[int, str], ...]) -> None:
-        """Continue the section around a box or section, unless that had only headings."""
-        if self.path != path and self._is_filled:
-            self._open(path)
+        self.open((*above, (level, title)))
+        self.is_filled = False
 
     def add(self, text: str) -> None:
         """Add a paragraph, list, table or caption, whitespace already normalised. Raises FileError.
@@ -84,7 +75,7 @@ class Outline:
             return
         if not self._is_of_gutenberg(text):
             self._place = self._place or self.place
-            self._is_filled = True
+            self.is_filled = True
             if IS["answer"].fullmatch(text.strip()) and self._blocks and "\n" in self._blocks[-1][0]:
                 del self._blocks[-2:]  # a multiple-choice question: the options above its answer, and the stem
             else:
@@ -92,10 +83,11 @@ class Outline:
 
     def sections(self) -> list[Section]:
         """All sections, those that are no running text with their `left_out` heading."""
-        self._open(())
+        self.open(())
         return self._sections
 
-    def _open(self, path: tuple[tuple[int, str], ...]) -> None:
+    def open(self, path: tuple[tuple[int, str], ...]) -> None:
+        """Open a section under these headings."""
         if self._blocks:
             texts, places = zip(*self._blocks, strict=True)
             titles = tuple(title for _, title in self.path)

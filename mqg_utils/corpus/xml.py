@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import etree
 
-from mqg_utils.corpus.equations import linear, tag_of
+from mqg_utils.corpus.equations import tag_of
 from mqg_utils.corpus.html import ELEMENTS, inline, walk
 from mqg_utils.corpus.sections import Outline
 from mqg_utils.text.files import FileError, read_bytes
@@ -30,12 +30,9 @@ def parse_xml(raw: bytes, where: object) -> Any:
 
 def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str = "") -> None:
     """Give an element and those inside it their HTML names; `level` counts the titled sections around it."""
-    if not (tag := tag_of(element)):
+    tag = tag_of(element)
+    if tag in ("", "math"):  # equations are read as they are
         return
-    if tag == "math":
-        text, tail = linear(element), element.tail
-        element.clear()
-        element.text, element.tail = text, tail
     name = names.get(f"{parent}/{tag}") or names.get(tag, "span")
     if tag == "note":
         element.set("data-type", tag)  # as in OpenStax's HTML
@@ -47,9 +44,6 @@ def rename(element: Any, names: Mapping[str, str], level: int = 0, parent: str =
     if (more := element.get("morerows", "")).isdecimal():
         element.set("rowspan", str(int(more) + 1))
     element.tag = f"h{min(level, 9)}" if name == "h" else name
-
-
-# --- CNXML ---
 
 
 def read_collection(collection: Path, modules: Path) -> Iterator[tuple[Path, str, str, tuple[str, ...], str]]:
@@ -75,9 +69,6 @@ def read_cnxml(file: Path, outline: Outline, name: str = "", path: tuple[str, ..
         glossary.insert(0, glossary[-1])
     rename(document, ELEMENTS["cnxml"], len(path))
     walk(document, outline)
-
-
-# --- JATS ---
 
 
 def read_jats(file: Path, outline: Outline) -> None:

@@ -1,12 +1,11 @@
 """Blocks of a PDF: headings, paragraphs, lists, and the floats between them, from its lines."""
 
-import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.lines import ENDED, NUMBERED, Line, Style
+from mqg_utils.corpus.pdf.lines import ENDED, Line, Style
 from mqg_utils.corpus.pdf.tables import joined
 
 BULLETS = "•▪‣◦●○■□"
@@ -37,8 +36,7 @@ def blocks_of(flow: Sequence[Line | Block], style: Style) -> Iterator[Block]:
             begins = not (lines and lines[0].level and item.level and style.goes_on(lines[-1], item))
         else:
             following = next((x for x in flow[number + 1 :] if isinstance(x, Line)), None)
-            numbered = n_words and NUMBERED.match(item.text)
-            begins = bool(not lines or numbered or _begins(lines, item, following, style.spacing))
+            begins = bool(not lines or _begins(lines, item, following, style.spacing))
         if begins:
             if n_words:
                 parts.append(([], [Block(joined(item.words[:n_words]).rstrip(".:"), item.page, level + 1)]))
@@ -74,16 +72,6 @@ def _begins(paragraph: list[Line], line: Line, following: Line | None, spacing: 
         return ended and line.x0 < first.x0 - 0.3 * size
     after = following is None or following.page != line.page or following.x0 < line.x0 - 0.6 * size
     return line.x0 > last.x0 + 0.8 * size and after and gap > 0.3 and (ended or line.x0 < last.x0 + 4 * size)
-
-
-def with_lists(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Blocks, with the items of a list as the lines of one."""
-    for are_items, group in itertools.groupby(blocks, lambda block: not block.level and bool(ITEM.match(block.text))):
-        if are_items:
-            items = list(group)
-            yield items[0]._replace(text="\n".join(item.text for item in items))
-        else:
-            yield from group
 
 
 def _text(lines: Sequence[Line]) -> str:

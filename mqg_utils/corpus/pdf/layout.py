@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mqg_utils.corpus.pdf.blocks import Block, blocks_of, repaired, with_lists
+from mqg_utils.corpus.pdf.blocks import ITEM, Block, blocks_of, repaired
 from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
 from mqg_utils.corpus.sections import IS
@@ -22,12 +22,16 @@ def laid_out(pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str
     lines_by_page = without_heads([list(lines_of(words, page)) for page, words in enumerate(pages)])
     lines = list(itertools.chain(*lines_by_page))
     style = Style(lines, bookmarks)
-    style.mark(lines)
     flow = [item for page in lines_by_page for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)]
     words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for line in lines).casefold()))
-    for block in with_lists(blocks_of(flow[_start(flow) :], style)):
-        text = repaired(block.text, words)
-        yield block._replace(text=BARRED.sub("", text) if block.level else text)
+    blocks = blocks_of(flow[_start(flow) :], style)
+    for is_list, group in itertools.groupby(blocks, lambda block: not block.level and bool(ITEM.match(block.text))):
+        first, *others = group
+        if is_list:  # its items are the lines of one block
+            first, others = first._replace(text="\n".join(item.text for item in (first, *others))), []
+        for block in (first, *others):
+            text = repaired(block.text, words)
+            yield block._replace(text=BARRED.sub("", text) if block.level else text)
 
 
 def _start(flow: Sequence[Line | Block]) -> int:

@@ -66,7 +66,7 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
 
 
 class Style:
-    """What body text looks like in this document, and which lines are headings."""
+    """What body text looks like in this document; its lines that are headings get their levels."""
 
     def __init__(self, lines: Sequence[Line], bookmarks: Sequence[tuple[int, str, int]] = ()) -> None:
         least = len(lines) // 10  # a long list of references must not decide; a contents page may name it
@@ -82,11 +82,12 @@ class Style:
         )
         self.spacing = gaps.most_common(1)[0][0] if gaps else 1.2  # of a paragraph's lines, in sizes of their font
         self._marks = {bare_of(title): (level, page) for level, title, page in bookmarks if _letters(title) > 1}
+        self._mark(lines)
 
     def is_body(self, line: Line) -> bool:
         return abs(line.main.size - self.size) < 0.06 * self.size and line.main.font == self.font
 
-    def mark(self, lines: Sequence[Line]) -> None:
+    def _mark(self, lines: Sequence[Line]) -> None:
         """Give headings their levels: of their bookmarks, else by number, size, bold and italic type."""
         heads = []
         for run in grouped(range(len(lines)), lambda run, i: self.goes_on(lines[i - 1], lines[i])):

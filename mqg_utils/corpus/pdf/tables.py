@@ -5,7 +5,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -59,37 +59,47 @@ def table_rows(words: Sequence[Word]) -> list[str]:
         return []
     size = sorted(word.size for word in words)[len(words) // 2]
     left, right = min(w.x0 for w in words), max(w.x1 for w in words)
-    segments, notes = _without_notes(_segments(words, size), size, left)
-    wide = [s for s in segments if s[-1].x1 - s[0].x0 > 0.45 * (right - left)]
-    narrow = [s for s in segments if s not in wide]
-    if not narrow:
-        return [joined(s) for s in [*wide, *notes]]
-    starts = _columns(narrow, size, left, right)
+
+    def is_note(line: Sequence[Word]) -> bool:  # alone on its line, from the left edge
+        gap = max((b.x0 - a.x1 for a, b in itertools.pairwise(line)), default=0.0)
+        return gap <= 1.5 * size and line[0].x0 <= left + 3 * size
+
+    lines = _lines([words], size)
+    notes = list(itertools.takewhile(is_note, reversed(lines)))[::-1]
+    notes = notes if len(notes) < len(lines) else []
+    below = min((word.base for line in notes for word in line), default=math.inf)
+    segments = [s for s in _segments(words, size) if s[0].base < below]
+    narrow = [s for s in segments if s[-1].x1 - s[0].x0 <= 0.45 * (right - left)]
+    rows = [(s[0].base, joined(s)) for s in segments if s not in narrow]
+    if narrow:
+        rows += _rows(narrow, _columns(narrow, size, left, right), size)
+    return [text for _, text in sorted(rows)] + [joined(note) for note in notes]
+
+
+def _rows(segments: Sequence[list[Word]], starts: Sequence[float], size: float) -> Iterator[tuple[float, str]]:
+    """(place on the page, text) of each row of cells, from segments and where columns start."""
     cells: defaultdict[int, list[list[Word]]] = defaultdict(list)  # column -> parts of its cells
 
     def goes_on(part: list[Word], word: Word) -> bool:  # unless a column begins between two words
         return not any(part[-1].x1 - 0.3 * size <= start <= word.x0 + 0.3 * size for start in starts)
 
-    for part in (part for segment in narrow for part in grouped(segment, goes_on)):
+    for part in (part for segment in segments for part in grouped(segment, goes_on)):
         column = sum(part[0].x0 + 0.5 * (part[-1].x1 - part[0].x0) > start for start in starts) - 1
         cells[max(column, 0)].append(part)
-    lines = _lines(narrow, size)
-    firsts = [line[0].base for line in lines if len(starts) < 2 or line[0].x0 < starts[1]]
-    if len(firsts) > 0.7 * len(lines):  # nearly every line has a first cell: it begins a row
-        anchors, ends = firsts, [top - 0.5 * size for top in firsts[1:]]
-    else:
-        anchors = _anchors(cells.values(), size)
+    lines = _lines(segments, size)
+    anchors = [line[0].base for line in lines if len(starts) < 2 or line[0].x0 < starts[1]]
+    if len(anchors) > 0.7 * len(lines):  # nearly every line has a first cell: it begins a row
+        ends = [top - 0.5 * size for top in anchors[1:]]
+    else:  # the middle of each row, by the column with the most cells that stand apart
+        bases = [sorted(part[0].base for part in parts) for parts in cells.values()]
+        groups = [grouped(column, lambda group, base: base - group[-1] < 1.32 * size) for column in bases]
+        anchors = [(group[0] + group[-1]) / 2 for group in max(groups, key=len)]
         ends = [(a + b) / 2 for a, b in itertools.pairwise(anchors)]
-    rows: list[list[list[list[Word]]]] = [[[] for _ in starts] for _ in anchors]  # row, column, part, word
-    for column, parts in cells.items():
-        for part in parts:
-            rows[bisect_left(ends, part[0].base)][column].append(part)
-    texts = [(s[0].base, joined(s)) for s in wide]
-    for anchor, row_cells in zip(anchors, rows, strict=True):
-        row_texts = [" ".join(map(joined, _lines(parts, size))) for parts in row_cells]
-        if any(row_texts):
-            texts.append((anchor, re.sub(r"(?: \|)+$", "", " | ".join(row_texts).strip())))
-    return [text for _, text in sorted(texts)] + [joined(note) for note in notes]
+    for row, anchor in enumerate(anchors):
+        parts_of = [[p for p in cells[column] if bisect_left(ends, p[0].base) == row] for column in range(len(starts))]
+        texts = [" ".join(map(joined, _lines(parts, size))) for parts in parts_of]
+        if any(texts):
+            yield anchor, re.sub(r"(?: \|)+$", "", " | ".join(texts).strip())
 
 
 def _lines(parts: Iterable[Sequence[Word]], size: float) -> list[list[Word]]:
@@ -97,21 +107,6 @@ def _lines(parts: Iterable[Sequence[Word]], size: float) -> list[list[Word]]:
     words = sorted((word for part in parts for word in part), key=lambda word: word.base)
     lines = grouped(words, lambda line, word: word.base - line[-1].base < 0.55 * size)
     return [sorted(line, key=lambda word: word.x0) for line in lines]
-
-
-def _without_notes(segments: list[list[Word]], size: float, left: float) -> tuple[list[list[Word]], list[list[Word]]]:
-    """The segments of a table, and the lines of the notes below it: each alone on its line, from the left edge."""
-
-    def is_note(row: Sequence[Word]) -> bool:
-        gap = max((b.x0 - a.x1 for a, b in itertools.pairwise(row)), default=0.0)
-        return gap <= 1.5 * size and row[0].x0 <= left + 3 * size
-
-    rows = _lines(segments, size)
-    notes = list(itertools.takewhile(is_note, reversed(rows)))[::-1]
-    if len(notes) == len(rows):
-        return segments, []
-    below = min((word.base for row in notes for word in row), default=float("inf"))
-    return [s for s in segments if s[0].base < below], notes
 
 
 def _segments(words: Sequence[Word], size: float) -> list[list[Word]]:
@@ -132,10 +127,3 @@ def _columns(segments: Sequence[Sequence[Word]], size: float, left: float, right
     page = "".join("x" if count > max(1, len(segments) // 60) else " " for count in covered)
     gaps = re.finditer(rf"(?<=x) {{{math.ceil(0.45 * size)},}}(?=x)", page)
     return [left - 1, *(left + (gap.start() + gap.end()) / 2 for gap in gaps)]
-
-
-def _anchors(columns: Iterable[list[list[Word]]], size: float) -> list[float]:
-    """The middle of each row, by the column with the most cells that stand apart."""
-    bases = [sorted(part[0].base for part in parts) for parts in columns]
-    groups = [grouped(column, lambda group, base: base - group[-1] < 1.32 * size) for column in bases]
-    return [(group[0] + group[-1]) / 2 for group in max(groups, key=len)]

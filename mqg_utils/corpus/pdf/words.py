@@ -79,7 +79,6 @@ def words_of_page(page: Any) -> Iterator[Word]:
     corner = complex(*page.get_size())
     box, x, y = pdfium.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
     fonts: dict[int | None, tuple[float, str, bool, bool]] = {}
-    letters: list[str] = []
     start: Word | None = None
     last = end = 0.0
 
@@ -87,9 +86,8 @@ def words_of_page(page: Any) -> Iterator[Word]:
         nonlocal start
         if start:
             # a character beyond U+FFFF comes from PDFium as two halves
-            text = "".join(letters).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            text = start.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             yield start._replace(text=text, x1=end, after=after)
-        letters.clear()
         start = None
 
     for i in range(characters.count_chars()):
@@ -104,7 +102,11 @@ def words_of_page(page: Any) -> Iterator[Word]:
         angle = angle if angle % 90 == 0 else 0
         pdfium.FPDFText_GetLooseCharBox(characters, i, box)
         pdfium.FPDFText_GetCharOrigin(characters, i, x, y)
-        left, right, base, tall, depth = _turned(angle, box, complex(x.value, y.value), corner)
+        # in the frame in which the text is level
+        turn = (1, -1j, -1, 1j)[angle // 90]
+        a, b = complex(box.left, box.bottom) * turn, complex(box.right, box.top) * turn
+        left, right, tall, height = min(a.real, b.real), max(a.real, b.real), abs(a.imag - b.imag), (corner * turn).imag
+        base = max(0.0, height) - (complex(x.value, y.value) * turn).imag
         if start and left != last:  # the letters of a ligature share one box
             near = -0.5 * tall < left - end < 0.2 * tall
             if start.angle != angle or abs(start.base - base) > 0.05 * tall or not near:
@@ -113,20 +115,10 @@ def words_of_page(page: Any) -> Iterator[Word]:
             text_object = ctypes.cast(pdfium.FPDFText_GetTextObject(characters, i), ctypes.c_void_p).value
             if text_object not in fonts:
                 fonts[text_object] = _font(pdfium, characters, i, tall)
-            start = Word("", left, right, base, *fonts[text_object], angle, depth, "")
-        letters.append(char)
+            start = Word("", left, right, base, *fonts[text_object], angle, base / (abs(height) or 1.0), "")
+        start = start._replace(text=start.text + char)
         last, end = left, right
     yield from word("\n")
-
-
-def _turned(angle: int, box: Any, origin: complex, corner: complex) -> tuple[float, ...]:
-    """Left, right, baseline, height of the box, depth on the page, in the frame in which the text is level."""
-    turn = (1, -1j, -1, 1j)[angle // 90]
-    a, b = complex(box.left, box.bottom) * turn, complex(box.right, box.top) * turn
-    top = max(0.0, (corner * turn).imag)
-    base = top - (origin * turn).imag
-    depth = base / (abs((corner * turn).imag) or 1.0)
-    return min(a.real, b.real), max(a.real, b.real), base, abs(a.imag - b.imag), depth
 
 
 def _font(pdfium: Any, text: Any, i: int, tall: float) -> tuple[float, str, bool, bool]:
