@@ -40,8 +40,7 @@ def read_markdown(file: Path, outline: Outline) -> None:
     # kramdown needs no blank line after an HTML block's opening tag
     opening = r"^(<(?:div|section)\b[^>\n]*>)[ \t]*\n(?=[^<\s]|<(?!div|section|table|p\b))"
     text = re.sub(opening, r"\1\n\n", text, flags=re.MULTILINE)
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    tokens = parser.parse(text)
+    tokens = (parser := MarkdownIt("commonmark", {"html": True}).enable("table")).parse(text)
     first = tokens[1].content if tokens and tokens[0].type == "heading_open" else ""
     for token in tokens:
         if token.type == "heading_open" and token.map:

@@ -183,33 +183,25 @@ def _title(image: Any) -> str:
     return f"Figure: {title}" if title else ""
 
 
-def _table(table: Any) -> str:
-    title = " ".join(inline(caption) for caption in nested(table, "caption", inside=("table",)))
-    rows = [" | ".join(row) for row in _rows(table)]
-    notes = [inline(note) for note in nested(table, "tfoot", inside=("table",)) if note.find(".//tr") is None]
-    return "\n".join([f"Table: {title}"] * bool(title) + [r for r in rows + notes if r.strip(" |")])
-
-
 def _number(text: str | None) -> int:
     return int(text) if text and re.fullmatch("[0-9]{1,9}", text) else 1
 
 
 def _items(element: Any) -> Iterator[str]:
-    number = _number(element.get("start"))
-    for item in element.iterchildren("li"):
-        if is_skipped(item):
-            continue
+    items = [item for item in element.iterchildren("li") if not is_skipped(item)]
+    for number, item in enumerate(items, _number(element.get("start"))):
         lists = nested(item, "ul", "ol")
         etree.strip_elements(item, "ul", "ol", with_tail=False)
         if text := inline(item):
             yield (f"{number}. " if element.tag == "ol" else "- ") + text
-        number += 1
         for inner in lists:
             yield from (f"  {row}" for row in _items(inner))
 
 
-def _rows(table: Any) -> Iterator[list[str]]:
-    """The cells of each row; a cell that spans rows is repeated in each, a table inside a cell is that cell's text."""
+def _table(table: Any) -> str:
+    """Rows of cells; a cell that spans rows is repeated in each, a table inside a cell is that cell's text."""
+    title = " ".join(inline(caption) for caption in nested(table, "caption", inside=("table",)))
+    lines = [f"Table: {title}"] if title else []
     spans: dict[int, tuple[int, int, str]] = {}  # column -> rows still to come, columns, text
     for row in nested(table, "tr", inside=("table",)):
         texts, below, column = [], {}, 0
@@ -221,4 +213,6 @@ def _rows(table: Any) -> Iterator[list[str]]:
                 below[column] = (height - 1, width, text)
             column += width
         spans = {**below, **{c: (h - 1, w, t) for c, (h, w, t) in spans.items() if h > 1}}
-        yield texts
+        lines.append(" | ".join(texts))
+    notes = [inline(note) for note in nested(table, "tfoot", inside=("table",)) if note.find(".//tr") is None]
+    return "\n".join(line for line in lines + notes if line.strip(" |"))

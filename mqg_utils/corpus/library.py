@@ -170,17 +170,27 @@ def select_chapters(sections: Iterable[Section], chapters: Sequence[str]) -> Ite
 
 
 def _units_of(source: Path, language: str) -> Iterator[Unit]:
-    """A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Raises FileError."""
+    """The visible books and chapters of a folder, or one file. Raises FileError.
+
+    A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Links are followed.
+    """
     if collections := sorted(source.glob("collections/*.xml")):
         for collection in collections:
             for file, module, book, path, stated in read_collection(collection, source / "modules"):
                 read = partial(read_cnxml, name=module, path=path)
                 yield Unit(file, collection, book, stated or language, read)
         return
-    files = [source] if source.is_file() else _files_in(source)
+    files = [source] if source.is_file() else []
+    seen: set[Path] = set()
+    for here, folders, names in os.walk(source, followlinks=True):
+        is_new = (real := Path(here).resolve()) not in seen  # no folder is entered twice
+        seen.add(real)
+        folders[:] = [name for name in folders if is_new and not name.startswith(".")]
+        found = [Path(here, name) for name in names if is_new and not name.startswith(".")]
+        files += [f for f in found if f.suffix.lower() in (*READERS, *UNREADABLE) and f.stem.upper() not in ABOUT]
     if not files:
         raise FileError(f"{source}: nothing readable here; expected {', '.join(READERS)} or a CNXML collection")
-    for file in files:
+    for file in sorted(files, key=_natural):
         suffix = file.suffix.lower()
         origin = source if suffix in CHAPTERS else file
         book = origin.resolve().name if origin.is_dir() else origin.stem
@@ -189,19 +199,6 @@ def _units_of(source: Path, language: str) -> Iterator[Unit]:
 
 def _refuse(file: Path, _: Outline) -> None:
     raise FileError(f"{file}: this format is not read; convert it to PDF, EPUB or DOCX")
-
-
-def _files_in(folder: Path) -> list[Path]:
-    """The visible books and chapters below a folder, sorted. Links are followed, but no folder is entered twice."""
-    files: list[Path] = []
-    seen: set[Path] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        is_new = (real := Path(here).resolve()) not in seen
-        seen.add(real)
-        folders[:] = [name for name in folders if is_new and not name.startswith(".")]
-        files += [Path(here, name) for name in names if is_new and not name.startswith(".")]
-    suffixes = {*READERS, *UNREADABLE}
-    return sorted((f for f in files if f.suffix.lower() in suffixes and f.stem.upper() not in ABOUT), key=_natural)
 
 
 def _natural(path: Path) -> list[str | int]:

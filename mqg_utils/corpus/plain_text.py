@@ -34,8 +34,12 @@ def read_plain_text(file: Path, outline: Outline) -> None:
     blocks = list(text_blocks(lines, {title for _, title in contents}))
     for (number, block), (_, following) in zip(blocks, [*blocks[1:], (0, [])], strict=True):
         text = _joined(block)
-        listed = listed_heading(text, contents) if number > end else None
-        level, title = listed or heading_by_form(block, _joined(following), deepest)
+        next_titles = [_title(title).casefold() for _, title in contents[:8]] if number > end else []
+        if (key := _title(text).casefold()) in next_titles:
+            level, title = contents[next_titles.index(key)]
+            del contents[: next_titles.index(key) + 1]  # they are used up
+        else:
+            level, title = heading_by_form(block, _joined(following), deepest)
         if level:
             outline.place = f"{file.name}, line {number}"
             outline.heading(level, title)
@@ -116,15 +120,6 @@ def _contents_end(keys: Sequence[str], start: int) -> int:
         return start
     at, first = entries[0]
     return max((i for i, key in enumerate(keys[: min(twice)]) if key == first and i > at), default=min(twice))
-
-
-def listed_heading(text: str, contents: Contents) -> tuple[int, str] | None:
-    """The level and title of a block that is among the next headings of the contents, which are used up."""
-    for ahead, (level, title) in enumerate(contents[:8]):
-        if _title(title).casefold() == _title(text).casefold():
-            del contents[: ahead + 1]
-            return level, title
-    return None
 
 
 def heading_by_form(block: Block, following: str, deepest: int) -> tuple[int, str]:

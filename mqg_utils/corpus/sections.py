@@ -55,8 +55,7 @@ class Outline:
         if not title or self._is_of_gutenberg(title):
             return
         title = title if len(title) <= MAX_HEADING else title[: MAX_HEADING - 1] + "…"
-        above = tuple(itertools.takewhile(lambda heading: heading[0] < level, self.path))
-        self.open((*above, (level, title)))
+        self.open((*itertools.takewhile(lambda above: above[0] < level, self.path), (level, title)))
         self.is_filled = False
 
     def add(self, text: str) -> None:
@@ -65,8 +64,8 @@ class Outline:
         A stem, a list of options and the letter of the answer in a row are left out: they may be of the exam.
         """
         if len(text) > MAX_PARAGRAPH:
-            problem = f"paragraph too long ({len(text):,} characters, limit {MAX_PARAGRAPH:,}); split it"
-            raise FileError(f"{self.place}: {problem}")
+            size = f"{len(text):,} characters, limit {MAX_PARAGRAPH:,}"
+            raise FileError(f"{self.place}: paragraph too long ({size}); split it")
         text = IS["placeholder"].sub("", visible(text))
         text = IS["figure"].sub(lambda link: "the figure" if link[1] is None else f"{link[1]}The figure", text)
         text = re.sub(r"(?<=\d)\u2064(?=\d)", " ", text).replace("\u2064", "")  # the invisible plus of 5 1/2
@@ -93,16 +92,14 @@ class Outline:
             titles = tuple(title for _, title in self.path)
             places = places if len(set(places)) > 1 else ()
             left_out = next(filter(is_left_out, titles), "")
-            self._sections.append(
-                Section(self.book, titles or (self.untitled,), texts, self.language, self._place, places, left_out)
-            )
+            made = self.book, titles or (self.untitled,), texts, self.language, self._place, places, left_out
+            self._sections.append(Section(*made))
         self.path, self._blocks, self._place = path, [], self.place
 
     def _is_of_gutenberg(self, text: str) -> bool:
         """Whether a text is Project Gutenberg's own: its introduction, which is removed, a credit, or its licence."""
         if IS["gutenberg"].match(text):
-            self._sections, self._blocks, self.path, self._gutenberg = [], [], (), "start"
-            self._place = ""
+            self._sections, self._blocks, self.path, self._place, self._gutenberg = [], [], (), "", "start"
             return True
         if IS["gutenberg_end"].match(text):
             self._gutenberg = "end"

@@ -13,7 +13,6 @@ from mqg_utils.text.files import FileError, read_bytes
 
 SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_comments": True, "remove_pis": True}
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
-
 MENTIONING = (  # the block with the first mention of a table or figure that is apart from the text
     "(//*[local-name()='body']//*[local-name()='xref'][@rid=$id])[1]"
     "/ancestor-or-self::*[parent::*[local-name()='sec' or local-name()='body']][1]"

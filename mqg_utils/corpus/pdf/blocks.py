@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mqg_utils.corpus.pdf.lines import ENDED, Line, Style
+from mqg_utils.corpus.pdf.headings import ENDED, Line, Style
 from mqg_utils.corpus.pdf.tables import joined
 
 BULLETS = "•▪‣◦●○■□"
 ITEM = re.compile(rf"(?:[{BULLETS}–—-]|\(?(?:\d{{1,2}}|[a-z]|[ivx]{{1,4}})[.)]|\d+(?:\.\d+)+)(?:\s+\S|$)")
-BROKEN, HYPHEN = "\ue000", "\ue001"  # at a line's end: a word continues; its hyphen may be part of it
+HYPHEN = "\ue001"  # at a line's end: it may be part of the word, or only break it
 NO_LETTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -79,17 +79,13 @@ def _text(lines: Sequence[Line]) -> str:
     text = ""
     for line in lines:
         more = line.text
-        if text.endswith(BROKEN):
-            text += more
-        elif re.search(r"\w[-‐]$", text) and re.match(r"[^\W\d_]", more):
+        if re.search(r"\w[-‐]$", text) and re.match(r"\w", more):
             text = f"{text[:-1]}{HYPHEN}{more}"
         else:
             # a range, or characters of a script without spaces
             close = re.fullmatch(r"\d[–/-]\d|.?[\u3000-\u9fff\uff00-\uffef]{2}", text[-2:] + more[0])
             text += more if not text or close else f" {more}"
-        if line.words[-1].after == "-":
-            text += BROKEN
-    return text.removesuffix(BROKEN)
+    return text
 
 
 def repaired(text: str, words: Counter[str]) -> str:
@@ -103,5 +99,5 @@ def repaired(text: str, words: Counter[str]) -> str:
         keep = len(before) == 1 or hyphened > plain or (not plain and (odd or both))
         return f"{before}-{after}" if keep else before + after
 
-    text = re.sub(rf"(\w+)[{BROKEN}{HYPHEN}](\w+)", mend, text)
-    return NO_LETTER.sub("\ufffd", text.replace(HYPHEN, "-").replace(BROKEN, ""))
+    text = re.sub(rf"(\w+){HYPHEN}(\w+)", mend, text)
+    return NO_LETTER.sub("\ufffd", text.replace(HYPHEN, "-"))

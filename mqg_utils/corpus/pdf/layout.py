@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mqg_utils.corpus.pdf.blocks import ITEM, Block, blocks_of, repaired
-from mqg_utils.corpus.pdf.lines import Line, Style, is_beside, lines_of, without_heads
+from mqg_utils.corpus.pdf.headings import Line, Style, is_beside, lines_of, without_heads
 from mqg_utils.corpus.pdf.tables import Word, table_rows
 from mqg_utils.corpus.sections import IS
 
@@ -23,7 +23,7 @@ def laid_out(pages: Sequence[Sequence[Word]], bookmarks: Sequence[tuple[int, str
     lines = list(itertools.chain(*lines_by_page))
     style = Style(lines, bookmarks)
     flow = [item for page in lines_by_page for item in _page_items(page, style) if not DROPPED.fullmatch(item.text)]
-    words = Counter(re.findall(r"\w[\w-]*", " ".join(line.text for line in lines).casefold()))
+    words = Counter(re.findall(r"\w+(?:-\w+)*", " ".join(line.text for line in lines).casefold()))
     blocks = blocks_of(flow[_start(flow) :], style)
     for is_list, group in itertools.groupby(blocks, lambda block: not block.level and bool(ITEM.match(block.text))):
         first, *others = group

@@ -26,7 +26,7 @@ class Word(NamedTuple):
     italic: bool
     angle: int  # degrees by which the text was turned
     depth: float  # of the baseline on the page, 0 at the top, 1 at the bottom
-    after: str  # what followed: " ", "\n", or "-" for a word broken at the line's end
+    after: str  # what followed: " ", "\n", or nothing
 
 
 def joined(words: Sequence[Word]) -> str:

@@ -95,9 +95,7 @@ def words_of_page(page: Any) -> Iterator[Word]:
         if char.isspace():
             yield from word("\n" if char in "\r\n" else " ")
             continue
-        if pdfium.FPDFText_IsHyphen(characters, i) == 1:
-            yield from word("-")
-            continue
+        char = "-" if pdfium.FPDFText_IsHyphen(characters, i) == 1 else char  # of a word broken at the line's end
         angle = -round(math.degrees(pdfium.FPDFText_GetCharAngle(characters, i))) % 360  # PDFium counts clockwise
         angle = angle if angle % 90 == 0 else 0
         pdfium.FPDFText_GetLooseCharBox(characters, i, box)

@@ -1,4 +1,4 @@
-"""Lines of a PDF: what they look like, which are running heads and which are headings."""
+"""The headings of a PDF: its lines, which of them are running heads, and which are headings by their type and place."""
 
 import itertools
 import re
@@ -37,7 +37,7 @@ def lines_of(words: Iterable[Word], page: int) -> Iterator[Line]:
         size = max(word.size, last.size)
         level = abs(word.base - last.base) < (0.5 if word.size != last.size else 0.25) * size
         near = -0.3 * size <= word.x0 - last.x1 <= 1.3 * size
-        return word.angle == last.angle and level and near and last.after != "-"
+        return word.angle == last.angle and level and near
 
     return (Line(line, page) for line in grouped(words, continues))
 
@@ -49,18 +49,16 @@ def without_heads(pages: list[list[Line]]) -> list[list[Line]]:
         return re.sub(r"\d+|\b[ivxlc]+\b", "#", line.text.casefold()).strip(" |·•-–")
 
     def at_edge(line: Line) -> bool:
-        depth = line.words[0].depth
-        return line.words[0].angle == 0 and (depth < 0.12 or depth > 0.9)
+        return line.words[0].angle == 0 and not 0.12 <= line.words[0].depth <= 0.9
 
-    seen = Counter(key for page in pages for key in {bare(line) for line in page if at_edge(line)})
     # a heading that happens to stand at the top of some pages stands elsewhere too
-    elsewhere = Counter(bare(line) for page in pages for line in page if not at_edge(line))
+    seen = Counter(key for page in pages for key in {(at_edge(line), bare(line)) for line in page})
 
     def is_head(line: Line, page: list[Line]) -> bool:
         key, depths = bare(line), [other.words[0].depth for other in page]
         outermost = not min(depths) + 0.02 <= line.words[0].depth <= max(depths) - 0.02
         number = outermost and key in ("#", "page #", "# of #", "# / #", "")
-        return number or (seen[key] >= 3 and elsewhere[key] < seen[key])
+        return number or seen[True, key] >= max(3, seen[False, key] + 1)
 
     return [[line for line in page if not (at_edge(line) and is_head(line, page))] for page in pages]
 
