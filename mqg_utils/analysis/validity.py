@@ -50,7 +50,7 @@ def problems(
         summary = summaries.get(f"04_finetune/{variant_of(c, s, seeds)}", {})
         if summary.get("weights_changed") is False and c not in UNTRAINED:
             alike.add((c, s))
-            same = f"Training did not change the weights of {name}: it answers as before."
+            same = f"{name} learned nothing: its training left the weights as they were."
             found.append(Problem("untrained", (c,), same))
         if summary.get("readout_tied"):
             tied = f"The readout of {name} was chosen among ties on the validation split, so it is arbitrary."
