@@ -4,7 +4,6 @@ import json
 import math
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ class _RowTrainer(Trainer):
 
     objective: Objective
     per_row: list[float]  # targets in an average training row, and in a held-out one
-    apart: dict[str, list[torch.Tensor]]  # losses of rows since the last log entry, those of a mixed training by kind
+    apart: torch.Tensor  # (2, 2): sum and number of losses since the last log entry, of rows judged and of rows read
 
     def compute_loss(  # type: ignore[override]
         self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
@@ -40,15 +39,16 @@ class _RowTrainer(Trainer):
         with self.accelerator.autocast():
             loss: torch.Tensor = model(work=lambda m: self.objective.loss(m, dict(inputs), per_row))
         if model.training and self.objective.readout:
-            self.apart["reading_loss" if "parents" in inputs else "loss"].append(loss.detach())
+            self.apart[int("parents" in inputs)] += torch.stack([loss.detach().float(), torch.ones_like(loss)])
         return loss
 
     def log(self, logs: dict[str, float], *rest: Any) -> None:
-        if "loss" in logs and "reading_loss" in self.apart:  # the mean of both would say little
-            del logs["loss"]
-            logs |= {name: float(torch.stack(losses).mean()) for name, losses in self.apart.items()}
-        if logs.keys() & self.apart.keys():
-            self.apart.clear()
+        if "loss" in logs and self.objective.readout:
+            (judged, n_judged), (read, n_read) = self.accelerator.reduce(self.apart, "sum").tolist()  # of all processes
+            if n_read:  # the mean of both kinds would say little
+                del logs["loss"]
+                logs |= {"reading_loss": read / n_read} | ({"loss": judged / n_judged} if n_judged else {})
+            self.apart.zero_()
         super().log(logs, *rest)
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, Any, Any]:
@@ -206,7 +206,7 @@ def train_rows(
         callbacks=[_Reporter(objective.name, n_tokens / steps, folder, watch)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.objective, trainer.apart = objective, defaultdict(list)
+    trainer.objective, trainer.apart = objective, torch.zeros(2, 2, device=arguments.device)
     counts = (rows, objective.count), (held_out, n_questions if judges else objective.count)
     trainer.per_row = [sum(map(count, part)) / max(1, len(part)) for part, count in counts]
     before = trainable_weights(student.model) if n == 1 else []
