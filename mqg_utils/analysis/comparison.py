@@ -17,6 +17,7 @@ VERDICTS = {  # the signs of the intervals of the gains
     (1,): "**Yes**: {} does better than {}, by more than chance.",
     (0, 1): "**In part**: {} does better than {} by more than chance in one of two measures.",
     (0,): "**Not shown**: {} may differ from {} by chance.",
+    (-1, 1): "**Unclear**: {} does better than {} in one of two measures and worse in the other, by more than chance.",
 }
 WORSE = "**No**: {} does worse than {}, by more than chance."
 

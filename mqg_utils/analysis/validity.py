@@ -44,14 +44,13 @@ def problems(
     for p in predictions:
         if p.history == history and (p.condition, p.seed) in answers:
             answers[p.condition, p.seed][p.chain_id, p.question_id, p.proposition] = p
-    constant, alike = set[tuple[str, int]](), {("zero-shot", s) for s in seeds}
+    constant = set()
     for (c, s), items in answers.items():
         name = f"{c}, seed {s}," if len(seeds) > 1 else c
         summary = summaries.get(f"04_finetune/{variant_of(c, s, seeds)}", {})
         if summary.get("weights_changed") is False and c not in UNTRAINED:
-            alike.add((c, s))
-            same = f"{name} learned nothing: its training left the weights as they were."
-            found.append(Problem("untrained", (c,), same))
+            unchanged = f"{name} learned nothing: its training left the weights as they were."
+            found.append(Problem("untrained", (c,), unchanged))
         if summary.get("readout_tied"):
             tied = f"The readout of {name} was chosen among ties on the validation split, so it is arbitrary."
             found.append(Problem("tied", (c,), tied))
@@ -60,8 +59,7 @@ def problems(
             found.append(Problem("constant", (c,), f"{name} {why}: its scores show no knowledge."))
     for first, second in combinations(answers, 2):
         ticks = [{key: p.predicted for key, p in answers[of].items()} for of in (first, second)]
-        told = {first, second} <= constant or {first, second} <= alike
-        if first[1] == second[1] and not told and ticks[0] == ticks[1]:
+        if first[1] == second[1] and not {first, second} <= constant and ticks[0] == ticks[1]:
             of_seed = f" with seed {first[1]}" if len(seeds) > 1 else ""
             equal = f"{first[0]} and {second[0]} give the same answer to every proposition{of_seed}."
             found.append(Problem("equal", (first[0], second[0]), equal))

@@ -131,7 +131,7 @@ def _add(element: Any, outline: Outline) -> None:
             above = outline.path
             _add_mixed(element, outline)
             if tag in ("aside", "section") and outline.path != above and outline.is_filled:
-                outline.open(above)  # the text goes on around it
+                outline.open(above)  # it ends with the element
 
 
 def _add_mixed(element: Any, outline: Outline) -> None:

@@ -154,7 +154,9 @@ class Findings:
 
     def answer(self) -> str:
         """Paragraphs: what makes results void; what the conditions score; where the last one fails, and why."""
-        sentences = [self.run.stopped] * bool(self.run.stopped) + [problem.sentence for problem in self.problems]
+        untrained = {"zero-shot", *(c for p in self.problems if p.kind == "untrained" for c in p.conditions)}
+        told = [p for p in self.problems if p.kind != "equal" or not set(p.conditions) <= untrained]  # it follows
+        sentences = [self.run.stopped] * bool(self.run.stopped) + [problem.sentence for problem in told]
         void, text = " ".join(f"**{sentence}**" for sentence in sentences), []
         cases = {chain.chain_id: chain for chain in self.run.exam if chain.is_progressive}
         rows = [r for r in self.by_position.get(self.focus, ()) if r.accuracy.chains >= FEW_CHAINS]
@@ -174,13 +176,9 @@ class Findings:
                 f"{propagated.questions} would be right if the earlier answers were right."
             )
         if case := next((cases[name] for name in self.ranked if name in cases), None):
-            title, errs = (
-                shorten(case.vignette or case.questions[0].stem, 60, placeholder=" …"),
-                sum(s.emr < 1 for s in self.ranked[case.chain_id]),
-            )
-            text.append(
-                f"Its worst case is {case.chain_id} (“{title}”): wrong in {errs} of {len(case.questions)} questions."
-            )
+            title = shorten(case.vignette or case.questions[0].stem, 60, placeholder=" …")
+            errors = f"wrong in {sum(s.emr < 1 for s in self.ranked[case.chain_id])} of {len(case.questions)} questions"
+            text.append(f"Its worst case is {case.chain_id} (“{title}”): {errors}.")
         few = any(problem.kind == "few" for problem in self.problems)
         return "\n\n".join(filter(None, [void, *([] if few else [self.comparison.answer(), " ".join(text)])]))
 

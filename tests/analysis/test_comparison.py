@@ -98,6 +98,17 @@ def test_the_answer_begins_with_a_verdict(wrong: tuple[int, int], verdict: str) 
     assert comparison_of(exam_of(8), base=wrong[0], books=wrong[1]).answer().startswith(f"**{verdict}**: books ")
 
 
+@pytest.mark.parametrize(
+    ("ends", "verdict"), [((-0.1, 0.3), "In part"), ((-0.3, -0.1), "Unclear"), ((0.1, 0.2), "Yes")]
+)
+def test_the_verdict_needs_both_measures(ends: tuple[float, float], verdict: str) -> None:
+    a = comparison_of(exam_of(8), base=2, books=1)
+    area = a.against["books", "auc_within"]
+    changed = area._replace(estimate=area.estimate._replace(low=ends[0], high=ends[1]))
+    said = a._replace(against={**a.against, ("books", "auc_within"): changed}).answer()
+    assert said.startswith(f"**{verdict}**: books ")
+
+
 def test_each_measure_has_its_own_best_guess() -> None:
     """Of two true and two false propositions, every tick costs ECN points alike; a coin is right in all by luck."""
     a = comparison_of(exam_of(8), base=2)

@@ -89,6 +89,12 @@ def test_what_is_void_comes_first_and_its_sections_fold_into_one_line(tmp_path: 
     same = [p.model_copy(update={"condition": "books"}) for p in run.predictions if p.condition == "base"]
     twins = Findings(replace(run, predictions=[p for p in run.predictions if p.condition == "base"] + same), repeats=50)
     assert "give the same answer" in twins.answer()
+    names = {"base": "zero-shot", "books": "base"}
+    same = [p.model_copy(update={"condition": names[p.condition]}) for p in twins.run.predictions]
+    summaries = {"04_finetune/base": {"weights_changed": False}}
+    untrained = replace(run, predictions=same, conditions=("zero-shot", "base"), references={}, summaries=summaries)
+    said = Findings(untrained, repeats=50).answer()
+    assert "base learned nothing" in said and "give the same answer" not in said, "it follows"
 
 
 def test_the_answer_names_the_worst_case_or_says_that_cases_are_few() -> None:

@@ -33,7 +33,7 @@ def blocks_of(flow: Sequence[Line | Block], style: Style) -> Iterator[Block]:
         lines = parts[-1][0]
         n_words = 0 if item.level else style.run_in(item)
         if item.level or (lines and lines[0].level):
-            begins = not (lines and lines[0].level and item.level and style.goes_on(lines[-1], item))
+            begins = not (lines and lines[0].level and item.level and style.continues(lines[-1], item))
         else:
             following = next((x for x in flow[number + 1 :] if isinstance(x, Line)), None)
             begins = bool(not lines or _begins(lines, item, following, style.spacing))

@@ -88,7 +88,7 @@ class Style:
     def _mark(self, lines: Sequence[Line]) -> None:
         """Give headings their levels: of their bookmarks, else by number, size, bold and italic type."""
         heads = []
-        for run in grouped(range(len(lines)), lambda run, i: self.goes_on(lines[i - 1], lines[i])):
+        for run in grouped(range(len(lines)), lambda run, i: self.continues(lines[i - 1], lines[i])):
             # a paragraph in bold type is none
             if len(run) <= MAX_HEADING_LINES and all(self._stands_out(lines, i, i > run[0]) for i in run):
                 heads.append([lines[i] for i in run])
@@ -150,7 +150,7 @@ class Style:
             return 0  # a note in the margin has no sections
         return len(words)
 
-    def goes_on(self, above: Line, line: Line) -> bool:
+    def continues(self, above: Line, line: Line) -> bool:
         """Whether a heading continues in this line."""
         (*look, _, family), (*other, _, other_family) = self._look(above), self._look(line)
         alike = look == other and family == other_family and above.page == line.page
