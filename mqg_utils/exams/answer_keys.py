@@ -1,10 +1,12 @@
 """The options of a question and which of them are true, in whatever way a row writes them."""
 
+import ast
 import contextlib
 import json
 import re
 import string
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +27,10 @@ def options_of(value: Any, names: Mapping[str, str]) -> tuple[Options, set[int] 
     """
     value = _parsed(value)
     if isinstance(value, str):
-        value = [part.strip() for part in re.split(r"[|\n]", value) if part.strip()]
+        parts = re.split(r"[|\n]" if re.search(r"[|\n]", value.strip()) else ";", value)
+        value = [part.strip() for part in parts if part.strip()]
+        if len(value) == 1:
+            raise ValueError(f"has one option, {value[0]!r}; expected several, separated by | or ; or as a JSON list")
     if isinstance(value, dict):
         lists = {name: cells for name, cells in value.items() if isinstance(cells, list)}
         if len({len(cells) for cells in lists.values()}) == 1:  # {"label": ["A", "B"], "text": ["ulna", "tibia"]}
@@ -41,15 +46,18 @@ def options_of(value: Any, names: Mapping[str, str]) -> tuple[Options, set[int] 
 
 def _parsed(value: Any) -> Any:
     """A value, or the JSON or Python list that its text is."""
-    for text in (value, value.replace("'", '"')) if isinstance(value, str) and value.strip()[:1] in ("[", "{") else ():
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         with contextlib.suppress(ValueError):
-            return json.loads(text)
+            return json.loads(value)
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return ast.literal_eval(re.sub(r"""(?<=['"])\s+(?=['"])""", ", ", value.strip()))  # numpy writes no commas
     return value
 
 
 def _without_labels(options: Sequence[Any]) -> Options:
     """Options without their labels ("a. femur"), where all have them in order."""
-    labels = [re.match(rf"\(?([A-Za-z]|\d{{1,2}}){LABEL}\s*(?=\S)", o) if isinstance(o, str) else None for o in options]
+    label_of = re.compile(rf"\(?([A-Za-z]|\d{{1,2}}(?!.\d)){LABEL}\s*(?=\S)")  # not of 1.5 nor 2:1
+    labels = [label_of.match(option) if isinstance(option, str) else None for option in options]
     found = [(label[1].casefold(), o[label.end() :]) for label, o in zip(labels, options, strict=True) if label]
     names = [name for name, _ in found]
     if names in (list(LETTERS[: len(options)]), [str(i + 1) for i in range(len(options))]):
@@ -92,20 +100,25 @@ def folded(value: Any) -> str:
     return " ".join(unicodedata.normalize("NFKC", str(value)).casefold().split())
 
 
-def conventions(keys: Iterable[tuple[Any, Options]], base: int | None, letters: bool) -> tuple[int | None, bool]:
+def conventions(
+    keys: Iterable[tuple[Any, Options]], base: int | None, letters: bool, first: int | None = None
+) -> tuple[int | None, bool]:
     """What all keys of a file together say where one does not: the first option's number, and if keys are letters.
 
-    A file's first number is 0 where 0 is a key, and 1 where a key is the number of the options. Where a key is both a
-    letter and another option's text, it is a letter if others are letters and none is a text, or with `letters`.
+    A file's first number is 0 where 0 is a key, 1 where a key is the number of the options, and else `first`, that of
+    the columns' headings. Where a key is both a letter and another option's text, it is a letter if others are letters
+    and none is a text, or with `letters`.
     """
     read = []
     for answer, options in keys:
         with contextlib.suppress(*FAULTS):
-            read.append((*read_key(answer, options, base), len(options)))
-    readings = {reading for _, reading, _ in read}
+            said, reading = read_key(answer, options, base)
+            is_number = reading == "text" and folded(answer).isdecimal()  # the text of an option by chance, perhaps
+            read.append((said, "number text" if is_number else reading, len(options)))
+    readings = Counter(reading for _, reading, _ in read)
     zero, last = (any((n * i) in said for said, reading, n in read if reading == "unbased") for i in (0, 1))
-    if zero != last and not readings & {"text", "truths"}:
-        base = 0 if zero else 1
+    if base is None and not {"text", "truths"} & set(readings) and readings["unbased"] > readings["number text"]:
+        base = (0 if zero else 1) if zero != last else first if not zero else None
     return base, "both" in readings and (letters or ("letter" in readings and "text" not in readings))
 
 
@@ -127,8 +140,13 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
     if answer is None or isinstance(answer, bool):
         raise wrong
     keys, texts = [key for key, _ in options], [folded(option) for _, option in options]
-    text = re.sub(r"^(-?\d+)\.0$", r"\1", folded(answer))
-    named = {texts.index(text)} if text and text in texts else None
+    said, text = str(answer).strip(), re.sub(r"^(-?\d+)\.0$", r"\1", folded(answer))
+    if said and said in (exact := [str(option).strip() for _, option in options]):  # "Aa" is not "AA"
+        named: set[int] | None = {exact.index(said)}
+    else:
+        named = {texts.index(text)} if text and text in texts else None
+    if named is None:
+        text = re.sub(r"^(?:options?|choices?|answers?|réponses?|antwort)[\s:_]*(?=(?:[a-z]|\d{1,2})$)", "", text)
     label = re.fullmatch(rf"\(?([a-z]|\d{{1,2}})(?:\)|{LABEL})+\s*(.*)", text)  # "b. femur", "(b)"
     if label and label[1] in keys and label[2] in ("", texts[keys.index(label[1])]):
         text = label[1]
@@ -154,7 +172,8 @@ def read_key(answer: Any, options: Options, base: int | None = None, letters: bo
 def _truths(values: Sequence[Any], options: Options) -> set[int] | None:
     """Which are true in a list of truths as long as the options, without empty ones at the end; None if it is none."""
     last = max((i for i, (_, option) in enumerate(options, 1) if option not in (None, "")), default=0)
-    truths = [_truth_of(value) if len(str(value)) > 1 or str(value).isdecimal() else None for value in values]
+    repeats = len({str(value) for value in values}) < len(values)  # as "V, F, F" does, and a list of letters does not
+    truths = [_truth_of(v) if repeats or len(str(v)) > 1 or str(v).isdecimal() else None for v in values]
     says = len(truths) in (last, len(options)) and None not in truths
     return {i for i, is_true in enumerate(truths) if is_true} if says else None
 

@@ -125,7 +125,8 @@ class _Builder:
         """Questions grouped by their chain's id, or by a case they share with the one before."""
         keys = [(q.get("answer"), q.options) for _, q in questions if isinstance(q, Asked) and q.true is None]
         given = {"0": 0, "1": 1}.get(base, self.form.get("base"))
-        self.base, self.letters = conventions(keys, given, "letters" in self.form)
+        first = next((q.first for _, q in questions if isinstance(q, Asked)), None)
+        self.base, self.letters = conventions(keys, given, "letters" in self.form, first)
         own, entries = dict[str, Chain](), list[_Entry]()
         for place, asked in questions:
             with self._leaving_out(place):
@@ -142,11 +143,14 @@ class _Builder:
         if undecided:
             self.origins["kind"][f"{kind} (from the number of true options; no field says it)"] = len(undecided)
         groups: dict[str, dict[str, _Entry]] = {}  # chain -> question id -> entry
-        last: tuple[str, str] = ("", "")  # case, key
+        last, before = ("", ""), -1.0  # case and key; position
         for entry in entries:
             (place, name, chain, case, *_), question = entry.asked, entry.question
             if not entry.is_decided:
                 question = question.model_copy(update={"kind": kind})
+            rank = entry.asked.position if entry.asked.get("position") else -1.0
+            if not chain and not case and -1 < before == rank - 1:
+                chain = last[1]  # of merged cells only the first row is filled
             key = chain or (last[1] if case and case == last[0] else name)
             group = groups.setdefault(key, {})
             if name in group and (group[name].question, group[name].asked.case) == (question, case):
@@ -156,21 +160,37 @@ class _Builder:
                 name = next(new for n in itertools.count(2) if (new := f"{name}-{n}") not in {*group, *groups})
                 question, key = question.model_copy(update={"question_id": name}), key if chain else name
                 self.notes["have the id of another question and are given a new one"].append(name)
-            last = (case, key)
+            last, before = (case, key), rank if chain else -1.0
             groups.setdefault(key, {})[name] = entry._replace(question=question)
         return [*own.values(), *(c for key, group in groups.items() for c in self._chain(key, group.values()))]
 
     def _chain(self, key: str, group: Iterable[_Entry]) -> Iterator[Chain]:
         entries = sorted(group, key=lambda entry: entry.asked.position)
         shared = dict(entries[0].shared)
-        for what in ("vignette", "split", "language"):
+        entries = self._told(key, entries)
+        for what in ("split", "language"):
             values = list(dict.fromkeys(value for entry in entries if (value := entry.shared[what])))
             shared[what] = values[0] if values else ""
             if len(values) > 1:
                 self.notes[f"are chains with several values of {what}, the first of which counts"].append(key)
         with self._leaving_out(entries[0].asked.place):
+            shared["vignette"] = next((entry.asked.case for entry in entries if entry.asked.case), "")
             chain = Chain.model_validate({"chain_id": key, **shared, "questions": [e.question for e in entries]})
             yield marked(chain, [entry.question.question_id for entry in entries if entry.image])
+
+    def _told(self, key: str, entries: Sequence[_Entry]) -> list[_Entry]:
+        """A chain's questions, each after what its case tells beyond the case of the first."""
+        told, seen = list[_Entry](), list[str]()
+        for entry in entries:
+            case, question = entry.asked.case, entry.question
+            if seen and case and case not in seen:
+                stem = f"{case.removeprefix(seen[-1]).strip()} {question.stem}"
+                question = question.model_copy(update={"stem": stem})
+                note = "are chains whose case changes: what is new stands before the stem of its question"
+                self.notes[note] = [*dict.fromkeys([*self.notes[note], key])]
+            seen += [case] if case else []
+            told.append(entry._replace(question=question))
+        return told
 
     def _entry(self, asked: Asked) -> _Entry:
         """A question as it is scored. Raises ValueError."""
@@ -199,13 +219,14 @@ class _Builder:
         return _Entry(asked, question, {**shared, "source": source}, bool(kind), image)
 
     def _key(self, asked: Asked) -> set[int]:
-        if (answer := asked.get("answer")) in (None, -1, "-1", [], {}):
+        answer = asked.get("answer")
+        if answer in (None, [], {}) or (str(answer) == "-1" and "-1" not in (text for _, text in asked.options)):
             raise ValueError("has no key")
         true, reading = read_key(answer, asked.options, self.base, self.letters)
         self.readings[reading] += 1
         if reading == "unbased":
             said = f"answer {', '.join(map(str, sorted(true)))} is not one of the {len(asked.options)} options"
-            raise ValueError(f"{said}; say with base=0 or base=1 what the first option's number is")
+            raise ValueError(f"{said}; say with --set base=0 or --set base=1 what the first option's number is")
         if reading == "both":
             what = "have a key that is a letter and the text of another option"
             self.notes[what].append(f"{asked.place} ({answer})")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from mqg_utils.exams.answer_keys import folded
 from mqg_utils.exams.formats import TABLE
 from mqg_utils.records import Chain
+from mqg_utils.text.words import is_symbol
 
 FLAWS: dict[str, str] = TABLE["flaws"]
 MARK = re.compile(r' \[(image|references): ("(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)\]')  # in a chain's source
@@ -35,7 +36,9 @@ def find_flaws(chains: Iterable[Chain]) -> Flawed:
         images = dict(MARK.findall(chain.source)).get("image", "")
         for question in chain.questions:
             place = chain.chain_id, question.question_id
-            true, false = (frozenset(folded(p.text) for p in question.propositions if p.is_true == t) for t in (1, 0))
+            texts = [p.text if is_symbol(p.text) else folded(p.text) for p in question.propositions]
+            keys = [p.is_true for p in question.propositions]
+            true, false = (frozenset(t for t, k in zip(texts, keys, strict=True) if k == key) for key in (True, False))
             asked[folded(chain.vignette), folded(question.stem), true | false][place] = true
             flaws = {
                 "images": _quoted(question.question_id) in images or needs_image(question.stem, chain.vignette),

@@ -81,12 +81,15 @@ def _inner_roles(question: Row, roles: Roles) -> dict[str, str]:
 
 def _find_roles(names: Iterable[str], given: Roles, guess: Iterable[str] = ROLES) -> dict[str, str]:
     """The roles given, and those of `guess` that the names of fields suggest; "A,B,C" for columns of options."""
-    roles, folded = dict(given), {name.casefold().strip(): name for name in names}
+    roles, folded = dict(given), {re.sub(r"[\s_-]+", "_", name.casefold().strip()): name for name in names}
     for role in guess:
         if role not in roles and role not in OF_OPTIONS:
             free = (folded[name] for name in ROLES[role] if name in folded and folded[name] not in roles.values())
             if name := next(free, ""):
                 roles[role] = name
+    texts = [folded[name] for name in ROLES["case"] if name in folded]
+    if len(texts) > 1 and roles.get("case") == folded.get("case") != given.get("case") and "chain" not in roles:
+        roles |= {"chain": texts[0], "case": texts[1]}  # beside `vignette` a `case` is its number
     for form in TABLE["option_columns"]:
         for labels in (string.ascii_lowercase, range(1, 27), range(26)):
             columns = list(takewhile(bool, (folded.get(form.format(label), "") for label in labels)))

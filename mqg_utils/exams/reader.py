@@ -30,6 +30,7 @@ class Asked(NamedTuple):
     filled: list[int]  # those that are not
     true: set[int] | None  # where the options say which are
     had_html: bool
+    first: int | None = None  # the number in the heading of the first option's column
 
     def get(self, role: str) -> Any:
         return self.said.get(role, (None,))[0]
@@ -66,7 +67,7 @@ class Reader(NamedTuple):
         said = self._said(row, self.roles)
         name, chain, case, rank = (plain(said.get(role, ("",))[0]) for role in ("id", "chain", "case", "position"))
         name = (f"{row.get(self.form['within'])}:" if "within" in self.form else "") + (name or f"{self.name}-{number}")
-        position = float(rank) if re.fullmatch(r"\d+(\.\d+)?", rank) else float(number)
+        position = _rank(rank, number)
         questions = said.get("questions", ("",))[0]
         if not isinstance(questions, list):
             yield place, self._asked((place, name, chain, case, position), said, self.roles)
@@ -105,7 +106,18 @@ class Reader(NamedTuple):
         if not filled or not (stem or self.form.get("stemless")):
             raise ValueError("has no options" if stem else "has no stem")
         had_html = any(isinstance(o, str) and plain(o) != o.strip() for o in (raw, *(option for _, option in options)))
-        return Asked(*place, said, stem, texts, filled, true, had_html)
+        if isinstance(said.get("answer", (None,))[0], str):
+            said["answer"] = (plain(said["answer"][0]), said["answer"][1])
+        number = re.search(r"(?<!\d)[01]$", columns_of(roles.get("options", ""), ())[0])
+        return Asked(*place, said, stem, texts, filled, true, had_html, int(number[0]) if number else None)
+
+
+def _rank(said: str, row: int) -> float:
+    """A position: "2", "Q2", "Part B"; the row's number where it says none."""
+    if number := re.fullmatch(r"(?:[^\W\d_]+[\s._-]*)?(\d+(?:\.\d+)?)", said):
+        return float(number[1])
+    letter = re.fullmatch(r"(?:part(?:ie)?|question)?\s*([a-z])", said, re.IGNORECASE)
+    return float(ord(letter[1].lower()) - 96) if letter else float(row)
 
 
 def plain(value: Any) -> str:

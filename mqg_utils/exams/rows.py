@@ -120,6 +120,8 @@ def _value(cell: Any) -> Any:
         return RecordError(f"cell {cell.coordinate}: is the error {cell.value}; correct it in the workbook")
     if cell.is_date and cell.value is not None:
         return RecordError(f"cell {cell.coordinate}: is a date ({cell.value}); format the column as text and retype it")
+    if isinstance(cell.value, int | float) and str(cell.number_format).endswith("%"):
+        return f"{round(cell.value * 100, 9):g}%"
     value = int(cell.value) if isinstance(cell.value, float) and cell.value.is_integer() else cell.value
     return "" if value is None else str(value)
 

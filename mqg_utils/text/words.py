@@ -47,6 +47,11 @@ def is_statement(text: str) -> bool:
     return weight(words(text)) > (SHORT_SENTENCE if text.rstrip().endswith((".", "。")) else SHORT_WORDS)
 
 
+def is_symbol(text: str) -> bool:
+    """Whether capitals and raised signs tell options apart: no word has four letters (Aa, mg, x²), or AaBb."""
+    return bool(re.search("[a-z][A-Z]", text)) or not re.search(rf"[^\W\d_]{{4}}|[{UNSPACED}]", text)
+
+
 def runs(words: Sequence[str], length: float) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(start, words) of each shortest run of words that weighs `length`."""
     weights = [weight([word]) for word in words]

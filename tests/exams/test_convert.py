@@ -72,7 +72,7 @@ def test_a_public_format_is_recognised_by_its_fields(
 
 def test_medmcqa_keys_whose_first_number_nothing_tells_are_asked_for(tmp_path: Path) -> None:
     rows = [{"id": str(i), "question": "Which?", **THREE, "cop": i} for i in (1, 2, 3)]
-    assert "say with base=0 or base=1 what the first option's number is" in refusal(file_of(tmp_path, rows))
+    assert "say with --set base=0 or --set base=1 what the first option's number is" in refusal(file_of(tmp_path, rows))
     exam = read_exam(file_of(tmp_path, rows), "medmcqa", {"base": "1"})
     assert [[p[1] for p in options].index(True) for _, _, options in questions_of(exam)] == [0, 1, 2]
 
@@ -358,6 +358,76 @@ def test_html_is_unescaped_and_placeholders_are_no_options(tmp_path: Path) -> No
 
 
 # --- the command ---
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "texts", "true"),
+    [
+        (["1:1", "2:1", "3:1"], "A", ["1:1", "2:1", "3:1"], 0),
+        (["1.5 g", "2.5 g", "3.5 g"], "C", ["1.5 g", "2.5 g", "3.5 g"], 2),
+        (["1.Femur", "2.Ulna", "3.Tibia"], "2", ["Femur", "Ulna", "Tibia"], 1),
+        (["AA", "Aa", "aa"], "aa", ["AA", "Aa", "aa"], 2),
+        (["10³", "103", "5"], "103", ["10³", "103", "5"], 1),
+        (["0.5", "1.0", "2.0"], "1.0", ["0.5", "1.0", "2.0"], 1),
+        (["-1", "+1", "0"], "-1", ["-1", "+1", "0"], 0),
+        (["H<sub>2</sub>O", "CO<sub>2</sub>"], "H<sub>2</sub>O", ["H2O", "CO2"], 0),
+        ("femur; heart; lung", "Option B", ["femur", "heart", "lung"], 1),
+        ("[\"Babinski's\", 'Kernig']", "B", ["Babinski's", "Kernig"], 1),
+        ("['a x' 'b' 'c']", "C", ["a x", "b", "c"], 2),
+    ],
+)
+def test_options_and_keys_as_spreadsheets_and_scripts_write_them(
+    options: Any, key: str, texts: list[str], true: int, tmp_path: Path
+) -> None:
+    exam = read_exam(file_of(tmp_path, [{"question": "Which?", "options": options, "answer": key}]))
+    assert questions_of(exam)[0][2] == [(text, i == true) for i, text in enumerate(texts)] and not exam.left_out
+
+
+def test_a_list_that_cannot_be_split_is_left_out_with_its_text(tmp_path: Path) -> None:
+    rows = [row(options="femur heart", module="m"), row()]
+    assert "has one option, 'femur heart'" in read_exam(file_of(tmp_path, rows), "table").left_out[0]
+
+
+def test_headings_say_the_first_options_number_where_no_key_does(tmp_path: Path) -> None:
+    rows = [["Question", "Option 1", "Option 2", "Option 3", "Correct Answer"], ["q?", "a", "b", "c", "2"]]
+    assert questions_of(read_exam(table_of(tmp_path, rows)))[0][2][1] == ("b", True)
+    zero = [*rows, ["r?", "a", "b", "c", "0"]]
+    assert questions_of(read_exam(table_of(tmp_path, zero)))[0][2][2] == ("c", True)
+
+
+def test_one_option_that_is_a_number_does_not_change_how_numbers_are_read(tmp_path: Path) -> None:
+    rows = [["question", "A", "B", "C", "D", "answer"], *([f"q{n}?", "u", "v", "w", "z", n] for n in "1234")]
+    exam = read_exam(table_of(tmp_path, [*rows, ["Doses a day?", "2", "3", "4", "5", "2"]]))
+    assert not exam.left_out and questions_of(exam)[-1][2][1] == ("3", True)
+
+
+def test_a_list_of_truths_may_be_letters(tmp_path: Path) -> None:
+    rows = [["question", "A", "B", "C", "D", "E", "answer"], ["q?", "u", "v", "w", "x", "y", "V,F,V,F,F"]]
+    assert [is_true for _, is_true in questions_of(read_exam(table_of(tmp_path, rows)))[0][2]] == [1, 0, 1, 0, 0]
+
+
+def test_percentages_of_a_spreadsheet_stay_percentages(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["question", "A", "B", "C", "answer"], ["How many?", 0.05, 0.125, 1, "B"]):
+        book.active.append(cells)
+    for cell in book.active[2][1:4]:
+        cell.number_format = "0.0%"
+    book.save(tmp_path / "exam.xlsx")
+    assert [text for text, _ in questions_of(read_exam(tmp_path / "exam.xlsx"))[0][2]] == ["5%", "12.5%", "100%"]
+
+
+def test_progressive_cases_of_spreadsheets_stay_together_and_lose_nothing(tmp_path: Path) -> None:
+    heading = ["case", "vignette", "position", "question", "A", "B", "answer"]
+    merged = [["c1", "A man.", "Q1", "first?", "x", "y", "A"], ["", "", "Q2", "second?", "x", "y", "B"]]
+    grown = [
+        ["c2", "A boy. He bleeds.", "Part B", "then?", "x", "y", "A"],
+        ["c2", "A boy.", "Part A", "now?", "x", "y", "A"],
+    ]
+    exam = read_exam(table_of(tmp_path, [heading, *merged, *grown, ["", "", "", "alone?", "x", "y", "A"]]))
+    told = [(c.chain_id, c.vignette, [q.stem for q in c.questions]) for c in exam.chains]
+    assert told[:2] == [("c1", "A man.", ["first?", "second?"]), ("c2", "A boy.", ["now?", "He bleeds. then?"])]
+    assert [stems for _, _, stems in told[2:]] == [["alone?"]] and "c2" in next(iter(exam.notes.values()))
 
 
 def test_the_command_writes_chains_and_says_what_it_found(tmp_path: Path) -> None:

@@ -54,9 +54,10 @@ def test_an_option_about_other_options(option: str, is_one: bool) -> None:
 def test_contradictions_and_conflicts_are_found_and_left_out() -> None:
     asked = {"a": [("ulna", True), ("liver", False)], "b": [("liver", True), ("Ulna", False)], "c": [("ulna", True)]}
     chains = []
-    for name, pairs in {**asked, "d": [("SD", True), (" sd", False)]}.items():
+    told_apart = [("AA", True), ("Aa", False), ("AaBb", False), ("x²", False), ("x2", False)]
+    for name, pairs in {**asked, "d": [("Scan", True), (" scan", False)], "e": told_apart}.items():
         propositions = [{"text": text, "is_true": is_true} for text, is_true in pairs]
         chains.append(chain({"question_id": name, "stem": "Which?", "propositions": propositions}, name=name))
     flaws = find_flaws(chains)
     assert [c for c, _ in flaws["conflicts"]] == ["a", "b"] and [c for c, _ in flaws["contradictions"]] == ["d"]
-    assert [c.chain_id for c in without(chains, flaws, ["conflicts", "contradictions"])] == ["c"]
+    assert [c.chain_id for c in without(chains, flaws, ["conflicts", "contradictions"])] == ["c", "e"]
