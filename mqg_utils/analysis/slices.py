@@ -1,17 +1,13 @@
 """Slices: shares of error by property of the proposition, the question and the chain."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
-
-import yaml
 
 from mqg_utils.analysis.metrics import REPEATS, Estimate, ratio
 from mqg_utils.records import Chain, Passage, Prediction
+from mqg_utils.text.words import is_negated
 
-NEGATIONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("negations.yaml").read_text("utf-8"))
 MOST_LEVELS = 12  # of a property: those with the most propositions
 
 
@@ -21,11 +17,6 @@ class Slice(NamedTuple):
     factor: str
     level: str
     wrong: Estimate
-
-
-def is_negated(stem: str, language: str) -> bool:
-    """Whether a stem asks for what is false, by the words of its language (English where it is unknown)."""
-    return re.search(NEGATIONS.get(language[:2].lower(), NEGATIONS["en"]), stem, re.IGNORECASE) is not None
 
 
 def slices(

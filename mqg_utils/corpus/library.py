@@ -72,15 +72,15 @@ class Library:
         self.left_out = Counter[tuple[str, str]]()  # (book, heading) -> words
         self.languages: dict[tuple[str, str], str] = {}  # (book, code) -> "stated" or "detected"
         self.sources = [sources] if isinstance(sources, Path | str) else list(sources)
-        self.faults: list[Fault] = []
-        paths = set[Path]()
+        self.faults, paths = list[Fault](), set[Path]()
         for source in self.sources:
             if not (found := matches(Path(source))):
                 raise FileError(f"{source}: no such textbook; expected a file, a folder, or a pattern that matches")
             paths.update(found)
-        units: dict[Path, Unit] = {}
+        units: dict[tuple[Path, str], Unit] = {}
         for unit in (unit for path in sorted(paths, key=_natural) for unit in _units_of(path, language)):
-            units.setdefault(unit.file, unit)  # a file inside a folder that is named too belongs to the folder's book
+            # a file in a folder that is named too belongs to the folder's book; collections may share a file
+            units.setdefault((unit.file, unit.origin.name if unit.origin.suffix == ".xml" else ""), unit)
         origins: defaultdict[str, set[Path]] = defaultdict(set)
         for unit in units.values():
             origins[unit.book].add(unit.origin.absolute())
@@ -124,7 +124,7 @@ class Library:
                 unit.reader(unit.file, outline)
                 sections = outline.sections()
         except (FileError, OSError, RecursionError, MemoryError) as error:
-            problem = (str(error) or type(error).__name__).removeprefix(f"{unit.file}: ")
+            problem = (getattr(error, "strerror", "") or str(error) or repr(error)).removeprefix(f"{unit.file}: ")
             if self.strict:
                 raise FileError(f"{unit.file}: {problem}") from error
         if not sections:
@@ -174,9 +174,9 @@ def _units_of(source: Path, language: str) -> Iterator[Unit]:
 
     A folder's chapters are one book; a PDF, EPUB, Word or JATS file is a book by itself. Links are followed.
     """
-    if collections := sorted(source.glob("collections/*.xml")):
+    if collections := [source] if source.name.endswith(".collection.xml") else sorted(source.glob("collections/*.xml")):
         for collection in collections:
-            for file, module, book, path, stated in read_collection(collection, source / "modules"):
+            for file, module, book, path, stated in read_collection(collection, collection.parents[1] / "modules"):
                 read = partial(read_cnxml, name=module, path=path)
                 yield Unit(file, collection, book, stated or language, read)
         return

@@ -59,7 +59,7 @@ def read_collection(collection: Path, modules: Path) -> Iterator[tuple[Path, str
 def read_cnxml(file: Path, outline: Outline, name: str = "", path: tuple[str, ...] = ()) -> None:
     """Add a module to an outline; `path` is the headings above it. Raises FileError."""
     document = parse_xml(read_bytes(file), file)
-    outline.untitled = name or file.stem
+    outline.untitled = name or (file.parent.name if file.stem == "index" else file.stem)
     outline.place = f"module {outline.untitled}"
     for level, title in enumerate(path, 1):
         outline.heading(level, title)

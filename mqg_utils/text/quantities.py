@@ -27,13 +27,16 @@ _NAMES = [(spelling, unit) for unit, listed in SPELLINGS.items() for spelling in
 _ALTERNATIVES = "|".join(spelling for spelling, _ in sorted(_NAMES, key=lambda pair: -len(pair[0])))
 _CANON = {spelling.replace(" ?", "").casefold(): unit for spelling, unit in _NAMES}
 # a unit ends with its letters; in Chinese and Japanese the text continues without a space
-UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ])){{0,2}}"
+_PER = r"(?:\s?/\s?|\s(?:per|par|pro)\s)"
+UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:{_PER}(?:{_ALTERNATIVES})(?![a-zà-ÿ])){{0,2}}"
+SCALES: dict[str, float] = _TABLE["scales"]
+_SCALE = re.compile(rf"\s?(?:({'|'.join(SCALES)})s?\b|[×x]\s?({_POWER}))", re.IGNORECASE)
 
 # what is written before or after a limit, and words of a supposition
 ABOVE, BELOW, OR_MORE, OR_LESS, SUPPOSED = (
     "|".join(_TABLE["limits"][name]) for name in ("above", "below", "or_more", "or_less", "supposed")
 )
-TO = r"\s*(?:-|–|to|and|or|à|et|ou|~|〜)\s*"
+TO = r"\s*(?:-|–|to|and|or|à|et|ou|bis|~|〜)\s*"
 
 
 class Quantity(NamedTuple):
@@ -65,19 +68,25 @@ def value_of(number: str) -> float:
 
 
 def quantities(text: str) -> list[Quantity]:
-    """The numbers of a text with their units; in "10 to 20 mg" both are mg."""
-    listed: list[Quantity] = []
+    """The numbers of a text with their units; in "10 to 20 mg" both are mg. "3 million" and "3 × 10^6" are one."""
+    listed, times = list[Quantity](), list[float]()
     for match in re.finditer(NUMBER, text):
-        unit = re.match(rf"[\s-]?({UNIT})", text[match.end() : match.end() + 32], re.I)
-        parts = unit[1].split("/") if unit else []
+        if listed and match.start() < listed[-1].end:
+            continue  # the power of ten of the last one
+        scale = _SCALE.match(text, match.end())
+        end = scale.end() if scale else match.end()
+        unit = re.match(rf"[\s-]?({UNIT})", text[end : end + 32], re.I)
+        parts = re.split(_PER, unit[1]) if unit else []
         name = "/".join(_CANON.get(re.sub(r"\s", "", part).casefold(), part) for part in parts)
         sign = -1 if re.search(r"(?:^|[\s(])[-−]$", text[max(0, match.start() - 2) : match.start()]) else 1
-        value, end = sign * value_of(match[0]), match.end() + (unit.end() if unit else 0)
-        listed.append(Quantity(value, name, match.start(), end))
+        times.append(1.0 if not scale else SCALES[scale[1].casefold()] if scale[1] else value_of(scale[2]))
+        value = round(sign * value_of(match[0]) * times[-1], 12)
+        listed.append(Quantity(value, name, match.start(), end + (unit.end() if unit else 0)))
     for i in range(len(listed) - 2, -1, -1):
         q, after = listed[i], listed[i + 1]
-        if not q.unit and re.fullmatch(TO, text[q.end : after.start]):
-            listed[i] = q._replace(unit=after.unit)
+        if not q.unit and re.fullmatch(TO, text[q.end : after.start]):  # what is said once, after the second
+            value, times[i] = (q.value, times[i]) if times[i] != 1 else (q.value * times[i + 1], times[i + 1])
+            listed[i] = q._replace(value=value, unit=after.unit)
     return listed
 
 
@@ -122,8 +131,7 @@ def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]
         unit, is_limit = in_unit(0, q.unit)[1], (q.value, q.unit) in edges
         if q.unit in applied and not is_limit:
             given = [k for k in quantities(stated) if in_unit(0, k.unit)[1] == unit]
-            known = [*given, *quantities(quote)]
-            if given and not re.search(SUPPOSED, text, re.I) and not any(same(q, k) for k in known):
+            if given and not re.search(SUPPOSED, text, re.I) and not _supported(q, [quote, stated], by_limits=False):
                 unsupported.append(q)
             continue
         sources = [quote, stated] if unit in quoted else [passage, stated]

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,7 +18,7 @@ SHORT_WORDS, SHORT_SENTENCE = 6, 3  # of the longest option that says nothing wi
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _LATIN_END = r"(?<=[.!?…])\s+(?=[\"'«“(]?[^\W_a-z])"
 _SENTENCE_END = re.compile(rf"{_LATIN_END}|(?<=[。！？])(?![。！？」』）)\]”’])|(?<=[。！？][」』）”’])|(?<=[।॥؟])\s*")
-_LISTS: dict[str, str] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+_LISTS: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 NEGATIONS, STOP = frozenset(_LISTS["negations"].split()), frozenset(_LISTS["stop"].split())
 
 
@@ -81,6 +82,12 @@ def singular(word: str) -> str:
 def negations(text: str) -> int:
     """How many negations a text has; the French "ne … pas" is one."""
     return sum(word in NEGATIONS and word != "ne" for word in words(text))
+
+
+def is_negated(stem: str, language: str) -> bool:
+    """Whether a stem asks for what is false, by the words of its language (English where it is unknown)."""
+    patterns = _LISTS["negated_stems"]
+    return re.search(patterns.get(language[:2].lower(), patterns["en"]), stem, re.IGNORECASE) is not None
 
 
 def split_sentences(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from mqg_utils.teacher.cache import Reply, ReplyCache
 from mqg_utils.teacher.prompts import PROPOSITIONS, reading_request
 from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.quantities import unquoted
+from mqg_utils.text.words import is_negated, is_symbol, split_sentences
 from mqg_utils.verification.consistency import bare, contradicts, leaked, pattern
 from mqg_utils.verification.quotes import check_quote
 
@@ -136,7 +137,8 @@ class Checks:
     def faults(self, question: Question, earlier: Sequence[Question], passage: Passage, case: str) -> Iterator[Fault]:
         """Everything that is wrong with a question."""
         stems = [case, *(q.stem for q in earlier), question.stem]
-        different, n = len({bare(p.text) for p in question.propositions}), len(question.propositions)
+        texts = {p.text.strip() if is_symbol(p.text) else bare(p.text) for p in question.propositions}
+        different, n = len(texts), len(question.propositions)
         sizes = (PROPOSITIONS - 1, PROPOSITIONS) if question.kind == "single" else (PROPOSITIONS,)
         if different != n or n not in sizes:
             expected = " or ".join(map(str, sizes))
@@ -146,7 +148,8 @@ class Checks:
         for p in question.propositions:
             if problem := check_quote(passage.text, p.quote):
                 yield Fault("quote", problem)
-        for p in (p for p in question.propositions if p.is_true):
+        asked = split_sentences(question.stem)[-1:]  # what is not so is not in the book
+        for p in (p for p in question.propositions if p.is_true and not is_negated("".join(asked), passage.language)):
             claimed = pattern("age").sub(" ", pattern("example_age").sub(" ", p.text))
             if missing := unquoted(claimed, p.quote, passage.text, "\n".join(stems)):
                 number = f"{missing[0].value:g} {missing[0].unit}".strip()

@@ -28,7 +28,7 @@ def leaked(question: Question, before: Sequence[str]) -> str:
     *told, asked = [sentence for text in before for sentence in split_sentences(text)]
     for p in question.propositions:
         whole = len(content(p.text)) >= MIN_LEAK_WORDS and is_statement(p.text)
-        sentences, topic = ([*told, asked], ()) if whole else (told, content(asked))
+        sentences, topic = ([*told, asked], ()) if whole else (told if content(asked) else [], content(asked))
         if p.is_true and content(p.text) and any(_states(sentence, p.text, topic) for sentence in sentences):
             return p.text
     return ""

@@ -53,6 +53,8 @@ class Parameter(NamedTuple):
         limits = _LIMITS.match(self.comment)
         kind: Any = _limited(_SCALARS[scalar], limits[1]) if limits else _SCALARS[scalar]
         kind = list.__class_getitem__(kind) if in_list else kind
+        if in_list and scalar == "str" and isinstance(value, list):  # to YAML an unquoted "The Heart: Valves" is a dict
+            value = [": ".join(map(str, *v.items())) if isinstance(v, dict) and len(v) == 1 else v for v in value]
         adapter = TypeAdapter(kind | None if optional else kind, config=ConfigDict(strict=True, allow_inf_nan=False))
         problem = f"{where}: {self.name} is {repr(value)[:200]}"
         try:

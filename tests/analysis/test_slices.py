@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from small import chain, passage, question
 
-from mqg_utils.analysis.slices import is_negated, slices
+from mqg_utils.analysis.slices import slices
 from mqg_utils.records import Chain, Prediction
+from mqg_utils.text.words import is_negated
 
 
 def answers(exam: list[Chain], wrong: set[tuple[str, int]]) -> list[Prediction]:

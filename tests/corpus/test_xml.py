@@ -120,6 +120,15 @@ def test_a_module_that_cannot_be_read_is_listed_and_the_others_are_read(tmp_path
     assert "not readable as XML" in library.faults[0].problem and "No such file" in library.faults[1].problem
 
 
+def test_collections_share_modules_and_one_can_be_read_alone(tmp_path: Path) -> None:
+    cnxml(tmp_path, "<para>x</para>")
+    other = tmp_path / "collections" / "other.collection.xml"
+    other.write_text(COLLECTION.replace("Small Anatomy", "Other").replace("Bones", "Limbs"), "utf-8")
+    assert [(s.book, s.path[0]) for s in Library(tmp_path)] == [("Other", "Limbs"), ("Small Anatomy", "Bones")]
+    assert [(s.book, s.path[0]) for s in Library(other)] == [("Other", "Limbs")]
+    assert [s.place for s in Library(tmp_path / "modules")] == ["module m1"]
+
+
 def test_a_jats_article_gives_its_body_with_floats_at_their_first_mention(tmp_path: Path) -> None:
     article = """<article xml:lang="en"><front><p>no</p></front><body><sec><title>1. Bone</title>
     <p>Hard (<xref rid="t1">Table 1</xref>).</p><p>Old.</p>

@@ -23,9 +23,10 @@ def pairs(text: str) -> list[tuple[float, str]]:
         ("1,000,000 cells, 1 000 mg, 1\u202f000 mg", [(1e6, ""), (1000, "mg"), (1000, "mg")]),
         (
             "7·35, 1½ and ¼ tablets, 150 × 10⁹/L, 10^-3 mol",
-            [(7.35, ""), (1.5, ""), (0.25, ""), (150, ""), (1e9, ""), (1e-3, "mol")],
+            [(7.35, ""), (1.5, ""), (0.25, ""), (1.5e11, ""), (1e-3, "mol")],
         ),
         ("5 mg/kg/day, −5 °C and 38.5 °F", [(5, "mg/kg/d"), (-5, "°"), (38.5, "°F")]),
+        ("150 to 400 × 10⁹/L and 3 or 4 million", [(1.5e11, ""), (4e11, ""), (3e6, ""), (4e6, "")]),
         ("12 patients in 3 wards", [(12, ""), (3, "")]),
         ("pendant 3 semaines, 40 ans, 5 %", [(3, "week"), (40, "y"), (5, "%")]),
         ("29歳の男性、5日間、体温38度", [(29, "y"), (5, "d"), (38, "°")]),
@@ -65,7 +66,15 @@ def test_limits(text: str, found: list[Limits]) -> None:
         ("101.3 °F", "38.5 °C", 0),
         ("38.5 °F", "38.5 °C", 1),
         ("5 mg/kg/h", "5 mg/kg/day", 1),
-        ("150 × 109/L", "150 × 10⁹/L", 1),
+        ("150 × 109/L", "150 × 10⁹/L", 2),
+        ("200,000,000", "200 million", 0),
+        ("8.5 × 10^4", "85,000", 0),
+        ("the 7th week", "the seventh week", 0),
+        ("19.5 L/min", "19.5 liters per minute", 0),
+        ("4 L", "4000 milliliters", 0),
+        ("90 s", "1.5 minutes", 0),
+        ("37,0 °C", "36,5 bis 37,4 °C", 0),
+        ("30 million", "3 million", 1),
     ],
 )
 def test_unsupported(text: str, source: str, missing: int) -> None:

@@ -95,3 +95,16 @@ STORES, MAKES = "Which layer stores zelmure?", "Which layer makes zelmure?"
 def test_a_short_option_says_something_with_its_stem_only(stem: str, later: str, reason: str) -> None:
     rejected = verified(chain(short(stem, "pilvane"), short(later, "drathe"), vignette="A man.")).rejected
     assert [r.reason for r in rejected] == [reason] * (reason != "kept")
+
+
+def test_what_is_not_so_need_not_be_in_the_book_and_an_empty_stem_states_nothing() -> None:
+    wrong = stating("Each day 25 g are given.")
+    assert outcome({**wrong, "stem": "She takes zelmure. Which is NOT true?"}) == "kept"
+    assert outcome({**wrong, "stem": "She does not sleep. Which is true?"}) == "number"
+    asked = short("He breathes fast. This is ____.", "drathe")
+    assert not verified(chain(asked, vignette="A man has a drathe.")).rejected
+
+
+@pytest.mark.parametrize(("options", "reason"), [("aa Aa AA A0 aA", "kept"), ("aa ulna Ulna A0 aA", "schema")])
+def test_capitals_tell_genotypes_apart_and_not_words(options: str, reason: str) -> None:
+    assert outcome(short("Which one?", options.split()[0], options)) == reason

@@ -156,6 +156,11 @@ def test_every_type_takes_its_own_values_only(type: str, good: list[Any], bad: l
         assert re.fullmatch(rf"-p s\.x: x is .*, and it should be .* \({re.escape(type)}; unit\)", str(caught.value))
 
 
+def test_a_heading_with_a_colon_needs_no_quotes() -> None:
+    chapters = Parameter("chapters", "list[str]", [], "")
+    assert chapters.check([{"The Heart": "Valves"}, "Bones"], "-p") == ["The Heart: Valves", "Bones"]
+
+
 def test_an_int_given_for_a_float_becomes_one() -> None:
     for type, value, wanted in (("float", 3, 3.0), ("list[float]", [1], [1.0])):
         checked = check_value(Parameter("x", type, 0.5, ""), value, "here")
