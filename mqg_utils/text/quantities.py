@@ -27,8 +27,10 @@ _NAMES = [(spelling, unit) for unit, listed in SPELLINGS.items() for spelling in
 _ALTERNATIVES = "|".join(spelling for spelling, _ in sorted(_NAMES, key=lambda pair: -len(pair[0])))
 _CANON = {spelling.replace(" ?", "").casefold(): unit for spelling, unit in _NAMES}
 # a unit ends with its letters; in Chinese and Japanese the text continues without a space
-_PER = r"(?:\s?/\s?|\s(?:per|par|pro)\s)"
-UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:{_PER}(?:{_ALTERNATIVES})(?![a-zà-ÿ])){{0,2}}"
+UNIT = rf"(?:{_ALTERNATIVES})(?![a-zà-ÿ])(?:/(?:{_ALTERNATIVES})(?![a-zà-ÿ])){{0,2}}"
+_PER = re.compile(
+    rf"(?:\s(?:of|de)\s\w+|\s\w+)?\s(?:per|par|pro|each|every|chaque|a)\s({_ALTERNATIVES})(?![a-zà-ÿ])", re.IGNORECASE
+)
 SCALES: dict[str, float] = _TABLE["scales"]
 _SCALE = re.compile(rf"\s?(?:({'|'.join(SCALES)})s?\b|[×x]\s?({_POWER}))", re.IGNORECASE)
 
@@ -76,8 +78,7 @@ def quantities(text: str) -> list[Quantity]:
         scale = _SCALE.match(text, match.end())
         end = scale.end() if scale else match.end()
         unit = re.match(rf"[\s-]?({UNIT})", text[end : end + 32], re.I)
-        parts = re.split(_PER, unit[1]) if unit else []
-        name = "/".join(_CANON.get(re.sub(r"\s", "", part).casefold(), part) for part in parts)
+        name = "/".join(map(_unit, unit[1].split("/"))) if unit else ""
         sign = -1 if re.search(r"(?:^|[\s(])[-−]$", text[max(0, match.start() - 2) : match.start()]) else 1
         times.append(1.0 if not scale else SCALES[scale[1].casefold()] if scale[1] else value_of(scale[2]))
         value = round(sign * value_of(match[0]) * times[-1], 12)
@@ -88,6 +89,16 @@ def quantities(text: str) -> list[Quantity]:
             value, times[i] = (q.value, times[i]) if times[i] != 1 else (q.value * times[i + 1], times[i + 1])
             listed[i] = q._replace(value=value, unit=after.unit)
     return listed
+
+
+def _unit(spelling: str) -> str:
+    return _CANON.get(re.sub(r"\s", "", spelling).casefold(), spelling)
+
+
+def rates(text: str) -> list[Quantity]:
+    """The quantities of a text that are per something in words: "5 litres of blood per minute" is 5 L/min."""
+    found = ((q, _PER.match(text, q.end)) for q in quantities(text) if q.unit)
+    return [q._replace(unit=f"{q.unit}/{_unit(per[1])}") for q, per in found if per]
 
 
 def limits(text: str) -> Iterator[Limits]:
@@ -105,13 +116,16 @@ def limits(text: str) -> Iterator[Limits]:
 
 def unsupported(text: str, sources: Iterable[str]) -> list[Quantity]:
     """The quantities of a text that no source has, in digits or words, with its unit or none, nor allows by a limit."""
-    sources = list(sources)
-    return [q for q in quantities(text) if not _supported(q, sources)]
+    sources, per = list(sources), rates(text)
+    return [q for q in quantities(text) if not _supported(q, sources, per)]
 
 
-def _supported(q: Quantity, sources: Sequence[str], by_limits: bool = True) -> bool:
+def _supported(q: Quantity, sources: Sequence[str], per: Sequence[Quantity] = (), by_limits: bool = True) -> bool:
+    """Whether sources support a quantity, or the rate among `per` that it is."""
+    if any(rate.start == q.start and _supported(rate, sources, (), by_limits) for rate in per):
+        return True
     in_words = (WORDS.get(w) for source in sources for w in re.findall(r"[^\W\d_]+", source.casefold()))
-    stated = any(same(q, known) for source in sources for known in quantities(source))
+    stated = any(same(q, known) for source in sources for known in (*quantities(source), *rates(source)))
     allowed = by_limits and any(within(q, limit) for source in sources for limit in limits(source))
     return stated or allowed or q.value in in_words
 
@@ -126,19 +140,19 @@ def unquoted(text: str, quote: str, passage: str, stated: str) -> list[Quantity]
     edges = [(edge, limit.unit) for limit in limits(text) for edge in (limit.low, limit.high)]
     applied = {limit.unit for limit in limits(quote)}
     quoted = {in_unit(0, q.unit)[1] for q in quantities(quote)} - {""}
-    unsupported = []
+    unsupported, per = [], rates(text)
     for q in quantities(text):
         unit, is_limit = in_unit(0, q.unit)[1], (q.value, q.unit) in edges
         if q.unit in applied and not is_limit:
             given = [k for k in quantities(stated) if in_unit(0, k.unit)[1] == unit]
-            if given and not re.search(SUPPOSED, text, re.I) and not _supported(q, [quote, stated], by_limits=False):
+            if given and not re.search(SUPPOSED, text, re.I) and not _supported(q, [quote, stated], per, False):
                 unsupported.append(q)
             continue
         sources = [quote, stated] if unit in quoted else [passage, stated]
         known = [k for source in sources for k in quantities(source)]
         # others are circumstances that a question may add: "an adult of 40 years" where no age is given
         related = unit in {"", *(in_unit(0, k.unit)[1] for k in known)} or q.value in {k.value for k in known}
-        if (is_limit or related) and not _supported(q, sources, by_limits=not is_limit):
+        if (is_limit or related) and not _supported(q, sources, per, not is_limit):
             unsupported.append(q)
     return unsupported
 
