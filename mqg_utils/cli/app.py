@@ -160,7 +160,7 @@ def convert_exam(
     target: Annotated[Path, typer.Argument(help="the chains.jsonl to write")],
     format: Annotated[str, typer.Option(help="auto, or the name of a format")] = "auto",
     map: Annotated[list[str] | None, typer.Option(help="role=field; may be repeated")] = None,
-    set: Annotated[list[str] | None, typer.Option(help="role=value for the whole file, such as language=fr")] = None,
+    set: Annotated[list[str] | None, typer.Option(help="role=value for the whole file: language=fr, base=1")] = None,
     without: Annotated[list[str] | None, typer.Option(help="images, references, contradictions or conflicts")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="refuse an exam with a row that cannot be used")] = False,
 ) -> None:

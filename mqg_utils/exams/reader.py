@@ -66,7 +66,8 @@ class Reader(NamedTuple):
             raise ValueError("is not an object")
         said = self._said(row, self.roles)
         name, chain, case, rank = (plain(said.get(role, ("",))[0]) for role in ("id", "chain", "case", "position"))
-        name = (f"{row.get(self.form['within'])}:" if "within" in self.form else "") + (name or f"{self.name}-{number}")
+        within = row.get(self.form.get("within"))
+        name = (f"{within}:" if within else "") + (name or f"{self.name}-{number}")
         position = _rank(rank, number)
         questions = said.get("questions", ("",))[0]
         if not isinstance(questions, list):

@@ -82,7 +82,9 @@ def _unwrapped(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
+    said, _, rest = text.partition("\n")  # Excel may say in a first line what parts cells
     delimiter = max("\t;,", key=text.lstrip("\n").split("\n", 1)[0].count)
+    text = f"\n{rest}" if re.fullmatch(r"sep=.\s*", said) else text
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     cells: Any = []
     while cells is not None:

@@ -401,6 +401,12 @@ def test_one_option_that_is_a_number_does_not_change_how_numbers_are_read(tmp_pa
     assert not exam.left_out and questions_of(exam)[-1][2][1] == ("3", True)
 
 
+def test_excels_first_line_about_the_separator_is_no_heading(tmp_path: Path) -> None:
+    (tmp_path / "exam.csv").write_text("sep=;\nquestion;A;B;answer\nq?;x;y;B\n;x;y;B\n", "utf-8")
+    exam = read_exam(tmp_path / "exam.csv")
+    assert questions_of(exam) == [("q?", "single", [("x", False), ("y", True)])] and "exam.csv:4: " in exam.left_out[0]
+
+
 def test_a_list_of_truths_may_be_letters(tmp_path: Path) -> None:
     rows = [["question", "A", "B", "C", "D", "E", "answer"], ["q?", "u", "v", "w", "x", "y", "V,F,V,F,F"]]
     assert [is_true for _, is_true in questions_of(read_exam(table_of(tmp_path, rows)))[0][2]] == [1, 0, 1, 0, 0]
