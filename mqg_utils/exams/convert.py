@@ -137,7 +137,7 @@ class _Builder:
                 elif own.setdefault(asked.chain_id, asked) is not asked:
                     raise RecordError(f"chain_id: {asked.chain_id!r} was already used")
         if self.base != given:
-            self.origins["base"][f"{self.base} (from the keys)"] = self.readings["number"]
+            self.origins["base"][f"{self.base} (from the keys or the headings)"] = self.readings["number"]
         undecided = [entry.question for entry in entries if not entry.is_decided]
         kind = "single" if all(question.n_true == 1 for question in undecided) else "multiple"
         if undecided:
