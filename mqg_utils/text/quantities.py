@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,8 @@ def value_of(number: str) -> float:
     return float(re.sub("[,·]", ".", digits) or 0) + fraction
 
 
-def quantities(text: str) -> list[Quantity]:
+@lru_cache(maxsize=1_000)
+def quantities(text: str) -> tuple[Quantity, ...]:
     """The numbers of a text with their units; in "10 to 20 mg" both are mg. "3 million" and "3 × 10^6" are one."""
     listed, times = list[Quantity](), list[float]()
     for match in re.finditer(NUMBER, text):
@@ -81,14 +83,14 @@ def quantities(text: str) -> list[Quantity]:
         name = "/".join(map(_unit, unit[1].split("/"))) if unit else ""
         sign = -1 if re.search(r"(?:^|[\s(])[-−]$", text[max(0, match.start() - 2) : match.start()]) else 1
         times.append(1.0 if not scale else SCALES[scale[1].casefold()] if scale[1] else value_of(scale[2]))
-        value = round(sign * value_of(match[0]) * times[-1], 12)
+        value = float(f"{sign * value_of(match[0]) * times[-1]:.12g}")
         listed.append(Quantity(value, name, match.start(), end + (unit.end() if unit else 0)))
     for i in range(len(listed) - 2, -1, -1):
         q, after = listed[i], listed[i + 1]
         if not q.unit and re.fullmatch(TO, text[q.end : after.start]):  # what is said once, after the second
             value, times[i] = (q.value, times[i]) if times[i] != 1 else (q.value * times[i + 1], times[i + 1])
             listed[i] = q._replace(value=value, unit=after.unit)
-    return listed
+    return tuple(listed)
 
 
 def _unit(spelling: str) -> str:

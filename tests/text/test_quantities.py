@@ -80,6 +80,7 @@ def test_limits(text: str, found: list[Limits]) -> None:
         ("90 s", "1.5 minutes", 0),
         ("37,0 °C", "36,5 bis 37,4 °C", 0),
         ("30 million", "3 million", 1),
+        ("5 × 10^-13 mol", "6 × 10^-13 mol", 1),
     ],
 )
 def test_unsupported(text: str, source: str, missing: int) -> None:
