@@ -11,6 +11,7 @@ from mqg_utils.exams.contamination import Exam
 from mqg_utils.exams.convert import read_exam
 from mqg_utils.records import SPLITS, Chain, Passage, Proposition, by_split, read_jsonl
 from mqg_utils.teacher.cache import Reply
+from mqg_utils.teacher.responses import read_list
 from mqg_utils.text.words import normalise
 from mqg_utils.verification.checks import Verified, verify
 from mqg_utils.verification.quotes import check_quote
@@ -111,3 +112,18 @@ def test_every_passage_has_a_reply_and_nearly_all_questions_are_kept() -> None:
 def test_the_folder_says_that_all_of_it_is_fiction() -> None:
     text = (DEMO / "README.md").read_text(encoding="utf-8")
     assert "fiction" in text and re.search(r"not medical\s+advice", text.replace("**", ""))
+
+
+def test_the_questions_on_the_real_textbook_are_whole_and_as_many_as_said() -> None:
+    questions = [
+        question
+        for reply in read_jsonl(DEMO / "openstax" / "replies.jsonl", Reply)
+        for made in read_list(reply.content, "chains")
+        for question in made["questions"]
+    ]
+    assert f"{len(questions):,} questions" in (DEMO / "openstax" / "README.md").read_text("utf-8")
+    for question in questions:
+        options = question["propositions"]
+        assert [p["is_true"] for p in options].count(True) == 1, question["stem"]
+        assert len({p["text"].strip() for p in options}) == len(options) >= 3, question["stem"]
+        assert all(p["quote"] for p in options), question["stem"]
