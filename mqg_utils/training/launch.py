@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partialmethod
@@ -69,9 +70,12 @@ class Launcher:
         env = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.processes)), **os.environ}
         pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "bufsize": 1}
         with subprocess.Popen(command, env=env, **pipe) as launcher:
-            killed = False
+            killed, ended, said = False, False, deque[str](maxlen=5)  # the last lines, up to the first exit code
             try:
                 for line in launcher.stdout or ():
+                    if not ended:
+                        said.append(line.strip())
+                    ended |= "exitcode" in line
                     killed |= bool(re.search(r"exitcode\s*:\s*-9\b", line))  # the others then report a lost connection
                     if " · step " in line:
                         print(f"\r{line.strip()} ", end="", flush=True)
@@ -79,9 +83,9 @@ class Launcher:
                 launcher.terminate()
                 raise
         print(flush=True)
-        if launcher.returncode or not (folder / OUTCOME).exists():
+        if not (folder / OUTCOME).exists():  # written last: a crash while a process ends loses nothing
             error, checkpoint = folder / ERROR, last_checkpoint(folder)
-            why = "one was killed, most likely because memory ran out"
+            why = "one was killed, most likely because memory ran out" if killed else "\n".join(said)
             why = error.read_text("utf-8") if error.exists() and not killed else why
             start = f"resumes from {Path(checkpoint).name}" if checkpoint else "starts over: there is no checkpoint yet"
             raise RuntimeError(

@@ -81,6 +81,21 @@ def test_after_a_killed_process_the_next_call_finishes_as_if_nothing_had_happene
 
 
 @pytest.mark.slow
+def test_a_process_that_crashes_when_all_is_written_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "WORKER", ("tests/support/crash_at_exit.py",))
+    trained = Launcher(2).finetune(fresh(), CHAINS, HELD_OUT, SETTINGS, tmp_path)
+    assert trained.steps == 8
+
+
+def test_a_process_that_does_not_start_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "WORKER", ("tests/support/no_such_script.py",))
+    with pytest.raises(RuntimeError, match=r"(?s)training with 2 processes failed: .*no_such_script"):
+        Launcher(2).finetune(fresh(), CHAINS, HELD_OUT, SETTINGS, tmp_path)
+
+
+@pytest.mark.slow
 def test_sharded_weights_learn_the_same(alone, tmp_path, monkeypatch):
     """FSDP with the shipped settings."""
     monkeypatch.chdir(ROOT)
